@@ -1,0 +1,1 @@
+"""pneumo: a plugin-based task runner for deep learning on chest radiographs."""

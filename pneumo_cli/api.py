@@ -1,0 +1,39 @@
+"""All that a plugin imports when it is discovered. Imports neither torch nor pydantic.
+
+A whole plugin package is two files. ``pyproject.toml`` names the plugin module::
+
+    [project]
+    name = "pneumo-tiny"
+    version = "0.1.0"
+    dependencies = ["pneumo-cli"]
+
+    [project.entry-points.pneumo]
+    tiny = "pneumo_tiny.plugin"
+
+and ``pneumo_tiny/plugin.py`` says what it brings::
+
+    from pneumo_cli.api import ModelSpec, hookimpl
+
+    api_version = 1
+
+    @hookimpl
+    def register_models():
+        yield ModelSpec(
+            name="tiny", kind="classifier", summary="Two layers", factory="pneumo_tiny.model:build"
+        )
+
+``pip install`` it, and ``pneumo list-models`` shows it. The contract is in :mod:`pneumo_cli.hookspecs`.
+"""
+
+from __future__ import annotations
+
+import pluggy
+
+from pneumo_cli.specs import DatasetSpec, ModelSpec, Preset, TrainerSpec
+
+__all__ = ["API_VERSION", "DatasetSpec", "ModelSpec", "Preset", "TrainerSpec", "hookimpl"]
+
+API_VERSION = 1
+"""The contract's version. A plugin states the one it was written for as ``api_version`` in its module."""
+
+hookimpl = pluggy.HookimplMarker("pneumo")

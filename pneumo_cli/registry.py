@@ -1,0 +1,110 @@
+"""One generic registry: names to specs, with where each came from, and no silent winner."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+from pneumo_cli.errors import UsageError, nearest
+
+
+class Named(Protocol):
+    """Whatever has a name and a one-line summary."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def summary(self) -> str: ...
+
+
+Spec = TypeVar("Spec", bound=Named)
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """The distribution that a spec comes from."""
+
+    distribution: str
+    version: str
+
+    def __str__(self) -> str:
+        return f"{self.distribution} {self.version}"
+
+
+@dataclass(frozen=True)
+class Entry(Generic[Spec]):
+    """A registered spec and its provenance."""
+
+    spec: Spec
+    provenance: Provenance
+
+    @property
+    def qualified_name(self) -> str:
+        """``distribution:name``: never ambiguous."""
+        return f"{self.provenance.distribution}:{self.spec.name}"
+
+
+class Registry(Generic[Spec]):
+    """All specs of one sort.
+
+    Args:
+        noun: what one entry is called in messages (``trainer``).
+        listing: the command that lists them (``pneumo list-trainers``).
+    """
+
+    def __init__(self, noun: str, listing: str) -> None:
+        self.noun = noun
+        self.listing = listing
+        self._entries: list[Entry[Spec]] = []
+
+    def add(self, spec: Spec, provenance: Provenance) -> None:
+        """Register a spec. Another distribution's equal name is kept beside it; see :meth:`get`.
+
+        Raises:
+            ValueError: the same distribution registers the name twice.
+        """
+        entry = Entry(spec, provenance)
+        if any(other.qualified_name == entry.qualified_name for other in self._entries):
+            raise ValueError(f"{provenance.distribution} registers the {self.noun} {spec.name!r} twice")
+        self._entries.append(entry)
+
+    def entries(self) -> list[Entry[Spec]]:
+        """All entries, by name and then distribution."""
+        return sorted(self._entries, key=lambda entry: (entry.spec.name, entry.provenance.distribution))
+
+    def names(self) -> list[str]:
+        """The distinct names."""
+        return sorted({entry.spec.name for entry in self._entries})
+
+    def conflicts(self) -> dict[str, list[Entry[Spec]]]:
+        """Names that several distributions register."""
+        named: dict[str, list[Entry[Spec]]] = {}
+        for entry in self.entries():
+            named.setdefault(entry.spec.name, []).append(entry)
+        return {name: entries for name, entries in named.items() if len(entries) > 1}
+
+    def get(self, name: str, *, prefer: str = "") -> Entry[Spec]:
+        """Find an entry by ``name`` or ``distribution:name``.
+
+        Args:
+            prefer: the distribution that an ambiguous bare name means. Only for a name that this very
+                distribution chose (a trainer's default model), never for one that a person typed.
+
+        Raises:
+            UsageError: the name is unknown (with the nearest names) or ambiguous (with how to choose).
+        """
+        found = [e for e in self._entries if name in (e.spec.name, e.qualified_name)]
+        if prefer and len(found) > 1:
+            found = [e for e in found if e.provenance.distribution == prefer] or found
+        if len(found) == 1:
+            return found[0]
+        if found:
+            choices = " or ".join(entry.qualified_name for entry in found)
+            sources = " and ".join(str(entry.provenance) for entry in found)
+            raise UsageError(f"the {self.noun} {name!r} is registered by {sources}; choose {choices}")
+        hint = nearest(name, self.names())
+        raise UsageError(
+            f"unknown {self.noun} {name!r}; {hint} "
+            f"({self.listing} shows what is installed; pip install the plugin that brings it)"
+        )

@@ -1,0 +1,124 @@
+"""What a plugin registers: frozen descriptions, with the heavy parts named and not imported.
+
+A *reference* is a string ``"module:attribute"``. It is imported when a run needs it, so that listing what is
+installed costs neither torch nor pydantic.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+_REFERENCE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+
+
+def load_reference(reference: str) -> Any:
+    """Import ``"module:attribute"`` and return the attribute."""
+    module, _, attribute = reference.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def _check(spec: Any, *references: str) -> None:
+    if not isinstance(spec.name, str) or not _NAME.fullmatch(spec.name):
+        raise ValueError(f"the name {spec.name!r} is not of lower-case words joined by '-'")
+    if not isinstance(spec.summary, str) or not spec.summary.strip() or "\n" in spec.summary:
+        raise ValueError(f"{spec.name}: the summary has to be one line of text")
+    for attribute in references:
+        value = getattr(spec, attribute)
+        if not isinstance(value, str) or not _REFERENCE.fullmatch(value):
+            raise ValueError(f"{spec.name}: {attribute} is {value!r}, not a reference 'module:attribute'")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset:
+    """A named set of values for a trainer's settings."""
+
+    name: str
+    summary: str
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainerSpec:
+    """What ``pneumo run NAME`` runs.
+
+    Attributes:
+        name: lower-case words joined by ``-``.
+        summary: one line, shown by ``pneumo list-trainers``.
+        trainer: reference to a subclass of :class:`pneumo_cli.trainer.Trainer`.
+        settings: reference to a subclass of :class:`pneumo_cli.settings.TrainerSettings`; its module must not
+            import torch, for it is what ``pneumo run NAME --help`` imports.
+        kind: the kind of model that it trains; ``--model`` accepts every registered model of this kind.
+        model: the registered name of its default model.
+        presets: the first one is the default.
+    """
+
+    name: str
+    summary: str
+    trainer: str
+    settings: str
+    kind: str
+    model: str
+    presets: tuple[Preset, ...]
+
+    def __post_init__(self) -> None:
+        _check(self, "trainer", "settings")
+        if not self.presets:
+            raise ValueError(f"{self.name}: a trainer declares at least one preset")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """A named factory of an ``nn.Module``.
+
+    Attributes:
+        kind: what the module does, and so which trainers can train it. The kinds of the bundled trainers:
+            ``classifier``: ``factory(channels: int, outputs: int)`` returns a module that maps float images
+            [B, channels, H, W] to logits [B, outputs]. A third party may bring kinds of its own.
+        factory: reference to the factory. It may take fewer keywords than its kind's trainers offer.
+    """
+
+    name: str
+    summary: str
+    kind: str
+    factory: str
+
+    def __post_init__(self) -> None:
+        _check(self, "factory")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetSpec:
+    """A named source of images with labels and patients.
+
+    Attributes:
+        factory: reference to ``factory(request: DatasetRequest) -> Dataset``.
+        needs_root: True where the images lie in a folder or archive of the user's (``--data-root``).
+        synthetic: True where the images are drawn, not taken.
+        download: reference to ``download(target: Path, progress: Progress) -> Path``, which fetches the data and
+            returns their root; the empty string where nothing can be downloaded.
+        instructions: where a person gets the data and what to do with them: shown when a root is missing or
+            a download fails.
+    """
+
+    name: str
+    summary: str
+    factory: str
+    needs_root: bool = False
+    synthetic: bool = False
+    download: str = ""
+    instructions: str = ""
+
+    def __post_init__(self) -> None:
+        _check(self, "factory")
+        if self.download and not _REFERENCE.fullmatch(self.download):
+            raise ValueError(
+                f"{self.name}: download is {self.download!r}, not a reference 'module:attribute'"
+            )
