@@ -1,0 +1,113 @@
+"""The settings themselves: what can be set, in which bounds and units, with which defaults.
+
+Three models: what every trainer has (:class:`TrainerSettings`), what the classification trainers share
+(:class:`ClassificationSettings`), and what belongs to the machine and not to the recipe
+(:class:`MachineSettings`). A trainer derives its own from the first or second; its fields become the flags of
+``pneumo run NAME``. Where values come from is :mod:`pneumo_cli.layers`. Must not import torch.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Literal
+
+from platformdirs import user_cache_path, user_data_path
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+SplitPolicy = Literal["source", "patient"]
+
+
+class _Settings(BaseSettings):
+    """Checked values and nothing else: reading the environment and files is the business of the layers."""
+
+    model_config = SettingsConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings,)
+
+
+class TrainerSettings(_Settings):
+    """What every trainer has: the recipe. Defaults are the source report's (SOURCE 1 and 2)."""
+
+    model: str = Field("", description="registered model to train; empty: the trainer's own default")
+    dataset: str = Field("phantom", description="registered dataset to train on")
+    split: SplitPolicy = Field(
+        "source",
+        description="how the training pool is divided: 'source' as the report does, image by image; "
+        "'patient' so that no patient and no identical image is on both sides",
+    )
+    validation_fraction: float = Field(
+        0.25, gt=0, lt=1, description="share of the training pool that validates"
+    )
+    split_seed: int = Field(42, ge=0, lt=2**63, description="seed of the split, apart from the run's seed")
+    skip_unreadable: bool = Field(
+        False, description="leave unreadable images out, and count them in the report, instead of stopping"
+    )
+    seed: int = Field(42, ge=0, lt=2**63, description="seed of weights, order, augmentation and dropout")
+    epochs: int = Field(20, ge=1, le=100_000, description="passes over the training images")
+    batch_size: int = Field(16, ge=1, le=65_536, description="images per step, over all devices")
+    image_size: int = Field(256, ge=8, le=2048, description="height and width of the input, in pixels")
+    accumulate: int = Field(1, ge=1, le=1024, description="steps whose gradients are added up per update")
+    clip_norm: float = Field(0.0, ge=0, description="largest norm of the gradient; 0: not clipped")
+
+
+class ClassificationSettings(TrainerSettings):
+    """What the binary classification trainers share. Defaults are SOURCE 2 and 4."""
+
+    lr: float = Field(0.01, gt=0, le=10, description="learning rate of SGD")
+    momentum: float = Field(0.9, ge=0, lt=1, description="momentum of SGD")
+    nesterov: bool = Field(True, description="Nesterov's form of momentum")
+    weight_decay: float = Field(1e-5, ge=0, le=1, description="weight decay of SGD")
+    lr_step: int = Field(5, ge=1, description="epochs between two cuts of the learning rate")
+    lr_gamma: float = Field(0.5, gt=0, le=1, description="factor of each cut of the learning rate")
+    weighted_loss: bool = Field(
+        True, description="weigh the positive class by NORMAL : PNEUMONIA of the training split"
+    )
+    augment: bool = Field(True, description="rotate, flip and jitter the training images")
+    rotation: float = Field(30.0, ge=0, le=180, description="largest rotation, in degrees")
+    flip: float = Field(0.5, ge=0, le=1, description="probability of a horizontal flip")
+    brightness: float = Field(0.2, ge=0, le=1, description="largest relative change of brightness")
+    contrast: float = Field(0.2, ge=0, le=1, description="largest relative change of contrast")
+    monitor: Literal["accuracy", "auc", "f1", "loss"] = Field(
+        "accuracy", description="validation metric that chooses the best checkpoint"
+    )
+
+
+class MachineSettings(_Settings):
+    """What belongs to the machine: the same for all trainers, and no part of a recipe."""
+
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto", description="auto: bf16 where the hardware has it; fp32: exact, for parity"
+    )
+    devices: int = Field(1, ge=1, le=64, description="processes that share each batch, one device each")
+    output: Path = Field(Path("runs"), description="folder that receives the run folders")
+    cache: Path = Field(
+        default_factory=lambda: user_cache_path("pneumo"),
+        description="folder of decoded images; may be deleted at any time",
+    )
+    data_home: Path = Field(
+        default_factory=lambda: user_data_path("pneumo"),
+        description="folder of imported datasets",
+    )
+    data_root: Path | None = Field(None, description="folder or zip archive of the dataset's images")
+    checkpoint_minutes: float = Field(
+        10.0, gt=0, description="an epoch that takes longer is also saved on the way, this often"
+    )
+
+    @field_validator("device")
+    @classmethod
+    def _known_device(cls, value: str) -> str:
+        if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", value):
+            raise ValueError("a device is auto, cpu, cuda, cuda:N or mps")
+        return value
