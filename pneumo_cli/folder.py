@@ -1,0 +1,112 @@
+"""A run's folder: where everything that belongs to a run lies. Made once, never overwritten."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import datetime
+from pathlib import Path
+from typing import IO
+
+from pneumo_cli.errors import PneumoError, UsageError
+
+
+class RunFolder:
+    """Paths inside one run's folder.
+
+    Args:
+        path: the folder itself, such as ``runs/cnn/2026-11-24-a1b2``.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.settings = path / "run.toml"
+        self.environment = path / "environment.json"
+        self.metrics = path / "metrics.jsonl"
+        self.log = path / "log.txt"
+        self.checkpoints = path / "checkpoints"
+        self.figures = path / "figures"
+        self.samples = path / "samples"
+        self.predictions = path / "predictions"
+        self.evaluations = path / "evaluations"
+        self.report_html = path / "report.html"
+        self.report_markdown = path / "report.md"
+        self.report_json = path / "report.json"
+
+    @classmethod
+    def create(cls, output: Path, trainer: str) -> RunFolder:
+        """Make a new folder ``output/trainer/DATE-XXXX``.
+
+        Raises:
+            UsageError: the output folder cannot be written.
+        """
+        parent = output / trainer
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+            while True:
+                path = parent / f"{datetime.now():%Y-%m-%d}-{secrets.token_hex(2)}"
+                try:
+                    path.mkdir()
+                except FileExistsError:
+                    continue
+                return cls(path)
+        except OSError as error:
+            raise UsageError(f"the output folder {parent} cannot be written: {error.strerror}") from error
+
+    @classmethod
+    def open(cls, path: Path) -> RunFolder:
+        """Take an existing folder.
+
+        Raises:
+            UsageError: it is no run folder.
+        """
+        folder = cls(path)
+        if not path.is_dir():
+            raise UsageError(f"there is no run folder {path}{_existing(path)}")
+        if not folder.settings.is_file():
+            raise UsageError(f"{path} is no run folder: it has no run.toml{_existing(path)}")
+        return folder
+
+    def lock(self) -> IO[str]:
+        """Keep other processes from writing to this run until the returned file is closed.
+
+        Raises:
+            PneumoError: another process is at it.
+        """
+        file = (self.path / ".lock").open("w")
+        try:
+            import fcntl
+        except ImportError:  # no such locks on this system
+            return file
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.close()
+            raise PneumoError(f"another process is working on {self.path}") from None
+        return file
+
+
+def check_writable(output: Path, trainer: str) -> None:
+    """Find out before the long steps whether a run folder could be made, and leave nothing behind.
+
+    Raises:
+        UsageError: it could not.
+    """
+    existing = output / trainer
+    while not existing.exists() and existing != existing.parent:
+        existing = existing.parent
+    probe = existing / f".pneumo-{secrets.token_hex(4)}"
+    try:
+        probe.mkdir()
+        probe.rmdir()
+    except OSError as error:
+        raise UsageError(f"the output folder {output} cannot be written: {error.strerror}") from error
+
+
+def _existing(path: Path) -> str:
+    """The newest runs near a path that was not one."""
+    for parent in (path, path.parent):
+        runs = [*parent.glob("*/run.toml"), *parent.glob("*/*/run.toml")]
+        found = sorted(runs, key=lambda p: p.stat().st_mtime, reverse=True)[:3]
+        if found:
+            return "; the newest runs there: " + ", ".join(str(p.parent) for p in found)
+    return ""

@@ -1,0 +1,190 @@
+"""One run, as every hook receives it: what is being done, with what, and how far it is."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pneumo_cli.devices import Device
+from pneumo_cli.errors import UsageError
+from pneumo_cli.layers import Resolved
+from pneumo_cli.progress import Progress
+from pneumo_cli.ranks import Ranks
+from pneumo_cli.registry import Entry
+from pneumo_cli.settings import MachineSettings, TrainerSettings
+from pneumo_cli.specs import DatasetSpec, ModelSpec, TrainerSpec, load_reference
+from pneumo_cli.trainer import Trainer, Transforms
+
+if TYPE_CHECKING:
+    from pneumo_cli.data.prepare import PreparedData
+    from pneumo_cli.folder import RunFolder
+    from pneumo_cli.runhooks import RunHooks
+
+
+@dataclass
+class Best:
+    """The best epoch so far by the monitored metric."""
+
+    epoch: int | None = None
+    value: float | None = None
+
+
+@dataclass
+class Run:
+    """One execution of a trainer.
+
+    Hooks read it; the runner alone writes to it. ``model``, ``optimizers``, ``schedulers``, ``transforms``,
+    ``hooks`` and ``folder`` are set when the run starts.
+
+    Attributes:
+        resolved: the settings with their origins.
+        trainer: the object whose methods are the task hooks.
+        model_entry, dataset_entry: the registered model and dataset in use.
+        device: where it computes, and in which precision.
+        ranks: the processes that share it.
+        data: decoded images, labels and splits.
+        progress: where long steps are shown.
+        epoch: the current or last epoch; 0 before training.
+        step: the current step within the epoch, from 0.
+        history: one row per finished epoch, epoch 0 included.
+        best: the best epoch so far.
+        resumed: how many times the run has been taken up again.
+    """
+
+    resolved: Resolved
+    trainer: Trainer
+    model_entry: Entry[ModelSpec]
+    dataset_entry: Entry[DatasetSpec]
+    device: Device
+    ranks: Ranks
+    data: PreparedData
+    progress: Progress
+    epoch: int = 0
+    step: int = 0
+    history: list[dict[str, Any]] = field(default_factory=list)
+    best: Best = field(default_factory=Best)
+    resumed: int = 0
+
+    folder: RunFolder = field(init=False)
+    hooks: RunHooks = field(init=False)
+    model: torch.nn.Module = field(init=False)
+    optimizers: dict[str, torch.optim.Optimizer] = field(init=False)
+    schedulers: dict[str, torch.optim.lr_scheduler.LRScheduler] = field(init=False)
+    transforms: Transforms = field(init=False)
+    scaler: torch.amp.GradScaler = field(init=False)
+    batch_share: float = field(init=False, default=1.0)
+    last_step: bool = field(init=False, default=False)
+    _pending: dict[str, int] = field(init=False, default_factory=dict)
+
+    @property
+    def spec(self) -> TrainerSpec:
+        """The trainer's spec."""
+        return self.resolved.entry.spec
+
+    @property
+    def settings(self) -> TrainerSettings:
+        """The recipe."""
+        return self.resolved.trainer
+
+    @property
+    def machine(self) -> MachineSettings:
+        """What belongs to the machine."""
+        return self.resolved.machine
+
+    def create_model(self, **options: Any) -> torch.nn.Module:
+        """Make the registered model that the settings name.
+
+        Args:
+            options: what the kind's trainers offer (``channels`` and ``outputs`` for a classifier); a factory
+                receives those that it takes.
+
+        Raises:
+            UsageError: the factory cannot be imported, fails, or returns no module.
+        """
+        return build_registered(self.model_entry, options)
+
+    def optimize(self, loss: torch.Tensor, name: str = "main") -> None:
+        """Make one update: backward, accumulation, the sum over ranks, clipping, the optimizer's step.
+
+        Gradients go to the named optimizer's parameters only, so that a generator's loss leaves nothing behind
+        in the discriminator that it passed through.
+
+        Args:
+            loss: 0-d tensor, the mean over this rank's images of the batch.
+            name: which of ``optimizers``.
+        """
+        optimizer = self.optimizers[name]
+        parameters = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
+        pending = self._pending.get(name, 0)
+        if pending == 0:
+            optimizer.zero_grad(set_to_none=True)
+        # Ranks hold shares of a batch that need not be equal: weighted, their sum is the mean over the batch.
+        share = loss * (self.batch_share / self.settings.accumulate)
+        with torch.autocast(self.device.torch.type, enabled=False):
+            self.scaler.scale(share).backward(inputs=parameters)
+        self._pending[name] = pending + 1
+        if self._pending[name] < self.settings.accumulate and not self.last_step:
+            return
+        self._pending[name] = 0
+        self.ranks.sum_gradients(parameters)
+        if self.settings.clip_norm:
+            self.scaler.unscale_(optimizer)
+            torch.nn.utils.clip_grad_norm_(parameters, self.settings.clip_norm)
+        self.scaler.step(optimizer)
+        self.scaler.update()
+
+    @property
+    def between_updates(self) -> bool:
+        """Whether no gradient is held back for a later update, so that the state on the disk is complete."""
+        return not any(self._pending.values())
+
+    def gather(self, outputs: Mapping[str, torch.Tensor]) -> dict[str, NDArray[np.generic]]:
+        """Bring per-image values of all ranks together, in the order of ``outputs["index"]``.
+
+        Args:
+            outputs: tensors [n] of this rank by name; ``index`` (int64) among them.
+
+        Returns:
+            arrays [N] by name, the same on every rank, without duplicates.
+        """
+        mine = {
+            name: (value.detach().float() if value.is_floating_point() else value.detach()).cpu().numpy()
+            for name, value in outputs.items()
+        }
+        parts = self.ranks.gather(mine)
+        merged = {name: np.concatenate([part[name] for part in parts]) for name in mine}
+        order = np.argsort(merged["index"], kind="stable")
+        return {name: value[order] for name, value in merged.items()}
+
+
+def build_registered(entry: Entry[ModelSpec], options: Mapping[str, Any]) -> torch.nn.Module:
+    """Call a registered model's factory with those options that it takes.
+
+    Raises:
+        UsageError: the factory cannot be imported, fails, or returns no module.
+    """
+    who = f"the model {entry.spec.name} ({entry.provenance})"
+    try:
+        factory = load_reference(entry.spec.factory)
+    except Exception as error:
+        raise UsageError(
+            f"{who} cannot be imported from {entry.spec.factory}: {type(error).__name__}: {error}"
+        ) from error
+    taken = inspect.signature(factory).parameters
+    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in taken.values()):
+        options = {name: value for name, value in options.items() if name in taken}
+    try:
+        model = factory(**options)
+    except UsageError:
+        raise
+    except Exception as error:
+        raise UsageError(f"{who} cannot be built: {type(error).__name__}: {error}") from error
+    if not isinstance(model, torch.nn.Module):
+        raise UsageError(f"{who} returned {type(model).__name__}, not a torch.nn.Module")
+    return model

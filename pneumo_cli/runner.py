@@ -1,0 +1,535 @@
+"""The loop: what happens to a run, in order. Reads as an outline, top to bottom.
+
+Knows no task: everything specific happens in the hooks ``build_model``, ``train_step`` and ``evaluate``.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pneumo_cli import atomic
+from pneumo_cli.checkpoints import Checkpoints
+from pneumo_cli.data.loader import Loader
+from pneumo_cli.environment import describe_environment
+from pneumo_cli.epoch import EpochOutputs
+from pneumo_cli.errors import Interrupted, PneumoError, UsageError
+from pneumo_cli.evaluation.result import Evaluation
+from pneumo_cli.folder import RunFolder
+from pneumo_cli.interruption import Interruption, interruption
+from pneumo_cli.layers import recorded_facts
+from pneumo_cli.run import Best, Run
+from pneumo_cli.runhooks import RunHooks
+from pneumo_cli.seeding import derive, seed_all
+
+_log = logging.getLogger("pneumo")
+
+# How many steps pass between two looks at the losses of an accelerator: a look waits for the device.
+_STEPS_BETWEEN_LOOKS = 20
+# Evaluation keeps no gradients, so it takes larger batches than training does.
+_EVALUATION_BATCH = 64
+
+
+class Runner:
+    """Carries out one run, new or taken up again.
+
+    Args:
+        run: with settings, data and device; see :mod:`pneumo_cli.session`.
+        plugins: what takes part beside the trainer, as (name, module or object).
+        command: the command line, for the record.
+    """
+
+    def __init__(self, run: Run, plugins: list[tuple[str, Any]], command: list[str]) -> None:
+        self.run = run
+        self.command = command
+        self.hooks = run.hooks = RunHooks(run.trainer, plugins)
+        self._images = self._resident_images()
+        self._signal = Interruption()
+        self._started = datetime.now(UTC)
+        self._seconds_before = 0.0
+        self._clock = time.monotonic()
+        self._last_save = time.monotonic()
+
+    # --- the outline -------------------------------------------------------------------------------------
+
+    def start(self) -> dict[str, Any]:
+        """Carry out a new run, from the untrained model to the report.
+
+        Returns:
+            the content of ``report.json``.
+        """
+        self.build()
+        folder = (
+            RunFolder.create(self.run.machine.output, self.run.spec.name) if self.run.ranks.first else None
+        )
+        self.run.folder = self.run.ranks.broadcast(folder)
+        self.checkpoints = Checkpoints(self.run.folder.checkpoints)
+        self.describe()
+        return self.carry_out(EpochOutputs(self.run.ranks))
+
+    def resume(self, folder: RunFolder) -> dict[str, Any]:
+        """Take a run up where its last checkpoint left it, and carry out the rest.
+
+        Returns:
+            the content of ``report.json``.
+        """
+        self.build()
+        self.run.folder = folder
+        self.checkpoints = Checkpoints(folder.checkpoints)
+        outputs = self.restore(self.checkpoints.load("last", self.run.device.torch))
+        if self.run.ranks.first:
+            self.record_settings(recorded_facts(folder.settings))
+        return self.carry_out(outputs)
+
+    def judge_again(self, folder: RunFolder, checkpoint: str, split: str) -> dict[str, Any]:
+        """Judge a checkpoint of an existing run on one split, and keep the result in ``evaluations``.
+
+        Args:
+            checkpoint: ``best`` or ``last``.
+            split: ``train``, ``validation`` or ``test``.
+        """
+        run = self.run
+        self.build()
+        run.folder = folder
+        state = Checkpoints(folder.checkpoints).load(checkpoint, run.device.torch)
+        self.load_weights(state["model"])
+        run.epoch = state["epoch"]
+        if state["fingerprint"] != run.data.fingerprint:
+            _log.warning(
+                "these are not the data that the run was trained on: its own splits mean nothing here"
+            )
+        evaluation = self.evaluate(split, f"{checkpoint} checkpoint, {split}")
+        now = datetime.now(UTC)
+        result = {
+            "when": now.isoformat(timespec="seconds"),
+            "checkpoint": checkpoint,
+            "epoch": run.epoch,
+            "dataset": run.data.dataset.name,
+            "fingerprint": run.data.fingerprint,
+            "split": split,
+            "images": len(getattr(run.data.split, split)),
+            "metrics": _plain(evaluation.metrics),
+        }
+        name = f"{now:%Y%m%dT%H%M%S}-{checkpoint}-{run.data.dataset.name}-{split}"
+        try:
+            atomic.write_json(folder.evaluations / f"{name}.json", result)
+        except OSError as error:
+            raise PneumoError(f"{folder.evaluations} cannot be written: {error.strerror}") from error
+        return result
+
+    def carry_out(self, outputs: EpochOutputs) -> dict[str, Any]:
+        """Train what is left to train, judge once, report.
+
+        Args:
+            outputs: of the epoch that is under way.
+        """
+        run = self.run
+        lock = run.folder.lock() if run.ranks.first else None
+        with interruption() as self._signal:
+            try:
+                self.notify("run_started")
+                if not run.history:
+                    self.save(outputs)
+                    self.judge_untrained()
+                while len(run.history) <= run.settings.epochs:
+                    self.train_epoch(outputs)
+                    self.judge_epoch(outputs)
+                    outputs = EpochOutputs(run.ranks)
+                report = self.finish()
+            except BaseException as error:
+                self.notify("run_failed", error=error)
+                raise
+            finally:
+                if lock is not None:
+                    lock.close()
+        return report
+
+    # --- building ----------------------------------------------------------------------------------------
+
+    def build(self) -> None:
+        """Make model, optimizers, schedulers and transforms, all seeded, nothing written."""
+        run = self.run
+        self.hooks.add_made_for(run)
+        run.transforms = run.trainer.build_transforms(run)
+        seed_all(run.settings.seed, "model")
+        model = self.hooks.tasks.build_model(run=run)
+        if not isinstance(model, torch.nn.Module):
+            raise PneumoError(f"build_model returned {type(model).__name__}, not a torch.nn.Module")
+        run.model = model.to(device=run.device.torch).to(memory_format=run.device.memory_format)
+        run.optimizers = run.trainer.build_optimizers(run)
+        run.schedulers = run.trainer.build_schedulers(run)
+        unknown = run.schedulers.keys() - run.optimizers.keys()
+        if unknown:
+            raise PneumoError(f"build_schedulers names {sorted(unknown)}, which build_optimizers does not")
+        run.scaler = torch.amp.GradScaler(run.device.torch.type, enabled=run.device.precision == "fp16")
+
+    def describe(self) -> None:
+        """Write what is known before training: settings and environment."""
+        run = self.run
+        if not run.ranks.first:
+            return
+        about = {
+            "trainer": run.resolved.entry.qualified_name,
+            "model": run.model_entry.qualified_name,
+            "dataset": run.dataset_entry.qualified_name,
+            "started": self._started.isoformat(timespec="seconds"),
+        }
+        self.record_settings(about)
+
+    def record_settings(self, about: Mapping[str, Any]) -> None:
+        """Write the settings in force, and what they are applied with."""
+        run = self.run
+        try:
+            atomic.write_text(run.folder.settings, run.resolved.to_toml(about))
+            atomic.write_json(run.folder.environment, describe_environment(run, self.command))
+        except OSError as error:
+            raise PneumoError(f"{run.folder.path} cannot be written: {error.strerror}") from error
+
+    # --- training ----------------------------------------------------------------------------------------
+
+    def judge_untrained(self) -> None:
+        """Epoch 0: what the untrained model does on the training and validation images (SOURCE 4)."""
+        began = time.monotonic()
+        train = self.evaluate("train", "epoch 0, training images")
+        validation = self.evaluate("validation", "epoch 0, validation images")
+        self.finish_epoch(dict(train.metrics), dict(validation.metrics), began, images=0)
+
+    def train_epoch(self, outputs: EpochOutputs) -> None:
+        """Train one epoch, or what is left of it."""
+        run = self.run
+        run.epoch = len(run.history)
+        self._epoch_began = time.monotonic()
+        loader = self.training_loader(run.epoch)
+        self.notify("epoch_started", epoch=run.epoch)
+        run.model.train()
+        steps = len(loader)
+        name = f"epoch {run.epoch}/{run.settings.epochs}"
+        with run.progress.stage(name, loader.samples) as loader.advance:
+            loader.advance(sum(loader.batch_sizes(step)[0] for step in range(run.step)))
+            for batch in loader.iterate(run.step):
+                seed_all(run.settings.seed, run.epoch, run.step, run.ranks.rank)
+                local, total = loader.batch_sizes(run.step)
+                run.batch_share = local / total
+                run.last_step = run.step + 1 == steps
+                with run.device.autocast():
+                    metrics = self.hooks.tasks.train_step(run=run, batch=batch)
+                outputs.add(metrics, batch.index)
+                run.step += 1
+                self.notify("step_finished", metrics=metrics)
+                self.look(outputs)
+        run.ranks.average_buffers(run.model)
+
+    def look(self, outputs: EpochOutputs) -> None:
+        """Between steps: has the loss gone wrong, has somebody asked to stop, is it time to save?"""
+        run = self.run
+        alone_on_cpu = run.device.torch.type == "cpu" and run.ranks.world == 1
+        if not (alone_on_cpu or run.last_step or run.step % _STEPS_BETWEEN_LOOKS == 0):
+            return
+        self.check_finite(outputs)
+        if not run.between_updates:
+            return
+        self.stop_if_told(outputs)
+        overdue = time.monotonic() - self._last_save > 60 * run.machine.checkpoint_minutes
+        if run.ranks.largest(int(overdue)):
+            self.save(outputs)
+
+    def check_finite(self, outputs: EpochOutputs) -> None:
+        """Stop a run whose loss is NaN or infinite, before it could be saved."""
+        try:
+            outputs.check_finite()
+        except PneumoError as error:
+            last = self.checkpoints.path("last")
+            raise PneumoError(
+                f"epoch {self.run.epoch}: {error}; the last good checkpoint is {last} "
+                "(a lower learning rate, --clip-norm 1 or --precision fp32 may help)"
+            ) from None
+
+    def stop_if_told(self, outputs: EpochOutputs | None) -> None:
+        """Save and leave, if a signal came.
+
+        Args:
+            outputs: of the epoch under way; None where ``last`` on the disk is already all there is to save.
+        """
+        number = self.run.ranks.largest(self._signal.number)
+        if number:
+            if outputs is not None:
+                self.save(outputs)
+            raise Interrupted(
+                f"stopped and saved in epoch {self.run.epoch} after step {self.run.step}; "
+                f"go on with: pneumo resume {self.run.folder.path}",
+                128 + number,
+            )
+
+    def judge_epoch(self, outputs: EpochOutputs) -> None:
+        """Validate, keep the checkpoint if it is the best, and save the epoch."""
+        run = self.run
+        means, per_image = outputs.results()
+        train = run.trainer.training_metrics(run, means, per_image)
+        trained_images = len(per_image["index"])
+        seconds = time.monotonic() - self._epoch_began
+        validation = self.evaluate("validation", f"epoch {run.epoch}, validation", outputs)
+        rate = self.learning_rate
+        for scheduler in run.schedulers.values():
+            scheduler.step()
+        monitor = run.trainer.monitor
+        if monitor.metric not in validation.metrics:
+            raise PneumoError(
+                f"evaluate returned no {monitor.metric!r}, by which the best checkpoint is chosen; "
+                f"it returned {', '.join(sorted(validation.metrics))}"
+            )
+        value = float(validation.metrics[monitor.metric])
+        if monitor.improves(value, run.best.value):
+            run.best = Best(run.epoch, value)
+            self.save_best()
+        self.finish_epoch(
+            train, dict(validation.metrics), self._epoch_began, trained_images, rate, trained_images / seconds
+        )
+
+    def finish_epoch(
+        self,
+        train: dict[str, float],
+        validation: dict[str, float],
+        began: float,
+        images: int,
+        learning_rate: float | None = None,
+        speed: float = 0.0,
+    ) -> None:
+        """Add the epoch to the history, save, and tell the observers."""
+        run = self.run
+        row: dict[str, Any] = {
+            "epoch": len(run.history),
+            "train": _plain(train),
+            "validation": _plain(validation),
+            "learning_rate": self.learning_rate if learning_rate is None else learning_rate,
+            "seconds": round(time.monotonic() - began, 3),
+        }
+        if images:
+            row["images_per_second"] = round(speed, 2)
+        run.history.append(row)
+        run.step = 0
+        self.save(EpochOutputs(run.ranks))
+        self.notify("epoch_finished", metrics=row)
+
+    @property
+    def learning_rate(self) -> float:
+        """The first optimizer's current learning rate."""
+        first = next(iter(self.run.optimizers.values()))
+        return float(first.param_groups[0]["lr"])
+
+    # --- judging -----------------------------------------------------------------------------------------
+
+    def evaluate(self, split: str, name: str, outputs: EpochOutputs | None = None) -> Evaluation:
+        """One pass over one split, in order, exact under any number of ranks.
+
+        Args:
+            outputs: of the epoch under way, saved if the pass is interrupted.
+        """
+        run = self.run
+        loader = self.evaluation_loader(split)
+        run.model.eval()
+        seed_all(run.settings.seed, "evaluation", split, len(run.history))
+        with run.progress.stage(name, loader.samples) as advance:
+
+            def watch(count: int) -> None:
+                advance(count)
+                if run.ranks.world == 1 and self._signal.number:
+                    self.stop_if_told(outputs)
+
+            loader.advance = watch
+            with torch.no_grad(), run.device.autocast():
+                evaluation = self.hooks.tasks.evaluate(run=run, loader=loader)
+        if not isinstance(evaluation, Evaluation):
+            raise PneumoError(f"evaluate returned {type(evaluation).__name__}, not an Evaluation")
+        for metric, value in evaluation.metrics.items():
+            if not math.isfinite(value):
+                raise PneumoError(
+                    f"{split} {metric} is {value} after epoch {run.epoch}: the run has diverged"
+                )
+        self.stop_if_told(outputs)
+        return evaluation
+
+    def finish(self) -> dict[str, Any]:
+        """Judge the best checkpoint, the test split once and only once, and write the report."""
+        run = self.run
+        run.ranks.barrier()
+        self.load_weights(self.checkpoints.load("best", run.device.torch)["model"])
+        evaluations = {
+            split: self.evaluate(split, f"best checkpoint, {split}") for split in ("validation", "test")
+        }
+        report: dict[str, Any] = {}
+        if run.ranks.first:
+            from pneumo_cli.reports.build import write_report
+
+            report = write_report(
+                run,
+                evaluations,
+                started=self._started,
+                seconds=self.seconds,
+                command=self.command,
+                sample_loaders={
+                    "train": self.training_loader(1),
+                    "validation": self.evaluation_loader("validation"),
+                    "test": self.evaluation_loader("test"),
+                },
+            )
+        run.ranks.barrier()
+        self.notify("run_finished", report=report)
+        return report
+
+    @property
+    def seconds(self) -> float:
+        """Time spent on this run, over all its resumptions."""
+        return self._seconds_before + time.monotonic() - self._clock
+
+    # --- loaders -----------------------------------------------------------------------------------------
+
+    def training_loader(self, epoch: int) -> Loader:
+        """Shuffled, augmented batches of the training split."""
+        run = self.run
+        loader = self._loader("train", run.transforms.train, run.settings.batch_size, shuffled=True)
+        loader.epoch = epoch
+        return loader
+
+    def evaluation_loader(self, split: str) -> Loader:
+        """Batches of a split in order, unaugmented."""
+        size = max(self.run.settings.batch_size, _EVALUATION_BATCH)
+        return self._loader(split, self.run.transforms.evaluation, size, shuffled=False)
+
+    def _loader(self, split: str, transform: Any, batch_size: int, *, shuffled: bool) -> Loader:
+        run = self.run
+        positions: NDArray[np.int64] = getattr(run.data.split, split)
+        return Loader(
+            self._images,
+            torch.from_numpy(run.data.labels),
+            positions,
+            transform,
+            batch_size,
+            run.device.torch,
+            shuffle_seed=derive(run.settings.seed, "order") if shuffled else None,
+            rank=run.ranks.rank,
+            world=run.ranks.world,
+            memory_format=run.device.memory_format,
+        )
+
+    def _resident_images(self) -> torch.Tensor:
+        """All images as one uint8 tensor [N, S, S]: on the accelerator where they take little of its memory."""
+        data = self.run.data
+        device = self.run.device.torch
+        if device.type == "cuda":
+            free, _ = torch.cuda.mem_get_info(device)
+            if data.images.size < free / 4:
+                return data.images_on(device)
+        return data.images_on(torch.device("cpu"))
+
+    # --- saving ------------------------------------------------------------------------------------------
+
+    def save(self, outputs: EpochOutputs) -> None:
+        """Write ``last``: all that is needed to go on to the same bits."""
+        run = self.run
+        collected = outputs.state()
+        self._last_save = time.monotonic()
+        if not run.ranks.first:
+            return
+        path = self.checkpoints.save(
+            "last",
+            {
+                "fingerprint": run.data.fingerprint,
+                "epoch": run.epoch,
+                "step": run.step,
+                "history": run.history,
+                "best_epoch": run.best.epoch,
+                "best_value": run.best.value,
+                "resumed": run.resumed,
+                "started": self._started.isoformat(),
+                "seconds": self.seconds,
+                "model": run.model.state_dict(),
+                "optimizers": {name: o.state_dict() for name, o in run.optimizers.items()},
+                "schedulers": {name: _scheduler_state(s) for name, s in run.schedulers.items()},
+                "scaler": run.scaler.state_dict(),
+                "outputs": collected,
+            },
+        )
+        self.notify("checkpoint_saved", path=path)
+
+    def save_best(self) -> None:
+        """Write ``best``: the weights alone, and what they are."""
+        run = self.run
+        if not run.ranks.first:
+            return
+        path = self.checkpoints.save(
+            "best",
+            {
+                "fingerprint": run.data.fingerprint,
+                "epoch": run.epoch,
+                "monitor": run.trainer.monitor.metric,
+                "value": run.best.value,
+                "model": run.model.state_dict(),
+            },
+        )
+        self.notify("checkpoint_saved", path=path)
+
+    def restore(self, state: Mapping[str, Any]) -> EpochOutputs:
+        """Put a ``last`` checkpoint back into the run."""
+        run = self.run
+        if state["fingerprint"] != run.data.fingerprint:
+            raise UsageError(
+                "the dataset has changed since this run began: its images, labels or patients are others "
+                "(a new run can use it; this one needs the old data)"
+            )
+        self.load_weights(state["model"])
+        try:
+            for name, optimizer in run.optimizers.items():
+                optimizer.load_state_dict(state["optimizers"][name])
+            for name, scheduler in run.schedulers.items():
+                scheduler.load_state_dict(state["schedulers"][name])
+        except (RuntimeError, KeyError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            raise UsageError(
+                f"the checkpoint does not fit the optimizers of the installed plugins: {reason}"
+            ) from error
+        run.scaler.load_state_dict(state["scaler"])
+        run.epoch, run.step = state["epoch"], state["step"]
+        run.history = list(state["history"])
+        run.best = Best(state["best_epoch"], state["best_value"])
+        run.resumed = state["resumed"] + 1
+        self._started = datetime.fromisoformat(state["started"])
+        self._seconds_before = state["seconds"]
+        outputs = EpochOutputs(run.ranks)
+        outputs.restore(state["outputs"], run.step)
+        return outputs
+
+    def load_weights(self, weights: Mapping[str, torch.Tensor]) -> None:
+        """Put a checkpoint's weights into the model."""
+        try:
+            self.run.model.load_state_dict(weights)
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())[:200]
+            raise UsageError(
+                f"the checkpoint does not fit the model that the installed plugins build: {reason}"
+            ) from error
+
+    def notify(self, hook: str, **arguments: Any) -> None:
+        """Tell the observers, on the first rank only."""
+        if self.run.ranks.first:
+            self.hooks.notify(hook, run=self.run, **arguments)
+
+
+def _plain(metrics: Mapping[str, Any]) -> dict[str, float]:
+    return {name: float(value) for name, value in metrics.items()}
+
+
+def _scheduler_state(scheduler: torch.optim.lr_scheduler.LRScheduler) -> dict[str, Any]:
+    """A scheduler's state without what is rebuilt from the settings anyway (functions, in LambdaLR)."""
+    return {
+        name: value
+        for name, value in scheduler.state_dict().items()
+        if value is None or isinstance(value, (bool, int, float, str, list, tuple, dict))
+    }

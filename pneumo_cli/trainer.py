@@ -1,0 +1,102 @@
+"""What a trainer is: three hooks and typed settings.
+
+Philosophy: the author owns the model, the update of one batch and the judgement of one split; the runner owns
+everything around them (devices, precision, data, order, checkpoints, interruption, reports).
+Not here: the loop (:mod:`pneumo_cli.runner`), and what classification tasks share
+(:mod:`pneumo_cli.classification`).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pneumo_cli.data.augment import EvaluationTransform, Transform
+from pneumo_cli.evaluation.result import Evaluation
+from pneumo_cli.settings import TrainerSettings
+
+if TYPE_CHECKING:
+    from pneumo_cli.data.loader import Batch, Loader
+    from pneumo_cli.run import Run
+
+
+class Monitor(NamedTuple):
+    """The validation metric that chooses the best checkpoint, and whether more of it is better."""
+
+    metric: str
+    mode: Literal["max", "min"]
+
+    def improves(self, value: float, best: float | None) -> bool:
+        """Whether a value beats the best so far; the first of equal values stays the best."""
+        if best is None:
+            return True
+        return value > best if self.mode == "max" else value < best
+
+
+class Transforms(NamedTuple):
+    """How uint8 images become the model's input, in training and elsewhere."""
+
+    train: Transform
+    evaluation: Transform
+
+
+class Trainer(ABC):
+    """Base class of every trainer. Its methods are the implementations of the task hooks.
+
+    Args:
+        settings: the checked settings, an instance of the class that the spec names.
+
+    Attributes:
+        curves: the metrics whose curves the report shows first; empty: all of them.
+    """
+
+    curves: Sequence[str] = ()
+
+    def __init__(self, settings: TrainerSettings) -> None:
+        self.settings = settings
+
+    @property
+    def monitor(self) -> Monitor:
+        """What chooses the best checkpoint: the smallest validation loss, unless a trainer says otherwise."""
+        return Monitor("loss", "min")
+
+    @abstractmethod
+    def build_model(self, run: Run) -> torch.nn.Module:
+        """Make the one module that is trained and saved (:class:`~pneumo_cli.hookspecs.TaskHooks`)."""
+
+    @abstractmethod
+    def train_step(self, run: Run, batch: Batch) -> Mapping[str, torch.Tensor]:
+        """Make the update of one batch through ``run.optimize`` and return detached tensors."""
+
+    @abstractmethod
+    def evaluate(self, run: Run, loader: Loader) -> Evaluation:
+        """Judge the model on one split, in eval mode and without gradients."""
+
+    def build_optimizers(self, run: Run) -> dict[str, torch.optim.Optimizer]:
+        """Optimizers by the name that ``run.optimize`` is called with. Default: ``main``, AdamW at 1e-3."""
+        parameters = [p for p in run.model.parameters() if p.requires_grad]
+        return {"main": torch.optim.AdamW(parameters, lr=1e-3, fused=run.device.fused)}
+
+    def build_schedulers(self, run: Run) -> dict[str, torch.optim.lr_scheduler.LRScheduler]:
+        """Schedulers by optimizer name, stepped once per epoch. Default: constant learning rates."""
+        return {}
+
+    def build_transforms(self, run: Run) -> Transforms:
+        """Default: no augmentation; three channels, normalised as ImageNet's (SOURCE 2)."""
+        return Transforms(EvaluationTransform(), EvaluationTransform())
+
+    def training_metrics(
+        self, run: Run, means: Mapping[str, float], outputs: Mapping[str, NDArray[np.generic]]
+    ) -> dict[str, float]:
+        """Turn what ``train_step`` returned during an epoch into the epoch's training metrics.
+
+        Args:
+            means: 0-d tensors, averaged over the epoch by batch size.
+            outputs: 1-d tensors, one value per image [N] in the order of ``outputs["index"]``.
+        """
+        return dict(means)
