@@ -1,0 +1,1 @@
+"""From a finished run to pages and figures that a person reads."""

@@ -1,0 +1,334 @@
+"""From a finished run to its report: figures, predictions, ``report.json``, and the two pages made from it."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pneumo_cli import atomic
+from pneumo_cli.environment import describe_environment
+from pneumo_cli.errors import PneumoError
+from pneumo_cli.evaluation.result import Evaluation
+from pneumo_cli.layers import plain_values
+from pneumo_cli.reports import figures, style
+from pneumo_cli.reports.markdown import render_markdown
+from pneumo_cli.reports.page import render_html
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from pneumo_cli.data.loader import Batch, Loader
+    from pneumo_cli.registry import Entry
+    from pneumo_cli.run import Run
+
+# The report shows ten batches of training images and one of each other split (figures 5-7).
+_SAMPLE_BATCHES = {"train": 10, "validation": 1, "test": 1}
+_COLUMNS = 8
+
+
+def write_report(
+    run: Run,
+    evaluations: Mapping[str, Evaluation],
+    *,
+    started: datetime,
+    seconds: float,
+    command: Sequence[str],
+    sample_loaders: Mapping[str, Loader],
+) -> dict[str, Any]:
+    """Write everything that a person reads about a run.
+
+    Args:
+        evaluations: of the best checkpoint, by split.
+        started: when the run began.
+        seconds: how long it worked, resumptions added up.
+        command: the command line, for the record.
+        sample_loaders: the batches that are shown as samples, by split.
+
+    Returns:
+        the content of ``report.json``.
+
+    Raises:
+        PneumoError: the run folder cannot be written.
+    """
+    try:
+        with run.progress.stage("report", 3 + len(evaluations), "parts") as advance:
+            drawn = _training_figures(run)
+            advance(1)
+            for split, evaluation in evaluations.items():
+                drawn += _evaluation_figures(run, split, evaluation)
+                atomic.write_text(run.folder.predictions / f"{split}.csv", predictions_csv(run, evaluation))
+                advance(1)
+            drawn += _sample_figures(run, sample_loaders)
+            advance(1)
+            report = _content(run, evaluations, drawn, started, seconds, command)
+            atomic.write_text(run.folder.report_html, render_html(report, run.folder.path))
+            atomic.write_text(run.folder.report_markdown, render_markdown(report, run.folder.path))
+            # Last: this file says that the run is finished.
+            atomic.write_json(run.folder.report_json, report)
+            advance(1)
+    except OSError as error:
+        raise PneumoError(
+            f"the report in {run.folder.path} cannot be written ({error.strerror}); the checkpoints are intact: "
+            f"pneumo resume {run.folder.path} writes it again"
+        ) from error
+    return report
+
+
+def predictions_csv(run: Run, evaluation: Evaluation) -> str:
+    """Per-image outputs with the image's name, patient and subtype, as CSV text."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    columns = [name for name in evaluation.outputs if name != "index"]
+    writer.writerow(["name", "patient", "subtype", *columns])
+    records = run.data.dataset.records
+    for row, position in enumerate(evaluation.outputs.get("index", ())):
+        record = records[int(position)]
+        values = [evaluation.outputs[name][row].item() for name in columns]
+        writer.writerow([record.name, record.patient, record.subtype, *values])
+    return text.getvalue()
+
+
+def _save(run: Run, figure: Figure, file: str, caption: str, group: str) -> dict[str, str]:
+    path = run.folder.path / file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    style.save(figure, path)
+    return {"file": file, "caption": caption, "group": group}
+
+
+def _training_figures(run: Run) -> list[dict[str, str]]:
+    names = list(run.trainer.curves) or sorted(run.history[-1]["validation"])
+    best = run.best.epoch
+    drawn = [
+        _save(
+            run,
+            figures.curves(run.history, names, best=best),
+            "figures/curves.png",
+            "Training and validation metrics over the epochs. Epoch 0 is the untrained model. Training metrics "
+            "are those of the augmented images while the weights change.",
+            "training",
+        ),
+        _save(
+            run,
+            figures.learning_rate(run.history),
+            "figures/learning-rate.png",
+            "The learning rate of each epoch.",
+            "training",
+        ),
+        _save(
+            run,
+            figures.class_balance(_split_rows(run)),
+            "figures/class-balance.png",
+            "Images of each class in each split.",
+            "data",
+        ),
+    ]
+    for name in names:
+        style.save(figures.curve(run.history, name, best=best), run.folder.figures / f"curve-{name}.png")
+    return drawn
+
+
+def _evaluation_figures(run: Run, split: str, evaluation: Evaluation) -> list[dict[str, str]]:
+    return [
+        _save(
+            run,
+            figure.draw(),
+            f"figures/{figure.name}-{split}.png",
+            f"{split.capitalize()}. {figure.caption}",
+            "results",
+        )
+        for figure in evaluation.figures
+    ]
+
+
+def _sample_figures(run: Run, loaders: Mapping[str, Loader]) -> list[dict[str, str]]:
+    classes = run.data.dataset.classes
+    drawn = []
+    for split, loader in loaders.items():
+        count = _SAMPLE_BATCHES[split]
+        pictures = []
+        titles = []
+        for batch, _ in zip(loader, range(count), strict=False):
+            chosen = _shown(batch, _COLUMNS if count > 1 else 2 * _COLUMNS)
+            pictures.append(loader.transform.display(batch.images[chosen]).cpu().numpy())
+            titles += [classes[int(batch.labels[i])] for i in chosen]
+        caption = (
+            f"{_COLUMNS} images of each of the first {len(pictures)} training batches, as augmented in epoch 1."
+            if count > 1
+            else f"Images of the {split} split, as the model receives them."
+        )
+        figure = figures.sample_grid(np.concatenate(pictures), titles, columns=_COLUMNS)
+        drawn.append(_save(run, figure, f"samples/{split}.png", caption, "samples"))
+    return drawn
+
+
+def _shown(batch: Batch, most: int) -> list[int]:
+    """Places spread evenly over a batch: splits in order begin with one class only."""
+    size = len(batch.index)
+    return sorted({int(place) for place in np.linspace(0, size - 1, min(most, size))})
+
+
+def _content(
+    run: Run,
+    evaluations: Mapping[str, Evaluation],
+    drawn: list[dict[str, str]],
+    started: datetime,
+    seconds: float,
+    command: Sequence[str],
+) -> dict[str, Any]:
+    parameters = list(run.model.parameters())
+    monitor = run.trainer.monitor
+    return {
+        "format": 1,
+        "title": f"{run.spec.name} on {run.data.dataset.name}",
+        "pneumo": version("pneumo-cli"),
+        "run": {
+            "name": run.folder.path.name,
+            "folder": str(run.folder.path),
+            "started": started.isoformat(timespec="seconds"),
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            "seconds": round(seconds, 1),
+            "resumed": run.resumed,
+        },
+        "trainer": _part(run.resolved.entry),
+        "model": {
+            **_part(run.model_entry),
+            "parameters": sum(p.numel() for p in parameters),
+            "trainable": sum(p.numel() for p in parameters if p.requires_grad),
+        },
+        "dataset": _dataset(run),
+        "preset": run.resolved.preset.name,
+        "settings": _settings(run),
+        "monitor": {
+            "metric": monitor.metric,
+            "mode": monitor.mode,
+            "epoch": run.best.epoch,
+            "value": run.best.value,
+        },
+        "history": run.history,
+        "curves": list(run.trainer.curves),
+        "evaluations": {split: dict(evaluation.metrics) for split, evaluation in evaluations.items()},
+        "figures": drawn,
+        "notices": _notices(run),
+        "environment": describe_environment(run, list(command)),
+        "reproduce": [f"pneumo run {run.spec.name} --config {run.folder.settings}"],
+        "next": [
+            f"pneumo evaluate {run.folder.path}",
+            f"pneumo resume {run.folder.path} --epochs {2 * run.settings.epochs}",
+        ],
+    }
+
+
+def _part(entry: Entry[Any]) -> dict[str, str]:
+    return {
+        "name": entry.spec.name,
+        "summary": entry.spec.summary,
+        "distribution": entry.provenance.distribution,
+        "version": entry.provenance.version,
+    }
+
+
+def _split_rows(run: Run) -> list[dict[str, Any]]:
+    return [
+        {
+            "split": row.split,
+            "counts": row.counts,
+            "images": row.images,
+            "patients": row.patients,
+            "ratio": row.ratio,
+        }
+        for row in run.data.table()
+    ]
+
+
+def _dataset(run: Run) -> dict[str, Any]:
+    data = run.data
+    dataset = data.dataset
+    return {
+        **_part(run.dataset_entry),
+        "origin": dataset.origin,
+        "place": dataset.place,
+        "synthetic": dataset.synthetic,
+        "fingerprint": data.fingerprint,
+        "classes": list(dataset.classes),
+        "images": len(dataset.records),
+        "patients": len({record.patient for record in dataset.records}),
+        "image_size": data.size,
+        "split": {
+            "policy": data.split.policy,
+            "seed": data.split.seed,
+            "fraction": data.split.fraction,
+            "rows": _split_rows(run),
+            "shared": [
+                {
+                    "between": f"{pair.first}/{pair.second}",
+                    "patients": pair.patients,
+                    "images": pair.images,
+                    "identical": pair.identical,
+                }
+                for pair in data.overlaps.pairs
+            ],
+            "excluded": len(data.split.excluded),
+        },
+        "unreadable": [{"name": name, "reason": reason} for name, reason in data.unreadable],
+    }
+
+
+def _settings(run: Run) -> list[dict[str, Any]]:
+    rows = []
+    preset = run.resolved.preset.values
+    for settings in (run.settings, run.machine):
+        values = plain_values(settings)
+        for name, info in type(settings).model_fields.items():
+            default = info.get_default(call_default_factory=True)
+            if name == "model":
+                default = run.spec.model
+            rows.append(
+                {
+                    "name": name,
+                    "value": values.get(name),
+                    "preset": _plain(preset.get(name, default)),
+                    "default": _plain(default),
+                    "origin": run.resolved.origins[name],
+                    "help": info.description or "",
+                }
+            )
+    return rows
+
+
+def _plain(value: Any) -> Any:
+    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
+
+
+def _notices(run: Run) -> list[str]:
+    """What a reader has to know before the numbers."""
+    data = run.data
+    notices = []
+    if data.dataset.synthetic:
+        notices.append(
+            "Synthetic data: these images are drawn, no patient is behind them, and the numbers say nothing "
+            "about patients."
+        )
+    for pair in data.overlaps.pairs:
+        if pair.patients or pair.identical:
+            share = pair.images / max(1, len(data.split.parts()[pair.second]))
+            notices.append(
+                f"{pair.first.capitalize()} and {pair.second} share {pair.patients} patients: {pair.images} of the "
+                f"{pair.second} images ({share:.0%}) show a patient whom {pair.first} has seen, and "
+                f"{pair.identical} are identical copies. The {pair.second} numbers are flattered by it."
+            )
+    if data.unreadable:
+        notices.append(
+            f"{len(data.unreadable)} unreadable images were left out (--skip-unreadable); they are listed below."
+        )
+    if len(data.split.excluded):
+        notices.append(
+            f"{len(data.split.excluded)} images of the training pool were left out because their patient or an "
+            "identical image is in the test set."
+        )
+    return notices

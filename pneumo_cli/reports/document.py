@@ -1,0 +1,90 @@
+"""A report between its contents and its renderers: sections of paragraphs, tables, pictures and commands.
+
+Texts are plain: escaping is the renderers' part, and layout too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+
+@dataclass(frozen=True)
+class Paragraph:
+    """A sentence or two; ``warning`` where a reader must not miss it."""
+
+    text: str
+    warning: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of texts. ``numeric`` columns are set flush right; the ``marked`` row stands out."""
+
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    numeric: frozenset[int] = frozenset()
+    marked: int | None = None
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Figures: (path within the run folder, caption)."""
+
+    items: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Commands:
+    """Lines for a shell."""
+
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Folded:
+    """What only some readers want: shown on demand."""
+
+    title: str
+    blocks: tuple[Block, ...]
+
+
+Block: TypeAlias = Paragraph | Table | Pictures | Commands | Folded
+
+
+@dataclass(frozen=True)
+class Section:
+    """A headed part of the report; ``anchor`` is unique."""
+
+    anchor: str
+    title: str
+    blocks: tuple[Block, ...]
+
+
+@dataclass(frozen=True)
+class Headline:
+    """One large number: what it is called, its value, and what it means in a few words."""
+
+    label: str
+    value: str
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Document:
+    """The whole report in reading order.
+
+    Attributes:
+        byline: when, how long, which run.
+        summary: what was done, for a reader who is no programmer.
+        headline_title: on which images the headline numbers were measured.
+    """
+
+    title: str
+    byline: str
+    notices: tuple[str, ...]
+    summary: str
+    headline_title: str
+    headlines: tuple[Headline, ...]
+    sections: tuple[Section, ...]
+    version: str

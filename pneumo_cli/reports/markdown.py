@@ -1,0 +1,92 @@
+"""``report.md``: the report for a repository, a pull request or an issue, with links to the figures."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from pneumo_cli.reports.content import DISCLAIMER, document
+from pneumo_cli.reports.document import Block, Commands, Folded, Paragraph, Pictures, Table
+from pneumo_cli.reports.pictures import inside
+
+_SPECIAL = re.compile(r"([\\`*_{}\[\]#|~$])")
+
+
+def render_markdown(report: Mapping[str, Any], folder: Path) -> str:
+    """Render a report as GitHub-flavoured Markdown.
+
+    Args:
+        report: what ``report.json`` holds; every part may be absent.
+        folder: the run folder. Figures are linked relative to it; one that does not lie in it as a PNG file
+            is named as missing.
+
+    Returns:
+        The text, ending in a newline. Whatever it quotes is escaped: it can neither break a table nor become
+        markup.
+    """
+    page = document(report)
+    blocks = [f"# {escaped(page.title)}", escaped(page.byline)]
+    blocks += [f"> **Note.** {escaped(notice)}" for notice in page.notices]
+    blocks += [f"> {DISCLAIMER}", escaped(page.summary)]
+    if page.headlines:
+        head = tuple(item.label for item in page.headlines)
+        values = tuple(item.value for item in page.headlines)
+        blocks += [f"**{escaped(page.headline_title)}**", _table(Table(head, (values,)))]
+    for section in page.sections:
+        blocks.append(f"## {section.title}")
+        blocks += [text for block in section.blocks for text in _block(block, folder)]
+    blocks.append(f"Written by pneumo {escaped(page.version)}.".replace(" .", "."))
+    return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def escaped(text: str) -> str:
+    """Text as it is to be read: on one line, with nothing in it that Markdown or HTML would act on."""
+    line = " ".join(text.split())
+    line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return _SPECIAL.sub(r"\\\1", line)
+
+
+def _block(block: Block, folder: Path) -> Iterator[str]:
+    match block:
+        case Paragraph(text, warning):
+            yield f"> **Note.** {escaped(text)}" if warning else escaped(text)
+        case Table():
+            yield _table(block)
+        case Pictures(items):
+            for file, caption in items:
+                yield from _picture(file, caption, folder)
+        case Commands(lines):
+            yield _fenced(lines)
+        case Folded(title, blocks):
+            yield f"<details><summary>{escaped(title)}</summary>"
+            for inner in blocks:
+                yield from _block(inner, folder)
+            yield "</details>"
+
+
+def _table(table: Table) -> str:
+    rules = ["---:" if column in table.numeric else "---" for column in range(len(table.head))]
+    rows = [[escaped(cell) for cell in row] for row in table.rows]
+    if table.marked is not None:
+        rows[table.marked] = [f"**{cell}**" if cell else cell for cell in rows[table.marked]]
+    lines = [[escaped(cell) for cell in table.head], rules, *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _picture(file: str, caption: str, folder: Path) -> Iterator[str]:
+    if inside(folder, file) is None:
+        yield f"*Missing figure: {escaped(file)}*"
+        return
+    yield f"![{escaped(caption)}]({quote(file)})"
+    if caption:
+        yield f"*{escaped(caption)}*"
+
+
+def _fenced(lines: Sequence[str]) -> str:
+    """A block of code whose fence is longer than any run of backticks in it."""
+    longest = max((len(run) for line in lines for run in re.findall("`+", line)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return "\n".join([f"{fence}sh", *lines, fence])
