@@ -1,0 +1,49 @@
+"""What this distribution brings: the trainer ``cnn`` and the model ``cnn``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pneumo_cli.api import ModelSpec, Preset, TrainerSpec, hookimpl
+
+api_version = 1
+
+
+@hookimpl
+def register_trainers() -> Iterable[TrainerSpec]:
+    """Task 1 of the report."""
+    yield TrainerSpec(
+        name="cnn",
+        summary="Convolutional network from scratch, NORMAL against PNEUMONIA",
+        trainer="pneumo_cnn.trainer:CnnTrainer",
+        settings="pneumo_cnn.settings:CnnSettings",
+        kind="classifier",
+        model="cnn",
+        presets=(
+            Preset(name="source", summary="The report's recipe: 256 px, image-level split, best accuracy"),
+            Preset(
+                name="quick",
+                summary="Minutes on two CPU cores: 64 px, split by patient, chosen by AUC",
+                values={
+                    "image_size": 64,
+                    "epochs": 4,
+                    "batch_size": 32,
+                    "lr": 0.02,
+                    "lr_step": 1,
+                    "split": "patient",
+                    "monitor": "auc",
+                },
+            ),
+        ),
+    )
+
+
+@hookimpl
+def register_models() -> Iterable[ModelSpec]:
+    """The report's network."""
+    yield ModelSpec(
+        name="cnn",
+        kind="classifier",
+        summary="Four stages of two 3x3 convolutions, 64 to 512 channels, 4.7 million parameters",
+        factory="pneumo_cnn.model:build_cnn",
+    )

@@ -1,0 +1,100 @@
+"""What a run says on stderr: one line per epoch, and where everything lies at the end."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from pneumo_cli.api import hookimpl
+
+if TYPE_CHECKING:
+    from pneumo_cli.run import Run
+
+api_version = 1
+
+
+class Console:
+    """Prints plain lines, which a terminal, a log file and a screen reader all take."""
+
+    def __init__(self) -> None:
+        self._columns: list[tuple[str, str]] = []
+
+    @hookimpl
+    def run_started(self, run: Run) -> None:
+        """Say what is about to happen."""
+        data = run.data
+        counts = ", ".join(f"{len(part):,} {name}" for name, part in data.split.parts().items())
+        verb = f"resumed after epoch {len(run.history) - 1}" if run.history else "started"
+        trainable = sum(p.numel() for p in run.model.parameters() if p.requires_grad)
+        kind = " (synthetic)" if data.dataset.synthetic else ""
+        _say(f"{run.spec.name} {verb}: {run.model_entry.spec.name}, {trainable:,} trainable parameters")
+        _say(
+            f"data     {data.dataset.name}{kind}: {counts} images of {data.size} px, split by {data.split.policy}"
+        )
+        _say(f"device   {run.device.name}, {run.device.precision}")
+        _say(f"folder   {run.folder.path}")
+
+    @hookimpl
+    def epoch_finished(self, run: Run, metrics: Mapping[str, Any]) -> None:
+        """Print the epoch's row, below a heading before the first."""
+        if not self._columns:
+            self._columns = _columns(run, metrics)
+            heading = "".join(
+                f"{_short(side)} {name}".rjust(len(f"{_short(side)} {name}") + 2)
+                for side, name in self._columns
+            )
+            _say(f"{'epoch':>9}{heading}{'lr':>10}{'img/s':>8}{'time':>8}")
+        cells = "".join(
+            f"{metrics[side].get(name, float('nan')):>{len(_short(side)) + len(name) + 3}.4f}"
+            for side, name in self._columns
+        )
+        speed = f"{metrics['images_per_second']:,.0f}" if "images_per_second" in metrics else ""
+        best = " best" if run.best.epoch == metrics["epoch"] else ""
+        place = f"{metrics['epoch']}/{run.settings.epochs}"
+        _say(
+            f"{place:>9}{cells}{metrics['learning_rate']:>10.2g}{speed:>8}{_time(metrics['seconds']):>8}{best}"
+        )
+
+    @hookimpl
+    def run_finished(self, run: Run, report: Mapping[str, Any]) -> None:
+        """Name the results, the folder, the report and the next command."""
+        for split, values in report["evaluations"].items():
+            text = ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in values.items())
+            _say(f"{split:<10} {text}  (epoch {run.best.epoch})")
+        for notice in report["notices"]:
+            _say(f"note       {notice}")
+        _say(f"took       {_time(report['run']['seconds'])}")
+        _say(f"folder     {run.folder.path}")
+        _say(f"report     {run.folder.report_html}")
+        _say(f"next       {report['next'][0]}")
+
+
+@hookimpl
+def plugins_for_run(run: Run) -> Iterable[object]:
+    """A console of its own for each run."""
+    yield Console()
+
+
+def _columns(run: Run, metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Loss of both sides, then the validation metrics, the monitored one among them."""
+    names = [name for name in metrics["validation"] if name != "loss"]
+    columns = [("train", "loss")] if "loss" in metrics["train"] else []
+    columns += [("validation", "loss")] if "loss" in metrics["validation"] else []
+    return columns + [("validation", name) for name in names if name != "average_precision"][:6]
+
+
+def _short(side: str) -> str:
+    return {"train": "train", "validation": "val"}[side]
+
+
+def _time(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours}:{minutes:02}:{rest:02}"
+    return f"{minutes}:{rest:02}"
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
