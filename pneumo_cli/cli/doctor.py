@@ -1,0 +1,94 @@
+"""``pneumo doctor``: can this machine do the work, and what is in the way? Works whatever is broken."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pneumo_cli.cli.output import print_json
+from pneumo_cli.plugins import Plugins
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Add the command to the program."""
+
+    @app.command(rich_help_panel="What is installed")
+    def doctor(
+        ctx: typer.Context, json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
+    ) -> None:
+        """Check versions, devices, precisions, caches and plugins of this machine."""
+        parts: list[tuple[str, Callable[[], dict[str, Any]]]] = [
+            ("versions", _versions),
+            ("devices", _devices),
+            ("folders", _folders),
+            ("plugins", lambda: _plugins(ctx.obj)),
+        ]
+        found = {name: _guarded(part) for name, part in parts}
+        if json:
+            print_json(found)
+            return
+        for name, values in found.items():
+            print(name.upper())
+            width = max((len(key) for key in values), default=0)
+            for key, value in values.items():
+                print(f"  {key:<{width}}  {_text(value)}")
+            print()
+
+
+def _guarded(part: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """A part that fails says so; the others are still worth reading."""
+    try:
+        return part()
+    except Exception as error:
+        return {"failed": f"{type(error).__name__}: {' '.join(str(error).split())}"}
+
+
+def _versions() -> dict[str, Any]:
+    from pneumo_cli.environment import package_versions
+
+    return {"python": f"{platform.python_version()} ({sys.executable})", **package_versions()}
+
+
+def _devices() -> dict[str, Any]:
+    from pneumo_cli.devices import available, choose_device, device_name, precisions, usable_cores
+
+    found: dict[str, Any] = {"cores": usable_cores()}
+    for device in available():
+        support = ", ".join(f"{name} {how}" for name, how in precisions(device).items())
+        found[str(device)] = f"{device_name(device)}: {support}"
+    chosen = choose_device("auto", "auto")
+    found["auto"] = f"{chosen.torch}, {chosen.precision}"
+    return found
+
+
+def _folders() -> dict[str, Any]:
+    from pneumo_cli.data.cache import cache_usage
+    from pneumo_cli.data.store import places
+    from pneumo_cli.layers import resolve_machine
+
+    machine = resolve_machine({})
+    entries, size = cache_usage(machine.cache)
+    found = {
+        "output": str(machine.output.absolute()),
+        "cache": f"{machine.cache} ({entries} decoded datasets, {size / 1e6:,.0f} MB; may be deleted)",
+        "data": str(machine.data_home),
+    }
+    for name, path in places(machine.data_home).items():
+        found[f"data of {name}"] = f"{path}{'' if Path(path).exists() else ' (missing)'}"
+    return found
+
+
+def _plugins(plugins: Plugins) -> dict[str, Any]:
+    found: dict[str, Any] = {p.name: f"{p.provenance}: ok" for p in plugins.loaded}
+    found |= {name: f"{where}: disabled" for name, where in plugins.disabled}
+    found["problems"] = [str(problem) for problem in plugins.problems] or "none"
+    return found
+
+
+def _text(value: Any) -> str:
+    return "\n    ".join(["", *value]) if isinstance(value, list) else str(value)

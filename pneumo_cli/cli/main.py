@@ -1,0 +1,159 @@
+"""The program ``pneumo``: its commands, and how failures end.
+
+Imports neither torch, pydantic nor matplotlib: a command imports what it needs when it runs.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from pneumo_cli.cli import data, doctor, listing, runs, show
+from pneumo_cli.errors import PneumoError, nearest
+from pneumo_cli.plugins import Plugins, command_problem, discover
+
+_EPILOG = "Start with: pneumo run cnn --preset quick. Research software, no medical device."
+
+
+class _Commands(TyperGroup):
+    """The top level: names the nearest command where one is unknown."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        names = super().list_commands(ctx)
+        return ["run", *(name for name in names if name != "run")]
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name = args[0] if args else ""
+        if name and not name.startswith("-") and self.get_command(ctx, name) is None:
+            from pneumo_cli.errors import UsageError
+
+            raise UsageError(f"unknown command {name!r}; {nearest(name, self.list_commands(ctx))}")
+        return super().resolve_command(ctx, args)
+
+
+def build_app(plugins: Plugins) -> typer.Typer:
+    """The application with every command, those of plugins included."""
+    app = typer.Typer(
+        name="pneumo",
+        cls=_Commands,
+        help="Deep learning on chest radiographs: train, judge and compare, with plugins for every part.",
+        epilog=_EPILOG,
+        no_args_is_help=True,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+    @app.callback()
+    def before_every_command(
+        ctx: typer.Context,
+        version: Annotated[
+            bool,
+            typer.Option("--version", help="Show the version and exit.", is_eager=True, callback=_version),
+        ] = False,
+    ) -> None:
+        ctx.obj = plugins
+        if ctx.invoked_subcommand != "list-plugins":  # that one shows them itself, in full
+            for problem in plugins.problems:
+                print(f"pneumo: {problem}", file=sys.stderr)
+
+    runs.add_commands(app, plugins)
+    show.add_commands(app)
+    listing.add_commands(app)
+    data.add_commands(app)
+    doctor.add_commands(app)
+    _add_plugin_commands(app, plugins)
+    return app
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"pneumo {version('pneumo-cli')}")
+        raise typer.Exit
+
+
+def _add_plugin_commands(app: typer.Typer, plugins: Plugins) -> None:
+    """Let each plugin add commands to an app of its own, and take over those whose names are free."""
+    taken = _command_names(app)
+    for plugin in plugins.loaded:
+        if "register_commands" not in plugin.hooks:
+            continue
+        own = typer.Typer()
+        try:
+            plugin.module.register_commands(own)
+            clash = _command_names(own) & taken
+            if clash:
+                raise ValueError(f"the command {sorted(clash)[0]!r} exists already")
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            plugins.problems.append(command_problem(plugin, error))
+            continue
+        app.registered_commands.extend(own.registered_commands)
+        app.registered_groups.extend(own.registered_groups)
+        taken |= _command_names(own)
+
+
+def _command_names(app: typer.Typer) -> set[str]:
+    commands = {c.name or _dashed(c.callback) for c in app.registered_commands if c.callback}
+    groups = {
+        g.name or (g.typer_instance.info.name if g.typer_instance else None) for g in app.registered_groups
+    }
+    return {str(name) for name in commands | groups if name}
+
+
+def _dashed(callback: Any) -> str:
+    return str(callback.__name__).lower().replace("_", "-")
+
+
+def main() -> None:
+    """Run the program: one line on stderr and the right exit code for everything that goes wrong."""
+    debug = os.environ.get("PNEUMO_DEBUG", "") not in ("", "0")
+    logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, format="pneumo: %(message)s")
+    logging.getLogger("pneumo").setLevel(logging.DEBUG if debug else logging.INFO)
+    for handler in logging.getLogger().handlers:
+        handler.setLevel(logging.DEBUG if debug else logging.WARNING)
+    try:
+        code = typer.main.get_command(build_app(discover()))(standalone_mode=False)
+    except PneumoError as error:
+        code = _fail(str(error), error.exit_code, debug)
+    except typer.Abort:
+        code = _fail("aborted", 1, debug)
+    except KeyboardInterrupt:
+        code = _fail("interrupted", 130, debug)
+    except BrokenPipeError:
+        # The reader of a pipe has gone (`pneumo list-models | head`): no failure of ours, and no place to say so.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    except Exception as error:
+        code = _fail(*_described(error), debug)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _described(error: Exception) -> tuple[str, int]:
+    format_message = getattr(error, "format_message", None)
+    if format_message is not None:  # typer's own usage errors
+        text = " ".join(str(format_message()).split())
+        return f"{text[:1].lower()}{text[1:]}", int(getattr(error, "exit_code", 2))
+    if "OutOfMemoryError" in type(error).__name__ or "can't allocate memory" in str(error):
+        return "out of memory: a smaller --batch-size (with --accumulate) or --image-size needs less", 1
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror}", 1
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text} (PNEUMO_DEBUG=1 shows the traceback)", 1
+
+
+def _fail(message: str, code: int, debug: bool) -> int:
+    if debug:
+        import traceback
+
+        traceback.print_exc()
+    if os.environ.get("RANK", "0") == "0" or code == 1:
+        print(f"pneumo: {message}", file=sys.stderr, flush=True)
+    return code

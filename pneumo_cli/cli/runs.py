@@ -1,0 +1,277 @@
+"""``pneumo run``, ``resume`` and ``evaluate``: what starts, continues and judges runs."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from pneumo_cli.cli.output import print_json, print_table
+from pneumo_cli.errors import UsageError
+from pneumo_cli.plugins import Plugins
+from pneumo_cli.progress import Progress, for_stderr
+
+if TYPE_CHECKING:
+    from pneumo_cli.layers import Resolved
+    from pneumo_cli.ranks import Ranks
+    from pneumo_cli.registry import Entry
+    from pneumo_cli.specs import TrainerSpec
+
+_PANEL = "Runs"
+RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.", show_default=False)]
+DeviceFlag = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
+PrecisionFlag = Annotated[str | None, typer.Option("--precision", help="auto, fp32, bf16 or fp16.")]
+RootFlag = Annotated[str | None, typer.Option("--data-root", help="Folder or zip archive of the images.")]
+
+
+class _TrainerCommand(TyperCommand):
+    """A trainer's command that imports the trainer's settings when it is used, not when it is listed."""
+
+    def __init__(self, plugins: Plugins, entry: Entry[TrainerSpec], name: str) -> None:
+        super().__init__(name=name, callback=None, help=entry.spec.summary)
+        self._plugins = plugins
+        self._entry = entry
+
+    def make_context(self, info_name: Any, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        command = typer.main.get_command(_trainer_app(self._plugins, self._entry))
+        return command.make_context(info_name, args, parent=parent, **extra)
+
+    def invoke(self, ctx: Any) -> Any:
+        return ctx.command.invoke(ctx)
+
+
+def add_commands(app: typer.Typer, plugins: Plugins) -> None:
+    """Add the commands about runs to the program."""
+
+    class Trainers(TyperGroup):
+        """The subcommands of ``pneumo run``: one per registered trainer."""
+
+        def list_commands(self, ctx: Any) -> list[str]:
+            return [
+                entry.qualified_name if name in plugins.trainers.conflicts() else name
+                for name in plugins.trainers.names()
+                for entry in plugins.trainers.entries()
+                if entry.spec.name == name
+            ]
+
+        def get_command(self, ctx: Any, name: str) -> Any:
+            return _TrainerCommand(plugins, plugins.trainers.get(name), name)
+
+    trainers = typer.Typer(cls=Trainers, no_args_is_help=True)
+
+    @trainers.callback()
+    def run() -> None:
+        """Run a trainer; `pneumo run NAME --help` shows its settings."""
+
+    app.add_typer(
+        trainers,
+        name="run",
+        rich_help_panel=_PANEL,
+        subcommand_metavar="NAME [SETTINGS]...",
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+    @app.command(rich_help_panel=_PANEL)
+    def resume(
+        ctx: typer.Context,
+        run: RunPath,
+        epochs: Annotated[
+            int | None, typer.Option("--epochs", help="New total number of epochs.", show_default=False)
+        ] = None,
+        device: DeviceFlag = None,
+        precision: PrecisionFlag = None,
+        data_root: RootFlag = None,
+    ) -> None:
+        """Go on with a run that was interrupted, or extend a finished one with --epochs."""
+        flags = {"epochs": epochs, "device": device, "precision": precision, "data_root": data_root}
+        _resume(ctx.obj, run, flags)
+
+    @app.command(rich_help_panel=_PANEL)
+    def evaluate(
+        ctx: typer.Context,
+        run: RunPath,
+        on: Annotated[str, typer.Option("--on", help="train, validation or test.")] = "test",
+        checkpoint: Annotated[str, typer.Option("--checkpoint", help="best or last.")] = "best",
+        dataset: Annotated[
+            str | None, typer.Option("--dataset", help="Another registered dataset.", show_default=False)
+        ] = None,
+        device: DeviceFlag = None,
+        precision: PrecisionFlag = None,
+        data_root: RootFlag = None,
+        json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    ) -> None:
+        """Judge a run's checkpoint again, on its own data or on others."""
+        flags = {"dataset": dataset, "device": device, "precision": precision, "data_root": data_root}
+        _evaluate(ctx.obj, run, flags, on, checkpoint, json)
+
+
+def _trainer_app(plugins: Plugins, entry: Entry[TrainerSpec]) -> typer.Typer:
+    """The command of one trainer, its flags made from its settings."""
+    from pneumo_cli.cli.flags import parameters, with_parameters
+    from pneumo_cli.layers import settings_class
+    from pneumo_cli.settings import MachineSettings, TrainerSettings
+
+    spec = entry.spec
+    names = ", ".join(preset.name for preset in spec.presets)
+    presets = "; ".join(f"{preset.name}: {preset.summary}" for preset in spec.presets)
+
+    def command(preset: str | None, config: Path | None, print_config: bool, **values: Any) -> None:
+        _run(plugins, entry, values, preset, config, print_config)
+
+    def complete_preset(incomplete: str) -> list[str]:
+        return [one.name for one in spec.presets if one.name.startswith(incomplete)]
+
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    own: list[inspect.Parameter] = [
+        inspect.Parameter(
+            "preset",
+            keyword,
+            default=None,
+            annotation=Annotated[
+                str | None,
+                typer.Option(
+                    help=f"Named set of values: {names}.",
+                    metavar="NAME",
+                    show_default=spec.presets[0].name,
+                    autocompletion=complete_preset,
+                ),
+            ],
+        ),
+        inspect.Parameter(
+            "config",
+            keyword,
+            default=None,
+            annotation=Annotated[
+                Path | None,
+                typer.Option(
+                    help="TOML file of settings; also a run's run.toml.", show_default="pneumo.toml"
+                ),
+            ],
+        ),
+        inspect.Parameter(
+            "print_config",
+            keyword,
+            default=False,
+            annotation=Annotated[
+                bool,
+                typer.Option(
+                    "--print-config", help="Show the settings and where each came from; run nothing."
+                ),
+            ],
+        ),
+    ]
+    recipe = settings_class(entry)
+    general = list(TrainerSettings.model_fields)
+    specific = [name for name in recipe.model_fields if name not in general]
+    own += parameters(recipe, "Recipe", {"model": spec.model}, general)
+    own += parameters(recipe, f"Recipe of {spec.name}", {}, specific)
+    own += parameters(MachineSettings, "Machine", {})
+    app = typer.Typer(add_completion=False, context_settings={"help_option_names": ["-h", "--help"]})
+    app.command(
+        name=spec.name,
+        help=f"{spec.summary}.\n\nSettings come from flags, then PNEUMO_… variables, then pneumo.toml (or "
+        f"--config), then the preset, then the defaults shown here.\n\nPresets: {presets}.",
+    )(with_parameters(command, own))
+    return app
+
+
+def _run(
+    plugins: Plugins,
+    entry: Entry[TrainerSpec],
+    flags: dict[str, Any],
+    preset: str | None,
+    config: Path | None,
+    print_config: bool,
+) -> None:
+    from pneumo_cli.layers import resolve
+
+    resolved = resolve(plugins, entry, flags, preset=preset, config=config)
+    if print_config:
+        print(resolved.explained(), end="")
+        return
+    if resolved.machine.devices > 1:
+        _on_several_devices(resolved)
+    from pneumo_cli.runner import Runner
+    from pneumo_cli.session import observing_plugins, open_run
+
+    ranks, progress = _ranks_and_progress(resolved)
+    try:
+        run = open_run(plugins, resolved, progress, ranks)
+        Runner(run, observing_plugins(plugins), sys.argv).start()
+    finally:
+        ranks.close()
+
+
+def _resume(plugins: Plugins, path: Path, flags: dict[str, Any]) -> None:
+    from pneumo_cli.folder import RunFolder
+    from pneumo_cli.session import finished_epochs, observing_plugins, open_run, reopen_settings
+
+    folder = RunFolder.open(path)
+    resolved = reopen_settings(plugins, folder, flags)
+    done = finished_epochs(folder)
+    if done is not None and done >= resolved.trainer.epochs:
+        if flags["epochs"] is not None and flags["epochs"] < done:
+            raise UsageError(f"{path} has {done} epochs already; --epochs is the new total")
+        print(
+            f"pneumo: {path} is finished ({done} epochs): {folder.report_html}; "
+            f"to extend it: pneumo resume {path} --epochs {done + 1}",
+            file=sys.stderr,
+        )
+        return
+    if resolved.machine.devices > 1:
+        _on_several_devices(resolved)
+    from pneumo_cli.runner import Runner
+
+    ranks, progress = _ranks_and_progress(resolved)
+    try:
+        run = open_run(plugins, resolved, progress, ranks)
+        Runner(run, observing_plugins(plugins), sys.argv).resume(folder)
+    finally:
+        ranks.close()
+
+
+def _evaluate(
+    plugins: Plugins, path: Path, flags: dict[str, Any], split: str, checkpoint: str, as_json: bool
+) -> None:
+    from pneumo_cli.errors import nearest
+    from pneumo_cli.folder import RunFolder
+
+    for name, known in ((split, ("train", "validation", "test")), (checkpoint, ("best", "last"))):
+        if name not in known:
+            raise UsageError(f"{name!r} is none of {', '.join(known)}; {nearest(name, known)}")
+    from pneumo_cli.ranks import Ranks
+    from pneumo_cli.runner import Runner
+    from pneumo_cli.session import observing_plugins, open_run, reopen_settings
+
+    folder = RunFolder.open(path)
+    resolved = reopen_settings(plugins, folder, flags)
+    run = open_run(plugins, resolved, for_stderr(), Ranks())
+    result = Runner(run, observing_plugins(plugins), sys.argv).judge_again(folder, checkpoint, split)
+    if as_json:
+        print_json(result)
+        return
+    print_table(["metric", "value"], [[name, f"{value:.4f}"] for name, value in result["metrics"].items()])
+    print(
+        f"pneumo: {result['images']} {split} images of {result['dataset']}, {checkpoint} checkpoint "
+        f"of epoch {result['epoch']}",
+        file=sys.stderr,
+    )
+
+
+def _ranks_and_progress(resolved: Resolved) -> tuple[Ranks, Progress]:
+    from pneumo_cli.ranks import join_ranks
+
+    ranks = join_ranks(resolved.machine.device)
+    return ranks, for_stderr(ranks.first)
+
+
+def _on_several_devices(resolved: Resolved) -> None:
+    """Start one process per device and end as they end, unless this is one of them."""
+    from pneumo_cli.launch import inside_launcher, launch
+
+    if not inside_launcher():
+        raise typer.Exit(launch(resolved.machine.devices, sys.argv[1:]))

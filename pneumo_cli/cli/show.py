@@ -1,0 +1,188 @@
+"""``pneumo show NAME``: everything about one trainer, model or dataset, without running it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pneumo_cli.cli.output import print_json, print_table
+from pneumo_cli.errors import UsageError, nearest
+from pneumo_cli.plugins import Plugins
+
+if TYPE_CHECKING:
+    from pneumo_cli.layertable import LayerTable
+    from pneumo_cli.registry import Entry
+    from pneumo_cli.specs import DatasetSpec, ModelSpec, TrainerSpec
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Add the command to the program."""
+
+    @app.command(rich_help_panel="What is installed")
+    def show(
+        ctx: typer.Context,
+        name: Annotated[str, typer.Argument(help="A trainer, model or dataset.", show_default=False)],
+        preset: Annotated[
+            str | None, typer.Option("--preset", help="Show a trainer with this preset.", show_default=False)
+        ] = None,
+        model: Annotated[
+            str | None, typer.Option("--model", help="Show a trainer with this model.", show_default=False)
+        ] = None,
+        image_size: Annotated[
+            int | None,
+            typer.Option("--image-size", help="Size of the table of layers, in pixels.", show_default=False),
+        ] = None,
+        json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    ) -> None:
+        """Show a trainer's settings and layers, a model's layers, or a dataset."""
+        plugins: Plugins = ctx.obj
+        bare = name.rpartition(":")[2]
+        if bare in plugins.trainers.names():
+            flags = {"model": model, "image_size": image_size}
+            _show_trainer(plugins, plugins.trainers.get(name), preset, flags, json)
+        elif bare in plugins.models.names():
+            _show_model(plugins.models.get(name), image_size or 256, json)
+        elif bare in plugins.datasets.names():
+            _show_dataset(plugins.datasets.get(name), json)
+        else:
+            names = [n for registry in plugins.registries() for n in registry.names()]
+            raise UsageError(f"unknown trainer, model or dataset {name!r}; {nearest(name, names)}")
+
+
+def _show_trainer(
+    plugins: Plugins, entry: Entry[TrainerSpec], preset: str | None, flags: dict[str, Any], as_json: bool
+) -> None:
+    from pneumo_cli.layers import plain_values, resolve
+    from pneumo_cli.session import choose_parts
+
+    resolved = resolve(plugins, entry, flags, preset=preset)
+    choice = choose_parts(plugins, resolved)
+    table = _table_of(choice.model, resolved.trainer.image_size)
+    if as_json:
+        print_json(
+            {
+                "trainer": entry.spec.name,
+                "summary": entry.spec.summary,
+                "distribution": entry.provenance.distribution,
+                "version": entry.provenance.version,
+                "preset": resolved.preset.name,
+                "settings": plain_values(resolved.trainer),
+                "origin": {name: resolved.origins[name] for name in type(resolved.trainer).model_fields},
+                "model": choice.model.spec.name,
+                "layers": _as_json(table),
+            }
+        )
+        return
+    print(f"{entry.spec.name}: {entry.spec.summary}  ({entry.provenance})")
+    print("\nPresets")
+    print_table(
+        ["name", "summary", "sets"],
+        [
+            [p.name, p.summary, ", ".join(f"{k} = {v}" for k, v in p.values.items()) or "the defaults"]
+            for p in entry.spec.presets
+        ],
+    )
+    print(f"\nSettings with the preset {resolved.preset.name}")
+    fields = type(resolved.trainer).model_fields
+    print_table(
+        ["setting", "value", "from", "meaning"],
+        [
+            [name, _value(getattr(resolved.trainer, name)), resolved.origins[name], info.description or ""]
+            for name, info in fields.items()
+        ],
+    )
+    size = resolved.trainer.image_size
+    print(f"\nLayers of {choice.model.spec.name} ({choice.model.provenance}) for images of {size} px")
+    _print_layers(table)
+
+
+def _show_model(entry: Entry[ModelSpec], size: int, as_json: bool) -> None:
+    table = _table_of(entry, size)
+    if as_json:
+        print_json(
+            {
+                "model": entry.spec.name,
+                "kind": entry.spec.kind,
+                "summary": entry.spec.summary,
+                "distribution": entry.provenance.distribution,
+                "version": entry.provenance.version,
+                "layers": _as_json(table),
+            }
+        )
+        return
+    print(f"{entry.spec.name}: {entry.spec.summary}  ({entry.provenance}, kind {entry.spec.kind})")
+    print(f"\nLayers for images of {size} px")
+    _print_layers(table)
+
+
+def _show_dataset(entry: Entry[DatasetSpec], as_json: bool) -> None:
+    spec = entry.spec
+    facts = {
+        "dataset": spec.name,
+        "summary": spec.summary,
+        "distribution": entry.provenance.distribution,
+        "version": entry.provenance.version,
+        "synthetic": spec.synthetic,
+        "needs_root": spec.needs_root,
+        "instructions": spec.instructions,
+    }
+    if as_json:
+        print_json(facts)
+        return
+    print(f"{spec.name}: {spec.summary}  ({entry.provenance})")
+    if spec.instructions:
+        print(f"\n{spec.instructions}")
+    print(f"\nTo look into it: pneumo data check --dataset {spec.name}")
+
+
+def _table_of(entry: Entry[ModelSpec], size: int) -> LayerTable:
+    """The model on the meta device: shapes without memory or arithmetic."""
+    import torch
+
+    from pneumo_cli.layertable import layer_table
+    from pneumo_cli.run import build_registered
+
+    with torch.device("meta"):
+        model = build_registered(entry, {"channels": 3, "outputs": 1})
+    try:
+        return layer_table(model, (3, size, size))
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UsageError(
+            f"the model {entry.qualified_name} cannot take images of 3 x {size} x {size}: {reason}"
+        ) from error
+
+
+def _print_layers(table: LayerTable) -> None:
+    rows = [[row.name, str([*row.shape]), f"{row.parameters:,}"] for row in table.rows]
+    widths = [max(len(row[i]) for row in rows) for i in range(3)]
+    print(f"{'LAYER':<{widths[0]}}  {'OUTPUT SHAPE':<{widths[1]}}  {'PARAMETERS':>{max(widths[2], 10)}}")
+    for name, shape, count in rows:
+        print(f"{name:<{widths[0]}}  {shape:<{widths[1]}}  {count:>{max(widths[2], 10)}}")
+    print(f"\nTotal parameters      {table.parameters:,}")
+    print(f"Trainable parameters  {table.trainable:,}")
+    print(f"Input size            {table.input_mb:.2f} MB")
+    print(f"Forward/backward      {table.forward_backward_mb:.2f} MB")
+    print(f"Parameters            {table.parameters_mb:.2f} MB")
+    print(f"Estimated total       {table.total_mb:.2f} MB  (one image, fp32)")
+
+
+def _as_json(table: LayerTable) -> dict[str, Any]:
+    return {
+        "rows": [
+            {"name": row.name, "shape": list(row.shape), "parameters": row.parameters} for row in table.rows
+        ],
+        "parameters": table.parameters,
+        "trainable": table.trainable,
+        "input_mb": round(table.input_mb, 2),
+        "forward_backward_mb": round(table.forward_backward_mb, 2),
+        "parameters_mb": round(table.parameters_mb, 2),
+        "total_mb": round(table.total_mb, 2),
+    }
+
+
+def _value(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value)
