@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import sys
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, entry_points, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -36,6 +36,15 @@ def package_versions() -> dict[str, str]:
     return versions
 
 
+def _plugin_versions(participants: list[str]) -> dict[str, str]:
+    """Distribution and version of each plugin that takes part in a run."""
+    return {
+        point.name: f"{point.dist.name} {point.dist.version}"
+        for point in sorted(entry_points(group="pneumo"), key=lambda point: point.name)
+        if point.dist is not None and point.name in participants
+    }
+
+
 def describe_environment(run: Run, command: list[str]) -> dict[str, Any]:
     """The content of ``environment.json``."""
     import torch
@@ -52,6 +61,6 @@ def describe_environment(run: Run, command: list[str]) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "cuda": torch.version.cuda or "",
         "packages": package_versions(),
-        "plugins": run.hooks.participants(),
+        "plugins": _plugin_versions(run.hooks.participants()),
         "extensions": run.hooks.extensions(),
     }

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from pneumo_cli import atomic
 from pneumo_cli.checkpoints import Checkpoints
+from pneumo_cli.data.augment import Transform
 from pneumo_cli.data.loader import Loader
 from pneumo_cli.environment import describe_environment
 from pneumo_cli.epoch import EpochOutputs
@@ -36,6 +37,8 @@ _log = logging.getLogger("pneumo")
 _STEPS_BETWEEN_LOOKS = 20
 # Evaluation keeps no gradients, so it takes larger batches than training does.
 _EVALUATION_BATCH = 64
+# Images of a split that the report shows.
+_SAMPLES = 16
 
 
 class Runner:
@@ -115,7 +118,7 @@ class Runner:
             "dataset": run.data.dataset.name,
             "fingerprint": run.data.fingerprint,
             "split": split,
-            "images": len(getattr(run.data.split, split)),
+            "images": len(run.data.split.parts()[split]),
             "metrics": _plain(evaluation.metrics),
         }
         name = f"{now:%Y%m%dT%H%M%S}-{checkpoint}-{run.data.dataset.name}-{split}"
@@ -376,8 +379,8 @@ class Runner:
                 command=self.command,
                 sample_loaders={
                     "train": self.training_loader(1),
-                    "validation": self.evaluation_loader("validation"),
-                    "test": self.evaluation_loader("test"),
+                    "validation": self.sample_loader("validation"),
+                    "test": self.sample_loader("test"),
                 },
             )
         run.ranks.barrier()
@@ -394,18 +397,26 @@ class Runner:
     def training_loader(self, epoch: int) -> Loader:
         """Shuffled, augmented batches of the training split."""
         run = self.run
-        loader = self._loader("train", run.transforms.train, run.settings.batch_size, shuffled=True)
+        seed = derive(run.settings.seed, "order")
+        loader = self._loader(run.data.split.train, run.transforms.train, run.settings.batch_size, seed)
         loader.epoch = epoch
         return loader
 
     def evaluation_loader(self, split: str) -> Loader:
         """Batches of a split in order, unaugmented."""
         size = max(self.run.settings.batch_size, _EVALUATION_BATCH)
-        return self._loader(split, self.run.transforms.evaluation, size, shuffled=False)
+        return self._loader(self.run.data.split.parts()[split], self.run.transforms.evaluation, size, None)
 
-    def _loader(self, split: str, transform: Any, batch_size: int, *, shuffled: bool) -> Loader:
+    def sample_loader(self, split: str) -> Loader:
+        """A batch of a split for the report, spread evenly over it: in order it would show one class only."""
+        positions = self.run.data.split.parts()[split]
+        spread = np.unique(np.linspace(0, len(positions) - 1, _SAMPLES).astype(np.int64))
+        return self._loader(positions[spread], self.run.transforms.evaluation, _SAMPLES, None)
+
+    def _loader(
+        self, positions: NDArray[np.int64], transform: Transform, batch_size: int, shuffle_seed: int | None
+    ) -> Loader:
         run = self.run
-        positions: NDArray[np.int64] = getattr(run.data.split, split)
         return Loader(
             self._images,
             torch.from_numpy(run.data.labels),
@@ -413,7 +424,7 @@ class Runner:
             transform,
             batch_size,
             run.device.torch,
-            shuffle_seed=derive(run.settings.seed, "order") if shuffled else None,
+            shuffle_seed=shuffle_seed,
             rank=run.ranks.rank,
             world=run.ranks.world,
             memory_format=run.device.memory_format,

@@ -23,7 +23,7 @@ from pneumo_cli.reports.page import render_html
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from pneumo_cli.data.loader import Batch, Loader
+    from pneumo_cli.data.loader import Loader
     from pneumo_cli.registry import Entry
     from pneumo_cli.run import Run
 
@@ -154,9 +154,9 @@ def _sample_figures(run: Run, loaders: Mapping[str, Loader]) -> list[dict[str, s
         pictures = []
         titles = []
         for batch, _ in zip(loader, range(count), strict=False):
-            chosen = _shown(batch, _COLUMNS if count > 1 else 2 * _COLUMNS)
-            pictures.append(loader.transform.display(batch.images[chosen]).cpu().numpy())
-            titles += [classes[int(batch.labels[i])] for i in chosen]
+            shown = _COLUMNS if count > 1 else 2 * _COLUMNS
+            pictures.append(loader.transform.display(batch.images[:shown]).cpu().numpy())
+            titles += [classes[label] for label in batch.labels[:shown].tolist()]
         caption = (
             f"{_COLUMNS} images of each of the first {len(pictures)} training batches, as augmented in epoch 1."
             if count > 1
@@ -165,12 +165,6 @@ def _sample_figures(run: Run, loaders: Mapping[str, Loader]) -> list[dict[str, s
         figure = figures.sample_grid(np.concatenate(pictures), titles, columns=_COLUMNS)
         drawn.append(_save(run, figure, f"samples/{split}.png", caption, "samples"))
     return drawn
-
-
-def _shown(batch: Batch, most: int) -> list[int]:
-    """Places spread evenly over a batch: splits in order begin with one class only."""
-    size = len(batch.index)
-    return sorted({int(place) for place in np.linspace(0, size - 1, min(most, size))})
 
 
 def _content(

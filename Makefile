@@ -1,0 +1,43 @@
+# The two commands of the README, and what stands behind them. Each target does its own set-up.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+REQUIREMENTS := plugins/requirements.txt pyproject.toml $(wildcard plugins/*/pyproject.toml)
+
+.PHONY: help demo test check install clean
+
+help:  ## Show this list
+	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.installed  ## Train the report's CNN on synthetic radiographs and say where the report is
+	$(BIN)/pneumo run cnn --preset quick --dataset phantom
+
+test: $(VENV)/.installed-tests  ## Run all tests
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.installed-tests  ## Run the linters and the type checker
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+install: $(VENV)/.installed  ## Make .venv with pneumo and the bundled plugins, editable
+
+clean:  ## Remove .venv and caches; runs stay
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "pneumo needs Python 3.11 or newer; name one with: make PYTHON=python3.12" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+
+# The stamps are written last, so that an interrupted installation is taken up again.
+$(VENV)/.installed: $(BIN)/python $(REQUIREMENTS)
+	@echo "Installing pneumo with PyTorch into $(VENV) (once, some minutes)"
+	$(BIN)/python -m pip install --quiet -r plugins/requirements.txt
+	@touch $@
+
+$(VENV)/.installed-tests: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet -e '.[test,check]'
+	@touch $@
