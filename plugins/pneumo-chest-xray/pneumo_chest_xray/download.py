@@ -1,0 +1,54 @@
+"""Download from Kaggle, for those who have kagglehub and a network; for all others, say how to go on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pneumo_chest_xray.plugin import INSTRUCTIONS
+from pneumo_cli.errors import PneumoError
+from pneumo_cli.progress import Progress
+
+KAGGLE_NAME = "paultimothymooney/chest-xray-pneumonia"
+
+
+def download(target: Path, progress: Progress) -> Path:
+    """Fetch the Kaggle archive into ``target`` and return the folder that it was unpacked to.
+
+    kagglehub shows its own progress bar, continues an interrupted download, and returns at once where the
+    files are already there.
+
+    Raises:
+        PneumoError: kagglehub is not installed, or the download failed; the message says how to get the data
+            by hand.
+    """
+    with _kagglehub_cache(target):
+        try:
+            import kagglehub
+        except ImportError:
+            raise PneumoError(
+                "downloading chest-xray needs kagglehub (pip install 'pneumo-chest-xray[download]'); "
+                f"without it, {INSTRUCTIONS}"
+            ) from None
+        try:
+            return Path(kagglehub.dataset_download(KAGGLE_NAME))
+        except Exception as error:  # network, credentials, disk: the way out is the same
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise PneumoError(f"downloading {KAGGLE_NAME} failed ({reason[:200]}); {INSTRUCTIONS}") from error
+
+
+@contextmanager
+def _kagglehub_cache(folder: Path) -> Iterator[None]:
+    """Make kagglehub keep its files in ``folder``; it takes the place from the environment alone."""
+    name = "KAGGLEHUB_CACHE"
+    before = os.environ.get(name)
+    os.environ[name] = str(folder)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before

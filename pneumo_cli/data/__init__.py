@@ -1,0 +1,1 @@
+"""From files to batches: records, splits, the decode-once cache, augmentation, the loader."""

@@ -1,0 +1,170 @@
+"""Batches of one split, for one rank, in an order that can be taken up at any step.
+
+Images are rows of one uint8 array in memory (memory-mapped, or already on the accelerator): a batch is an
+indexing operation and a transform, so there are no worker processes, nothing to prefetch, and no state but
+(seed, epoch, step). That is what makes a run that was killed continue with the very same batches.
+
+Decoding is not done here (:mod:`pneumo_cli.data.cache`), nor is anything random about the images themselves
+(:mod:`pneumo_cli.data.augment`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pneumo_cli.data.augment import Transform
+from pneumo_cli.data.randomness import shuffled
+from pneumo_cli.errors import UsageError
+
+
+class Batch(NamedTuple):
+    """A batch on the device of the run.
+
+    Attributes:
+        images: float32 [B, C, S, S].
+        labels: int64 [B].
+        index: int64 [B], the images' positions in the dataset's records.
+    """
+
+    images: Tensor
+    labels: Tensor
+    index: Tensor  # type: ignore[assignment]  # a tuple has a method of this name
+
+
+class Loader:
+    """The batches of one split.
+
+    With a ``shuffle_seed`` (training), each epoch is one permutation of all positions, cut into *global*
+    batches of ``batch_size``; rank r of a world takes every world-th sample of each, from the r-th on. All
+    ranks so have the same number of batches, none is empty, and the samples of a step do not depend on the
+    number of ranks. The last batch may be smaller; it is left out where it has fewer samples than there are
+    ranks.
+
+    Without one (evaluation), rank r takes ``positions[r::world]`` in order: every sample exactly once,
+    nothing padded. Ranks may then differ by one in their number of batches.
+
+    Args:
+        images: uint8 [N, S, S], all images of the dataset; on the CPU or already on ``device``.
+        labels: int64 [N].
+        positions: int64 [n], the records of this split.
+        transform: makes the network's input; it also gets the index on the CPU and the epoch.
+        batch_size: samples of a step over all ranks.
+        device: where batches are to be.
+        shuffle_seed: of the run, or None for the order of ``positions``.
+        epoch: which epoch ``iterate`` yields; may be set anew between epochs.
+        rank, world: this process and how many there are.
+        memory_format: of the images, e.g. ``torch.channels_last``.
+
+    Attributes:
+        advance: called with the size of each batch when the next one is asked for: a progress bar's.
+
+    Raises:
+        UsageError: the batch size is below 1, or below the number of ranks that train.
+    """
+
+    def __init__(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        positions: NDArray[np.int64],
+        transform: Transform,
+        batch_size: int,
+        device: torch.device,
+        *,
+        shuffle_seed: int | None,
+        epoch: int = 0,
+        rank: int = 0,
+        world: int = 1,
+        memory_format: torch.memory_format = torch.contiguous_format,
+    ) -> None:
+        if batch_size < 1:
+            raise UsageError(f"the batch size has to be at least 1, not {batch_size}")
+        if shuffle_seed is not None and batch_size < world:
+            raise UsageError(
+                f"a batch of {batch_size} cannot be dealt to {world} devices: raise the batch size"
+            )
+        self.transform = transform
+        self.batch_size = batch_size
+        self.device = device
+        self.epoch = epoch
+        self.rank = rank
+        self.world = world
+        self.advance: Callable[[int], None] = _unwatched
+        self._images = images
+        self._labels = labels.to(device)
+        self._positions = np.asarray(positions, np.int64)
+        self._shuffle_seed = shuffle_seed
+        self._memory_format = memory_format
+
+    def __len__(self) -> int:
+        """Number of batches that this rank yields in an epoch."""
+        if self._shuffle_seed is None:
+            return -(-_dealt(len(self._positions), self.rank, self.world) // self._local_size)
+        whole, rest = divmod(len(self._positions), self.batch_size)
+        return whole + (rest >= self.world)
+
+    @property
+    def samples(self) -> int:
+        """Number of samples that this rank yields in an epoch."""
+        return sum(self.batch_sizes(step)[0] for step in range(len(self)))
+
+    def batch_sizes(self, step: int) -> tuple[int, int]:
+        """Return the number of samples of a step on this rank and over all ranks."""
+        if self._shuffle_seed is None:
+            shares = [_dealt(len(self._positions), rank, self.world) for rank in range(self.world)]
+            sizes = [min(max(share - step * self._local_size, 0), self._local_size) for share in shares]
+            return sizes[self.rank], sum(sizes)
+        total = min(max(len(self._positions) - step * self.batch_size, 0), self.batch_size)
+        return _dealt(total, self.rank, self.world), total
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self.iterate()
+
+    def iterate(self, start: int = 0) -> Iterator[Batch]:
+        """Yield the batches of ``epoch`` from step ``start`` on, exactly those of an uninterrupted pass."""
+        epoch = self.epoch
+        if self._shuffle_seed is None:
+            own = self._positions[self.rank :: self.world]
+            for step in range(start, len(self)):
+                yield (
+                    batch := self._batch(own[step * self._local_size : (step + 1) * self._local_size], epoch)
+                )
+                self.advance(len(batch.index))
+        else:
+            order = shuffled(self._shuffle_seed, epoch, self._positions)
+            for step in range(start, len(self)):
+                whole = order[step * self.batch_size : (step + 1) * self.batch_size]
+                yield (batch := self._batch(whole[self.rank :: self.world], epoch))
+                self.advance(len(batch.index))
+
+    @property
+    def _local_size(self) -> int:
+        return -(-self.batch_size // self.world)
+
+    def _batch(self, positions: NDArray[np.int64], epoch: int) -> Batch:
+        index = torch.from_numpy(positions.copy())
+        index_there = index.to(self.device, non_blocking=True)
+        if self._images.device.type == "cpu":
+            # NumPy copies whole rows; torch's indexing takes two to four times as long here.
+            rows = torch.from_numpy(self._images.numpy()[positions]).to(self.device, non_blocking=True)
+        else:
+            rows = self._images[index_there]
+        inputs = self.transform(rows, index, epoch)
+        return Batch(
+            inputs.contiguous(memory_format=self._memory_format), self._labels[index_there], index_there
+        )
+
+
+def _unwatched(count: int) -> None:
+    """What ``advance`` is while nobody looks."""
+
+
+def _dealt(count: int, rank: int, world: int) -> int:
+    """How many of ``count`` samples rank ``rank`` gets when they are dealt one by one."""
+    return len(range(rank, count, world))

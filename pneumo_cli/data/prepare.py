@@ -1,0 +1,130 @@
+"""From a dataset to all that a run needs of it: decoded images, labels, and who is in which split."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pneumo_cli.data.cache import decoded_images
+from pneumo_cli.data.files import UNREADABLE
+from pneumo_cli.data.records import Dataset
+from pneumo_cli.data.splits import Overlaps, Policy, Split, SplitRow, class_table, overlaps, split_records
+from pneumo_cli.errors import DataError, UsageError
+from pneumo_cli.progress import Progress
+
+if TYPE_CHECKING:
+    import torch
+
+_SHOWN = 5  # how many unreadable images an error names
+
+
+@dataclass(frozen=True)
+class PreparedData:
+    """A dataset, ready for a run.
+
+    Attributes:
+        dataset: where the records come from.
+        size: height and width of the images, in pixels.
+        images: uint8 [N, size, size], row i is record i; mapped from the cache, read-only.
+        labels: int64 [N].
+        split: positions per part, without unreadable images.
+        unreadable: name and reason of every image that could not be decoded.
+        overlaps: what the parts of the split have in common.
+    """
+
+    dataset: Dataset
+    size: int
+    images: np.memmap[Any, np.dtype[np.uint8]]
+    labels: NDArray[np.int64]
+    split: Split
+    unreadable: tuple[tuple[str, str], ...]
+    overlaps: Overlaps
+
+    @property
+    def fingerprint(self) -> str:
+        """The dataset's fingerprint, hexadecimal."""
+        return self.dataset.fingerprint
+
+    def table(self) -> list[SplitRow]:
+        """Return the class table, a row each for train, validation and test (the report's figure 3)."""
+        return class_table(self.dataset.records, self.dataset.classes, self.split)
+
+    def images_on(self, device: torch.device) -> torch.Tensor:
+        """Return ``images`` as a tensor: on the CPU a view of the mapped file (read it only), else a copy."""
+        import torch
+
+        with warnings.catch_warnings():
+            # Writing to the view would end the process; nothing that is handed this tensor writes to it.
+            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+            return torch.from_numpy(self.images).to(device)
+
+
+def prepare(
+    dataset: Dataset,
+    *,
+    size: int,
+    policy: Policy,
+    fraction: float,
+    seed: int,
+    cache: Path,
+    progress: Progress,
+    skip_unreadable: bool,
+) -> PreparedData:
+    """Split and decode a dataset.
+
+    Args:
+        dataset: where the records come from.
+        size: height and width that every image is resized to, in pixels.
+        policy, fraction, seed: see :func:`pneumo_cli.data.splits.split_records`.
+        cache: folder of decoded images and content hashes.
+        progress: where long steps are shown.
+        skip_unreadable: leave out images that cannot be decoded. They are dropped after splitting, so nobody
+            else changes sides.
+
+    Raises:
+        DataError: there are unreadable images and they are not to be skipped, a class has no image in
+            training or validation, or the test pool is empty.
+        UsageError: an argument is out of its range, or the cache folder cannot be used.
+        PneumoError: the cache could not be written.
+    """
+    if size < 1:
+        raise UsageError(f"the image size has to be at least 1 pixel, not {size}")
+    if not any(record.pool == "test" for record in dataset.records):
+        raise DataError(f"the dataset {dataset.name} ({dataset.place}) has no test images")
+    decoded = decoded_images(dataset, size, cache, progress)
+    # Files that a failed download left empty have equal bytes and are yet no images of one patient.
+    records = [
+        replace(record, digest=UNREADABLE + record.name) if position in decoded.unreadable else record
+        for position, record in enumerate(dataset.records)
+    ]
+    unreadable = tuple((records[position].name, reason) for position, reason in decoded.unreadable.items())
+    if unreadable and not skip_unreadable:
+        shown = "; ".join(f"{name} ({reason})" for name, reason in unreadable[:_SHOWN])
+        more = f"; and {len(unreadable) - _SHOWN} more" if len(unreadable) > _SHOWN else ""
+        raise DataError(
+            f"{len(unreadable)} of {len(records)} images in {dataset.place} cannot be read: {shown}{more}. "
+            "Replace them, or leave them out with --skip-unreadable"
+        )
+    split = split_records(records, policy, fraction, seed).without(decoded.unreadable)
+    labels = np.array([record.label for record in records], np.int64)
+    for name, positions in split.parts().items():
+        missing = set(range(len(dataset.classes))) - set(labels[positions].tolist())
+        if missing:
+            title = dataset.classes[min(missing)]
+            raise DataError(
+                f"the dataset {dataset.name} ({dataset.place}) has no readable {title} image for {name}"
+            )
+    return PreparedData(
+        dataset=dataset,
+        size=size,
+        images=decoded.images,
+        labels=labels,
+        split=split,
+        unreadable=unreadable,
+        overlaps=overlaps(records, split),
+    )

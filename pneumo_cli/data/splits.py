@@ -1,0 +1,276 @@
+"""Who trains, who validates, who tests: split policies, and what two splits have in common.
+
+The test pool is the dataset's own and is never touched; a policy divides the train pool. ``source`` is the
+source report's split, bit for bit, patients on both sides included (SOURCE 1 and 10). ``patient`` keeps every
+patient, and every identical image, on one side.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Container, Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pneumo_cli.data.randomness import shuffled
+from pneumo_cli.data.records import Record
+from pneumo_cli.errors import DataError, UsageError
+
+Policy = Literal["source", "patient"]
+Positions = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Positions in the dataset's records, int64 [n] each; no position is in two of them.
+
+    Attributes:
+        train, validation, test: what each part of a run sees.
+        excluded: records of the train pool that would leak into the test pool (policy ``patient``).
+        policy, seed, fraction: how the division was made.
+    """
+
+    train: Positions
+    validation: Positions
+    test: Positions
+    excluded: Positions
+    policy: Policy
+    seed: int
+    fraction: float
+
+    def parts(self) -> dict[str, Positions]:
+        """Return train, validation and test by name, in this order."""
+        return {"train": self.train, "validation": self.validation, "test": self.test}
+
+    def without(self, positions: Container[int]) -> Split:
+        """Return this split with ``positions`` taken out of every part; nobody changes sides."""
+
+        def kept(part: Positions) -> Positions:
+            return np.array([position for position in part.tolist() if position not in positions], np.int64)
+
+        return replace(
+            self,
+            train=kept(self.train),
+            validation=kept(self.validation),
+            test=kept(self.test),
+            excluded=kept(self.excluded),
+        )
+
+
+def split_records(records: Sequence[Record], policy: Policy, fraction: float = 0.25, seed: int = 42) -> Split:
+    """Divide the train pool into training and validation.
+
+    Args:
+        records: all records of a dataset.
+        policy: ``source``: a random division of the records in their order, the report's own (SOURCE 1).
+            ``patient``: no patient and no identical image on both sides, stratified by label and subtype,
+            the same whatever order the records come in; records of the train pool that share a patient or
+            an image with the test pool are excluded.
+        fraction: of the train pool that validates, between 0 and 1.
+        seed: of the division.
+
+    Raises:
+        UsageError: the policy is unknown, or the fraction is not between 0 and 1.
+        DataError: a class has no image in training or in validation.
+    """
+    if policy not in get_args(Policy):
+        raise UsageError(f"unknown split policy {policy!r}: choose {' or '.join(get_args(Policy))}")
+    if not 0 < fraction < 1:
+        raise UsageError(f"the validation fraction has to lie between 0 and 1, not be {fraction}")
+    divide = _by_chance if policy == "source" else _by_patient
+    train, validation, excluded = divide(records, fraction, seed)
+    test = [position for position, record in enumerate(records) if record.pool == "test"]
+    labels = {records[position].label for position in (*train, *validation)}
+    for name, part in (("training", train), ("validation", validation)):
+        missing = labels - {records[position].label for position in part}
+        if missing or not part:
+            raise DataError(
+                f"the split {policy!r} leaves no image of class {min(missing, default=0)} for {name}: "
+                f"the train pool of {len(train) + len(validation)} images has too few patients of that class"
+            )
+    return Split(
+        train=np.array(train, np.int64),
+        validation=np.array(validation, np.int64),
+        test=np.array(test, np.int64),
+        excluded=np.array(excluded, np.int64),
+        policy=policy,
+        seed=seed,
+        fraction=fraction,
+    )
+
+
+def _by_chance(
+    records: Sequence[Record], fraction: float, seed: int
+) -> tuple[list[int], list[int], list[int]]:
+    import torch
+
+    pool = [position for position, record in enumerate(records) if record.pool == "train"]
+    # What torch.utils.data.random_split does after torch.manual_seed(seed), without the global generator.
+    order = torch.randperm(len(pool), generator=torch.Generator().manual_seed(seed)).tolist()
+    cut = int((1 - fraction) * len(pool))
+    return [pool[i] for i in order[:cut]], [pool[i] for i in order[cut:]], []
+
+
+def _by_patient(
+    records: Sequence[Record], fraction: float, seed: int
+) -> tuple[list[int], list[int], list[int]]:
+    groups, excluded = [], []
+    for group in patient_groups(records):
+        if any(records[position].pool == "test" for position in group):
+            excluded += [position for position in group if records[position].pool == "train"]
+        else:
+            groups.append(group)
+
+    def stratum(position: int) -> tuple[int, str]:
+        return records[position].label, records[position].subtype
+
+    sizes = Counter(stratum(position) for group in groups for position in group)
+    room = {key: round(fraction * size) for key, size in sizes.items()}
+    train, validation = [], []
+    for number in shuffled(seed, 0, np.arange(len(groups))):
+        group = groups[number]
+        wanted = Counter(stratum(position) for position in group)
+        if all(count <= room[key] for key, count in wanted.items()):
+            validation += group
+            for key, count in wanted.items():
+                room[key] -= count
+        else:
+            train += group
+    return sorted(train), sorted(validation), sorted(excluded)
+
+
+def patient_groups(records: Sequence[Record]) -> list[list[int]]:
+    """Return the positions of records that have to stay together, as lists in order of their first name.
+
+    Records are together where they share a patient or a digest, or are linked by a chain of such records. The
+    groups, and the order within them, do not depend on the order of ``records``.
+    """
+    parent = list(range(len(records)))
+
+    def root(position: int) -> int:
+        while parent[position] != position:
+            parent[position] = parent[parent[position]]  # halves the path, so that later look-ups are short
+            position = parent[position]
+        return position
+
+    by_name = sorted(range(len(records)), key=lambda position: records[position].name)
+    first_with: dict[tuple[str, str], int] = {}
+    for position in by_name:
+        record = records[position]
+        for key in (("patient", record.patient), ("digest", record.digest)):
+            parent[root(position)] = root(first_with.setdefault(key, position))
+    groups: dict[int, list[int]] = defaultdict(list)
+    for position in by_name:
+        groups[root(position)].append(position)
+    return list(groups.values())
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """What two splits have in common.
+
+    Attributes:
+        first, second: names of the splits.
+        patients: number of patients with images in both.
+        images: number of images in ``second`` whose patient is also in ``first``.
+        identical: number of images in ``second`` whose very bytes are also in ``first``.
+    """
+
+    first: str
+    second: str
+    patients: int
+    images: int
+    identical: int
+
+
+@dataclass(frozen=True)
+class IdenticalImages:
+    """Files with equal bytes under different names.
+
+    Attributes:
+        names: two or more, sorted.
+        patients: how many patient keys they carry; more than one means that the keys are not to be trusted.
+        labels: how many labels they carry.
+    """
+
+    names: tuple[str, ...]
+    patients: int
+    labels: int
+
+
+@dataclass(frozen=True)
+class Overlaps:
+    """All overlaps of a split: the three pairs of parts, and the identical files of the whole dataset."""
+
+    pairs: tuple[Overlap, ...]
+    identical: tuple[IdenticalImages, ...]
+
+    @property
+    def leaks(self) -> bool:
+        """True where a patient or an image is on two sides of a split."""
+        return any(pair.patients or pair.identical for pair in self.pairs)
+
+
+def overlaps(records: Sequence[Record], split: Split) -> Overlaps:
+    """Count shared patients and identical images between each pair of splits."""
+    pairs = []
+    for (first, before), (second, after) in combinations(split.parts().items(), 2):
+        patients = {records[position].patient for position in before}
+        digests = {records[position].digest for position in before}
+        shared = [records[position].patient for position in after if records[position].patient in patients]
+        identical = sum(records[position].digest in digests for position in after)
+        pairs.append(Overlap(first, second, len(set(shared)), len(shared), identical))
+    return Overlaps(tuple(pairs), identical_images(records))
+
+
+def identical_images(records: Iterable[Record]) -> tuple[IdenticalImages, ...]:
+    """Return the groups of records with equal digests, in order of their first name."""
+    by_digest: dict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        by_digest[record.digest].append(record)
+    groups = [
+        IdenticalImages(
+            names=tuple(sorted(record.name for record in group)),
+            patients=len({record.patient for record in group}),
+            labels=len({record.label for record in group}),
+        )
+        for group in by_digest.values()
+        if len(group) > 1
+    ]
+    return tuple(sorted(groups, key=lambda group: group.names))
+
+
+@dataclass(frozen=True)
+class SplitRow:
+    """One row of the class table (the report's figure 3).
+
+    Attributes:
+        split: train, validation or test.
+        counts: images per class name.
+        images: their sum.
+        patients: number of distinct patients.
+        ratio: images of class 1 (PNEUMONIA) per image of class 0 (NORMAL); None where there is none of
+            class 0 or the dataset has not exactly two classes.
+    """
+
+    split: str
+    counts: dict[str, int]
+    images: int
+    patients: int
+    ratio: float | None
+
+
+def class_table(records: Sequence[Record], classes: Sequence[str], split: Split) -> list[SplitRow]:
+    """Count classes and patients per split."""
+    rows = []
+    for name, positions in split.parts().items():
+        part = [records[position] for position in positions]
+        labels = Counter(record.label for record in part)
+        counts = {title: labels[label] for label, title in enumerate(classes)}
+        ratio = labels[1] / labels[0] if len(classes) == 2 and labels[0] else None
+        rows.append(SplitRow(name, counts, len(part), len({record.patient for record in part}), ratio))
+    return rows

@@ -1,0 +1,44 @@
+"""Threads for work that releases the interpreter lock: reading, hashing, decoding.
+
+Not processes: Pillow, hashlib and NumPy run beside each other in threads, and threads need no pickling, no
+start-up and no cleaning up after a crash.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def usable_cores() -> int:
+    """How many cores this process may run on, which in containers is often fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def ordered_map(function: Callable[[Item], Result], items: Iterable[Item]) -> Generator[Result, None, None]:
+    """Yield ``function(item)`` in the order of ``items``, computed ahead in threads.
+
+    Only a few results are held at a time. An exception of ``function`` is raised where its result was due.
+    When the iterator is closed, or anything is raised, items that have not begun are dropped. Close it
+    (``contextlib.closing``) where the consumer may stop early.
+    """
+    workers = usable_cores()
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="pneumo-data")
+    pending: deque[Future[Result]] = deque()
+    try:
+        for item in items:
+            pending.append(pool.submit(function, item))
+            if len(pending) >= 8 * workers:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)

@@ -1,0 +1,153 @@
+import numpy as np
+import pytest
+import torch
+import torchvision.transforms.v2.functional as TF
+
+from pneumo_cli.data.augment import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    EvaluationTransform,
+    ReportAugmentation,
+    jitter,
+    rotate_and_flip,
+    uniforms,
+)
+from pneumo_cli.data.randomness import shuffled
+
+
+def images(count: int = 6, size: int = 33) -> torch.Tensor:
+    """Smooth pictures with some texture, uint8 [count, size, size]."""
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.rand(count, 1, 7, 7, generator=generator)
+    fine = torch.nn.functional.interpolate(coarse, size=(size, size), mode="bicubic").clamp(0, 1)
+    return (fine.squeeze(1) * 255).to(torch.uint8)
+
+
+@pytest.mark.parametrize("angle", [-30.0, -7.5, 0.0, 12.0, 30.0, 90.0])
+@pytest.mark.parametrize("size", [32, 33])
+def test_rotation_is_torchvisions(angle: float, size: int) -> None:
+    picture = images(1, size).unsqueeze(1).float() / 255
+    ours = rotate_and_flip(picture, torch.tensor([angle]), torch.tensor([False]))
+    theirs = TF.rotate(picture, angle, interpolation=TF.InterpolationMode.BILINEAR)
+    assert torch.allclose(ours, theirs, atol=2e-4)
+
+
+def test_the_flip_comes_after_the_rotation() -> None:
+    picture = images(1).unsqueeze(1).float() / 255
+    ours = rotate_and_flip(picture, torch.tensor([20.0]), torch.tensor([True]))
+    theirs = TF.hflip(TF.rotate(picture, 20.0, interpolation=TF.InterpolationMode.BILINEAR))
+    assert torch.allclose(ours, theirs, atol=2e-4)
+
+
+@pytest.mark.parametrize("brightness_first", [True, False])
+@pytest.mark.parametrize(("brightness", "contrast"), [(0.8, 1.2), (1.2, 0.8), (1.2, 1.2), (1.0, 1.0)])
+def test_jitter_is_torchvisions(brightness: float, contrast: float, brightness_first: bool) -> None:
+    picture = images(1).unsqueeze(1).float() / 255
+    steps = [(TF.adjust_brightness, brightness), (TF.adjust_contrast, contrast)]
+    theirs = picture
+    for adjust, factor in steps if brightness_first else steps[::-1]:
+        theirs = adjust(theirs, factor)
+    ours = jitter(
+        picture, torch.tensor([brightness]), torch.tensor([contrast]), torch.tensor([brightness_first])
+    )
+    assert torch.allclose(ours, theirs, atol=1e-5)
+
+
+def test_saturation_has_no_effect_on_grey() -> None:
+    picture = (images(1).unsqueeze(1).float() / 255).expand(1, 3, -1, -1)
+    assert torch.allclose(TF.adjust_saturation(picture, 0.5), picture, atol=1e-3)
+
+
+def test_a_sample_does_not_depend_on_its_batch() -> None:
+    transform = ReportAugmentation(seed=3)
+    index = torch.tensor([4, 17, 2, 99, 5, 6])
+    pictures = images()
+    together = transform(pictures, index, 2)
+    for row in range(6):
+        alone = transform(pictures[row : row + 1], index[row : row + 1], 2)
+        assert torch.allclose(alone[0], together[row], atol=1e-5)
+    reversed_batch = transform(pictures.flip(0), index.flip(0), 2)
+    assert torch.allclose(reversed_batch.flip(0), together, atol=1e-5)
+
+
+def test_seed_epoch_and_index_each_change_a_sample_and_nothing_else_does() -> None:
+    picture = images(1)
+
+    def augmented(seed: int, epoch: int, index: int) -> torch.Tensor:
+        torch.rand(1)  # the global generator has no say
+        return ReportAugmentation(seed=seed)(picture, torch.tensor([index]), epoch)
+
+    first = augmented(1, 2, 3)
+    assert torch.equal(first, augmented(1, 2, 3))
+    for other in ((2, 2, 3), (1, 3, 3), (1, 2, 4)):
+        assert not torch.allclose(first, augmented(*other), atol=1e-2)
+
+
+def test_without_strength_augmentation_is_the_evaluation_transform() -> None:
+    still = ReportAugmentation(seed=0, rotation=0, flip=0, brightness=0, contrast=0, saturation=0)
+    index = torch.arange(6)
+    assert torch.allclose(still(images(), index, 0), EvaluationTransform()(images(), index, 0), atol=1e-4)
+
+
+def test_normalisation_is_that_of_the_report_and_display_undoes_it() -> None:
+    pictures = images()
+    transform = EvaluationTransform()
+    batch = transform(pictures, torch.arange(6), 0)
+    grey = pictures.unsqueeze(1).float() / 255
+    assert torch.allclose(
+        batch, TF.normalize(grey.expand(-1, 3, -1, -1), IMAGENET_MEAN, IMAGENET_STD), atol=1e-5
+    )
+    assert torch.allclose(transform.display(batch), grey.squeeze(1), atol=1e-5)
+    assert (
+        EvaluationTransform(channels=1, mean=(0.5,), std=(0.5,))(pictures, torch.arange(6), 0).shape[1] == 1
+    )
+
+
+def test_uniforms_are_uniform_and_independent() -> None:
+    draws = uniforms(7, 0, np.arange(20_000), 4).astype(np.float64)
+    assert draws.min() >= 0
+    assert draws.max() < 1
+    expected = len(draws) / 20
+    for column in draws.T:
+        counts = np.histogram(column, bins=20, range=(0, 1))[0]
+        assert ((counts - expected) ** 2 / expected).sum() < 45  # chi square, 19 degrees, p = 0.0007
+    others = np.column_stack(
+        [draws, uniforms(8, 0, np.arange(20_000), 1), uniforms(7, 1, np.arange(20_000), 1)]
+    )
+    correlations = np.corrcoef(others.T)[np.triu_indices(6, 1)]
+    assert np.abs(correlations).max() < 0.03
+    assert abs(np.corrcoef(draws[:-1, 0], draws[1:, 0])[0, 1]) < 0.03
+
+
+def test_uniforms_never_change() -> None:
+    """Runs are resumed and compared across versions and machines: these numbers are part of the contract."""
+    draws = uniforms(42, 3, [0, 5215], 2)
+    assert draws.dtype == np.float32
+    assert draws.tolist() == uniforms(42, 3, [5215, 0], 5)[::-1, :2].tolist()
+    assert [round(float(value), 6) for value in draws.ravel()] == UNIFORMS
+    assert shuffled(42, 3, np.arange(8)).tolist() == ORDER
+
+
+UNIFORMS = [0.673606, 0.749052, 0.583705, 0.553904]
+ORDER = [5, 7, 2, 0, 6, 3, 1, 4]
+
+
+def test_seeds_of_any_sign_and_size_are_taken() -> None:
+    draws = [uniforms(seed, 0, [1], 1).item() for seed in (-1, 0, 1, 2**63, 2**64 - 2)]
+    assert len(set(draws)) == len(draws)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"rotation": -1}, {"rotation": 181}, {"flip": 1.1}, {"contrast": -0.1}, {"brightness": float("nan")}],
+)
+def test_settings_out_of_range_are_refused(arguments: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="has to be between"):
+        ReportAugmentation(seed=0, **arguments)
+
+
+def test_means_that_do_not_fit_the_channels_are_refused() -> None:
+    with pytest.raises(ValueError, match="1 channels need as many"):
+        EvaluationTransform(channels=1)
+    with pytest.raises(ValueError, match="positive"):
+        EvaluationTransform(channels=1, mean=(0.5,), std=(0.0,))

@@ -1,0 +1,163 @@
+import hashlib
+import json
+import os
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pneumo_cli.data.files import ImageFiles
+from pneumo_cli.data.workers import ordered_map
+from pneumo_cli.errors import DataError, UnreadableImage
+from pneumo_cli.progress import Progress
+
+CONTENT = {
+    "train/a.JPEG": b"1",
+    "train/deep/b.png": b"2",
+    "c.jpg": b"3",
+    "train/._a.JPEG": b"x",
+    "__MACOSX/train/a.jpeg": b"x",
+    ".hidden/d.png": b"x",
+    "train/.DS_Store": b"x",
+    "readme.txt": b"x",
+}
+IMAGES = ["c.jpg", "train/a.JPEG", "train/deep/b.png"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name, data in CONTENT.items():
+        path = tmp_path / "root" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    return tmp_path / "root"
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    with zipfile.ZipFile(tmp_path / "root.zip", "w", zipfile.ZIP_DEFLATED) as file:
+        for name, data in CONTENT.items():
+            file.writestr(name, data)
+    return tmp_path / "root.zip"
+
+
+def test_a_folder_and_an_archive_list_and_read_the_same(folder: Path, archive: Path, cache: Path) -> None:
+    for root in (folder, archive):
+        files = ImageFiles(root)
+        assert files.names() == IMAGES
+        assert [files.read_bytes(name) for name in IMAGES] == [CONTENT[name] for name in IMAGES]
+        digests = files.digests(IMAGES, cache, Progress())
+        assert digests == {name: hashlib.sha256(CONTENT[name]).hexdigest() for name in IMAGES}
+
+
+def test_backslashes_in_an_archive_separate_folders(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "w.zip", "w") as file:
+        file.writestr("train\\a.png", b"1")
+    files = ImageFiles(tmp_path / "w.zip")
+    assert files.names() == ["train/a.png"]
+    assert files.read_bytes("train/a.png") == b"1"
+
+
+def test_an_archive_is_read_right_from_many_threads(tmp_path: Path) -> None:
+    content = {f"{number}.png": os.urandom(20_000) for number in range(60)}
+    with zipfile.ZipFile(tmp_path / "many.zip", "w", zipfile.ZIP_DEFLATED) as file:
+        for name, data in content.items():
+            file.writestr(name, data)
+    files = ImageFiles(tmp_path / "many.zip")
+    names = list(content) * 5
+    assert list(ordered_map(files.read_bytes, names)) == [content[name] for name in names]
+
+
+def test_links_are_followed_but_loops_are_not(folder: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "o.png").write_bytes(b"4")
+    (folder / "linked").symlink_to(outside)
+    (folder / "train" / "up").symlink_to(folder)
+    (folder / "self.png").symlink_to(folder / "self.png")
+    assert ImageFiles(folder).names() == [
+        "c.jpg",
+        "linked/o.png",
+        "self.png",
+        "train/a.JPEG",
+        "train/deep/b.png",
+    ]
+
+
+def test_what_cannot_be_read_has_a_digest_of_its_own(folder: Path, cache: Path) -> None:
+    (folder / "broken.png").symlink_to(folder / "nowhere")
+    files = ImageFiles(folder)
+    assert files.digests(files.names(), cache, Progress())["broken.png"] == "unreadable:broken.png"
+    with pytest.raises(UnreadableImage, match="No such file"):
+        files.read_bytes("broken.png")
+
+
+def test_a_damaged_member_of_an_archive_is_unreadable_and_the_others_are_not(
+    tmp_path: Path, cache: Path
+) -> None:
+    path = tmp_path / "damaged.zip"
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("a.png", b"A" * 500)
+        file.writestr("b.png", b"B" * 500)
+    path.write_bytes(path.read_bytes().replace(b"A" * 500, b"A" * 250 + b"?" * 250))
+    digests = ImageFiles(path).digests(["a.png", "b.png"], cache, Progress())
+    assert digests == {"a.png": "unreadable:a.png", "b.png": hashlib.sha256(b"B" * 500).hexdigest()}
+
+
+def test_digests_are_remembered_until_a_file_changes(
+    folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = ImageFiles(folder)
+    before = files.digests(IMAGES, cache, Progress())
+    read = []
+    monkeypatch.setattr(files, "read_bytes", lambda name: read.append(name) or CONTENT[name])
+    assert files.digests(IMAGES, cache, Progress()) == before
+    assert read == []
+    (folder / "c.jpg").write_bytes(b"33")
+    files.digests(IMAGES, cache, Progress())
+    assert read == ["c.jpg"]
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"format": 1, "root": 3}', b"\xff\xfe"])
+def test_a_damaged_memory_of_digests_is_rebuilt(folder: Path, cache: Path, damage: bytes) -> None:
+    before = ImageFiles(folder).digests(IMAGES, cache, Progress())
+    (memory,) = (cache / "digests").iterdir()
+    memory.write_bytes(damage)
+    assert ImageFiles(folder).digests(IMAGES, cache, Progress()) == before
+    assert set(json.loads(memory.read_bytes())["files"]) == set(IMAGES)
+
+
+def test_what_is_no_folder_and_no_archive_is_refused_in_one_line(tmp_path: Path, archive: Path) -> None:
+    (tmp_path / "text").write_text("hello")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "cut.zip").write_bytes(archive.read_bytes()[:-30])
+    cases: dict[str, str] = {
+        "missing": "No such file",
+        "text": "neither a folder nor a zip",
+        "pipe": "neither a folder nor a zip",
+        "cut.zip": "damaged zip archive",
+    }
+    for name, message in cases.items():
+        with pytest.raises(DataError, match=message) as caught:
+            ImageFiles(tmp_path / name)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_name_that_is_not_unicode_is_refused_in_one_line(
+    tmp_path: Path, make_png: Callable[..., bytes]
+) -> None:
+    try:
+        (tmp_path / os.fsdecode(b"\xff.png")).write_bytes(make_png(1))
+    except OSError:
+        pytest.skip("this file system takes no such names")
+    with pytest.raises(DataError, match="not valid UTF-8"):
+        ImageFiles(tmp_path).names()
+
+
+def test_the_pool_stops_soon_when_its_consumer_does() -> None:
+    begun = []
+    results = ordered_map(lambda number: begun.append(number) or number, range(10_000))
+    assert next(results) == 0
+    results.close()
+    assert len(begun) < 1000

@@ -1,0 +1,181 @@
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pneumo_cli.data.records import Record
+from pneumo_cli.data.splits import Split, class_table, overlaps, patient_groups, split_records
+from pneumo_cli.errors import DataError, UsageError
+
+FRACTION = 0.25
+
+
+def record(
+    number: int, label: int, patient: str, pool: str = "train", digest: str = "", subtype: str = ""
+) -> Record:
+    return Record(f"{label}/{number:05}", label, patient, pool, digest or f"d{number}", subtype)
+
+
+def names(records: list[Record], positions: np.ndarray) -> set[str]:
+    return {records[position].name for position in positions}
+
+
+def report_records() -> list[Record]:
+    """As many records as the report has, in its order."""
+    counts = ((0, "train", 1349), (0, "test", 234), (1, "train", 3883), (1, "test", 390))
+    labels = [(label, pool) for label, pool, count in counts for _ in range(count)]
+    return [record(number, label, f"p{number}", pool) for number, (label, pool) in enumerate(labels)]
+
+
+def test_source_is_the_split_of_the_report() -> None:
+    records = report_records()
+    split = split_records(records, "source")
+    rows = class_table(records, ("NORMAL", "PNEUMONIA"), split)
+    assert [row.counts for row in rows] == [
+        {"NORMAL": 1017, "PNEUMONIA": 2907},
+        {"NORMAL": 332, "PNEUMONIA": 976},
+        {"NORMAL": 234, "PNEUMONIA": 390},
+    ]
+    assert [f"{row.ratio:.2f}" for row in rows] == ["2.86", "2.94", "1.67"]
+
+
+def test_source_is_what_random_split_gives_with_the_global_seed() -> None:
+    pool = [position for position, item in enumerate(report_records()) if item.pool == "train"]
+    torch.manual_seed(42)
+    train, validation = torch.utils.data.random_split(pool, [3924, 1308])
+    split = split_records(report_records(), "source")
+    assert split.train.tolist() == list(train)
+    assert split.validation.tolist() == list(validation)
+
+
+@st.composite
+def populations(draw: st.DrawFn) -> list[Record]:
+    """Patients with images of one stratum each, some of whose images are identical to another patient's."""
+    records: list[Record] = []
+    strata = [(0, ""), (1, "bacteria"), (1, "virus")]
+    for patient in range(draw(st.integers(6, 40))):
+        stratum = patient % 3 if patient < 12 else draw(st.integers(0, 2))
+        label, subtype = strata[stratum]
+        pool = draw(st.sampled_from(["train"] * 6 + ["test"]))
+        for _ in range(draw(st.integers(1, 4))):
+            shared = draw(st.integers(0, 9)) == 0
+            digest = f"shared{stratum}-{draw(st.integers(0, 3))}" if shared else ""
+            records.append(record(len(records), label, f"p{patient}", pool, digest, subtype))
+    return records
+
+
+def split_or_none(records: list[Record], seed: int) -> Split | None:
+    try:
+        return split_records(records, "patient", FRACTION, seed)
+    except DataError:
+        return None  # too few patients of a class
+
+
+@settings(max_examples=150, deadline=None)
+@given(populations(), st.integers(0, 5), st.randoms(use_true_random=False))
+def test_patient_split_invariants(records: list[Record], seed: int, random: object) -> None:
+    split = split_or_none(records, seed)
+    if split is None:
+        return
+    parts = [*split.parts().values(), split.excluded]
+    # A partition.
+    assert sorted(np.concatenate(parts).tolist()) == list(range(len(records)))
+    # The test pool is the dataset's own.
+    assert names(records, split.test) == {item.name for item in records if item.pool == "test"}
+    # Nobody on two sides, by patient or by content.
+    for key in ("patient", "digest"):
+        seen = [{getattr(records[position], key) for position in part} for part in parts[:3]]
+        assert not seen[0] & seen[1]
+        assert not seen[0] & seen[2]
+        assert not seen[1] & seen[2]
+    # Each stratum's validation part reaches its quota within the largest group, and never exceeds it.
+    usable = [position for part in parts[:2] for position in part]
+    groups = [group for group in patient_groups(records) if set(group) <= set(usable)]
+    for stratum in {(records[p].label, records[p].subtype) for p in usable}:
+        inside = [p for p in usable if (records[p].label, records[p].subtype) == stratum]
+        quota = round(FRACTION * len(inside))
+        filled = len(set(inside) & set(split.validation.tolist()))
+        largest = max(len(group) for group in groups if group[0] in set(inside))
+        assert quota - largest < filled <= quota
+    # The order in which records come does not matter.
+    shuffled = list(records)
+    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    again = split_records(shuffled, "patient", FRACTION, seed)
+    assert names(shuffled, again.train) == names(records, split.train)
+    assert names(shuffled, again.validation) == names(records, split.validation)
+
+
+def test_patients_linked_by_a_chain_of_identical_images_stay_together() -> None:
+    chain = [record(0, 0, "a", digest="x"), record(1, 0, "b", digest="x"), record(2, 0, "b", digest="y")]
+    chain += [record(3, 0, "c", digest="y"), record(4, 0, "d")]
+    assert patient_groups(chain) == [[0, 1, 2, 3], [4]]
+
+
+def test_another_seed_gives_another_split_and_the_same_seed_the_same() -> None:
+    records = [record(number, number % 2, f"p{number}") for number in range(200)]
+    first, again, other = (split_records(records, "patient", seed=seed) for seed in (1, 1, 2))
+    assert first.validation.tolist() == again.validation.tolist() != other.validation.tolist()
+
+
+def test_records_that_would_leak_into_the_test_pool_are_excluded() -> None:
+    records = [record(number, number % 2, f"p{number}") for number in range(40)]
+    records.append(record(40, 1, "p1", "test"))
+    split = split_records(records, "patient")
+    assert split.excluded.tolist() == [1]
+    assert split.test.tolist() == [40]
+
+
+def test_overlaps_count_patients_images_and_identical_files() -> None:
+    records = [
+        record(0, 0, "a", digest="same"),
+        record(1, 0, "a"),
+        record(2, 1, "b"),
+        record(3, 1, "c", digest="same"),
+        record(4, 1, "a", "test"),
+    ]
+    split = Split(*(np.array(part) for part in ([0, 2], [1, 3], [4], [])), "source", 0, 0.5)
+    found = overlaps(records, split)
+    assert [(p.first, p.second, p.patients, p.images, p.identical) for p in found.pairs] == [
+        ("train", "validation", 1, 1, 1),
+        ("train", "test", 1, 1, 0),
+        ("validation", "test", 1, 1, 0),
+    ]
+    (group,) = found.identical
+    assert (group.names, group.patients, group.labels) == (("0/00000", "1/00003"), 2, 2)
+    assert found.leaks
+    assert not overlaps(records, split.without([0, 1, 4])).leaks
+
+
+def test_leaving_records_out_moves_nobody_else() -> None:
+    records = [record(number, number % 2, f"p{number}") for number in range(80)]
+    split = split_records(records, "patient")
+    lost = [int(split.train[3]), int(split.validation[0])]
+    rest = split.without(lost)
+    assert rest.train.tolist() == [p for p in split.train.tolist() if p not in lost]
+    assert rest.validation.tolist() == [p for p in split.validation.tolist() if p not in lost]
+
+
+@pytest.mark.parametrize("policy", ["source", "patient"])
+def test_a_class_without_images_on_one_side_is_an_error(policy: str) -> None:
+    records = [record(number, 0, f"p{number}") for number in range(40)] + [record(40, 1, "q")]
+    with pytest.raises(DataError, match="leaves no image of class 1"):
+        split_records(records, policy)
+
+
+def test_unknown_policy_and_bad_fraction_are_errors() -> None:
+    records = [record(number, number % 2, f"p{number}") for number in range(40)]
+    with pytest.raises(UsageError, match="choose source or patient"):
+        split_records(records, "random")
+    for fraction in (0, 1, float("nan")):
+        with pytest.raises(UsageError, match="between 0 and 1"):
+            split_records(records, "source", fraction)
+
+
+def test_class_table_of_other_than_two_classes_has_no_ratio() -> None:
+    records = [record(number, number % 3, f"p{number}") for number in range(60)]
+    rows = class_table(records, ("x", "y", "z"), split_records(records, "patient"))
+    assert [row.ratio for row in rows] == [None] * 3
+    assert sum((Counter(row.counts) for row in rows), Counter()) == {"x": 20, "y": 20, "z": 20}
