@@ -1,0 +1,1 @@
+"""Synthetic chest radiographs of small children, drawn from anatomy: pneumo's embedded default dataset."""

@@ -1,0 +1,237 @@
+"""The X-ray room: position, exposure, scatter, noise, film response, collimation, markers and wires."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pneumo_phantom.canvas import Canvas, Field, Placement, bezier, blur, distance, step, tube
+from pneumo_phantom.streams import between, spread
+
+_NOISE_SIZE = 128
+"""Width of the coarsest noise grid: the smallest picture that is drawn."""
+
+
+@dataclass(frozen=True)
+class Scanner:
+    """A room's habits, shared by all pictures that are taken in it.
+
+    Attributes:
+        latitude: width of the film's response in units of attenuation; small is hard contrast.
+        scatter: scattered relative to primary radiation behind the thickest part.
+        sharpening: strength of the unsharp mask of a digital system.
+        noise: deviation of the quantum noise of a usual dose, in attenuation.
+        blur: of the focal spot and the screen, in patient units.
+        ceiling: brightest grey of tissue, 0 to 1.
+        marker: height of the letter, in picture units.
+    """
+
+    latitude: float
+    scatter: float
+    sharpening: float
+    noise: float
+    blur: float
+    ceiling: float
+    marker: float
+
+
+SCANNERS = (
+    Scanner(
+        latitude=0.46, scatter=0.030, sharpening=0.35, noise=0.012, blur=0.006, ceiling=0.96, marker=0.045
+    ),
+    Scanner(
+        latitude=0.38, scatter=0.022, sharpening=0.15, noise=0.014, blur=0.007, ceiling=1.00, marker=0.060
+    ),
+    Scanner(
+        latitude=0.56, scatter=0.045, sharpening=0.55, noise=0.010, blur=0.005, ceiling=0.86, marker=0.050
+    ),
+    Scanner(
+        latitude=0.50, scatter=0.050, sharpening=0.10, noise=0.013, blur=0.008, ceiling=0.90, marker=0.070
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """One press of the button.
+
+    Attributes:
+        scanner: the room.
+        placement: where the child lies.
+        yaw: turn about the long axis, radians.
+        inspiration: 0 to 1.
+        darkness: shift of the film response, in attenuation.
+        latitude: factor on the scanner's.
+        dose: factor on the usual one.
+        collimation: distance of the four shutters from the middle, and their tilt.
+        marker: letter and its place.
+        wires: control points of cables on the skin, [wires, 4, 2].
+        electrodes: their places, [electrodes, 2].
+    """
+
+    scanner: Scanner
+    placement: Placement
+    yaw: float
+    inspiration: float
+    darkness: float
+    latitude: float
+    dose: float
+    collimation: tuple[float, float, float, float, float]
+    marker: tuple[str, float, float]
+    wires: Field
+    electrodes: Field
+
+
+def sample_exposure(scanner: Scanner, rng: np.random.Generator) -> Exposure:
+    """Draw one picture's circumstances."""
+    scale = spread(rng, 0.76, 0.05)
+    placement = Placement(
+        scale_x=scale * spread(rng, 1.07, 0.04),
+        scale_y=scale * spread(rng, 0.98, 0.05),
+        angle=spread(rng, 0.0, 0.045),
+        shift_x=spread(rng, 0.0, 0.05),
+        shift_y=spread(rng, 0.06, 0.06),
+    )
+    shutters = (1.5, 1.5, 1.5, 1.5, 0.0)
+    if rng.random() < 0.30:
+        left, right, top, bottom = (between(rng, 0.82, 1.15) for _ in range(4))
+        shutters = (left, right, top, bottom, spread(rng, 0, 0.02))
+    wires = np.zeros((0, 4, 2), np.float32)
+    electrodes = np.zeros((0, 2), np.float32)
+    if rng.random() < 0.14:
+        count = int(rng.integers(1, 4))
+        start = np.stack([rng.uniform(-0.8, 0.8, count), rng.uniform(-0.6, 0.7, count)], 1)
+        way = np.cumsum(rng.normal(0, 0.35, (count, 3, 2)) + np.sign(start)[:, None] * 0.25, axis=1)
+        wires = np.concatenate([start[:, None], start[:, None] + way], 1).astype(np.float32)
+        electrodes = start.astype(np.float32)
+    return Exposure(
+        scanner=scanner,
+        placement=placement,
+        yaw=spread(rng, 0.0, 0.09),
+        inspiration=1 - 0.9 * float(rng.beta(1.2, 3.0)),
+        darkness=spread(rng, -0.26, 0.11),
+        latitude=between(rng, 0.88, 1.15),
+        dose=between(rng, 0.5, 1.6),
+        collimation=shutters,
+        marker=("R" if rng.random() < 0.9 else "L", between(rng, 0.80, 0.93), between(rng, -0.92, -0.45)),
+        wires=wires,
+        electrodes=electrodes,
+    )
+
+
+def draw_wires(canvas: Canvas, exposure: Exposure) -> Field:
+    """Cables and electrodes on the skin, as attenuation."""
+    if not len(exposure.wires):
+        return np.zeros_like(canvas.x)
+    total = canvas.lay([tube(bezier(exposure.wires, canvas.samples(2.0)), 0.012, 0.5, canvas)])
+    for x, y in exposure.electrodes:
+        radius = distance(canvas.x - x, canvas.y - y)
+        total += 0.35 * step(0.045 - radius, 0.015 + canvas.pixel)
+    return total
+
+
+def develop(
+    canvas: Canvas, attenuation: Field, exposure: Exposure, rng: np.random.Generator
+) -> NDArray[np.uint8]:
+    """Turn line integrals into grey levels [size, size], as the room's film and screens would.
+
+    Args:
+        canvas: where ``attenuation`` was drawn.
+        attenuation: of the beam at each pixel, 0 in air.
+        exposure: the circumstances.
+        rng: of the noise.
+    """
+    scanner = exposure.scanner
+    pixel = canvas.pixel
+    primary = np.exp(-attenuation)
+    signal = primary + _scattered(primary, attenuation, scanner.scatter)
+    measured = -np.log(signal)
+    measured = blur(measured, scanner.blur / pixel)
+    # Fewer quanta, more noise: the relative deviation grows with the square root of the attenuation.
+    loudness = scanner.noise / math.sqrt(exposure.dose) * np.exp(0.5 * np.minimum(measured - 1.6, 1.2))
+    measured += loudness * _noise(canvas.size, rng)
+    if scanner.sharpening:
+        measured += scanner.sharpening * (measured - blur(measured, 0.045 / pixel))
+
+    # The automatic exposure looks at the middle of the chest, as three chambers in the table do.
+    chamber = (np.abs(canvas.x) < 0.55) & (np.abs(canvas.y) < 0.8)
+    reference = float(np.mean(measured[chamber])) + 0.02 + exposure.darkness
+    width = scanner.latitude * exposure.latitude
+    grey = 1 / (1 + np.exp((reference - measured) / np.float32(width)))
+    darkest = 1 / (1 + math.exp(reference / width))
+    grey = np.float32(scanner.ceiling) * np.clip((grey - darkest) / (1 - darkest), 0, 1)
+    grey = np.float32(0.02) + np.float32(0.98) * grey * _shutters(canvas, exposure)
+    ink = _letter(canvas, exposure)
+    grey = grey + ink * (np.float32(0.97) - grey)
+    return np.asarray(np.rint(255 * np.clip(grey, 0, 1)), np.uint8)
+
+
+def _scattered(primary: Field, attenuation: Field, amount: float) -> Field:
+    """Radiation that comes from elsewhere in the body: broad, and it grows with the tissue it was made in."""
+    cells = 16
+    edges = np.linspace(0, len(primary), cells + 1).astype(int)[:-1]
+    source = primary * np.minimum(attenuation, 3)
+    areas = np.outer(np.diff(edges, append=len(primary)), np.diff(edges, append=len(primary)))
+    coarse = np.add.reduceat(np.add.reduceat(source, edges, 0), edges, 1) / areas
+    return np.float32(amount) * (0.6 + enlarge(blur(coarse.astype(np.float32), 2.0), len(primary)))
+
+
+def enlarge(field: Field, size: int) -> Field:
+    """Bilinear enlargement of a square field to ``size`` pixels a side."""
+    place = np.clip((np.arange(size) + 0.5) * (len(field) / size) - 0.5, 0, len(field) - 1.001)
+    low = place.astype(int)
+    share = (place - low).astype(np.float32)
+    rows = field[low] + (field[low + 1] - field[low]) * share[:, None]
+    return np.asarray(rows[:, low] + (rows[:, low + 1] - rows[:, low]) * share, np.float32)
+
+
+def _noise(size: int, rng: np.random.Generator) -> Field:
+    """Unit noise, the same at every size: a coarse grid, and a finer one for what lies between its points."""
+    coarse = rng.standard_normal((_NOISE_SIZE, _NOISE_SIZE), np.float32)
+    if size == _NOISE_SIZE:
+        return coarse
+    # Independent noise of k pixels in one has to average to the coarse grid's deviation.
+    finer = rng.standard_normal((size, size), np.float32)
+    return enlarge(coarse, size) + np.float32(0.35 * size / _NOISE_SIZE) * (
+        finer - blur(finer, size / _NOISE_SIZE)
+    )
+
+
+def _shutters(canvas: Canvas, exposure: Exposure) -> Field:
+    """1 inside the collimated field, 0 where lead stopped the beam."""
+    left, right, top, bottom, tilt = exposure.collimation
+    if min(left, right, top, bottom) > 1.4:
+        return np.ones_like(canvas.x)
+    centres = ((np.arange(canvas.size) + 0.5) * (2 / canvas.size) - 1).astype(np.float32)
+    across = centres[None, :] + np.float32(tilt) * centres[:, None]
+    down = centres[:, None] - np.float32(tilt) * centres[None, :]
+    soft = 2.0 / canvas.size + 0.004
+    edges = (across + left, right - across, down + top, bottom - down)
+    return step(np.minimum.reduce(edges), soft)
+
+
+_LETTERS = {
+    "R": [
+        [[-0.6, -1], [-0.6, 0], [-0.6, 1]],
+        [[-0.6, -1], [0.9, -1.0], [0.55, -0.15]],
+        [[0.55, -0.15], [0.3, 0.1], [-0.6, 0.05]],
+        [[0.0, 0.05], [0.3, 0.5], [0.65, 1.0]],
+    ],
+    "L": [[[-0.5, -1], [-0.5, 0], [-0.5, 1]], [[-0.5, 1], [0, 1], [0.6, 1]]],
+}
+
+
+def _letter(canvas: Canvas, exposure: Exposure) -> Field:
+    """Coverage by the lead letter that names the side, 0 to 1."""
+    letter, across, down = exposure.marker
+    height = exposure.scanner.marker
+    plate = Canvas(canvas.size, Placement(1, 1, 0, 0, 0))
+    place = np.array([-across if letter == "R" else across, down])
+    curves = bezier(
+        place + height * np.array(_LETTERS[letter]) * [0.8, 1.0], plate.samples(2.5 * height, 0.6)
+    )
+    pen = max(0.011, 0.7 * plate.pixel)
+    return np.clip(plate.lay([tube(curves, pen, 1.3 * 0.011 / pen, plate)]), 0, 1)

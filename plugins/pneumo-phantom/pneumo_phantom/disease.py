@@ -1,0 +1,247 @@
+"""Pneumonia: what it adds to a chest.
+
+``bacteria`` fills air spaces: one consolidation, rarely more, bounded by fissures, with airways left as dark
+branches, and hiding the border of whatever it touches (the silhouette sign follows from its being as dense as
+the heart). ``virus`` thickens the bronchi and the tissue around them: streaks from both hila, fine network,
+overinflation, here and there a collapsed segment. Either may be barely visible.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from pneumo_phantom.anatomy import Anatomy
+from pneumo_phantom.canvas import (
+    Canvas,
+    Field,
+    Strokes,
+    Texture,
+    bezier,
+    bump,
+    distance,
+    saturate,
+    step,
+    tube,
+)
+from pneumo_phantom.soft_tissue import LUNG_AIR, Chest
+from pneumo_phantom.streams import between
+from pneumo_phantom.vessels import Tree
+
+_LOBES: dict[str, tuple[float, float, float, float, float]] = {
+    # name: centre x, centre y, half width, half height, probability
+    "right upper": (-0.48, -0.50, 0.40, 0.36, 0.17),
+    "right middle": (-0.38, 0.18, 0.34, 0.26, 0.15),
+    "right lower": (-0.58, 0.32, 0.40, 0.36, 0.21),
+    "left upper": (0.46, -0.48, 0.38, 0.38, 0.11),
+    "lingula": (0.56, 0.20, 0.30, 0.26, 0.10),
+    "left lower": (0.52, 0.38, 0.40, 0.34, 0.26),
+}
+
+
+@dataclass(frozen=True)
+class Consolidation:
+    """One filled region of a lung, in patient coordinates.
+
+    Attributes:
+        lobe: key of the lobe that bounds it.
+        centre, radius: of the ellipse that it roughly is.
+        density: share of the air that is replaced, 0 to 1.
+        softness: width of its border relative to its radius.
+        ragged: how irregular the border is.
+    """
+
+    lobe: str
+    centre: tuple[float, float]
+    radius: tuple[float, float]
+    density: float
+    softness: float
+    ragged: float
+
+
+@dataclass(frozen=True)
+class Disease:
+    """What a patient has; a healthy one has nothing of it.
+
+    Attributes:
+        consolidations: filled regions.
+        interstitial: strength of the streaks and the network, 0 to 1.
+        overinflation: how far the diaphragm is pushed down.
+        patches: small soft opacities (x, y, radius, density) of bronchopneumonia.
+        bands: collapsed segments as short lines (x, y, angle, length).
+        effusion: height of fluid at each base, right and left.
+        seed: of the textures.
+    """
+
+    consolidations: tuple[Consolidation, ...] = ()
+    interstitial: float = 0.0
+    overinflation: float = 0.0
+    patches: tuple[tuple[float, float, float, float], ...] = ()
+    bands: tuple[tuple[float, float, float, float], ...] = ()
+    effusion: tuple[float, float] = (0.0, 0.0)
+    seed: int = 0
+
+    def deform(self, anatomy: Anatomy) -> Anatomy:
+        """Overinflated lungs push the diaphragm down and narrow the heart."""
+        push = 0.16 * self.overinflation
+        return replace(
+            anatomy,
+            domes=(anatomy.domes[0] + push, anatomy.domes[1] + push),
+            heart=anatomy.heart * (1 - 0.10 * self.overinflation),
+            lung_depth=anatomy.lung_depth * (1 + 0.06 * self.overinflation),
+            rib_drop=anatomy.rib_drop * (1 - 0.10 * self.overinflation),
+        )
+
+    def opacity(self, canvas: Canvas, chest: Chest, tree: Tree) -> Field:
+        """Path length of water that the disease adds, a field."""
+        if self == HEALTHY:
+            return np.zeros_like(chest.lung)
+        rng = np.random.Generator(np.random.Philox(self.seed))
+        coarse, fine = Texture(rng, 0.22), Texture(rng, 0.085)
+        roughness = 0.7 * coarse(canvas.x, canvas.y) + 0.4 * fine(canvas.x, canvas.y)
+        filled = self._filled(canvas, roughness)
+        total = LUNG_AIR * chest.lung * filled
+        # Airways stay open in what is filled around them.
+        if self.consolidations:
+            airways = canvas.lay([tree.down_to(2).strokes(canvas, 0.80, widening=1.1)])
+            total -= np.minimum(airways * filled**2, 0.4 * total)
+        if self.interstitial:
+            total += self._interstitial(canvas, chest, tree, rng, roughness)
+        if self.bands:
+            total += chest.shade * canvas.lay([self._bands(canvas)])
+        for side, height in zip((-1, 1), self.effusion, strict=True):
+            if height:
+                level = 0.95 - height * (0.35 + 0.9 * np.abs(canvas.x) ** 3)
+                fluid = step(canvas.y - level, 0.10) * (chest.side == side)
+                total = np.maximum(total, LUNG_AIR * 0.95 * chest.lung * fluid)
+        return total
+
+    def _filled(self, canvas: Canvas, roughness: Field) -> Field:
+        """Share of the air replaced by fluid at each pixel, 0 to 1."""
+        x, y = canvas.x, canvas.y
+        kept = np.ones_like(x)
+        for each in self.consolidations:
+            radius = distance(
+                (x - np.float32(each.centre[0])) / np.float32(each.radius[0]),
+                (y - np.float32(each.centre[1])) / np.float32(each.radius[1]),
+            )
+            inner = step(1 - radius + np.float32(each.ragged) * roughness, each.softness)
+            mottled = np.clip(1 + 0.25 * each.ragged * roughness, 0, 1.2)
+            kept *= 1 - np.clip(each.density * inner * mottled, 0, 1) * _within_lobe(each.lobe, x, y)
+        for patch_x, patch_y, size, density in self.patches:
+            squared = ((x - np.float32(patch_x)) ** 2 + (y - np.float32(patch_y)) ** 2) / np.float32(size**2)
+            kept *= 1 - np.clip(density * bump(squared) * (1 + 0.6 * roughness), 0, 1)
+        return 1 - kept
+
+    def _interstitial(
+        self, canvas: Canvas, chest: Chest, tree: Tree, rng: np.random.Generator, roughness: Field
+    ) -> Field:
+        """Streaks, thick bronchial walls, a net of thickened septa, and haze around the hila."""
+        amount = self.interstitial
+        central = bump(chest.hilum / 0.55**2)
+        net = 1 - np.minimum(np.abs(Texture(rng, 0.075)(canvas.x, canvas.y)), 1.2) / 0.6
+        streaks = canvas.lay(
+            [
+                tree.down_to(1).strokes(canvas, 0.55 * amount, widening=2.0, hollow=1.0),
+                tree.down_to(3).strokes(canvas, 1.5 * amount, widening=1.6),
+            ]
+        )
+        haze = 0.17 * central * np.clip(1 + 0.8 * roughness, 0, 3)
+        uneven = np.clip(0.8 + 0.6 * roughness, 0.1, 2)
+        network = 0.075 * net * (0.35 + 0.65 * central) * uneven
+        seen = saturate(streaks, 0.05 + 0.13 * amount) * uneven + amount * (haze + network)
+        return np.asarray(chest.shade * seen, np.float32)
+
+    def _bands(self, canvas: Canvas) -> Strokes:
+        x, y, angle, length = np.array(self.bands).T
+        half = 0.5 * length[:, None] * np.stack([np.cos(angle), np.sin(angle)], 1)
+        middle = np.stack([x, y], 1)
+        sag = middle + 0.15 * half[:, ::-1]
+        curves = bezier(np.stack([middle - half, sag, middle + half], 1), canvas.samples(float(length.max())))
+        return tube(curves, 0.022, 0.16, canvas)
+
+
+def _within_lobe(lobe: str, x: Field, y: Field) -> Field:
+    """A lobe's bounds: sharp at the minor fissure, which the beam meets edge on; the others do not show."""
+    side = step(-x - 0.02 if lobe.startswith("right") else x - 0.02, 0.05)
+    below_fissure = y - np.float32(0.10) * (x + np.float32(0.6)) + np.float32(0.07)
+    if lobe == "right upper":
+        side *= step(-below_fissure, 0.025)
+    elif lobe == "right middle":
+        side *= step(below_fissure, 0.025)
+    return side
+
+
+HEALTHY = Disease()
+
+
+def sample_disease(subtype: str, rng: np.random.Generator) -> Disease:
+    """Draw what a patient of ``subtype`` has: ``bacteria``, ``virus``, or the empty string for nothing."""
+    if not subtype:
+        return HEALTHY
+    # Many are moderate, some obvious, some so slight that a reader would hesitate.
+    severity = float(np.clip(rng.beta(1.9, 1.4), 0.08, 1.0))
+    seed = int(rng.integers(2**31))
+    if subtype == "bacteria":
+        return _bacteria(severity, seed, rng)
+    return _virus(severity, seed, rng)
+
+
+def _bacteria(severity: float, seed: int, rng: np.random.Generator) -> Disease:
+    names = list(_LOBES)
+    odds = np.array([_LOBES[name][4] for name in names])
+    count = 1 + (rng.random() < 0.12 + 0.2 * severity) + (rng.random() < 0.08 * severity)
+    lobes = rng.choice(len(names), size=count, replace=False, p=odds / odds.sum())
+    found = []
+    for lobe in lobes:
+        name = names[lobe]
+        x, y, width, height, _ = _LOBES[name]
+        size = between(rng, 0.42, 0.7) + 0.6 * severity * between(rng, 0.5, 1)
+        found.append(
+            Consolidation(
+                lobe=name,
+                centre=(x + 0.10 * rng.standard_normal(), y + 0.10 * rng.standard_normal()),
+                radius=(width * size, height * size),
+                density=min(1.0, 0.25 + 0.75 * severity * between(rng, 0.75, 1.1)),
+                softness=between(rng, 0.35, 0.95),
+                ragged=between(rng, 0.10, 0.32),
+            )
+        )
+    effusion = [0.0, 0.0]
+    if rng.random() < 0.25 * severity:
+        effusion[0 if names[lobes[0]].startswith("right") else 1] = between(rng, 0.2, 0.7)
+    return Disease(
+        consolidations=tuple(found),
+        interstitial=between(rng, 0, 0.25),
+        effusion=(effusion[0], effusion[1]),
+        seed=seed,
+    )
+
+
+def _virus(severity: float, seed: int, rng: np.random.Generator) -> Disease:
+    patches = [
+        (
+            between(rng, 0.25, 0.75) * rng.choice([-1, 1]),
+            between(rng, -0.45, 0.5),
+            between(rng, 0.08, 0.20),
+            between(rng, 0.15, 0.45) * (0.4 + 0.6 * severity),
+        )
+        for _ in range(rng.poisson(1 + 2.5 * severity))
+    ]
+    bands = [
+        (
+            between(rng, 0.3, 0.65) * rng.choice([-1, 1]),
+            between(rng, -0.1, 0.5),
+            0.5 * rng.standard_normal(),
+            between(rng, 0.12, 0.30),
+        )
+        for _ in range(rng.poisson(0.6))
+    ]
+    return Disease(
+        interstitial=0.25 + 0.75 * severity,
+        overinflation=between(rng, 0, 1) * between(rng, 0, 1),
+        patches=tuple(patches),
+        bands=tuple(bands),
+        seed=seed,
+    )

@@ -1,0 +1,98 @@
+"""One picture, from who is drawn to grey levels: anatomy, disease, attenuation, film.
+
+The parts' attenuations add up along the beam, as in a body; the film sees their sum (Beer and Lambert).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pneumo_phantom.acquisition import SCANNERS, Scanner, develop, draw_wires, sample_exposure
+from pneumo_phantom.anatomy import Anatomy, sample_anatomy
+from pneumo_phantom.canvas import Canvas, Texture, saturate
+from pneumo_phantom.disease import Disease, sample_disease
+from pneumo_phantom.skeleton import draw_bones
+from pneumo_phantom.soft_tissue import LUNG_AIR, draw_air, draw_chest, draw_hila
+from pneumo_phantom.streams import Purpose, open_stream
+from pneumo_phantom.vessels import Tree, grow
+
+NATIVE_SIZE = 512
+"""Width in pixels of a picture at its full size."""
+
+SMALLEST_SIZE = 128
+"""Width below which nothing is drawn: thinner ribs than that are no longer ribs."""
+
+_WATER = 1.62
+"""Attenuation of one patient unit of water, at the energies of a chest radiograph."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Who is drawn.
+
+    Attributes:
+        seed: of the dataset.
+        number: of the patient, unique within the dataset.
+        subtype: ``bacteria``, ``virus``, or the empty string for a healthy child.
+    """
+
+    seed: int
+    number: int
+    subtype: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Patient:
+    """What all pictures of one patient share."""
+
+    anatomy: Anatomy
+    tree: Tree
+    mottle: Texture
+    parenchyma: Texture
+    scanner: Scanner
+    disease: Disease
+
+
+@lru_cache(maxsize=64)
+def _meet(subject: Subject) -> _Patient:
+    """Draw the patient from its own streams; kept for a while, as they are read in a row."""
+    rng = open_stream(Purpose.ANATOMY, subject.seed, subject.number)
+    return _Patient(
+        anatomy=sample_anatomy(rng),
+        tree=grow(rng),
+        mottle=Texture(rng, 0.13),
+        parenchyma=Texture(rng, 0.028),
+        scanner=SCANNERS[rng.integers(len(SCANNERS))],
+        disease=sample_disease(subject.subtype, open_stream(Purpose.DISEASE, subject.seed, subject.number)),
+    )
+
+
+def render(subject: Subject, picture: int, size: int) -> NDArray[np.uint8]:
+    """Draw the patient's picture number ``picture``.
+
+    Returns:
+        uint8 grey levels [size, size], 0 black to 255 white; the same bits for the same arguments.
+    """
+    patient = _meet(subject)
+    visit = open_stream(Purpose.ACQUISITION, subject.seed, subject.number, picture)
+    exposure = sample_exposure(patient.scanner, visit)
+    anatomy = patient.disease.deform(patient.anatomy.breathe(exposure.inspiration, visit))
+
+    canvas = Canvas(size, exposure.placement)
+    x, y = canvas.x, canvas.y
+    chest = draw_chest(canvas, anatomy, exposure.yaw)
+    water = chest.tissue * (1 + 0.012 * patient.mottle(x, y)) - LUNG_AIR * chest.lung
+    water -= np.minimum(draw_air(canvas, anatomy, visit), 0.6 * water)
+    vessels = saturate(canvas.lay([patient.tree.strokes(canvas, 3.4 * anatomy.vessels)]), 0.19)
+    crowding = draw_hila(chest) + 0.016 * patient.parenchyma(x, y)
+    water += chest.shade * (vessels + anatomy.vessels * crowding)
+    water += patient.disease.opacity(canvas, chest, patient.tree)
+
+    attenuation = _WATER * np.maximum(water, 0)
+    attenuation += draw_bones(canvas, anatomy, exposure.yaw) + draw_wires(canvas, exposure)
+    noise = open_stream(Purpose.NOISE, subject.seed, subject.number, picture)
+    return develop(canvas, np.asarray(attenuation, np.float32), exposure, noise)

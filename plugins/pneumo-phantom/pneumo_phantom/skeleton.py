@@ -1,0 +1,193 @@
+"""Bones: ribs, spine, clavicles, scapulae and humeri, as attenuation beyond that of the soft tissue."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from pneumo_phantom.anatomy import Anatomy
+from pneumo_phantom.canvas import (
+    Canvas,
+    Field,
+    Strokes,
+    bezier,
+    bump,
+    chord,
+    differences,
+    distance,
+    step,
+    tube,
+)
+
+_RIBS = 12
+_CAGE_DEPTH = 0.62
+"""Half the anteroposterior diameter of the rib cage."""
+
+
+def draw_bones(canvas: Canvas, anatomy: Anatomy, yaw: float) -> Field:
+    """All bones of a chest turned by ``yaw`` radians about its long axis."""
+    strokes = [_ribs(canvas, anatomy, yaw)]
+    for side, angle in zip((-1, 1), anatomy.arm, strict=True):
+        strokes.extend(_shoulder(canvas, anatomy, side, angle, yaw))
+    return canvas.lay(strokes) + _spine(canvas, anatomy, yaw) + _scapulae(canvas, anatomy)
+
+
+def _ribs(canvas: Canvas, anatomy: Anatomy, yaw: float) -> Strokes:
+    """The cage in three dimensions, projected.
+
+    A rib leaves the spine behind, turns forward at the chest's side and ends in front in cartilage, which
+    does not show. It is two sheets of cortex, so where it runs along the beam, at the side, its mass piles up
+    to the bright edge of a radiograph by itself.
+    """
+    count = canvas.samples(2.3, 1.1)
+    number = np.repeat(np.arange(_RIBS), 2)
+    side = np.tile([-1.0, 1.0], _RIBS)
+    end = np.interp(number, [0, 1, 5, 8, 9, 10, 11], [0.93, 0.84, 0.80, 0.72, 0.62, 0.45, 0.33]) * np.pi
+    drop = anatomy.rib_drop * np.interp(number, [0, 1, 4, 11], [0.55, 0.75, 1.0, 1.1])
+    head = anatomy.first_rib + anatomy.rib_spacing * number + np.asarray(anatomy.rib_wobble)
+    lateral = head + drop / 2
+    reach = anatomy.thorax()(lateral.astype(np.float32)) + 0.015
+    reach = np.maximum(reach, np.interp(number, [0, 1, 2, 3], [0.46, 0.62, 0.5, 0]))
+    theta = (end[:, None] * np.linspace(0, 1, count)).astype(np.float32)
+    sine, cosine = np.sin(theta), np.cos(theta)
+    x = side[:, None] * (0.10 + (reach[:, None] - 0.10) * sine**0.9)
+    z = -_CAGE_DEPTH * cosine
+    arch = 0.05 * np.sin(np.minimum(2 * theta, np.pi))
+    y = head[:, None] + drop[:, None] * (0.2 * (1 - cosine) + 0.6 * theta / np.float32(np.pi)) - arch
+    magnification = 1 + 0.05 * z
+    spine_x = anatomy.spine(head.astype(np.float32))[:, None] * (cosine > 0) * cosine
+    x = (x * np.cos(yaw) + z * np.sin(yaw)) * magnification + spine_x
+    y = (y + 0.1) * magnification - 0.1
+
+    # Ribs widen to the front and are thinner there; the last ones are slender.
+    half_height = (
+        anatomy.rib_width * (1 + 0.35 * np.clip(-cosine, 0, 1)) * np.where(number > 9, 0.75, 1)[:, None]
+    )
+    density = (
+        anatomy.rib_density
+        * np.interp(number, [0, 1, 2], [0.35, 0.65, 1.0])[:, None]
+        * (0.62 + 0.38 * np.clip(cosine + 0.3, 0, 1))
+    )
+    ending = np.clip((1 - np.linspace(0, 1, count)) / 0.10, 0, 1)
+    rows = max(5, canvas.samples(2 * anatomy.rib_width, 0.95))
+    across = (np.arange(rows) + 0.5) * (2 / rows) - 1
+    cortex = np.where(np.abs(across) > 0.66, 1.30, 0.86)
+    # The strip stands upright on the cage's surface; its projected area shrinks where it is seen edge on.
+    step_x, step_y, step_z = (differences(part) for part in (x, y, z))
+    length = np.sqrt(step_x**2 + step_y**2 + step_z**2)
+    slant = step_y / np.maximum(np.hypot(step_x, step_z), 1e-6)
+    sheets = side[:, None] * np.array([-0.016, 0.016])[:, None, None] * sine
+    points_x = x[..., None] - (across * (half_height * slant)[..., None]) * (step_x / length)[..., None]
+    points_y = y[..., None] + across * half_height[..., None]
+    mass = (
+        0.5
+        * density
+        * (1 - 0.3 * sine**6)
+        * ending
+        * length
+        * half_height
+        * (2 / rows)
+        / np.sqrt(1 + slant**2)
+    )
+    masses = mass[..., None] * cortex
+    return Strokes(
+        np.concatenate([(points_x + sheet[..., None]).astype(np.float32).ravel() for sheet in sheets]),
+        np.tile(points_y.astype(np.float32).ravel(), 2),
+        np.tile(masses.astype(np.float32).ravel(), 2),
+    )
+
+
+def _spine(canvas: Canvas, anatomy: Anatomy, yaw: float) -> Field:
+    """Vertebral bodies with bright end plates, discs, pedicles and spinous processes."""
+    shift = 0.75 * _CAGE_DEPTH * math.sin(yaw)
+    near = np.flatnonzero((np.abs(canvas.x + np.float32(shift)) < 0.45).any(axis=0))
+    columns = slice(near[0], near[-1] + 1)
+    x, y = canvas.x[:, columns], canvas.y[:, columns]
+    middle = anatomy.spine(y) - np.float32(shift)
+    width = 0.112 + 0.018 * np.clip(y + 1, 0, 2.2)
+    across = (x - middle) / width
+    # 0 in the middle of a vertebra, +-0.5 in the middle of a disc.
+    level = (y - np.float32(anatomy.first_rib + 0.02)) / np.float32(anatomy.rib_spacing)
+    phase = level - np.round(level)
+    soft = max(0.09, canvas.pixel / width.min())
+    waist = across * (1 + 0.10 * np.cos(2 * np.pi * phase))
+    inside = step(1 - np.abs(waist), soft)
+    body = step(0.40 - np.abs(phase), 0.07)
+    plates = bump(((np.abs(phase) - 0.37) / 0.065) ** 2)
+    rims = bump(((np.abs(waist) - 0.90) / 0.14) ** 2)
+    pedicles = bump(((np.abs(across) - 0.62) / 0.20) ** 2 + ((phase + 0.08) / 0.17) ** 2)
+    spinous = bump(((across + 6 * np.float32(yaw)) / 0.15) ** 2 + ((phase - 0.28) / 0.24) ** 2)
+    transverse = bump(((np.abs(across) - 1.25) / 0.33) ** 2 + ((phase + 0.10) / 0.13) ** 2)
+    bone = inside * (
+        0.12 + 0.15 * body + 0.10 * plates + 0.07 * rims * body + 0.20 * pedicles + 0.15 * spinous
+    )
+    total = np.zeros_like(canvas.x)
+    total[:, columns] = np.float32(anatomy.spine_density) * (bone + 0.12 * transverse)
+    return total
+
+
+def _shoulder(canvas: Canvas, anatomy: Anatomy, side: int, angle: float, yaw: float) -> Iterator[Strokes]:
+    """Clavicle, the scapula's thick borders, and the humerus of one side."""
+    lift = float(np.clip((angle - 0.9) / 1.2, 0, 1))
+    top = anatomy.shoulder
+    front = _CAGE_DEPTH * np.sin(yaw)
+    count = canvas.samples(1.2)
+    clavicle = np.array(
+        [[0.10, top + 0.20], [0.42, top + 0.16], [0.60, top - 0.16], [1.02, top - 0.06 - 0.20 * lift]]
+    )
+    clavicle[:, 0] *= side
+    clavicle[:2, 0] += front
+    curve = bezier(clavicle[None], count)
+    t = np.linspace(-1, 1, count)
+    yield tube(curve, 0.038 + 0.018 * t**2, 0.34, canvas, hollow=0.45)
+
+    glenoid = np.array([1.06 + 0.03 * lift, top + 0.12 - 0.08 * lift])
+    tip = np.array([0.93 + 0.16 * lift, top + 0.86 - 0.10 * lift])
+    corner = np.array([0.66 + 0.04 * lift, top + 0.08])
+    acromion = np.array([1.16, top - 0.12 - 0.12 * lift])
+    borders = np.array(
+        [
+            [glenoid, 0.5 * (glenoid + tip) + [-0.05, 0.0], tip],
+            [corner, 0.5 * (corner + tip) + [-0.06, 0.0], tip],
+            [corner, 0.5 * (corner + acromion) + [0.0, 0.05], acromion],
+            [corner, 0.5 * (corner + glenoid) + [0.0, -0.06], glenoid],
+        ]
+    )
+    borders[..., 0] *= side
+    strength = np.array([0.30, 0.08, 0.22, 0.12])[:, None]
+    faded = strength * np.sin(np.pi * np.clip(np.linspace(0.06, 1.0, count), 0, 1)) ** 0.6
+    yield tube(bezier(borders, count), np.array([0.026, 0.016, 0.026, 0.018])[:, None], faded, canvas)
+
+    direction = np.array([np.sin(angle), np.cos(angle)])
+    joint = glenoid + np.array([0.13, -0.03])
+    shaft = joint + np.array([[0.10], [1.5]]) * direction
+    shaft[:, 0] *= side
+    length = canvas.samples(1.5)
+    yield tube(
+        np.linspace(shaft[0], shaft[1], length, dtype=np.float32)[None],
+        0.055 + 0.045 * np.exp(-np.linspace(0, 12, length)),
+        0.34,
+        canvas,
+        hollow=0.65,
+    )
+
+
+def _scapulae(canvas: Canvas, anatomy: Anatomy) -> Field:
+    """The thin blades, and the heads of the humeri with their growth plates."""
+    total = np.zeros_like(canvas.x)
+    top = anatomy.shoulder
+    for side, angle in zip((-1, 1), anatomy.arm, strict=True):
+        lift = float(np.clip((angle - 0.9) / 1.2, 0, 1))
+        x = canvas.x * np.float32(side)
+        y = canvas.y - np.float32(top)
+        outer = 1.05 - 0.14 * y + 0.13 * lift - x
+        inner = x - (0.68 + 0.24 * y + 0.12 * lift)
+        total += 0.07 * step(outer, 0.03) * step(inner, 0.03) * step(y - 0.02, 0.05) * step(0.84 - y, 0.05)
+        head_x, head_y = 1.19 + 0.03 * lift, 0.09 - 0.08 * lift
+        radius = distance(x - np.float32(head_x), y - np.float32(head_y)) / np.float32(0.105)
+        along = (x - np.float32(head_x)) * math.sin(angle) + (y - np.float32(head_y)) * math.cos(angle)
+        plate = 1 - 0.55 * bump(((along - 0.075) / 0.016) ** 2)
+        total += 0.30 * chord(radius) * plate
+    return total

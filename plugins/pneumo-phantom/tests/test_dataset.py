@@ -1,0 +1,106 @@
+"""The dataset's records: who is in which pool, what they have, and what the fingerprint covers."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pneumo_cli.data.records import Record
+from pneumo_cli.errors import UnreadableImage, UsageError
+from pneumo_phantom import dataset as dataset_module
+from pneumo_phantom.dataset import PhantomDataset
+
+
+@pytest.fixture(scope="module")
+def phantom() -> PhantomDataset:
+    return PhantomDataset()
+
+
+def test_the_default_has_1200_training_and_300_test_images(phantom: PhantomDataset) -> None:
+    assert Counter(record.pool for record in phantom.records) == {"train": 1200, "test": 300}
+
+
+def test_class_ratios_are_those_of_the_source(phantom: PhantomDataset) -> None:
+    counts = Counter((record.pool, record.label) for record in phantom.records)
+    assert counts["train", 1] / counts["train", 0] == pytest.approx(2.86, abs=0.02)
+    assert counts["test", 1] / counts["test", 0] == pytest.approx(1.67, abs=0.02)
+
+
+def test_pneumonia_has_a_subtype_and_normal_has_none(phantom: PhantomDataset) -> None:
+    subtypes = defaultdict(Counter)
+    for record in phantom.records:
+        subtypes[record.label][record.subtype] += 1
+    assert set(subtypes[0]) == {""}
+    assert set(subtypes[1]) == {"bacteria", "virus"}
+    assert 0.5 < subtypes[1]["bacteria"] / subtypes[1].total() < 0.8
+
+
+@given(
+    train=st.integers(8, 200),
+    test=st.integers(8, 100),
+    seed=st.integers(0, 2**40),
+    other=st.integers(0, 2**40),
+)
+@settings(max_examples=30, deadline=None)
+def test_patients_keep_to_one_pool_and_one_diagnosis(train: int, test: int, seed: int, other: int) -> None:
+    phantom = PhantomDataset(train, test, seed)
+    assert Counter(record.pool for record in phantom.records) == {"train": train, "test": test}
+    assert {record.label for record in phantom.records} == {0, 1}
+    found = defaultdict(set)
+    for record in phantom.records:
+        found[record.patient].add((record.pool, record.label, record.subtype))
+    assert all(len(each) == 1 for each in found.values())
+    names = [record.name for record in phantom.records]
+    digests = {record.digest for record in phantom.records}
+    assert len(set(names)) == len(digests) == len(names)
+    same = PhantomDataset(train, test, other).fingerprint == phantom.fingerprint
+    assert same == (seed == other)
+
+
+def test_many_patients_have_several_images_and_many_have_one(phantom: PhantomDataset) -> None:
+    images = Counter(Counter(record.patient for record in phantom.records).values())
+    assert images[1] > 50
+    assert sum(count for number, count in images.items() if number > 1) > 200
+    assert max(images) <= 5
+
+
+def test_records_are_in_the_order_of_the_source_report(phantom: PhantomDataset) -> None:
+    keys = [(record.label, record.name) for record in phantom.records]
+    assert keys == sorted(keys)
+
+
+def test_a_patients_number_does_not_tell_the_label(phantom: PhantomDataset) -> None:
+    numbers = defaultdict(list)
+    for record in phantom.records:
+        numbers[record.label].append(int(record.patient.removeprefix("phantom-")))
+    spread = max(max(each) for each in numbers.values())
+    assert abs(np.mean(numbers[0]) - np.mean(numbers[1])) < 0.1 * spread
+
+
+def test_a_new_version_of_the_drawing_changes_every_digest(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = PhantomDataset(20, 20)
+    monkeypatch.setattr(dataset_module, "VERSION", dataset_module.VERSION + 1)
+    after = PhantomDataset(20, 20)
+    assert before.fingerprint != after.fingerprint
+    assert not {each.digest for each in before.records} & {each.digest for each in after.records}
+
+
+def test_it_says_that_it_is_drawn(phantom: PhantomDataset) -> None:
+    assert phantom.synthetic
+    assert "no patient" in phantom.origin
+
+
+@pytest.mark.parametrize(("train", "test", "seed"), [(7, 100, 0), (100, 0, 0), (100, 100, -1)])
+def test_counts_and_seeds_that_make_no_dataset_are_refused(train: int, test: int, seed: int) -> None:
+    with pytest.raises(UsageError, match="phantom: "):
+        PhantomDataset(train, test, seed)
+
+
+def test_a_record_of_another_dataset_is_unreadable(phantom: PhantomDataset) -> None:
+    stranger = Record("train/NORMAL/IM-0001.jpeg", 0, "IM-0001", "train", "00")
+    with pytest.raises(UnreadableImage, match="IM-0001"):
+        phantom.read(stranger)

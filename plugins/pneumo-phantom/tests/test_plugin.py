@@ -1,0 +1,34 @@
+"""What is imported at discovery, and where it leads."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from pneumo_cli.api import API_VERSION
+from pneumo_cli.data.records import DatasetRequest
+from pneumo_cli.progress import Progress
+from pneumo_cli.specs import load_reference
+from pneumo_phantom.plugin import api_version, register_datasets
+
+
+def test_the_registered_factory_opens_the_dataset_without_a_root(tmp_path: Path) -> None:
+    (spec,) = register_datasets()
+    assert api_version == API_VERSION
+    dataset = load_reference(spec.factory)(DatasetRequest(root=None, cache=tmp_path, progress=Progress()))
+    assert dataset.name == spec.name == "phantom"
+    assert dataset.synthetic
+    assert spec.synthetic
+    assert not spec.needs_root
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_discovery_imports_no_numpy() -> None:
+    script = "import sys; import pneumo_phantom.plugin; print('numpy' in sys.modules, 'torch' in sys.modules)"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    found = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
+    )
+    assert found.stdout.split() == ["False", "False"]
