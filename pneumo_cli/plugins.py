@@ -11,7 +11,6 @@ import sys
 import traceback
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
@@ -67,6 +66,7 @@ class Plugin:
 class Plugins:
     """All that is installed: what works, what does not, and what the working ones register."""
 
+    manager: pluggy.PluginManager = field(default_factory=lambda: new_manager())
     loaded: list[Plugin] = field(default_factory=list)
     problems: list[PluginProblem] = field(default_factory=list)
     disabled: list[tuple[str, Provenance]] = field(default_factory=list)
@@ -79,14 +79,6 @@ class Plugins:
     datasets: Registry[DatasetSpec] = field(
         default_factory=lambda: Registry[DatasetSpec]("dataset", "pneumo list-datasets")
     )
-
-    @cached_property
-    def manager(self) -> pluggy.PluginManager:
-        """A manager that holds every working plugin's module."""
-        manager = new_manager()
-        for plugin in self.loaded:
-            manager.register(plugin.module, plugin.name)
-        return manager
 
     def registries(self) -> tuple[Registry[Any], ...]:
         """The three registries."""
@@ -113,8 +105,9 @@ def known_hooks() -> list[str]:
 
 def hooks_of(plugin: object) -> list[str]:
     """The names of the hook implementations that an object or module carries, known or not."""
-    manager = new_manager()
-    return [name for name in dir(plugin) if manager.parse_hookimpl_opts(plugin, name) is not None]
+    # What the marker leaves on a function; asking a plugin manager would cost a manager per plugin.
+    mark = f"{GROUP}_impl"
+    return [name for name in dir(plugin) if hasattr(getattr(plugin, name, None), mark)]
 
 
 def discover(points: Iterable[EntryPoint] | None = None, disabled: str | None = None) -> Plugins:
@@ -179,8 +172,9 @@ def _load(plugins: Plugins, point: EntryPoint, provenance: Provenance) -> None:
         problem("hooks", f"there is no hook {unknown[0]!r}; {nearest(unknown[0], known_hooks())}")
         return
     try:
-        new_manager().register(module)
+        plugins.manager.register(module, f"{provenance.distribution}:{point.name}")
     except Exception as error:
+        plugins.manager.unregister(module)
         problem("hooks", _one_line(error), traceback.format_exc())
         return
     plugins.loaded.append(Plugin(point.name, provenance, module, tuple(hooks)))

@@ -11,21 +11,40 @@ import sys
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from pneumo_cli.cli import data, doctor, listing, runs, show
+from pneumo_cli.cli.light import LightGroup
 from pneumo_cli.errors import PneumoError, nearest
 from pneumo_cli.plugins import Plugins, command_problem, discover
 
 _EPILOG = "Start with: pneumo run cnn --preset quick. Research software, no medical device."
 
 
-class _Commands(TyperGroup):
+class _Commands(LightGroup):
     """The top level: names the nearest command where one is unknown."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         names = super().list_commands(ctx)
         return ["run", *(name for name in names if name != "run")]
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """The overview in plain text, by group. typer's own takes longer to import than the rest of pneumo."""
+        self.format_usage(ctx, formatter)
+        formatter.write_paragraph()
+        formatter.write_text(self.help or "")
+        panels: dict[str, list[tuple[str, str]]] = {}
+        for name in self.list_commands(ctx):
+            command = self.get_command(ctx, name)
+            if command is not None and not command.hidden:
+                panel = getattr(command, "rich_help_panel", None)
+                title = panel if isinstance(panel, str) else "From plugins"
+                panels.setdefault(title, []).append((name, command.get_short_help_str(80)))
+        options = [record for p in self.get_params(ctx) if (record := p.get_help_record(ctx)) is not None]
+        for title, rows in [*panels.items(), ("Options", options)]:
+            with formatter.section(title):
+                formatter.write_dl(rows)
+        formatter.write_paragraph()
+        formatter.write_text(self.epilog or "")
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name = args[0] if args else ""
