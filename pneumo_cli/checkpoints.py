@@ -54,8 +54,7 @@ class Checkpoints:
                 file.flush()
                 digest = _sha256(Path(file.name))
                 manifest = self._manifest()
-                previous = manifest.get(path.name, {}).get("sha256", "")
-                manifest[path.name] = {"sha256": digest, "previous": previous}
+                manifest[path.name] = {"sha256": digest, "previous": self._replaced(path, manifest)}
                 atomic.write_json(self.folder / _MANIFEST, manifest)
         except (OSError, RuntimeError) as error:
             # torch's zip writer reports a failed write as a RuntimeError.
@@ -84,6 +83,15 @@ class Checkpoints:
         if not isinstance(state, dict) or state.get("format") != FORMAT:
             raise UsageError(f"the checkpoint {path} was written by another version of pneumo")
         return state
+
+    def _replaced(self, path: Path, manifest: Mapping[str, Any]) -> str:
+        """The digest of the intact file that is about to be replaced; empty where there is none.
+
+        Not simply the manifest's newest digest: a crash may have kept that file from being put in place.
+        """
+        known = manifest.get(path.name, {}).values()
+        digest = _sha256(path) if path.is_file() else ""
+        return digest if digest in known else ""
 
     def _manifest(self) -> dict[str, Any]:
         try:

@@ -171,10 +171,12 @@ def _load(plugins: Plugins, point: EntryPoint, provenance: Provenance) -> None:
     if unknown:
         problem("hooks", f"there is no hook {unknown[0]!r}; {nearest(unknown[0], known_hooks())}")
         return
+    name = f"{provenance.distribution}:{point.name}"
     try:
-        plugins.manager.register(module, f"{provenance.distribution}:{point.name}")
+        plugins.manager.register(module, name)
     except Exception as error:
-        plugins.manager.unregister(module)
+        if plugins.manager.has_plugin(name):  # pluggy before 1.7 keeps what it has refused
+            plugins.manager.unregister(name=name)
         problem("hooks", _one_line(error), traceback.format_exc())
         return
     plugins.loaded.append(Plugin(point.name, provenance, module, tuple(hooks)))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -55,6 +57,8 @@ class Run:
         history: one row per finished epoch, epoch 0 included.
         best: the best epoch so far.
         resumed: how many times the run has been taken up again.
+        started: when the run began, in UTC.
+        seconds_before: how long it had worked when it was taken up again.
     """
 
     resolved: Resolved
@@ -70,6 +74,8 @@ class Run:
     history: list[dict[str, Any]] = field(default_factory=list)
     best: Best = field(default_factory=Best)
     resumed: int = 0
+    started: datetime = field(default_factory=lambda: datetime.now(UTC))
+    seconds_before: float = 0.0
 
     folder: RunFolder = field(init=False)
     hooks: RunHooks = field(init=False)
@@ -81,6 +87,12 @@ class Run:
     batch_share: float = field(init=False, default=1.0)
     last_step: bool = field(init=False, default=False)
     _pending: dict[str, int] = field(init=False, default_factory=dict)
+    _clock: float = field(init=False, default_factory=time.monotonic)
+
+    @property
+    def seconds(self) -> float:
+        """Time spent on this run, over all its resumptions."""
+        return self.seconds_before + time.monotonic() - self._clock
 
     @property
     def spec(self) -> TrainerSpec:

@@ -8,37 +8,32 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from pneumo_cli import atomic
 from pneumo_cli.checkpoints import Checkpoints
-from pneumo_cli.data.augment import Transform
-from pneumo_cli.data.loader import Loader
 from pneumo_cli.environment import describe_environment
 from pneumo_cli.epoch import EpochOutputs
-from pneumo_cli.errors import Interrupted, PneumoError, UsageError
+from pneumo_cli.errors import Interrupted, PneumoError
 from pneumo_cli.evaluation.result import Evaluation
 from pneumo_cli.folder import RunFolder
 from pneumo_cli.interruption import Interruption, interruption
 from pneumo_cli.layers import recorded_facts
+from pneumo_cli.loaders import Loaders
 from pneumo_cli.run import Best, Run
 from pneumo_cli.runhooks import RunHooks
-from pneumo_cli.seeding import derive, seed_all
+from pneumo_cli.seeding import seed_all
+from pneumo_cli.state import best_state, load_weights, restore_training, training_state
 
 _log = logging.getLogger("pneumo")
 
 # How many steps pass between two looks at the losses of an accelerator: a look waits for the device.
 _STEPS_BETWEEN_LOOKS = 20
-# Evaluation keeps no gradients, so it takes larger batches than training does.
-_EVALUATION_BATCH = 64
-# Images of a split that the report shows.
-_SAMPLES = 16
 
 
 class Runner:
@@ -54,14 +49,9 @@ class Runner:
         self.run = run
         self.command = command
         self.hooks = run.hooks = RunHooks(run.trainer, plugins)
-        self._images = self._resident_images()
+        self.loaders = Loaders(run)
         self._signal = Interruption()
-        self._started = datetime.now(UTC)
-        self._seconds_before = 0.0
-        self._clock = time.monotonic()
         self._last_save = time.monotonic()
-
-    # --- the outline -------------------------------------------------------------------------------------
 
     def start(self) -> dict[str, Any]:
         """Carry out a new run, from the untrained model to the report.
@@ -75,8 +65,9 @@ class Runner:
         )
         self.run.folder = self.run.ranks.broadcast(folder)
         self.checkpoints = Checkpoints(self.run.folder.checkpoints)
-        self.describe()
-        return self.carry_out(EpochOutputs(self.run.ranks))
+        with self.sole_writer():
+            self.describe()
+            return self.carry_out(EpochOutputs(self.run.ranks))
 
     def resume(self, folder: RunFolder) -> dict[str, Any]:
         """Take a run up where its last checkpoint left it, and carry out the rest.
@@ -87,10 +78,11 @@ class Runner:
         self.build()
         self.run.folder = folder
         self.checkpoints = Checkpoints(folder.checkpoints)
-        outputs = self.restore(self.checkpoints.load("last", self.run.device.torch))
-        if self.run.ranks.first:
-            self.record_settings(recorded_facts(folder.settings))
-        return self.carry_out(outputs)
+        with self.sole_writer():
+            outputs = restore_training(self.run, self.checkpoints.load("last", self.run.device.torch))
+            if self.run.ranks.first:
+                self.record_settings(recorded_facts(folder.settings))
+            return self.carry_out(outputs)
 
     def judge_again(self, folder: RunFolder, checkpoint: str, split: str) -> dict[str, Any]:
         """Judge a checkpoint of an existing run on one split, and keep the result in ``evaluations``.
@@ -103,7 +95,7 @@ class Runner:
         self.build()
         run.folder = folder
         state = Checkpoints(folder.checkpoints).load(checkpoint, run.device.torch)
-        self.load_weights(state["model"])
+        load_weights(run, state["model"])
         run.epoch = state["epoch"]
         if state["fingerprint"] != run.data.fingerprint:
             _log.warning(
@@ -135,7 +127,6 @@ class Runner:
             outputs: of the epoch that is under way.
         """
         run = self.run
-        lock = run.folder.lock() if run.ranks.first else None
         with interruption() as self._signal:
             try:
                 self.notify("run_started")
@@ -150,12 +141,17 @@ class Runner:
             except BaseException as error:
                 self.notify("run_failed", error=error)
                 raise
-            finally:
-                if lock is not None:
-                    lock.close()
         return report
 
-    # --- building ----------------------------------------------------------------------------------------
+    @contextmanager
+    def sole_writer(self) -> Iterator[None]:
+        """Keep other processes from the run's folder, from before its checkpoint is read to the report."""
+        lock = self.run.folder.lock() if self.run.ranks.first else None
+        try:
+            yield
+        finally:
+            if lock is not None:
+                lock.close()
 
     def build(self) -> None:
         """Make model, optimizers, schedulers and transforms, all seeded, nothing written."""
@@ -183,7 +179,7 @@ class Runner:
             "trainer": run.resolved.entry.qualified_name,
             "model": run.model_entry.qualified_name,
             "dataset": run.dataset_entry.qualified_name,
-            "started": self._started.isoformat(timespec="seconds"),
+            "started": run.started.isoformat(timespec="seconds"),
         }
         self.record_settings(about)
 
@@ -195,8 +191,6 @@ class Runner:
             atomic.write_json(run.folder.environment, describe_environment(run, self.command))
         except OSError as error:
             raise PneumoError(f"{run.folder.path} cannot be written: {error.strerror}") from error
-
-    # --- training ----------------------------------------------------------------------------------------
 
     def judge_untrained(self) -> None:
         """Epoch 0: what the untrained model does on the training and validation images (SOURCE 4)."""
@@ -210,7 +204,7 @@ class Runner:
         run = self.run
         run.epoch = len(run.history)
         self._epoch_began = time.monotonic()
-        loader = self.training_loader(run.epoch)
+        loader = self.loaders.training(run.epoch)
         self.notify("epoch_started", epoch=run.epoch)
         run.model.train()
         steps = len(loader)
@@ -327,8 +321,6 @@ class Runner:
         first = next(iter(self.run.optimizers.values()))
         return float(first.param_groups[0]["lr"])
 
-    # --- judging -----------------------------------------------------------------------------------------
-
     def evaluate(self, split: str, name: str, outputs: EpochOutputs | None = None) -> Evaluation:
         """One pass over one split, in order, exact under any number of ranks.
 
@@ -336,7 +328,7 @@ class Runner:
             outputs: of the epoch under way, saved if the pass is interrupted.
         """
         run = self.run
-        loader = self.evaluation_loader(split)
+        loader = self.loaders.evaluation(split)
         run.model.eval()
         seed_all(run.settings.seed, "evaluation", split, len(run.history))
         with run.progress.stage(name, loader.samples) as advance:
@@ -363,7 +355,7 @@ class Runner:
         """Judge the best checkpoint, the test split once and only once, and write the report."""
         run = self.run
         run.ranks.barrier()
-        self.load_weights(self.checkpoints.load("best", run.device.torch)["model"])
+        load_weights(run, self.checkpoints.load("best", run.device.torch)["model"])
         evaluations = {
             split: self.evaluate(split, f"best checkpoint, {split}") for split in ("validation", "test")
         }
@@ -374,73 +366,16 @@ class Runner:
             report = write_report(
                 run,
                 evaluations,
-                started=self._started,
-                seconds=self.seconds,
                 command=self.command,
                 sample_loaders={
-                    "train": self.training_loader(1),
-                    "validation": self.sample_loader("validation"),
-                    "test": self.sample_loader("test"),
+                    "train": self.loaders.training(1),
+                    "validation": self.loaders.samples("validation"),
+                    "test": self.loaders.samples("test"),
                 },
             )
         run.ranks.barrier()
         self.notify("run_finished", report=report)
         return report
-
-    @property
-    def seconds(self) -> float:
-        """Time spent on this run, over all its resumptions."""
-        return self._seconds_before + time.monotonic() - self._clock
-
-    # --- loaders -----------------------------------------------------------------------------------------
-
-    def training_loader(self, epoch: int) -> Loader:
-        """Shuffled, augmented batches of the training split."""
-        run = self.run
-        seed = derive(run.settings.seed, "order")
-        loader = self._loader(run.data.split.train, run.transforms.train, run.settings.batch_size, seed)
-        loader.epoch = epoch
-        return loader
-
-    def evaluation_loader(self, split: str) -> Loader:
-        """Batches of a split in order, unaugmented."""
-        size = max(self.run.settings.batch_size, _EVALUATION_BATCH)
-        return self._loader(self.run.data.split.parts()[split], self.run.transforms.evaluation, size, None)
-
-    def sample_loader(self, split: str) -> Loader:
-        """A batch of a split for the report, spread evenly over it: in order it would show one class only."""
-        positions = self.run.data.split.parts()[split]
-        spread = np.unique(np.linspace(0, len(positions) - 1, _SAMPLES).astype(np.int64))
-        return self._loader(positions[spread], self.run.transforms.evaluation, _SAMPLES, None)
-
-    def _loader(
-        self, positions: NDArray[np.int64], transform: Transform, batch_size: int, shuffle_seed: int | None
-    ) -> Loader:
-        run = self.run
-        return Loader(
-            self._images,
-            torch.from_numpy(run.data.labels),
-            positions,
-            transform,
-            batch_size,
-            run.device.torch,
-            shuffle_seed=shuffle_seed,
-            rank=run.ranks.rank,
-            world=run.ranks.world,
-            memory_format=run.device.memory_format,
-        )
-
-    def _resident_images(self) -> torch.Tensor:
-        """All images as one uint8 tensor [N, S, S]: on the accelerator where they take little of its memory."""
-        data = self.run.data
-        device = self.run.device.torch
-        if device.type == "cuda":
-            free, _ = torch.cuda.mem_get_info(device)
-            if data.images.size < free / 4:
-                return data.images_on(device)
-        return data.images_on(torch.device("cpu"))
-
-    # --- saving ------------------------------------------------------------------------------------------
 
     def save(self, outputs: EpochOutputs) -> None:
         """Write ``last``: all that is needed to go on to the same bits."""
@@ -449,25 +384,7 @@ class Runner:
         self._last_save = time.monotonic()
         if not run.ranks.first:
             return
-        path = self.checkpoints.save(
-            "last",
-            {
-                "fingerprint": run.data.fingerprint,
-                "epoch": run.epoch,
-                "step": run.step,
-                "history": run.history,
-                "best_epoch": run.best.epoch,
-                "best_value": run.best.value,
-                "resumed": run.resumed,
-                "started": self._started.isoformat(),
-                "seconds": self.seconds,
-                "model": run.model.state_dict(),
-                "optimizers": {name: o.state_dict() for name, o in run.optimizers.items()},
-                "schedulers": {name: _scheduler_state(s) for name, s in run.schedulers.items()},
-                "scaler": run.scaler.state_dict(),
-                "outputs": collected,
-            },
-        )
+        path = self.checkpoints.save("last", training_state(run, collected))
         self.notify("checkpoint_saved", path=path)
 
     def save_best(self) -> None:
@@ -475,57 +392,8 @@ class Runner:
         run = self.run
         if not run.ranks.first:
             return
-        path = self.checkpoints.save(
-            "best",
-            {
-                "fingerprint": run.data.fingerprint,
-                "epoch": run.epoch,
-                "monitor": run.trainer.monitor.metric,
-                "value": run.best.value,
-                "model": run.model.state_dict(),
-            },
-        )
+        path = self.checkpoints.save("best", best_state(run))
         self.notify("checkpoint_saved", path=path)
-
-    def restore(self, state: Mapping[str, Any]) -> EpochOutputs:
-        """Put a ``last`` checkpoint back into the run."""
-        run = self.run
-        if state["fingerprint"] != run.data.fingerprint:
-            raise UsageError(
-                "the dataset has changed since this run began: its images, labels or patients are others "
-                "(a new run can use it; this one needs the old data)"
-            )
-        self.load_weights(state["model"])
-        try:
-            for name, optimizer in run.optimizers.items():
-                optimizer.load_state_dict(state["optimizers"][name])
-            for name, scheduler in run.schedulers.items():
-                scheduler.load_state_dict(state["schedulers"][name])
-        except (RuntimeError, KeyError, ValueError) as error:
-            reason = str(error).splitlines()[0]
-            raise UsageError(
-                f"the checkpoint does not fit the optimizers of the installed plugins: {reason}"
-            ) from error
-        run.scaler.load_state_dict(state["scaler"])
-        run.epoch, run.step = state["epoch"], state["step"]
-        run.history = list(state["history"])
-        run.best = Best(state["best_epoch"], state["best_value"])
-        run.resumed = state["resumed"] + 1
-        self._started = datetime.fromisoformat(state["started"])
-        self._seconds_before = state["seconds"]
-        outputs = EpochOutputs(run.ranks)
-        outputs.restore(state["outputs"], run.step)
-        return outputs
-
-    def load_weights(self, weights: Mapping[str, torch.Tensor]) -> None:
-        """Put a checkpoint's weights into the model."""
-        try:
-            self.run.model.load_state_dict(weights)
-        except RuntimeError as error:
-            reason = " ".join(str(error).split())[:200]
-            raise UsageError(
-                f"the checkpoint does not fit the model that the installed plugins build: {reason}"
-            ) from error
 
     def notify(self, hook: str, **arguments: Any) -> None:
         """Tell the observers, on the first rank only."""
@@ -535,12 +403,3 @@ class Runner:
 
 def _plain(metrics: Mapping[str, Any]) -> dict[str, float]:
     return {name: float(value) for name, value in metrics.items()}
-
-
-def _scheduler_state(scheduler: torch.optim.lr_scheduler.LRScheduler) -> dict[str, Any]:
-    """A scheduler's state without what is rebuilt from the settings anyway (functions, in LambdaLR)."""
-    return {
-        name: value
-        for name, value in scheduler.state_dict().items()
-        if value is None or isinstance(value, (bool, int, float, str, list, tuple, dict))
-    }

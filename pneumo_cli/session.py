@@ -72,10 +72,10 @@ def open_dataset(
     if spec.needs_root:
         root = root or remembered(machine.data_home, spec.name)
         if root is None:
-            instructions = f" {spec.instructions}" if spec.instructions else ""
+            instructions = f" Else {spec.instructions}" if spec.instructions else ""
             raise DataError(
                 f"where the images of {spec.name} lie is not known: name it with --data-root PATH, or import it "
-                f"once with: pneumo data import PATH.{instructions}"
+                f"once: pneumo data import PATH.{instructions}"
             )
     elif root is not None and root_given:
         raise UsageError(f"the dataset {spec.name} has no folder of images: --data-root does not go with it")

@@ -150,7 +150,11 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
     except Exception as error:
-        code = _fail(*_described(error), debug)
+        if type(error).__name__ == "NoArgsIsHelpError":  # `pneumo` alone: typer raises its help
+            print(error, file=sys.stderr)
+            code = 2
+        else:
+            code = _fail(*_described(error), debug)
     sys.exit(code if isinstance(code, int) else 0)
 
 

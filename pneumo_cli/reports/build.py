@@ -36,8 +36,6 @@ def write_report(
     run: Run,
     evaluations: Mapping[str, Evaluation],
     *,
-    started: datetime,
-    seconds: float,
     command: Sequence[str],
     sample_loaders: Mapping[str, Loader],
 ) -> dict[str, Any]:
@@ -45,8 +43,6 @@ def write_report(
 
     Args:
         evaluations: of the best checkpoint, by split.
-        started: when the run began.
-        seconds: how long it worked, resumptions added up.
         command: the command line, for the record.
         sample_loaders: the batches that are shown as samples, by split.
 
@@ -66,7 +62,7 @@ def write_report(
                 advance(1)
             drawn += _sample_figures(run, sample_loaders)
             advance(1)
-            report = _content(run, evaluations, drawn, started, seconds, command)
+            report = _content(run, evaluations, drawn, command)
             atomic.write_text(run.folder.report_html, render_html(report, run.folder.path))
             atomic.write_text(run.folder.report_markdown, render_markdown(report, run.folder.path))
             # Last: this file says that the run is finished.
@@ -171,8 +167,6 @@ def _content(
     run: Run,
     evaluations: Mapping[str, Evaluation],
     drawn: list[dict[str, str]],
-    started: datetime,
-    seconds: float,
     command: Sequence[str],
 ) -> dict[str, Any]:
     parameters = list(run.model.parameters())
@@ -184,9 +178,9 @@ def _content(
         "run": {
             "name": run.folder.path.name,
             "folder": str(run.folder.path),
-            "started": started.isoformat(timespec="seconds"),
+            "started": run.started.isoformat(timespec="seconds"),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-            "seconds": round(seconds, 1),
+            "seconds": round(run.seconds, 1),
             "resumed": run.resumed,
         },
         "trainer": _part(run.resolved.entry),
