@@ -1,0 +1,136 @@
+"""How much faster is an epoch of pneumo's CNN than one of the report's own loop, on this machine?
+
+The report's loop opens, resizes, augments and converts every image anew in each epoch (torchvision's ImageFolder
+and transforms on PIL images, SOURCE 2) and trains in fp32. pneumo decodes once and augments on the device. Both
+train the same network on the same images with the same optimizer; both are measured in turn in this one process.
+
+    python examples/measure_training.py PATH/TO/chest_xray [--image-size 64] [--steps 12]
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torchvision import datasets, transforms
+
+from pneumo_cli.data.augment import ReportAugmentation
+from pneumo_cli.data.loader import Loader
+from pneumo_cli.data.prepare import prepare
+from pneumo_cli.data.records import DatasetRequest
+from pneumo_cli.devices import choose_device
+from pneumo_cli.plugins import discover
+from pneumo_cli.progress import Progress
+from pneumo_cli.specs import load_reference
+
+BATCH = 16
+
+
+def report_batches(root: Path, size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """The report's data path: PIL, per image, anew each time."""
+    recipe = transforms.Compose(
+        [
+            transforms.Resize((size, size)),
+            transforms.RandomRotation(30),
+            transforms.RandomHorizontalFlip(0.5),
+            transforms.ColorJitter(0.2, 0.2, 0.2),
+            transforms.ToTensor(),
+            transforms.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
+        ]
+    )
+    data = datasets.ImageFolder(str(root / "train"), recipe)
+    yield from torch.utils.data.DataLoader(data, batch_size=BATCH, shuffle=True)
+
+
+def timed(
+    batches: Iterator[tuple[torch.Tensor, torch.Tensor]],
+    step: Callable[[torch.Tensor, torch.Tensor], None],
+    steps: int,
+) -> tuple[list[float], list[float]]:
+    """Seconds per batch of fetching and of training, the first two left out."""
+    fetching, training = [], []
+    for _ in range(steps + 2):
+        began = time.perf_counter()
+        images, labels = next(batches)
+        fetched = time.perf_counter()
+        step(images, labels)
+        fetching.append(fetched - began)
+        training.append(time.perf_counter() - fetched)
+    return fetching[2:], training[2:]
+
+
+def main() -> None:
+    """Measure both, and print images per second and the ratio."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("root", type=Path)
+    parser.add_argument("--image-size", type=int, default=64)
+    parser.add_argument("--steps", type=int, default=12)
+    wanted = parser.parse_args()
+
+    plugins = discover()
+    build = load_reference(plugins.models.get("cnn").spec.factory)
+    device = choose_device("cpu", "auto")
+
+    def trainer(fast: bool) -> Callable[[torch.Tensor, torch.Tensor], None]:
+        torch.manual_seed(0)
+        model = build().train()
+        if fast:
+            model = model.to(memory_format=device.memory_format)
+        optimizer = torch.optim.SGD(
+            model.parameters(), lr=0.01, momentum=0.9, nesterov=True, weight_decay=1e-5, fused=fast or None
+        )
+
+        def step(images: torch.Tensor, labels: torch.Tensor) -> None:
+            optimizer.zero_grad()
+            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=fast and device.precision == "bf16"):
+                logits = model(images).flatten()
+            F.binary_cross_entropy_with_logits(logits.float(), labels.float()).backward()
+            optimizer.step()
+
+        return step
+
+    with tempfile.TemporaryDirectory() as cache:
+        dataset = load_reference(plugins.datasets.get("chest-xray").spec.factory)(
+            DatasetRequest(wanted.root, Path(cache), Progress())
+        )
+        data = prepare(
+            dataset,
+            size=wanted.image_size,
+            policy="source",
+            fraction=0.25,
+            seed=42,
+            cache=Path(cache),
+            progress=Progress(),
+            skip_unreadable=False,
+        )
+        loader = Loader(
+            data.images_on(torch.device("cpu")),
+            torch.from_numpy(data.labels),
+            data.split.train,
+            ReportAugmentation(seed=0),
+            BATCH,
+            torch.device("cpu"),
+            shuffle_seed=0,
+            memory_format=device.memory_format,
+        )
+        ours = timed(((b.images, b.labels) for b in loader), trainer(True), wanted.steps)
+    theirs = timed(report_batches(wanted.root, wanted.image_size), trainer(False), wanted.steps)
+
+    print(f"{device.name}, {wanted.image_size} px, batch {BATCH}, median of {wanted.steps} steps")
+    print(f"{'':<16}{'data ms/image':>15}{'step ms/image':>15}{'images/s':>10}")
+    rates = []
+    for name, (fetching, training) in (("the report's", theirs), (f"pneumo, {device.precision}", ours)):
+        fetch, train = statistics.median(fetching), statistics.median(training)
+        rates.append(BATCH / (fetch + train))
+        print(f"{name:<16}{1e3 * fetch / BATCH:>15.2f}{1e3 * train / BATCH:>15.2f}{rates[-1]:>10.1f}")
+    print(f"pneumo is {rates[1] / rates[0]:.1f} times as fast")
+
+
+if __name__ == "__main__":
+    main()

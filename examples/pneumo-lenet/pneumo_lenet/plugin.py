@@ -1,0 +1,32 @@
+"""What this package brings to pneumo. Imported at every start of the program, so it imports little."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from pneumo_cli.api import ModelSpec, hookimpl
+
+if TYPE_CHECKING:
+    from pneumo_cli.run import Run
+
+api_version = 1
+
+
+@hookimpl
+def register_models() -> Iterable[ModelSpec]:
+    """One small classifier."""
+    yield ModelSpec(
+        name="lenet",
+        kind="classifier",
+        summary="LeNet-5 with batch normalisation: quick, and a baseline that larger networks have to beat",
+        factory="pneumo_lenet.model:build_lenet",
+    )
+
+
+@hookimpl
+def plugins_for_run(run: Run) -> Iterable[object]:
+    """An observer of its own for each run."""
+    from pneumo_lenet.table import MetricsTable
+
+    yield MetricsTable()
