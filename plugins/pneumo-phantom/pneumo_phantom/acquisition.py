@@ -111,7 +111,7 @@ def sample_exposure(scanner: Scanner, rng: np.random.Generator) -> Exposure:
         scanner=scanner,
         placement=placement,
         yaw=spread(rng, 0.0, 0.09),
-        inspiration=1 - 0.9 * float(rng.beta(1.2, 3.0)),
+        inspiration=1 - 0.8 * float(rng.beta(1.2, 3.0)),
         darkness=spread(rng, -0.26, 0.11),
         latitude=between(rng, 0.88, 1.15),
         dose=between(rng, 0.5, 1.6),

@@ -111,7 +111,7 @@ def sample_anatomy(rng: np.random.Generator) -> Anatomy:
     """Draw a child of one to five years."""
     bell = between(rng, 0, 1)
     # A large thymus is common in the youngest and a trap: it looks like a consolidation of the upper lobe.
-    thymus = between(rng, 0.02, 0.14) if rng.random() < 0.2 + 0.25 * bell else 0.0
+    thymus = between(rng, 0.02, 0.14) if rng.random() < 0.12 + 0.18 * bell else 0.0
     right_sided = rng.random() < 0.6
     raised = rng.random() < 0.45
     arms = between(rng, 1.75, 2.5) if raised else between(rng, 0.12, 0.75)
@@ -135,7 +135,7 @@ def sample_anatomy(rng: np.random.Generator) -> Anatomy:
         thymus_right=thymus if right_sided else 0.2 * thymus,
         thymus_left=0.3 * thymus if right_sided else thymus,
         domes=(right_dome, right_dome + spread(rng, 0.07, 0.03)),
-        vessels=between(rng, 0.85, 1.6),
+        vessels=between(rng, 0.8, 1.15),
         stomach=between(rng, 0.05, 0.26),
         shoulder=spread(rng, -0.86, 0.05),
         arm=(arms + spread(rng, 0, 0.1), arms + spread(rng, 0, 0.1)),

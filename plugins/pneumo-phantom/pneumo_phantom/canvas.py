@@ -81,10 +81,11 @@ class Canvas:
         inside = (column >= 0) & (column < width - 1) & (row >= 0) & (row < width - 1)
         column, row = column[inside], row[inside]
         mass = mass[inside] * np.float32(1 / self.pixel**2)
-        left, top = column.astype(np.int32), row.astype(np.int32)
-        column -= left
-        row -= top
-        first = top * np.int32(width) + left
+        # The type that bincount counts in, which it would convert anything else to four times.
+        left, top = column.astype(np.intp), row.astype(np.intp)
+        column -= left.astype(np.float32)
+        row -= top.astype(np.float32)
+        first = top * width + left
         right = mass * column
         left_mass = mass - right
         total = np.zeros(width * width)
@@ -100,8 +101,13 @@ class Canvas:
 
 def step(inwards: Field, softness: float) -> Field:
     """A smooth edge: 0 where ``inwards`` is below ``-softness``, 1 above ``+softness``."""
-    ramp = np.clip(inwards * np.float32(0.5 / softness) + np.float32(0.5), 0, 1)
-    return np.asarray(ramp * ramp * (3 - 2 * ramp), np.float32)
+    ramp = np.asarray(inwards * np.float32(0.5 / softness), np.float32)
+    ramp += np.float32(0.5)
+    np.minimum(np.maximum(ramp, 0, out=ramp), 1, out=ramp)
+    smooth = 3 - 2 * ramp
+    smooth *= ramp
+    smooth *= ramp
+    return smooth
 
 
 def distance(across: Field, down: Field) -> Field:
@@ -116,7 +122,7 @@ def saturate(field: Field, ceiling: float) -> Field:
 
 def bump(squared_radius: Field) -> Field:
     """exp(-r**2), a soft blob."""
-    return np.asarray(np.exp(-np.minimum(squared_radius, 30)), np.float32)
+    return np.asarray(np.exp(np.maximum(-squared_radius, -30)), np.float32)
 
 
 def chord(ratio: Field) -> Field:
@@ -148,10 +154,11 @@ class Profile:
         """The function's values at ``at``, of any shape."""
         scale = self._CELLS / (self._HIGH - self._LOW)
         place = np.clip((at - np.float32(self._LOW)) * np.float32(scale), 0, np.float32(self._CELLS - 1e-3))
-        cell = place.astype(np.int32)
-        place -= cell
-        low = self._table[cell]
-        return np.asarray(low + (self._table[cell + 1] - low) * place, np.float32)
+        whole = np.floor(place)
+        place -= whole
+        cell = whole.astype(np.intp)
+        low = self._table.take(cell)
+        return np.asarray(low + (self._table.take(cell + 1) - low) * place, np.float32)
 
 
 class Texture:
@@ -165,22 +172,23 @@ class Texture:
     _CELLS = 64  # a power of two: the lattice repeats by masking bits
 
     def __init__(self, rng: np.random.Generator, grain: float) -> None:
-        self._lattice = rng.standard_normal((self._CELLS, self._CELLS), np.float32).ravel()
+        lattice = rng.standard_normal((self._CELLS, self._CELLS), np.float32)
+        # With its first row and column repeated at its end, so that a neighbour is one index further.
+        self._lattice = np.pad(lattice, (0, 1), mode="wrap").ravel()
         self._scale = np.float32(1 / grain)
 
     def __call__(self, x: Field, y: Field) -> Field:
         u, v = x * self._scale + 4096, y * self._scale + 4096
-        i, j = u.astype(np.int32), v.astype(np.int32)
-        u -= i
-        v -= j
+        whole_u, whole_v = np.floor(u), np.floor(v)
+        u -= whole_u
+        v -= whole_v
         u *= u * (3 - 2 * u)
         v *= v * (3 - 2 * v)
-        last = self._CELLS - 1
-        i0, i1 = i & last, (i + 1) & last
-        j0, j1 = (j & last) * self._CELLS, ((j + 1) & last) * self._CELLS
-        lattice = self._lattice
-        upper = lattice[j0 + i0] * (1 - u) + lattice[j0 + i1] * u
-        lower = lattice[j1 + i0] * (1 - u) + lattice[j1 + i1] * u
+        last, row = self._CELLS - 1, self._CELLS + 1
+        corner = (whole_v.astype(np.intp) & last) * row + (whole_u.astype(np.intp) & last)
+        corners = [self._lattice.take(corner + offset) for offset in (0, 1, row, row + 1)]
+        upper = corners[0] + (corners[1] - corners[0]) * u
+        lower = corners[2] + (corners[3] - corners[2]) * u
         # 1.5 makes up for the variance that interpolation takes away.
         return np.asarray((upper + (lower - upper) * v) * np.float32(1.5), np.float32)
 
@@ -191,11 +199,19 @@ def blur(field: Field, sigma: float) -> Field:
     weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / max(sigma, 1e-3)) ** 2)
     weights = (weights / weights.sum()).astype(np.float32)
     rows, columns = field.shape
-    padded = np.pad(field, ((reach, reach), (0, 0)), mode="symmetric")
-    field = np.sum([weight * padded[k : k + rows] for k, weight in enumerate(weights)], axis=0)
-    padded = np.pad(field, ((0, 0), (reach, reach)), mode="symmetric")
-    field = np.sum([weight * padded[:, k : k + columns] for k, weight in enumerate(weights)], axis=0)
-    return np.asarray(field, np.float32)
+    for axis, length in ((0, rows), (1, columns)):
+        padding = ((reach, reach), (0, 0)) if axis == 0 else ((0, 0), (reach, reach))
+        padded = np.pad(np.asarray(field, np.float32), padding, mode="symmetric")
+        shifts = [
+            padded[k : k + length] if axis == 0 else padded[:, k : k + length] for k in range(2 * reach + 1)
+        ]
+        field = weights[reach] * shifts[reach]
+        pair = np.empty_like(field)
+        for k in range(reach):
+            np.add(shifts[k], shifts[-1 - k], out=pair)
+            pair *= weights[k]
+            field += pair
+    return field
 
 
 def tube(
@@ -217,7 +233,8 @@ def tube(
     length_share = length.copy()
     length_share[:, 0] *= 0.5
     length_share[:, -1] *= 0.5
-    count = min(max(3, canvas.samples(2 * float(radius.max()), 0.9)), 40)
+    # Thinner than a pixel, two points across are enough; a wall needs a third between its edges.
+    count = min(max(3 if hollow else 2, canvas.samples(2 * float(radius.max()), 0.9)), 40)
     across = ((np.arange(count) + 0.5) * (2.0 / count) - 1.0).astype(np.float32)
     solid = np.sqrt(1 - across**2)
     wall = np.where(np.abs(across) > 0.6, 1.6, 0.5)

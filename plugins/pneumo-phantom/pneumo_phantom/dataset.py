@@ -18,7 +18,7 @@ from pneumo_cli.errors import UnreadableImage, UsageError
 from pneumo_phantom.rendering import NATIVE_SIZE, SMALLEST_SIZE, Subject, render
 from pneumo_phantom.streams import Purpose, open_stream
 
-VERSION = 1
+VERSION = 2
 """Raised whenever the drawing changes: it is part of every digest, so of the dataset's fingerprint."""
 
 NORMAL, PNEUMONIA = 0, 1

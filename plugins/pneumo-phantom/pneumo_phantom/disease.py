@@ -50,6 +50,7 @@ class Consolidation:
         density: share of the air that is replaced, 0 to 1.
         softness: width of its border relative to its radius.
         ragged: how irregular the border is.
+        patchy: share of the density that comes and goes from acinus to acinus.
     """
 
     lobe: str
@@ -58,6 +59,7 @@ class Consolidation:
     density: float
     softness: float
     ragged: float
+    patchy: float
 
 
 @dataclass(frozen=True)
@@ -93,19 +95,23 @@ class Disease:
             rib_drop=anatomy.rib_drop * (1 - 0.10 * self.overinflation),
         )
 
-    def opacity(self, canvas: Canvas, chest: Chest, tree: Tree) -> Field:
-        """Path length of water that the disease adds, a field."""
+    def opacity(self, canvas: Canvas, chest: Chest, tree: Tree, vessels: Field) -> Field:
+        """Path length of water that the disease adds, a field; ``vessels`` is that of the healthy ones."""
         if self == HEALTHY:
             return np.zeros_like(chest.lung)
         rng = np.random.Generator(np.random.Philox(self.seed))
         coarse, fine = Texture(rng, 0.22), Texture(rng, 0.085)
         roughness = 0.7 * coarse(canvas.x, canvas.y) + 0.4 * fine(canvas.x, canvas.y)
-        filled = self._filled(canvas, roughness)
-        total = LUNG_AIR * chest.lung * filled
+        # The finest of it across the others' lattice, so that no grid shows.
+        acini = 0.75 * Texture(rng, 0.062)(0.8 * canvas.x + 0.6 * canvas.y, 0.8 * canvas.y - 0.6 * canvas.x)
+        acini += 0.4 * fine(canvas.x, canvas.y)
+        filled = self._filled(canvas, roughness, acini)
+        # A vessel is seen against air: it drowns in what is as dense as itself.
+        total = (LUNG_AIR * chest.lung - vessels) * filled
         # Airways stay open in what is filled around them.
         if self.consolidations:
-            airways = canvas.lay([tree.down_to(2).strokes(canvas, 0.80, widening=1.1)])
-            total -= np.minimum(airways * filled**2, 0.4 * total)
+            airways = canvas.lay([tree.down_to(3).strokes(canvas, 1.5, widening=1.4)])
+            total -= np.minimum(airways * filled, 0.5 * np.maximum(total, 0))
         if self.interstitial:
             total += self._interstitial(canvas, chest, tree, rng, roughness)
         if self.bands:
@@ -117,7 +123,7 @@ class Disease:
                 total = np.maximum(total, LUNG_AIR * 0.95 * chest.lung * fluid)
         return total
 
-    def _filled(self, canvas: Canvas, roughness: Field) -> Field:
+    def _filled(self, canvas: Canvas, roughness: Field, acini: Field) -> Field:
         """Share of the air replaced by fluid at each pixel, 0 to 1."""
         x, y = canvas.x, canvas.y
         kept = np.ones_like(x)
@@ -127,11 +133,11 @@ class Disease:
                 (y - np.float32(each.centre[1])) / np.float32(each.radius[1]),
             )
             inner = step(1 - radius + np.float32(each.ragged) * roughness, each.softness)
-            mottled = np.clip(1 + 0.25 * each.ragged * roughness, 0, 1.2)
+            mottled = 1 - np.float32(each.patchy) * (1 - 0.7 * acini)
             kept *= 1 - np.clip(each.density * inner * mottled, 0, 1) * _within_lobe(each.lobe, x, y)
         for patch_x, patch_y, size, density in self.patches:
             squared = ((x - np.float32(patch_x)) ** 2 + (y - np.float32(patch_y)) ** 2) / np.float32(size**2)
-            kept *= 1 - np.clip(density * bump(squared) * (1 + 0.6 * roughness), 0, 1)
+            kept *= 1 - np.clip(density * bump(squared) * (1 + 0.6 * acini), 0, 1)
         return 1 - kept
 
     def _interstitial(
@@ -140,16 +146,17 @@ class Disease:
         """Streaks, thick bronchial walls, a net of thickened septa, and haze around the hila."""
         amount = self.interstitial
         central = bump(chest.hilum / 0.55**2)
-        net = 1 - np.minimum(np.abs(Texture(rng, 0.075)(canvas.x, canvas.y)), 1.2) / 0.6
+        across, down = 0.6 * canvas.x + 0.8 * canvas.y, 0.6 * canvas.y - 0.8 * canvas.x
+        net = 1 - np.minimum(np.abs(Texture(rng, 0.08)(across, down)), 1.2) / 0.6
         streaks = canvas.lay(
             [
                 tree.down_to(1).strokes(canvas, 0.55 * amount, widening=2.0, hollow=1.0),
                 tree.down_to(3).strokes(canvas, 1.5 * amount, widening=1.6),
             ]
         )
-        haze = 0.17 * central * np.clip(1 + 0.8 * roughness, 0, 3)
-        uneven = np.clip(0.8 + 0.6 * roughness, 0.1, 2)
-        network = 0.075 * net * (0.35 + 0.65 * central) * uneven
+        haze = 0.09 * central * np.clip(1 + 0.8 * roughness, 0, 3)
+        uneven = np.clip(0.9 + 0.5 * roughness, 0.2, 2)
+        network = 0.17 * net * (0.7 + 0.3 * central) * uneven
         seen = saturate(streaks, 0.05 + 0.13 * amount) * uneven + amount * (haze + network)
         return np.asarray(chest.shade * seen, np.float32)
 
@@ -180,8 +187,8 @@ def sample_disease(subtype: str, rng: np.random.Generator) -> Disease:
     """Draw what a patient of ``subtype`` has: ``bacteria``, ``virus``, or the empty string for nothing."""
     if not subtype:
         return HEALTHY
-    # Many are moderate, some obvious, some so slight that a reader would hesitate.
-    severity = float(np.clip(rng.beta(1.9, 1.4), 0.08, 1.0))
+    # Most are plain to see; in the least severe tenth a reader would hesitate.
+    severity = 0.08 + 0.92 * float(rng.beta(2.0, 1.1))
     seed = int(rng.integers(2**31))
     if subtype == "bacteria":
         return _bacteria(severity, seed, rng)
@@ -205,7 +212,8 @@ def _bacteria(severity: float, seed: int, rng: np.random.Generator) -> Disease:
                 radius=(width * size, height * size),
                 density=min(1.0, 0.25 + 0.75 * severity * between(rng, 0.75, 1.1)),
                 softness=between(rng, 0.35, 0.95),
-                ragged=between(rng, 0.10, 0.32),
+                ragged=between(rng, 0.15, 0.40),
+                patchy=between(rng, 0.2, 0.45),
             )
         )
     effusion = [0.0, 0.0]
@@ -213,22 +221,14 @@ def _bacteria(severity: float, seed: int, rng: np.random.Generator) -> Disease:
         effusion[0 if names[lobes[0]].startswith("right") else 1] = between(rng, 0.2, 0.7)
     return Disease(
         consolidations=tuple(found),
-        interstitial=between(rng, 0, 0.25),
+        interstitial=between(rng, 0.4, 0.75) * (0.4 + 0.6 * severity),
+        patches=_patches(rng, rng.poisson(1 + 2 * severity), 0.25 + 0.35 * severity),
         effusion=(effusion[0], effusion[1]),
         seed=seed,
     )
 
 
 def _virus(severity: float, seed: int, rng: np.random.Generator) -> Disease:
-    patches = [
-        (
-            between(rng, 0.25, 0.75) * rng.choice([-1, 1]),
-            between(rng, -0.45, 0.5),
-            between(rng, 0.08, 0.20),
-            between(rng, 0.15, 0.45) * (0.4 + 0.6 * severity),
-        )
-        for _ in range(rng.poisson(1 + 2.5 * severity))
-    ]
     bands = [
         (
             between(rng, 0.3, 0.65) * rng.choice([-1, 1]),
@@ -239,9 +239,24 @@ def _virus(severity: float, seed: int, rng: np.random.Generator) -> Disease:
         for _ in range(rng.poisson(0.6))
     ]
     return Disease(
-        interstitial=0.25 + 0.75 * severity,
+        interstitial=0.15 + 0.85 * severity,
         overinflation=between(rng, 0, 1) * between(rng, 0, 1),
-        patches=tuple(patches),
+        patches=_patches(rng, rng.poisson(1 + 2 * severity), 0.2 + 0.25 * severity),
         bands=tuple(bands),
         seed=seed,
+    )
+
+
+def _patches(
+    rng: np.random.Generator, count: int, density: float
+) -> tuple[tuple[float, float, float, float], ...]:
+    """Small opacities scattered over both lungs, as in bronchopneumonia."""
+    return tuple(
+        (
+            between(rng, 0.25, 0.75) * rng.choice([-1, 1]),
+            between(rng, -0.45, 0.5),
+            between(rng, 0.08, 0.18),
+            between(rng, 0.5, 1) * density,
+        )
+        for _ in range(count)
     )

@@ -88,9 +88,9 @@ def render(subject: Subject, picture: int, size: int) -> NDArray[np.uint8]:
     water = chest.tissue * (1 + 0.012 * patient.mottle(x, y)) - LUNG_AIR * chest.lung
     water -= np.minimum(draw_air(canvas, anatomy, visit), 0.6 * water)
     vessels = saturate(canvas.lay([patient.tree.strokes(canvas, 3.4 * anatomy.vessels)]), 0.19)
-    crowding = draw_hila(chest) + 0.016 * patient.parenchyma(x, y)
-    water += chest.shade * (vessels + anatomy.vessels * crowding)
-    water += patient.disease.opacity(canvas, chest, patient.tree)
+    crowding = draw_hila(chest) + 0.008 * patient.parenchyma(x, y)
+    vessels = chest.shade * (vessels + anatomy.vessels * crowding)
+    water += vessels + patient.disease.opacity(canvas, chest, patient.tree, vessels)
 
     attenuation = _WATER * np.maximum(water, 0)
     attenuation += draw_bones(canvas, anatomy, exposure.yaw) + draw_wires(canvas, exposure)
