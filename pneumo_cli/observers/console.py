@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from pneumo_cli.run import Run
 
 api_version = 1
+
+_ABBREVIATIONS = {"average_precision": "avg prec"}
 
 
 class Console:
@@ -59,15 +62,21 @@ class Console:
     @hookimpl
     def run_finished(self, run: Run, report: Mapping[str, Any]) -> None:
         """Name the results, the folder, the report and the next command."""
+        title = f"best of epoch {run.best.epoch}"
+        names = list(next(iter(report["evaluations"].values()), {}))
+        labels = {name: _ABBREVIATIONS.get(name, name) for name in names}
+        widths = {name: max(9, len(label) + 2) for name, label in labels.items()}
+        _say(title + "".join(f"{labels[name]:>{widths[name]}}" for name in names))
         for split, values in report["evaluations"].items():
-            text = ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in values.items())
-            _say(f"{split:<10} {text}  (epoch {run.best.epoch})")
+            cells = "".join(f"{values.get(name, float('nan')):>{widths[name]}.4f}" for name in names)
+            _say(f"{split:<{len(title)}}{cells}")
         for notice in report["notices"]:
-            _say(f"note       {notice}")
-        _say(f"took       {_time(report['run']['seconds'])}")
-        _say(f"folder     {run.folder.path}")
-        _say(f"report     {run.folder.report_html}")
-        _say(f"next       {report['next'][0]}")
+            for line in textwrap.wrap(f"note     {notice}", 110, subsequent_indent=" " * 9):
+                _say(line)
+        _say(f"took     {_time(report['run']['seconds'])}")
+        _say(f"folder   {run.folder.path}")
+        _say(f"report   {run.folder.report_html}")
+        _say(f"next     {report['next'][0]}")
 
 
 @hookimpl

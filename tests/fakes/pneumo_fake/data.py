@@ -1,0 +1,28 @@
+"""The datasets: all in memory, one with its seed in a file of the user's, one with damaged images."""
+
+from pneumo_cli.data.records import DatasetRequest
+from pneumo_cli.errors import DataError, UnreadableImage
+from pneumo_cli.testing import TinyDataset
+
+
+def open_tiny(request: DatasetRequest) -> TinyDataset:
+    return TinyDataset("tiny")
+
+
+def open_seeded(request: DatasetRequest) -> TinyDataset:
+    try:
+        seed = int((request.root / "seed.txt").read_text())
+    except (OSError, ValueError) as error:
+        raise DataError(f"{request.root} holds no seed.txt with a number") from error
+    return TinyDataset("seeded", seed)
+
+
+class TornDataset(TinyDataset):
+    def read(self, record, size=None):
+        if record.name in {"train/NORMAL/patient000_0", "test/PNEUMONIA/patient025_1"}:
+            raise UnreadableImage("truncated in the middle")
+        return super().read(record, size)
+
+
+def open_torn(request: DatasetRequest) -> TornDataset:
+    return TornDataset("torn", seed=99)  # not the images of `tiny`, which the cache may hold

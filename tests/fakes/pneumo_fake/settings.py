@@ -1,0 +1,20 @@
+"""Settings for images of 32 px and three epochs."""
+
+from pydantic import Field
+
+from pneumo_cli.settings import ClassificationSettings, TrainerSettings
+
+
+class FakeSettings(ClassificationSettings):
+    dataset: str = Field("tiny", description="registered dataset to train on")
+    epochs: int = Field(3, ge=1, le=1000, description="passes over the training images")
+    image_size: int = Field(32, ge=8, le=64, description="height and width of the input, in pixels")
+    batch_size: int = Field(8, ge=1, le=64, description="images per step")
+
+
+class DuelSettings(TrainerSettings):
+    dataset: str = Field("tiny", description="registered dataset to train on")
+    epochs: int = Field(2, ge=1, le=1000, description="passes over the training images")
+    image_size: int = Field(32, ge=8, le=64, description="height and width of the input, in pixels")
+    batch_size: int = Field(8, ge=1, le=64, description="images per step")
+    latent: int = Field(4, ge=1, le=64, description="length of the noise vector")

@@ -1,0 +1,59 @@
+"""Starts ``pneumo`` in real processes without paying for the import of torch each time.
+
+Imports the heavy libraries once, computes nothing (a fork must not inherit threads), and forks a child per
+request. Requests are JSON lines on stdin: ``{"start": …}`` answers with a process id, ``{"wait": ID}`` with its
+exit code, negative for the signal that ended it.
+"""
+
+import json
+import os
+import sys
+
+import matplotlib.backends.backend_agg
+import pydantic_settings
+import torch
+import torchmetrics
+import torchvision
+
+
+def run_child(request):
+    """Be ``pneumo ARGUMENTS``: in its own working folder and environment, with its own streams."""
+    os.environ.clear()
+    os.environ.update(request["environ"])
+    os.chdir(request["folder"])
+    for number, path in ((1, request["stdout"]), (2, request["stderr"])):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+    sys.path[:0] = request["path"]
+    sys.argv = ["pneumo", *request["arguments"]]
+    from pneumo_cli.cli.main import main
+
+    try:
+        main()
+    except SystemExit as end:
+        return end.code or 0
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    return 0
+
+
+def serve():
+    for line in sys.stdin:
+        request = json.loads(line)
+        if "wait" in request:
+            _, status = os.waitpid(request["wait"], 0)
+            answer = os.waitstatus_to_exitcode(status)
+        else:
+            answer = os.fork()
+            if answer == 0:
+                code = 70
+                try:
+                    code = run_child(request["start"])
+                finally:
+                    os._exit(code)
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    _ = (matplotlib.backends.backend_agg, pydantic_settings, torch, torchmetrics, torchvision)
+    serve()

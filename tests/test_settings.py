@@ -1,0 +1,179 @@
+"""Settings: five layers, an origin for every value, and an error that points at the place that is wrong."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from pneumo_cli.checkpoints import Checkpoints
+from pneumo_cli.errors import UsageError
+from pneumo_cli.layers import resolve
+from pneumo_cli.plugins import discover
+
+
+@pytest.fixture
+def resolved(fakes: Path):
+    """Resolve the settings of a fake trainer in the working folder."""
+    plugins = discover()
+
+    def make(flags=None, *, trainer="fake", environ=None, **options):
+        return resolve(plugins, plugins.trainers.get(trainer), flags or {}, environ=environ or {}, **options)
+
+    return make
+
+
+LAYERS = [
+    ("default", 3, "default"),
+    ("preset", 1, "preset quick"),
+    ("file", 11, "pneumo.toml"),
+    ("table", 12, "pneumo.toml"),
+    ("environment", 13, "PNEUMO_EPOCHS"),
+    ("flag", 14, "--epochs"),
+]
+
+
+@pytest.mark.parametrize("highest", range(len(LAYERS)))
+def test_each_layer_wins_over_those_below_it(highest: int, resolved, fakes: Path) -> None:
+    present = {name for name, _, _ in LAYERS[: highest + 1]}
+    lines = (["epochs = 11"] if "file" in present else []) + (
+        ["[fake]", "epochs = 12"] if "table" in present else []
+    )
+    (fakes / "pneumo.toml").write_text("\n".join(lines))
+    found = resolved(
+        {"epochs": "14"} if "flag" in present else {},
+        preset="quick" if "preset" in present else None,
+        environ={"PNEUMO_EPOCHS": "13"} if "environment" in present else {},
+    )
+    _, value, origin = LAYERS[highest]
+    assert (found.trainer.epochs, found.origins["epochs"]) == (value, origin)
+    # What no higher layer sets stays as the lower ones have it.
+    if "preset" in present:
+        assert (found.trainer.lr, found.origins["lr"]) == (0.02, "preset quick")
+    assert found.origins["seed"] == "default"
+
+
+def test_every_setting_has_an_origin_and_the_model_is_the_trainers_own(resolved) -> None:
+    found = resolved()
+    fields = set(type(found.trainer).model_fields) | set(type(found.machine).model_fields)
+    assert found.origins.keys() == fields
+    assert (found.trainer.model, found.origins["model"]) == ("tiny-net", "default")
+
+
+def test_the_preset_may_come_from_flag_environment_or_file(resolved, fakes: Path) -> None:
+    assert resolved().preset.name == "source"
+    (fakes / "pneumo.toml").write_text('preset = "quick"')
+    assert resolved().preset.name == "quick"
+    assert resolved(environ={"PNEUMO_PRESET": "source"}).preset.name == "source"
+    assert resolved(preset="quick", environ={"PNEUMO_PRESET": "source"}).preset.name == "quick"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"preset": "quik"}, "unknown preset 'quik' (--preset) of fake; did you mean quick?"),
+        (
+            {"environ": {"PNEUMO_PRESET": "quik"}},
+            "unknown preset 'quik' (PNEUMO_PRESET) of fake; did you mean quick?",
+        ),
+        (
+            {"environ": {"PNEUMO_EPOCH": "3"}},
+            "unknown environment variable PNEUMO_EPOCH; did you mean PNEUMO_EPOCHS?",
+        ),
+        (
+            {"environ": {"PNEUMO_DEBGU": "1"}},
+            "unknown environment variable PNEUMO_DEBGU; did you mean PNEUMO_DEBUG?",
+        ),
+        ({"flags": {"epochs": "0"}}, "epochs = '0' (--epochs): input should be greater than or equal to 1"),
+        (
+            {"environ": {"PNEUMO_LR": "-1"}},
+            "lr = '-1' (PNEUMO_LR): input should be greater than 0",
+        ),
+        ({"flags": {"epochs": "many"}}, "epochs = 'many' (--epochs): input should be a valid integer"),
+        ({"flags": {"lr": "nan"}}, "lr = 'nan' (--lr): input should be a finite number"),
+        ({"flags": {"split": "patent"}}, "split = 'patent' (--split): input should be 'source' or 'patient'"),
+        (
+            {"flags": {"device": "gpu"}},
+            "device = 'gpu' (--device): a device is auto, cpu, cuda, cuda:N or mps",
+        ),
+        ({"file": "epocs = 3"}, "pneumo.toml: unknown setting 'epocs'; did you mean epochs?"),
+        ({"file": "[fake]\nepocs = 3"}, "pneumo.toml: [fake]: unknown setting 'epocs'; did you mean epochs?"),
+        (
+            {"file": "[fakee]\nepochs = 3"},
+            "pneumo.toml: there is no trainer for the table [fakee]; did you mean",
+        ),
+        ({"file": "epochs = 0"}, "epochs = 0 (pneumo.toml): input should be greater than or equal to 1"),
+        ({"file": "preset = 'slow'"}, "unknown preset 'slow' (pneumo.toml) of fake; known: quick, source"),
+        ({"file": "epochs = "}, "the configuration file pneumo.toml cannot be read"),
+        ({"file": b"\xff\xfe\x00"}, "the configuration file pneumo.toml cannot be read"),
+        ({"file": "trainer = 'duel'"}, "pneumo.toml was written for the trainer duel, not fake"),
+        ({"config": Path("absent.toml")}, "there is no configuration file absent.toml"),
+    ],
+    ids=lambda value: None if isinstance(value, str) else next(iter(value)),
+)
+def test_a_wrong_value_or_name_is_an_error_that_names_its_place(options, words, resolved, fakes) -> None:
+    options = dict(options)
+    content = options.pop("file", None)
+    if content is not None:
+        (fakes / "pneumo.toml").write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(UsageError) as caught:
+        resolved(options.pop("flags", {}), **options)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_several_wrong_values_are_named_together(resolved) -> None:
+    with pytest.raises(UsageError, match=r"epochs = '0' .*; lr = '0' .*; devices = '0'"):
+        resolved({"epochs": "0", "lr": "0", "devices": "0"})
+
+
+def test_a_shared_file_and_environment_may_hold_another_trainers_settings(resolved, fakes: Path) -> None:
+    (fakes / "pneumo.toml").write_text("latent = 9\nepochs = 5\n[duel]\nlatent = 11\n[fake]\nlr = 0.5\n")
+    environ = {"PNEUMO_MOMENTUM": "0.1"}
+    fake, duel = (resolved(trainer=name, environ=environ) for name in ("fake", "duel"))
+    assert (fake.trainer.epochs, fake.trainer.lr, fake.trainer.momentum) == (5, 0.5, 0.1)
+    assert (duel.trainer.epochs, duel.trainer.latent) == (5, 11)
+
+
+def test_a_preset_with_an_unknown_field_is_the_plugins_error(resolved, fakes: Path) -> None:
+    from dataclasses import replace
+
+    from pneumo_cli.registry import Entry
+    from pneumo_cli.specs import Preset
+
+    plugins = discover()
+    entry = plugins.trainers.get("fake")
+    spec = replace(entry.spec, presets=(Preset(name="odd", summary="Odd", values={"epoch": 1}),))
+    with pytest.raises(
+        UsageError, match=r"the preset odd of pneumo-fake:fake sets 'epoch': did you mean epochs"
+    ):
+        resolve(plugins, Entry(spec, entry.provenance), {}, environ={})
+
+
+def test_print_config_is_a_valid_configuration_and_runs_nothing(pneumo, fakes: Path, resolved) -> None:
+    shown = pneumo("run", "fake", "--preset", "quick", "--lr", "0.03", "--print-config")
+    assert (shown.code, shown.stderr) == (0, "")
+    assert list(fakes.iterdir()) == []
+    values = tomllib.loads(shown.stdout)
+    assert (values["trainer"], values["preset"], values["epochs"], values["lr"]) == ("fake", "quick", 1, 0.03)
+    origins = {line.split(" = ")[0]: line.rpartition("# ")[2] for line in shown.stdout.splitlines()}
+    assert (origins["epochs"], origins["lr"], origins["seed"]) == ("preset quick", "--lr", "default")
+    (fakes / "again.toml").write_text(shown.stdout)
+    again = pneumo("run", "fake", "--config", "again.toml", "--print-config")
+    assert tomllib.loads(again.stdout) == values
+
+
+def test_the_recorded_settings_reproduce_the_run(pneumo, fakes: Path, tmp_path: Path) -> None:
+    first = pneumo("run", "fake", "--preset", "quick", "--seed", "7", "--batch-size", "12", "--output", "one")
+    assert first.code == 0, first.stderr
+    (one,) = (fakes / "one").glob("*/*")
+    recorded = tomllib.loads((one / "run.toml").read_text())
+    assert recorded["origin"]["seed"] == "--seed"
+    assert recorded["origin"]["epochs"] == "preset quick"
+    assert recorded["run"]["trainer"] == "pneumo-fake:fake"
+    second = pneumo("run", "fake", "--config", one / "run.toml", "--output", "two")
+    assert second.code == 0, second.stderr
+    (two,) = (fakes / "two").glob("*/*")
+    weights = [Checkpoints(run / "checkpoints").load("last")["model"] for run in (one, two)]
+    assert all(weights[0][name].equal(weights[1][name]) for name in weights[0])

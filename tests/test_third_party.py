@@ -1,0 +1,213 @@
+"""A stranger's plugin, really pip-installed into a fresh environment: it appears, runs, and can break nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import sysconfig
+import textwrap
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+
+class Environment:
+    """A fresh virtual environment that sees this one's libraries, and in it the program ``pneumo``."""
+
+    def __init__(self, folder: Path, environ: Mapping[str, str]) -> None:
+        self.folder = folder
+        self.work = folder / "work"
+        self.work.mkdir()
+        subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"], check=True)
+        self.python = next((folder / "venv").glob("[bS]*/python*"))
+        paths = {"base": str(folder / "venv"), "platbase": str(folder / "venv")}
+        site = Path(sysconfig.get_path("purelib", "venv", vars=paths))
+        # Torch and the rest as they are here. addsitedir, and not the bare paths, so that editable installs count.
+        lines = [f"import site; site.addsitedir({path!r})\n" for path in site_folders()]
+        (site / "host.pth").write_text("".join(lines))
+        self._environ = {name: value for name, value in environ.items() if name != "PYTHONPATH"}
+
+    def install(self, name: str, files: Mapping[str, str], entry_point: str, module: str) -> None:
+        """Write a project and ``pip install`` it."""
+        project = self.folder / name
+        package = project / module.split(".")[0]
+        package.mkdir(parents=True)
+        (package / "__init__.py").write_text("")
+        for file, source in files.items():
+            (package / file).write_text(textwrap.dedent(source))
+        (project / "pyproject.toml").write_text(
+            f'[build-system]\nrequires = ["hatchling"]\nbuild-backend = "hatchling.build"\n\n'
+            f'[project]\nname = "{name}"\nversion = "0.2.0"\ndependencies = ["pneumo-cli"]\n\n'
+            f'[project.entry-points.pneumo]\n{entry_point} = "{module}"\n'
+        )
+        pip = [self.python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]
+        offline = ["--no-index", "--no-deps", "--no-build-isolation"]
+        subprocess.run([*pip, *offline, str(project)], check=True, env=self._environ)
+
+    def pneumo(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run the program."""
+        return subprocess.run(
+            [self.python, "-m", "pneumo_cli", *arguments],
+            cwd=self.work,
+            env=self._environ,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+
+def site_folders() -> list[str]:
+    return sorted({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")})
+
+
+NETWORK = {
+    "plugin.py": """
+        from pneumo_cli.api import DatasetSpec, ModelSpec, Preset, TrainerSpec, hookimpl
+
+        api_version = 1
+
+        @hookimpl
+        def register_models():
+            yield ModelSpec(
+                name="stranger", kind="classifier", summary="One layer", factory="pneumo_stranger.model:build"
+            )
+
+        @hookimpl
+        def register_trainers():
+            yield TrainerSpec(
+                name="plain", summary="The shared recipe",
+                trainer="pneumo_cli.classification:ClassificationTrainer",
+                settings="pneumo_cli.settings:ClassificationSettings", kind="classifier", model="stranger",
+                presets=(Preset(name="source", summary="As it is"),),
+            )
+
+        @hookimpl
+        def register_datasets():
+            yield DatasetSpec(
+                name="discs", summary="Noise and discs", factory="pneumo_stranger.data:open", synthetic=True
+            )
+
+        @hookimpl
+        def epoch_finished(run, metrics):
+            with open("observed.txt", "a") as file:
+                print(run.spec.name, metrics["epoch"], file=file)
+    """,
+    "model.py": """
+        from torch import nn
+
+        def build(channels, outputs):
+            return nn.Sequential(nn.AdaptiveMaxPool2d(4), nn.Flatten(), nn.Linear(16 * channels, outputs))
+    """,
+    "data.py": """
+        from pneumo_cli.testing import TinyDataset
+
+        def open(request):
+            return TinyDataset("discs")
+    """,
+}
+RAISES = {"plugin.py": "raise ImportError('libxray.so.3: cannot open shared object file')"}
+FUTURE = {"plugin.py": "api_version = 99"}
+RIVAL = {
+    "plugin.py": """
+        from pneumo_cli.api import Preset, TrainerSpec, hookimpl
+
+        api_version = 1
+
+        @hookimpl
+        def register_trainers():
+            yield TrainerSpec(
+                name="NAME", summary="A rival", trainer="pneumo_cli.classification:ClassificationTrainer",
+                settings="pneumo_cli.settings:ClassificationSettings", kind="classifier", model="stranger",
+                presets=(Preset(name="source", summary="As it is"),),
+            )
+    """,
+}
+
+
+@pytest.fixture(scope="module")
+def taken_name() -> str:
+    """A trainer's name that is in use: ``cnn``, where the bundled plugin is installed."""
+    bundled = {point.name for point in entry_points(group="pneumo")}
+    return "cnn" if "cnn" in bundled else "plain"
+
+
+@pytest.fixture(scope="module")
+def environment(
+    tmp_path_factory: pytest.TempPathFactory, fake_environ: dict[str, str], taken_name: str
+) -> Environment:
+    environ = {**fake_environ, "PATH": os.environ["PATH"]}
+    if taken_name == "cnn":
+        del environ["PNEUMO_DISABLE_PLUGINS"]
+    made = Environment(tmp_path_factory.mktemp("stranger"), environ)
+    made.install("pneumo-stranger", NETWORK, "stranger", "pneumo_stranger.plugin")
+    made.install("pneumo-raises", RAISES, "raises", "pneumo_raises.plugin")
+    made.install("pneumo-future", FUTURE, "future", "pneumo_future.plugin")
+    rival = {name: source.replace("NAME", taken_name) for name, source in RIVAL.items()}
+    made.install("pneumo-rival", rival, "rival", "pneumo_rival.plugin")
+    return made
+
+
+def test_its_model_appears_in_the_lists_and_each_broken_neighbour_is_one_line(
+    environment: Environment, taken_name: str
+) -> None:
+    listed = environment.pneumo("list-models", "--json")
+    assert listed.returncode == 0
+    rows = {row["name"]: row for row in json.loads(listed.stdout)}
+    assert (rows["stranger"]["distribution"], rows["stranger"]["version"]) == ("pneumo-stranger", "0.2.0")
+    lines = listed.stderr.splitlines()
+    assert len(lines) == 3, listed.stderr
+    found = {
+        name: line for name in ("raises", "future", "rival") for line in lines if f"pneumo-{name}" in line
+    }
+    assert "(pneumo-raises 0.2.0): import: ImportError: libxray.so.3" in found["raises"]
+    assert "(pneumo-future 0.2.0): version: it was written for API version 99" in found["future"]
+    assert f"the trainer '{taken_name}' is registered by " in found["rival"]
+    assert f"pneumo-rival:{taken_name}" in found["rival"]
+
+
+def test_its_observer_and_hooks_are_listed(environment: Environment) -> None:
+    content = json.loads(environment.pneumo("list-plugins", "--json").stdout)
+    (row,) = [row for row in content["plugins"] if row["name"] == "stranger"]
+    assert row["state"] == "ok"
+    assert set(row["hooks"]) == {
+        "register_models",
+        "register_trainers",
+        "register_datasets",
+        "epoch_finished",
+    }
+    assert {problem["plugin"] for problem in content["problems"]} >= {"raises", "future"}
+
+
+def test_its_model_is_trained_and_its_observer_hears_of_it(environment: Environment, taken_name: str) -> None:
+    trainer = f"pneumo-cnn:{taken_name}" if taken_name == "cnn" else "pneumo-stranger:plain"
+    ended = environment.pneumo(
+        "run", trainer, "--model", "stranger", "--dataset", "discs", "--epochs", "2", "--image-size", "32"
+    )
+    assert ended.returncode == 0, ended.stderr
+    (report,) = environment.work.glob("runs/*/*/report.json")
+    assert json.loads(report.read_text())["model"]["name"] == "stranger"
+    name = trainer.rpartition(":")[2]
+    observed = (environment.work / "observed.txt").read_text().splitlines()
+    assert observed == [f"{name} {epoch}" for epoch in (0, 1, 2)]
+    environment_file = json.loads(report.with_name("environment.json").read_text())
+    assert environment_file["plugins"]["stranger"] == "pneumo-stranger 0.2.0"
+
+
+def test_the_name_that_two_bring_is_refused_with_the_choices(
+    environment: Environment, taken_name: str
+) -> None:
+    ended = environment.pneumo("run", taken_name)
+    assert ended.returncode == 2
+    assert f"or pneumo-rival:{taken_name}" in ended.stderr.splitlines()[-1]
+
+
+def test_doctor_works_among_all_of_them(environment: Environment) -> None:
+    ended = environment.pneumo("doctor", "--json")
+    assert ended.returncode == 0
+    assert len(json.loads(ended.stdout)["plugins"]["problems"]) == 3
