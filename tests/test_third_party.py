@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -46,20 +47,31 @@ class Environment:
             f'[project]\nname = "{name}"\nversion = "0.2.0"\ndependencies = ["pneumo-cli"]\n\n'
             f'[project.entry-points.pneumo]\n{entry_point} = "{module}"\n'
         )
+        self.install_project(project)
+
+    def install_project(self, project: Path) -> None:
+        """``pip install`` a project."""
         pip = [self.python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]
         offline = ["--no-index", "--no-deps", "--no-build-isolation"]
         subprocess.run([*pip, *offline, str(project)], check=True, env=self._environ)
 
     def pneumo(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run the program."""
+        return self.python_module("pneumo_cli", *arguments)
+
+    def python_module(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a module, as ``python -m`` does."""
         return subprocess.run(
-            [self.python, "-m", "pneumo_cli", *arguments],
+            [self.python, "-m", *arguments],
             cwd=self.work,
             env=self._environ,
             capture_output=True,
             text=True,
             check=False,
         )
+
+
+EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "pneumo-lenet"
 
 
 def site_folders() -> list[str]:
@@ -211,3 +223,23 @@ def test_doctor_works_among_all_of_them(environment: Environment) -> None:
     ended = environment.pneumo("doctor", "--json")
     assert ended.returncode == 0
     assert len(json.loads(ended.stdout)["plugins"]["problems"]) == 3
+
+
+def test_the_example_package_installs_runs_and_conforms(
+    tmp_path: Path, environment: Environment, taken_name: str
+) -> None:
+    project = tmp_path / EXAMPLE.name
+    shutil.copytree(EXAMPLE, project, ignore=shutil.ignore_patterns("__pycache__"))
+    environment.install_project(project)
+    trainer = f"pneumo-cnn:{taken_name}" if taken_name == "cnn" else "pneumo-stranger:plain"
+    ended = environment.pneumo(
+        "run", trainer, "--model", "lenet", "--dataset", "discs", "--epochs", "1", "--image-size", "32",
+        "--output", "lenet",
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    (table,) = environment.work.glob("lenet/*/*/metrics.csv")
+    assert table.read_text().startswith("epoch,train_loss,")
+    assert len(table.read_text().splitlines()) == 3
+    tests = environment.python_module("pytest", "-q", "-p", "no:cacheprovider", str(project / "tests"))
+    assert tests.returncode == 0, tests.stdout + tests.stderr
+    assert " passed" in tests.stdout
