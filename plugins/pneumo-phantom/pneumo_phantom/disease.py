@@ -1,9 +1,10 @@
 """Pneumonia: what it adds to a chest.
 
-``bacteria`` fills air spaces: one consolidation, rarely more, bounded by fissures, with airways left as dark
-branches, and hiding the border of whatever it touches (the silhouette sign follows from its being as dense as
-the heart). ``virus`` thickens the bronchi and the tissue around them: streaks from both hila, fine network,
-overinflation, here and there a collapsed segment. Either may be barely visible.
+``bacteria`` fills air spaces: one consolidation, rarely more, bounded by fissures, patchy, with airways left as
+dark branches, small patches elsewhere, and hiding vessels and the border of whatever it touches (the silhouette
+sign follows from its being as dense as the heart). ``virus`` thickens the bronchi and the tissue around them:
+streaks from both hila, a coarse net, overinflation, here and there a collapsed segment. Either may be barely
+visible.
 """
 
 from __future__ import annotations
