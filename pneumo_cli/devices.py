@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from pneumo_cli.data.workers import usable_cores
 from pneumo_cli.errors import UsageError
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -68,13 +69,6 @@ def cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def usable_cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def fast_bf16(device: torch.device) -> bool:
     """Whether the hardware multiplies bf16 natively."""
     if device.type == "cpu":
@@ -109,6 +103,17 @@ def device_name(device: torch.device) -> str:
     if device.type == "mps":
         return f"Apple GPU ({platform.machine()})"
     return f"{cpu_name()}, {torch.get_num_threads()} threads"
+
+
+def set_threads(wanted: int) -> None:
+    """Compute with this many CPU threads.
+
+    Args:
+        wanted: the setting ``threads``; 0 leaves the choice to ``OMP_NUM_THREADS``, or else takes one thread per
+            usable core (torch itself counts the machine's, which in a container may be many more).
+    """
+    if wanted or "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(wanted or min(usable_cores(), torch.get_num_threads()))
 
 
 def choose_device(device: str, precision: str, local_rank: int = 0) -> Device:

@@ -56,6 +56,8 @@ class Run:
         step: the current step within the epoch, from 0.
         history: one row per finished epoch, epoch 0 included.
         best: the best epoch so far.
+        batch_share: this rank's images of the current batch as a share of all images of the update that it is
+            part of (one batch over all ranks, or ``accumulate`` of them).
         resumed: how many times the run has been taken up again.
         started: when the run began, in UTC.
         seconds_before: how long it had worked when it was taken up again.
@@ -136,8 +138,9 @@ class Run:
         pending = self._pending.get(name, 0)
         if pending == 0:
             optimizer.zero_grad(set_to_none=True)
-        # Ranks hold shares of a batch that need not be equal: weighted, their sum is the mean over the batch.
-        share = loss * (self.batch_share / self.settings.accumulate)
+        # Batches of one update, and ranks' shares of a batch, need not be equal: weighted by their number of
+        # images, the sum of the gradients is that of the mean over all images of the update.
+        share = loss * self.batch_share
         with torch.autocast(self.device.torch.type, enabled=False):
             self.scaler.scale(share).backward(inputs=parameters)
         self._pending[name] = pending + 1

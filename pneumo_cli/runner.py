@@ -17,6 +17,7 @@ import torch
 
 from pneumo_cli import atomic
 from pneumo_cli.checkpoints import Checkpoints
+from pneumo_cli.data.loader import Loader
 from pneumo_cli.environment import describe_environment
 from pneumo_cli.epoch import EpochOutputs
 from pneumo_cli.errors import Interrupted, PneumoError
@@ -213,8 +214,7 @@ class Runner:
             loader.advance(sum(loader.batch_sizes(step)[0] for step in range(run.step)))
             for batch in loader.iterate(run.step):
                 seed_all(run.settings.seed, run.epoch, run.step, run.ranks.rank)
-                local, total = loader.batch_sizes(run.step)
-                run.batch_share = local / total
+                run.batch_share = self.batch_share(loader)
                 run.last_step = run.step + 1 == steps
                 with run.device.autocast():
                     metrics = self.hooks.tasks.train_step(run=run, batch=batch)
@@ -223,6 +223,13 @@ class Runner:
                 self.notify("step_finished", metrics=metrics)
                 self.look(outputs)
         run.ranks.average_buffers(run.model)
+
+    def batch_share(self, loader: Loader) -> float:
+        """This rank's images of the current batch, as a share of all images of the update it is part of."""
+        group = self.run.settings.accumulate
+        first = self.run.step // group * group
+        images = sum(loader.batch_sizes(step)[1] for step in range(first, min(first + group, len(loader))))
+        return loader.batch_sizes(self.run.step)[0] / images
 
     def look(self, outputs: EpochOutputs) -> None:
         """Between steps: has the loss gone wrong, has somebody asked to stop, is it time to save?"""

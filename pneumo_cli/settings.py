@@ -91,6 +91,13 @@ class MachineSettings(_Settings):
         "auto", description="auto: bf16 where the hardware has it; fp32: exact, for parity"
     )
     devices: int = Field(1, ge=1, le=64, description="processes that share each batch, one device each")
+    threads: int = Field(
+        0,
+        ge=0,
+        le=1024,
+        description="CPU threads of each process; 0: one per usable core. On a machine that is busy with other "
+        "work fewer are faster. The same number gives the same bits",
+    )
     output: Path = Field(Path("runs"), description="folder that receives the run folders")
     cache: Path = Field(
         default_factory=lambda: user_cache_path("pneumo"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -251,7 +250,6 @@ def test_the_last_lines_of_a_run_name_folder_report_and_next_command_and_that_wo
     assert len(list(Path(last["folder"]).joinpath("evaluations").iterdir())) == 1
 
 
-@pytest.mark.skipif(not hasattr(os, "openpty"), reason="this system has no pseudo-terminals")
 def test_there_are_no_bars_and_no_colour_off_a_terminal_or_under_no_color(processes, tmp_path: Path) -> None:
     ended = processes.run(tmp_path, "run", "fake", "--epochs", 1, "--cache", tmp_path / "cache")
     assert ended.code == 0

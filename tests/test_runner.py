@@ -99,12 +99,25 @@ def test_the_learning_rate_of_a_row_is_the_one_its_epoch_was_trained_with(start_
     assert [row["learning_rate"] for row in run.history[1:]] == pytest.approx([0.02, 0.01, 0.005])
 
 
-def test_accumulated_small_batches_make_the_update_of_a_large_one(start_run) -> None:
-    large, small = StopsAfter(2), StopsAfter(8)
+@pytest.mark.parametrize(
+    ("size", "accumulate", "large_steps", "small_steps"),
+    [
+        (4, 4, 2, 8),
+        pytest.param(5, 4, 2, 8, id="the last update takes the 5, 5, 5 and 1 images that are left"),
+    ],
+)
+def test_accumulated_small_batches_make_the_update_of_a_large_one(
+    start_run, size: int, accumulate: int, large_steps: int, small_steps: int
+) -> None:
+    large, small = StopsAfter(large_steps), StopsAfter(small_steps)
     settings = {"model": "plain-net", "precision": "fp32", "dataset": "tiny"}
-    for probe, sizes in ((large, {"batch_size": 16}), (small, {"batch_size": 4, "accumulate": 4})):
+    for probe, sizes in (
+        (large, {"batch_size": size * accumulate}),
+        (small, {"batch_size": size, "accumulate": accumulate}),
+    ):
         with pytest.raises(EndOfTest):
             start_run("fake", probe, **settings, **sizes)
+    assert len(small.norms) == large_steps
     assert small.norms == pytest.approx(large.norms, rel=1e-4)
     for name, value in large.weights.items():
         torch.testing.assert_close(small.weights[name], value, rtol=1e-4, atol=1e-6)

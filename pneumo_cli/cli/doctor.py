@@ -55,7 +55,8 @@ def _versions() -> dict[str, Any]:
 
 
 def _devices() -> dict[str, Any]:
-    from pneumo_cli.devices import available, choose_device, device_name, precisions, usable_cores
+    from pneumo_cli.data.workers import usable_cores
+    from pneumo_cli.devices import available, choose_device, device_name, precisions
 
     found: dict[str, Any] = {"cores": usable_cores()}
     for device in available():

@@ -222,6 +222,11 @@ def _resume(plugins: Plugins, path: Path, flags: dict[str, Any]) -> None:
             file=sys.stderr,
         )
         return
+    if not (folder.checkpoints / "last.pt").is_file():
+        raise UsageError(
+            f"{path} ended before its first checkpoint; to run it again: "
+            f"pneumo run {resolved.entry.spec.name} --config {folder.settings}"
+        )
     if resolved.machine.devices > 1:
         _on_several_devices(resolved)
     from pneumo_cli.runner import Runner

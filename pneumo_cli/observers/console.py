@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import textwrap
+import time
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
 api_version = 1
 
+_SECONDS_TO_JUDGE = 8.0
+_FAIR_SHARE = 0.75
 _ABBREVIATIONS = {"average_precision": "avg prec"}
 
 
@@ -22,6 +25,8 @@ class Console:
 
     def __init__(self) -> None:
         self._columns: list[tuple[str, str]] = []
+        self._began = (0.0, 0.0)
+        self._judged = False
 
     @hookimpl
     def run_started(self, run: Run) -> None:
@@ -37,6 +42,32 @@ class Console:
         )
         _say(f"device   {run.device.name}, {run.device.precision}")
         _say(f"folder   {run.folder.path}")
+
+    @hookimpl
+    def epoch_started(self) -> None:
+        """Note the clocks, by which :meth:`step_finished` sees whether the processor is shared."""
+        self._began = time.monotonic(), time.process_time()
+
+    @hookimpl
+    def step_finished(self, run: Run) -> None:
+        """Say once, after some seconds of training, when other processes take a good part of the cores.
+
+        Threads that wait for one that is not running make a step many times slower, not twice.
+        """
+        wall = time.monotonic() - self._began[0]
+        if self._judged or wall < _SECONDS_TO_JUDGE:
+            return
+        self._judged = True
+        import torch
+
+        threads = torch.get_num_threads()
+        if run.device.torch.type == "cpu" and threads > 1:
+            share = (time.process_time() - self._began[1]) / (wall * threads)
+            if share < _FAIR_SHARE:
+                _say(
+                    f"note     other work takes {1 - share:.0%} of the {threads} cores: "
+                    f"--threads {max(1, threads // 2)} may well be faster"
+                )
 
     @hookimpl
     def epoch_finished(self, run: Run, metrics: Mapping[str, Any]) -> None:
