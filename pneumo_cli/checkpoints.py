@@ -13,7 +13,7 @@ import json
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, BinaryIO, cast
 
 import torch
 
@@ -47,19 +47,21 @@ class Checkpoints:
         """
         check_plain(state)
         path = self.path(name)
+        failures: list[OSError] = []
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with atomic.replace_file(path) as file:
-                torch.save({**state, "format": FORMAT}, file)
+                torch.save({**state, "format": FORMAT}, cast("IO[bytes]", _Noting(file, failures)))
                 file.flush()
                 digest = _sha256(Path(file.name))
                 manifest = self._manifest()
                 manifest[path.name] = {"sha256": digest, "previous": self._replaced(path, manifest)}
                 atomic.write_json(self.folder / _MANIFEST, manifest)
         except (OSError, RuntimeError) as error:
-            # torch's zip writer reports a failed write as a RuntimeError.
+            # torch's zip writer hides a failed write behind a RuntimeError about positions in the file.
+            reason = _reason(failures[0] if failures else error)
             raise PneumoError(
-                f"the checkpoint {path} cannot be written ({_reason(error)}); the previous one is intact"
+                f"the checkpoint {path} cannot be written ({reason}); the previous one is intact"
             ) from error
         return path
 
@@ -99,6 +101,24 @@ class Checkpoints:
         except (OSError, ValueError):
             return {}
         return content if isinstance(content, dict) else {}
+
+
+class _Noting:
+    """A file to write to that remembers why a write failed."""
+
+    def __init__(self, file: BinaryIO, failures: list[OSError]) -> None:
+        self._file = file
+        self._failures = failures
+
+    def write(self, data: bytes) -> int:
+        try:
+            return self._file.write(data)
+        except OSError as error:
+            self._failures.append(error)
+            raise
+
+    def flush(self) -> None:
+        self._file.flush()
 
 
 def check_plain(state: Any, where: str = "state") -> None:

@@ -84,7 +84,8 @@ def precisions(device: torch.device) -> dict[str, str]:
     if device.type == "mps":
         return {"fp32": "fast", "bf16": "unsupported", "fp16": "unsupported"}
     bf16 = "fast" if fast_bf16(device) else "slow"
-    fp16 = "fast" if device.type == "cuda" else "slow"
+    # A CPU's fp16 convolutions are emulated so slowly that a single batch can take minutes.
+    fp16 = "fast" if device.type == "cuda" else "unsupported"
     return {"fp32": "fast", "bf16": bf16, "fp16": fp16}
 
 
@@ -150,7 +151,8 @@ def choose_device(device: str, precision: str, local_rank: int = 0) -> Device:
             # A GPU of before 2020 has no bf16, and its fp16 units are many times faster than fp32.
             precision = "fp16" if chosen.type == "cuda" else "fp32"
     elif support[precision] == "unsupported":
-        raise UsageError(f"precision = {precision!r}: {chosen} computes in fp32 only")
+        usable = " or ".join(name for name, how in support.items() if how != "unsupported")
+        raise UsageError(f"precision = {precision!r}: {chosen} computes in {usable}")
     if precision == "fp32":
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
