@@ -148,7 +148,8 @@ def _findings(data: PreparedData) -> dict[str, Any]:
             "identical to one of its images (the split 'patient' leaves them out)"
         )
     if data.unreadable:
-        problems.append(f"{len(data.unreadable)} images cannot be read")
+        count = len(data.unreadable)
+        problems.append("1 image cannot be read" if count == 1 else f"{count} images cannot be read")
     return {
         "dataset": data.dataset.name,
         "place": data.dataset.place,
@@ -220,7 +221,7 @@ def _print_findings(found: dict[str, Any]) -> None:
     print(f"\n{len(groups)} groups of identical images ({crossing} of them across patient keys)")
     for group in groups:
         print(f"  {'  =  '.join(group['names'])}")
-    print(f"{len(found['unreadable'])} unreadable images")
+    print(f"Unreadable images: {len(found['unreadable'])}")
     for item in found["unreadable"]:
         print(f"  {item['name']}: {item['reason']}")
     print()

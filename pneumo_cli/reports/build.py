@@ -311,9 +311,9 @@ def _notices(run: Run) -> list[str]:
                 f"{pair.identical} are identical copies. The {pair.second} numbers are flattered by it."
             )
     if data.unreadable:
-        notices.append(
-            f"{len(data.unreadable)} unreadable images were left out (--skip-unreadable); they are listed below."
-        )
+        count = len(data.unreadable)
+        left_out = "1 unreadable image was" if count == 1 else f"{count} unreadable images were"
+        notices.append(f"{left_out} left out (--skip-unreadable); the section on the data names them.")
     if len(data.split.excluded):
         notices.append(
             f"{len(data.split.excluded)} images of the training pool were left out because their patient or an "
