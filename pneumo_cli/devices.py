@@ -51,13 +51,6 @@ class Device:
         """The layout of images and convolution weights: the channels last wherever that is faster."""
         return torch.contiguous_format if self.torch.type == "mps" else torch.channels_last
 
-    def synchronize(self) -> None:
-        """Wait until the device has done what it was given."""
-        if self.torch.type == "cuda":
-            torch.cuda.synchronize(self.torch)
-        elif self.torch.type == "mps":
-            torch.mps.synchronize()
-
 
 def cpu_name() -> str:
     """The processor's marketing name where the system tells it."""

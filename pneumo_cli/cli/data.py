@@ -137,7 +137,7 @@ def _findings(data: PreparedData) -> dict[str, Any]:
     overlaps = data.overlaps
     problems = []
     for pair in overlaps.pairs:
-        if pair.patients or pair.identical:
+        if pair.leaks:
             problems.append(
                 f"{pair.first} and {pair.second} share {pair.patients} patients ({pair.images} images of "
                 f"{pair.second}) and {pair.identical} identical images"

@@ -186,6 +186,11 @@ class Overlap:
     images: int
     identical: int
 
+    @property
+    def leaks(self) -> bool:
+        """True where a patient or an image is on both sides."""
+        return bool(self.patients or self.identical)
+
 
 @dataclass(frozen=True)
 class IdenticalImages:
@@ -212,7 +217,7 @@ class Overlaps:
     @property
     def leaks(self) -> bool:
         """True where a patient or an image is on two sides of a split."""
-        return any(pair.patients or pair.identical for pair in self.pairs)
+        return any(pair.leaks for pair in self.pairs)
 
 
 def overlaps(records: Sequence[Record], split: Split) -> Overlaps:

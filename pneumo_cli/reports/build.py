@@ -303,7 +303,7 @@ def _notices(run: Run) -> list[str]:
             "about patients."
         )
     for pair in data.overlaps.pairs:
-        if pair.patients or pair.identical:
+        if pair.leaks:
             share = pair.images / max(1, len(data.split.parts()[pair.second]))
             notices.append(
                 f"{pair.first.capitalize()} and {pair.second} share {pair.patients} patients: {pair.images} of the "
