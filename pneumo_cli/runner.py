@@ -198,7 +198,7 @@ class Runner:
         began = time.monotonic()
         train = self.evaluate("train", "epoch 0, training images")
         validation = self.evaluate("validation", "epoch 0, validation images")
-        self.finish_epoch(dict(train.metrics), dict(validation.metrics), began, images=0)
+        self.finish_epoch(train.metrics, validation.metrics, began, self.learning_rate)
 
     def train_epoch(self, outputs: EpochOutputs) -> None:
         """Train one epoch, or what is left of it."""
@@ -277,7 +277,6 @@ class Runner:
         run = self.run
         means, per_image = outputs.results()
         train = run.trainer.training_metrics(run, means, per_image)
-        trained_images = len(per_image["index"])
         seconds = time.monotonic() - self._epoch_began
         validation = self.evaluate("validation", f"epoch {run.epoch}, validation", outputs)
         rate = self.learning_rate
@@ -293,18 +292,16 @@ class Runner:
         if monitor.improves(value, run.best.value):
             run.best = Best(run.epoch, value)
             self.save_best()
-        self.finish_epoch(
-            train, dict(validation.metrics), self._epoch_began, trained_images, rate, trained_images / seconds
-        )
+        speed = len(per_image["index"]) / seconds
+        self.finish_epoch(train, validation.metrics, self._epoch_began, rate, speed)
 
     def finish_epoch(
         self,
-        train: dict[str, float],
-        validation: dict[str, float],
+        train: Mapping[str, float],
+        validation: Mapping[str, float],
         began: float,
-        images: int,
-        learning_rate: float | None = None,
-        speed: float = 0.0,
+        learning_rate: float,
+        images_per_second: float | None = None,
     ) -> None:
         """Add the epoch to the history, save, and tell the observers."""
         run = self.run
@@ -312,11 +309,11 @@ class Runner:
             "epoch": len(run.history),
             "train": _plain(train),
             "validation": _plain(validation),
-            "learning_rate": self.learning_rate if learning_rate is None else learning_rate,
+            "learning_rate": learning_rate,
             "seconds": round(time.monotonic() - began, 3),
         }
-        if images:
-            row["images_per_second"] = round(speed, 2)
+        if images_per_second is not None:
+            row["images_per_second"] = round(images_per_second, 2)
         run.history.append(row)
         run.step = 0
         self.save(EpochOutputs(run.ranks))

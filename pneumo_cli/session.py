@@ -181,7 +181,12 @@ def reopen_settings(plugins: Plugins, folder: RunFolder, flags: Mapping[str, Any
         name: origin if name in given else str(origins.get(name, origin))
         for name, origin in resolved.origins.items()
     }
-    return Resolved(entry, resolved.preset, resolved.trainer, resolved.machine, merged)
+    machine = resolved.machine
+    if "dataset" in given and "data_root" not in given:
+        # The recorded place is that of the run's own dataset.
+        machine = machine.model_copy(update={"data_root": None})
+        merged["data_root"] = "default"
+    return Resolved(entry, resolved.preset, resolved.trainer, machine, merged)
 
 
 def finished_epochs(folder: RunFolder) -> int | None:

@@ -250,6 +250,21 @@ def test_the_last_lines_of_a_run_name_folder_report_and_next_command_and_that_wo
     assert len(list(Path(last["folder"]).joinpath("evaluations").iterdir())) == 1
 
 
+def test_a_run_is_judged_on_another_dataset_that_knows_nothing_of_its_data_root(
+    pneumo, fakes: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "films").mkdir()
+    (tmp_path / "films" / "seed.txt").write_text("7")
+    own = ("--dataset", "seeded", "--data-root", tmp_path / "films")
+    ended = pneumo("run", "fake", "--epochs", "1", *own, "--output", tmp_path / "runs")
+    assert ended.code == 0, ended.stderr
+    (run,) = (tmp_path / "runs" / "fake").iterdir()
+    judged = pneumo("evaluate", run, "--dataset", "tiny", "--json")
+    assert judged.code == 0, judged.stderr
+    assert json.loads(judged.stdout)["dataset"] == "tiny"
+    assert "not the data that the run was trained on" in judged.stderr
+
+
 def test_there_are_no_bars_and_no_colour_off_a_terminal_or_under_no_color(processes, tmp_path: Path) -> None:
     ended = processes.run(tmp_path, "run", "fake", "--epochs", 1, "--cache", tmp_path / "cache")
     assert ended.code == 0

@@ -13,11 +13,11 @@ from typer.core import TyperCommand, TyperGroup
 from pneumo_cli.cli.output import print_json, print_table
 from pneumo_cli.errors import UsageError
 from pneumo_cli.plugins import Plugins
-from pneumo_cli.progress import Progress, for_stderr
+from pneumo_cli.progress import for_stderr
 
 if TYPE_CHECKING:
+    from pneumo_cli.folder import RunFolder
     from pneumo_cli.layers import Resolved
-    from pneumo_cli.ranks import Ranks
     from pneumo_cli.registry import Entry
     from pneumo_cli.specs import TrainerSpec
 
@@ -193,22 +193,12 @@ def _run(
     if print_config:
         print(resolved.explained(), end="")
         return
-    if resolved.machine.devices > 1:
-        _on_several_devices(resolved)
-    from pneumo_cli.runner import Runner
-    from pneumo_cli.session import observing_plugins, open_run
-
-    ranks, progress = _ranks_and_progress(resolved)
-    try:
-        run = open_run(plugins, resolved, progress, ranks)
-        Runner(run, observing_plugins(plugins), sys.argv).start()
-    finally:
-        ranks.close()
+    _carry_out(plugins, resolved)
 
 
 def _resume(plugins: Plugins, path: Path, flags: dict[str, Any]) -> None:
     from pneumo_cli.folder import RunFolder
-    from pneumo_cli.session import finished_epochs, observing_plugins, open_run, reopen_settings
+    from pneumo_cli.session import finished_epochs, reopen_settings
 
     folder = RunFolder.open(path)
     resolved = reopen_settings(plugins, folder, flags)
@@ -227,16 +217,7 @@ def _resume(plugins: Plugins, path: Path, flags: dict[str, Any]) -> None:
             f"{path} ended before its first checkpoint; to run it again: "
             f"pneumo run {resolved.entry.spec.name} --config {folder.settings}"
         )
-    if resolved.machine.devices > 1:
-        _on_several_devices(resolved)
-    from pneumo_cli.runner import Runner
-
-    ranks, progress = _ranks_and_progress(resolved)
-    try:
-        run = open_run(plugins, resolved, progress, ranks)
-        Runner(run, observing_plugins(plugins), sys.argv).resume(folder)
-    finally:
-        ranks.close()
+    _carry_out(plugins, resolved, folder)
 
 
 def _evaluate(
@@ -267,16 +248,23 @@ def _evaluate(
     )
 
 
-def _ranks_and_progress(resolved: Resolved) -> tuple[Ranks, Progress]:
-    from pneumo_cli.ranks import join_ranks
-
-    ranks = join_ranks(resolved.machine.device)
-    return ranks, for_stderr(ranks.first)
-
-
-def _on_several_devices(resolved: Resolved) -> None:
-    """Start one process per device and end as they end, unless this is one of them."""
+def _carry_out(plugins: Plugins, resolved: Resolved, folder: RunFolder | None = None) -> None:
+    """Start a new run, or take up the one in ``folder``: here, or in one process per device."""
     from pneumo_cli.launch import inside_launcher, launch
 
-    if not inside_launcher():
+    if resolved.machine.devices > 1 and not inside_launcher():
         raise typer.Exit(launch(resolved.machine.devices, sys.argv[1:]))
+    from pneumo_cli.ranks import join_ranks
+    from pneumo_cli.runner import Runner
+    from pneumo_cli.session import observing_plugins, open_run
+
+    ranks = join_ranks(resolved.machine.device)
+    try:
+        run = open_run(plugins, resolved, for_stderr(ranks.first), ranks)
+        runner = Runner(run, observing_plugins(plugins), sys.argv)
+        if folder is None:
+            runner.start()
+        else:
+            runner.resume(folder)
+    finally:
+        ranks.close()
