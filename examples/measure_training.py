@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torchvision import datasets, transforms
 
 from pneumo_cli.data.augment import ReportAugmentation
+from pneumo_cli.data.inputs import ImageInputs
 from pneumo_cli.data.loader import Loader
 from pneumo_cli.data.prepare import prepare
 from pneumo_cli.data.records import DatasetRequest
@@ -109,16 +110,9 @@ def main() -> None:
             progress=Progress(),
             skip_unreadable=False,
         )
-        loader = Loader(
-            data.images_on(torch.device("cpu")),
-            torch.from_numpy(data.labels),
-            data.split.train,
-            ReportAugmentation(seed=0),
-            BATCH,
-            torch.device("cpu"),
-            shuffle_seed=0,
-            memory_format=device.memory_format,
-        )
+        cpu = torch.device("cpu")
+        inputs = ImageInputs(data.images_on(cpu), ReportAugmentation(seed=0), cpu, device.memory_format)
+        loader = Loader(inputs, torch.from_numpy(data.labels), data.split.train, BATCH, cpu, shuffle_seed=0)
         ours = timed(((b.images, b.labels) for b in loader), trainer(True), wanted.steps)
     theirs = timed(report_batches(wanted.root, wanted.image_size), trainer(False), wanted.steps)
 

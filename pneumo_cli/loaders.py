@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pneumo_cli.data.augment import Transform
+from pneumo_cli.data.inputs import Inputs
 from pneumo_cli.data.loader import Loader
 from pneumo_cli.run import Run
 from pneumo_cli.seeding import derive
@@ -21,56 +21,55 @@ class Loaders:
     """Makes the loaders of one run.
 
     Args:
-        run: with data and device; its transforms have to stand when a loader is made.
+        run: with data and device; its transforms and sources have to stand when a loader is made.
     """
 
     def __init__(self, run: Run) -> None:
         self._run = run
-        self._images = self._resident_images()
 
     def training(self, epoch: int) -> Loader:
         """Shuffled, augmented batches of the training split."""
-        run = self._run
-        seed = derive(run.settings.seed, "order")
-        loader = self._loader(run.data.split.train, run.transforms.train, run.settings.batch_size, seed)
-        loader.epoch = epoch
-        return loader
+        return self._shuffled(self._run.sources.train, epoch)
 
     def evaluation(self, split: str) -> Loader:
         """Batches of a split in order, unaugmented."""
         run = self._run
         size = max(run.settings.batch_size, _EVALUATION_BATCH)
-        return self._loader(run.data.split.parts()[split], run.transforms.evaluation, size, None)
+        return self._loader(run.data.split.parts()[split], run.sources.evaluation, size, None)
 
-    def samples(self, split: str) -> Loader:
-        """A batch of a split for the report, spread evenly over it: in order it would show one class only."""
-        positions = self._run.data.split.parts()[split]
-        spread = np.unique(np.linspace(0, len(positions) - 1, _SAMPLES).astype(np.int64))
-        return self._loader(positions[spread], self._run.transforms.evaluation, _SAMPLES, None)
+    def samples(self) -> dict[str, Loader]:
+        """Images for the report, by split.
+
+        Of training the batches of epoch 1; of the others one batch spread evenly over the split: in order it
+        would show one class only.
+        """
+        run = self._run
+        plain = run.image_inputs(run.transforms.evaluation)
+        loaders = {"train": self._shuffled(run.image_inputs(run.transforms.train), 1)}
+        for split in ("validation", "test"):
+            positions = run.data.split.parts()[split]
+            spread = np.unique(np.linspace(0, len(positions) - 1, _SAMPLES).astype(np.int64))
+            loaders[split] = self._loader(positions[spread], plain, _SAMPLES, None)
+        return loaders
+
+    def _shuffled(self, inputs: Inputs, epoch: int) -> Loader:
+        run = self._run
+        seed = derive(run.settings.seed, "order")
+        loader = self._loader(run.data.split.train, inputs, run.settings.batch_size, seed)
+        loader.epoch = epoch
+        return loader
 
     def _loader(
-        self, positions: NDArray[np.int64], transform: Transform, batch_size: int, shuffle_seed: int | None
+        self, positions: NDArray[np.int64], inputs: Inputs, batch_size: int, shuffle_seed: int | None
     ) -> Loader:
         run = self._run
         return Loader(
-            self._images,
+            inputs,
             torch.from_numpy(run.data.labels),
             positions,
-            transform,
             batch_size,
             run.device.torch,
             shuffle_seed=shuffle_seed,
             rank=run.ranks.rank,
             world=run.ranks.world,
-            memory_format=run.device.memory_format,
         )
-
-    def _resident_images(self) -> torch.Tensor:
-        """All images as one uint8 tensor [N, S, S]: on the accelerator where they take little of its memory."""
-        data = self._run.data
-        device = self._run.device.torch
-        if device.type == "cuda":
-            free, _ = torch.cuda.mem_get_info(device)
-            if data.images.size < free / 4:
-                return data.images_on(device)
-        return data.images_on(torch.device("cpu"))

@@ -7,12 +7,15 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pneumo_cli.data.augment import Transform
+from pneumo_cli.data.inputs import ImageInputs
 from pneumo_cli.devices import Device
 from pneumo_cli.errors import UsageError
 from pneumo_cli.layers import Resolved
@@ -21,9 +24,10 @@ from pneumo_cli.ranks import Ranks
 from pneumo_cli.registry import Entry
 from pneumo_cli.settings import MachineSettings, TrainerSettings
 from pneumo_cli.specs import DatasetSpec, ModelSpec, TrainerSpec, load_reference
-from pneumo_cli.trainer import Trainer, Transforms
+from pneumo_cli.trainer import Sources, Trainer, Transforms
 
 if TYPE_CHECKING:
+    from pneumo_cli.averaging import WeightAverage
     from pneumo_cli.data.prepare import PreparedData
     from pneumo_cli.folder import RunFolder
     from pneumo_cli.runhooks import RunHooks
@@ -42,7 +46,7 @@ class Run:
     """One execution of a trainer.
 
     Hooks read it; the runner alone writes to it. ``model``, ``optimizers``, ``schedulers``, ``transforms``,
-    ``hooks`` and ``folder`` are set when the run starts.
+    ``sources``, ``hooks`` and ``folder`` are set when the run starts.
 
     Attributes:
         resolved: the settings with their origins.
@@ -56,6 +60,7 @@ class Run:
         step: the current step within the epoch, from 0.
         history: one row per finished epoch, epoch 0 included.
         best: the best epoch so far.
+        average: the moving average of the weights, with which the run is judged; None where there is none.
         batch_share: this rank's images of the current batch as a share of all images of the update that it is
             part of (one batch over all ranks, or ``accumulate`` of them).
         resumed: how many times the run has been taken up again.
@@ -85,6 +90,8 @@ class Run:
     optimizers: dict[str, torch.optim.Optimizer] = field(init=False)
     schedulers: dict[str, torch.optim.lr_scheduler.LRScheduler] = field(init=False)
     transforms: Transforms = field(init=False)
+    sources: Sources = field(init=False)
+    average: WeightAverage | None = field(init=False, default=None)
     scaler: torch.amp.GradScaler = field(init=False)
     batch_share: float = field(init=False, default=1.0)
     last_step: bool = field(init=False, default=False)
@@ -110,6 +117,27 @@ class Run:
     def machine(self) -> MachineSettings:
         """What belongs to the machine."""
         return self.resolved.machine
+
+    @property
+    def updates_per_epoch(self) -> int:
+        """How many times an epoch changes the weights."""
+        whole, rest = divmod(len(self.data.split.train), self.settings.batch_size)
+        steps = whole + (rest >= self.ranks.world)
+        return -(-steps // self.settings.accumulate)
+
+    @cached_property
+    def images(self) -> torch.Tensor:
+        """All images, uint8 [N, S, S]: on the accelerator where they take little of its memory."""
+        device = self.device.torch
+        if device.type == "cuda":
+            free, _ = torch.cuda.mem_get_info(device)
+            if self.data.images.size < free / 4:
+                return self.data.images_on(device)
+        return self.data.images_on(torch.device("cpu"))
+
+    def image_inputs(self, transform: Transform) -> ImageInputs:
+        """Make batches of the run's images, for its device."""
+        return ImageInputs(self.images, transform, self.device.torch, self.device.memory_format)
 
     def create_model(self, **options: Any) -> torch.nn.Module:
         """Make the registered model that the settings name.
@@ -179,12 +207,13 @@ class Run:
 
 
 def build_registered(entry: Entry[ModelSpec], options: Mapping[str, Any]) -> torch.nn.Module:
-    """Call a registered model's factory with those options that it takes.
+    """Call a registered model's factory with those options that it takes; its ``name`` is one of them.
 
     Raises:
         UsageError: the factory cannot be imported, fails, or returns no module.
     """
     who = f"the model {entry.spec.name} ({entry.provenance})"
+    options = {**options, "name": entry.spec.name}
     try:
         factory = load_reference(entry.spec.factory)
     except Exception as error:

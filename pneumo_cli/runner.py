@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from pneumo_cli import atomic
+from pneumo_cli.averaging import WeightAverage
 from pneumo_cli.checkpoints import Checkpoints
 from pneumo_cli.data.loader import Loader
 from pneumo_cli.environment import describe_environment
@@ -29,7 +30,7 @@ from pneumo_cli.loaders import Loaders
 from pneumo_cli.run import Best, Run
 from pneumo_cli.runhooks import RunHooks
 from pneumo_cli.seeding import seed_all
-from pneumo_cli.state import best_state, load_weights, restore_training, training_state
+from pneumo_cli.state import best_state, judged_weights, load_weights, restore_training, training_state
 
 _log = logging.getLogger("pneumo")
 
@@ -61,6 +62,9 @@ class Runner:
             the content of ``report.json``.
         """
         self.build()
+        self.load_pretrained()
+        self.average_weights()
+        self.run.sources = self.run.trainer.cache_sources(self.run)
         folder = (
             RunFolder.create(self.run.machine.output, self.run.spec.name) if self.run.ranks.first else None
         )
@@ -77,10 +81,12 @@ class Runner:
             the content of ``report.json``.
         """
         self.build()
+        self.average_weights()
         self.run.folder = folder
         self.checkpoints = Checkpoints(folder.checkpoints)
         with self.sole_writer():
             outputs = restore_training(self.run, self.checkpoints.load("last", self.run.device.torch))
+            self.run.sources = self.run.trainer.cache_sources(self.run)
             if self.run.ranks.first:
                 self.record_settings(recorded_facts(folder.settings))
             return self.carry_out(outputs)
@@ -96,7 +102,7 @@ class Runner:
         self.build()
         run.folder = folder
         state = Checkpoints(folder.checkpoints).load(checkpoint, run.device.torch)
-        load_weights(run, state["model"])
+        load_weights(run, judged_weights(state))
         run.epoch = state["epoch"]
         if state["fingerprint"] != run.data.fingerprint:
             _log.warning(
@@ -164,12 +170,29 @@ class Runner:
         if not isinstance(model, torch.nn.Module):
             raise PneumoError(f"build_model returned {type(model).__name__}, not a torch.nn.Module")
         run.model = model.to(device=run.device.torch).to(memory_format=run.device.memory_format)
+        run.sources = run.trainer.build_sources(run)
         run.optimizers = run.trainer.build_optimizers(run)
         run.schedulers = run.trainer.build_schedulers(run)
         unknown = run.schedulers.keys() - run.optimizers.keys()
         if unknown:
             raise PneumoError(f"build_schedulers names {sorted(unknown)}, which build_optimizers does not")
         run.scaler = torch.amp.GradScaler(run.device.torch.type, enabled=run.device.precision == "fp16")
+
+    def load_pretrained(self) -> None:
+        """Put weights from elsewhere into a new model; the first rank first, for it may have to fetch them."""
+        run = self.run
+        if run.ranks.first:
+            loaded = run.trainer.load_pretrained(run)
+            if loaded:
+                _log.info("%s", loaded)
+        run.ranks.barrier()
+        if not run.ranks.first:
+            run.trainer.load_pretrained(run)
+
+    def average_weights(self) -> None:
+        """Keep an average of the weights from here on, if the settings ask for it."""
+        run = self.run
+        run.average = WeightAverage(run.model, run.settings.ema) if run.settings.ema else None
 
     def describe(self) -> None:
         """Write what is known before training: settings and environment."""
@@ -207,7 +230,7 @@ class Runner:
         self._epoch_began = time.monotonic()
         loader = self.loaders.training(run.epoch)
         self.notify("epoch_started", epoch=run.epoch)
-        run.model.train()
+        run.trainer.train_mode(run)
         steps = len(loader)
         name = f"epoch {run.epoch}/{run.settings.epochs}"
         with run.progress.stage(name, loader.samples) as loader.advance:
@@ -220,9 +243,21 @@ class Runner:
                     metrics = self.hooks.tasks.train_step(run=run, batch=batch)
                 outputs.add(metrics, batch.index)
                 run.step += 1
+                self.after_update()
                 self.notify("step_finished", metrics=metrics)
                 self.look(outputs)
         run.ranks.average_buffers(run.model)
+
+    def after_update(self) -> None:
+        """What follows each change of the weights; not each step, where gradients are accumulated."""
+        run = self.run
+        if not run.between_updates:
+            return
+        if run.average is not None:
+            run.average.update_parameters(run.model)
+        if run.trainer.scheduler_interval == "update":
+            for scheduler in run.schedulers.values():
+                scheduler.step()
 
     def batch_share(self, loader: Loader) -> float:
         """This rank's images of the current batch, as a share of all images of the update it is part of."""
@@ -280,8 +315,9 @@ class Runner:
         seconds = time.monotonic() - self._epoch_began
         validation = self.evaluate("validation", f"epoch {run.epoch}, validation", outputs)
         rate = self.learning_rate
-        for scheduler in run.schedulers.values():
-            scheduler.step()
+        if run.trainer.scheduler_interval == "epoch":
+            for scheduler in run.schedulers.values():
+                scheduler.step()
         monitor = run.trainer.monitor
         if monitor.metric not in validation.metrics:
             raise PneumoError(
@@ -333,7 +369,6 @@ class Runner:
         """
         run = self.run
         loader = self.loaders.evaluation(split)
-        run.model.eval()
         seed_all(run.settings.seed, "evaluation", split, len(run.history))
         with run.progress.stage(name, loader.samples) as advance:
 
@@ -343,7 +378,7 @@ class Runner:
                     self.stop_if_told(outputs)
 
             loader.advance = watch
-            with torch.no_grad(), run.device.autocast():
+            with self.judged_model(), torch.no_grad(), run.device.autocast():
                 evaluation = self.hooks.tasks.evaluate(run=run, loader=loader)
         if not isinstance(evaluation, Evaluation):
             raise PneumoError(f"evaluate returned {type(evaluation).__name__}, not an Evaluation")
@@ -355,11 +390,25 @@ class Runner:
         self.stop_if_told(outputs)
         return evaluation
 
+    @contextmanager
+    def judged_model(self) -> Iterator[None]:
+        """Let ``run.model`` be what is judged, in eval mode: the average of the weights where there is one."""
+        run = self.run
+        trained = run.model
+        if run.average is not None:
+            run.model = run.average.module
+        run.model.eval()
+        try:
+            yield
+        finally:
+            run.model = trained
+
     def finish(self) -> dict[str, Any]:
         """Judge the best checkpoint, the test split once and only once, and write the report."""
         run = self.run
         run.ranks.barrier()
         load_weights(run, self.checkpoints.load("best", run.device.torch)["model"])
+        run.average = None  # the best checkpoint holds the average that was best
         evaluations = {
             split: self.evaluate(split, f"best checkpoint, {split}") for split in ("validation", "test")
         }
@@ -371,11 +420,7 @@ class Runner:
                 run,
                 evaluations,
                 command=self.command,
-                sample_loaders={
-                    "train": self.loaders.training(1),
-                    "validation": self.loaders.samples("validation"),
-                    "test": self.loaders.samples("test"),
-                },
+                sample_loaders=self.loaders.samples(),
             )
         run.ranks.barrier()
         self.notify("run_finished", report=report)

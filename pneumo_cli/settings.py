@@ -58,6 +58,13 @@ class TrainerSettings(_Settings):
     batch_size: int = Field(16, ge=1, le=65_536, description="images per step, over all devices")
     image_size: int = Field(256, ge=8, le=2048, description="height and width of the input, in pixels")
     accumulate: int = Field(1, ge=1, le=1024, description="steps whose gradients are added up per update")
+    ema: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="decay per update of a moving average of the weights, which is then what is judged and kept; "
+        "0: none",
+    )
     clip_norm: float = Field(0.0, ge=0, description="largest norm of the gradient; 0: not clipped")
 
 

@@ -82,16 +82,30 @@ class ModelSpec:
         kind: what the module does, and so which trainers can train it. The kinds of the bundled trainers:
             ``classifier``: ``factory(channels: int, outputs: int)`` returns a module that maps float images
             [B, channels, H, W] to logits [B, outputs]. A third party may bring kinds of its own.
-        factory: reference to the factory. It may take fewer keywords than its kind's trainers offer.
+        factory: reference to the factory. It may take fewer keywords than its kind's trainers offer; ``name`` is
+            offered always, so that one factory can serve a whole table of models.
+        weights: reference to ``weights(name: str, progress: Progress) -> Mapping[str, Tensor]``, the state dict
+            that training on ImageNet gave the model; the empty string where there is none.
+        stages: reference to ``stages(model: nn.Module) -> Sequence[nn.Module]``: the module cut into pieces whose
+            composition, in order, is its forward pass and whose last one is the head. Lets frozen pieces be
+            computed once. Not needed for an ``nn.Sequential``; without it other modules run as a whole.
+        mean, std: what the three channels of its input, grey levels in [0, 1], are normalised with. ImageNet's,
+            unless its weights were trained with others.
     """
 
     name: str
     summary: str
     kind: str
     factory: str
+    weights: str = ""
+    stages: str = ""
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
 
     def __post_init__(self) -> None:
-        _check(self, "factory")
+        _check(self, "factory", *(name for name in ("weights", "stages") if getattr(self, name)))
+        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
+            raise ValueError(f"{self.name}: mean and std are three numbers each, and every std is positive")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,6 +30,7 @@ def training_state(run: Run, outputs: Mapping[str, Any]) -> dict[str, Any]:
         "started": run.started.isoformat(),
         "seconds": run.seconds,
         "model": run.model.state_dict(),
+        "average": run.average.state_dict() if run.average is not None else {},
         "optimizers": {name: o.state_dict() for name, o in run.optimizers.items()},
         "schedulers": {name: _scheduler_state(s) for name, s in run.schedulers.items()},
         "scaler": run.scaler.state_dict(),
@@ -38,13 +39,13 @@ def training_state(run: Run, outputs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def best_state(run: Run) -> dict[str, Any]:
-    """The content of ``best``: the weights alone, and what they are."""
+    """The content of ``best``: the weights alone, their average where there is one, and what they are."""
     return {
         "fingerprint": run.data.fingerprint,
         "epoch": run.epoch,
         "monitor": run.trainer.monitor.metric,
         "value": run.best.value,
-        "model": run.model.state_dict(),
+        "model": (run.model if run.average is None else run.average.module).state_dict(),
     }
 
 
@@ -64,6 +65,8 @@ def restore_training(run: Run, state: Mapping[str, Any]) -> EpochOutputs:
         )
     load_weights(run, state["model"])
     try:
+        if run.average is not None:
+            run.average.load_state_dict(state["average"])
         for name, optimizer in run.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
         for name, scheduler in run.schedulers.items():
@@ -83,6 +86,15 @@ def restore_training(run: Run, state: Mapping[str, Any]) -> EpochOutputs:
     outputs = EpochOutputs(run.ranks)
     outputs.restore(state["outputs"], run.step)
     return outputs
+
+
+def judged_weights(state: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    """The weights of a checkpoint that the run was, or would be, judged with: their average where there is one."""
+    average = state.get("average")
+    if not average:
+        return dict(state["model"])
+    prefix = "module."
+    return {name.removeprefix(prefix): value for name, value in average.items() if name.startswith(prefix)}
 
 
 def load_weights(run: Run, weights: Mapping[str, torch.Tensor]) -> None:

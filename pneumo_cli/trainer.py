@@ -10,19 +10,22 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from pneumo_cli.data.augment import EvaluationTransform, Transform
+from pneumo_cli.data.inputs import Inputs
 from pneumo_cli.evaluation.result import Evaluation
 from pneumo_cli.settings import TrainerSettings
 
 if TYPE_CHECKING:
     from pneumo_cli.data.loader import Batch, Loader
+    from pneumo_cli.registry import Entry
     from pneumo_cli.run import Run
+    from pneumo_cli.specs import ModelSpec
 
 
 class Monitor(NamedTuple):
@@ -45,6 +48,13 @@ class Transforms(NamedTuple):
     evaluation: Transform
 
 
+class Sources(NamedTuple):
+    """What batches are made of, in training and elsewhere."""
+
+    train: Inputs
+    evaluation: Inputs
+
+
 class Trainer(ABC):
     """Base class of every trainer. Its methods are the implementations of the task hooks.
 
@@ -53,9 +63,11 @@ class Trainer(ABC):
 
     Attributes:
         curves: the metrics whose curves the report shows first; empty: all of them.
+        scheduler_interval: whether schedulers are stepped once per epoch or after each update.
     """
 
     curves: Sequence[str] = ()
+    scheduler_interval: Literal["epoch", "update"] = "epoch"
 
     def __init__(self, settings: TrainerSettings) -> None:
         self.settings = settings
@@ -83,12 +95,50 @@ class Trainer(ABC):
         return {"main": torch.optim.AdamW(parameters, lr=1e-3, fused=run.device.fused)}
 
     def build_schedulers(self, run: Run) -> dict[str, torch.optim.lr_scheduler.LRScheduler]:
-        """Schedulers by optimizer name, stepped once per epoch. Default: constant learning rates."""
+        """Schedulers by optimizer name, stepped as ``scheduler_interval`` says. Default: constant rates."""
         return {}
 
     def build_transforms(self, run: Run) -> Transforms:
         """Default: no augmentation; three channels, normalised as ImageNet's (SOURCE 2)."""
         return Transforms(EvaluationTransform(), EvaluationTransform())
+
+    def build_sources(self, run: Run) -> Sources:
+        """What the loaders' batches are made of. Default: images, transformed anew each time."""
+        return Sources(run.image_inputs(run.transforms.train), run.image_inputs(run.transforms.evaluation))
+
+    def cache_sources(self, run: Run) -> Sources:
+        """Compute once what every epoch would compute anew. Default: nothing.
+
+        Called when a run begins or is taken up again, when its weights are in place.
+        """
+        return run.sources
+
+    def model_options(self) -> dict[str, Any]:
+        """What the trainer offers to the factory of a model of its kind, as far as the settings tell."""
+        return {}
+
+    def freeze(self, entry: Entry[ModelSpec], model: torch.nn.Module) -> dict[str, str]:
+        """Choose what of a new model is trained. Default: everything.
+
+        Returns:
+            facts about the choice by title, for ``pneumo show`` and the report.
+        """
+        return {}
+
+    def load_pretrained(self, run: Run) -> str:
+        """Put weights from elsewhere into the model of a new run. Default: they stay as they were drawn.
+
+        Returns:
+            what was loaded, in one line; empty where nothing was.
+
+        Raises:
+            UsageError: the weights cannot be had, or are another model's.
+        """
+        return ""
+
+    def train_mode(self, run: Run) -> None:
+        """Put the model into training mode at the start of an epoch."""
+        run.model.train()
 
     def training_metrics(
         self, run: Run, means: Mapping[str, float], outputs: Mapping[str, NDArray[np.generic]]

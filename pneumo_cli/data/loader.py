@@ -1,11 +1,11 @@
 """Batches of one split, for one rank, in an order that can be taken up at any step.
 
-Images are rows of one uint8 array in memory (memory-mapped, or already on the accelerator): a batch is an
-indexing operation and a transform, so there are no worker processes, nothing to prefetch, and no state but
-(seed, epoch, step). That is what makes a run that was killed continue with the very same batches.
+What a batch is made of lies in memory (memory-mapped, or already on the accelerator), so there are no worker
+processes, nothing to prefetch, and no state but (seed, epoch, step). That is what makes a run that was killed
+continue with the very same batches.
 
-Decoding is not done here (:mod:`pneumo_cli.data.cache`), nor is anything random about the images themselves
-(:mod:`pneumo_cli.data.augment`).
+Here is the order; what the batches hold is made by :mod:`pneumo_cli.data.inputs`, from images that were decoded
+by :mod:`pneumo_cli.data.cache`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pneumo_cli.data.augment import Transform
+from pneumo_cli.data.inputs import Inputs
 from pneumo_cli.data.randomness import shuffled
 from pneumo_cli.errors import UsageError
 
@@ -27,14 +27,17 @@ class Batch(NamedTuple):
     """A batch on the device of the run.
 
     Attributes:
-        images: float32 [B, C, S, S].
+        images: float32 [B, C, S, S]; or, from stage 1 on, what the stages before made of them [B, ...]; or V views
+            of each image, [V * B, ...], the first views of all images first.
         labels: int64 [B].
         index: int64 [B], the images' positions in the dataset's records.
+        stage: how many stages of the network lie behind ``images``.
     """
 
     images: Tensor
     labels: Tensor
     index: Tensor  # type: ignore[assignment]  # a tuple has a method of this name
+    stage: int = 0
 
 
 class Loader:
@@ -50,16 +53,14 @@ class Loader:
     nothing padded. Ranks may then differ by one in their number of batches.
 
     Args:
-        images: uint8 [N, S, S], all images of the dataset; on the CPU or already on ``device``.
+        inputs: makes what a batch holds.
         labels: int64 [N].
         positions: int64 [n], the records of this split.
-        transform: makes the network's input; it also gets the index on the CPU and the epoch.
         batch_size: samples of a step over all ranks.
         device: where batches are to be.
         shuffle_seed: of the run, or None for the order of ``positions``.
         epoch: which epoch ``iterate`` yields; may be set anew between epochs.
         rank, world: this process and how many there are.
-        memory_format: of the images, e.g. ``torch.channels_last``.
 
     Attributes:
         advance: called with the size of each batch when the next one is asked for: a progress bar's.
@@ -70,10 +71,9 @@ class Loader:
 
     def __init__(
         self,
-        images: Tensor,
+        inputs: Inputs,
         labels: Tensor,
         positions: NDArray[np.int64],
-        transform: Transform,
         batch_size: int,
         device: torch.device,
         *,
@@ -81,7 +81,6 @@ class Loader:
         epoch: int = 0,
         rank: int = 0,
         world: int = 1,
-        memory_format: torch.memory_format = torch.contiguous_format,
     ) -> None:
         if batch_size < 1:
             raise UsageError(f"the batch size has to be at least 1, not {batch_size}")
@@ -89,18 +88,16 @@ class Loader:
             raise UsageError(
                 f"a batch of {batch_size} cannot be dealt to {world} devices: raise the batch size"
             )
-        self.transform = transform
         self.batch_size = batch_size
         self.device = device
         self.epoch = epoch
         self.rank = rank
         self.world = world
         self.advance: Callable[[int], None] = _unwatched
-        self._images = images
+        self._inputs = inputs
         self._labels = labels.to(device)
         self._positions = np.asarray(positions, np.int64)
         self._shuffle_seed = shuffle_seed
-        self._memory_format = memory_format
 
     def __len__(self) -> int:
         """Number of batches that this rank yields in an epoch."""
@@ -148,17 +145,8 @@ class Loader:
         return -(-self.batch_size // self.world)
 
     def _batch(self, positions: NDArray[np.int64], epoch: int) -> Batch:
-        index = torch.from_numpy(positions.copy())
-        index_there = index.to(self.device, non_blocking=True)
-        if self._images.device.type == "cpu":
-            # NumPy copies whole rows; torch's indexing takes two to four times as long here.
-            rows = torch.from_numpy(self._images.numpy()[positions]).to(self.device, non_blocking=True)
-        else:
-            rows = self._images[index_there]
-        inputs = self.transform(rows, index, epoch)
-        return Batch(
-            inputs.contiguous(memory_format=self._memory_format), self._labels[index_there], index_there
-        )
+        index = torch.from_numpy(positions.copy()).to(self.device, non_blocking=True)
+        return Batch(self._inputs(positions, epoch), self._labels[index], index, self._inputs.stage)
 
 
 def _unwatched(count: int) -> None:

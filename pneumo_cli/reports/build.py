@@ -147,11 +147,12 @@ def _sample_figures(run: Run, loaders: Mapping[str, Loader]) -> list[dict[str, s
     drawn = []
     for split, loader in loaders.items():
         count = _SAMPLE_BATCHES[split]
+        transform = run.transforms.train if split == "train" else run.transforms.evaluation
         pictures = []
         titles = []
         for batch, _ in zip(loader, range(count), strict=False):
             shown = _COLUMNS if count > 1 else 2 * _COLUMNS
-            pictures.append(loader.transform.display(batch.images[:shown]).cpu().numpy())
+            pictures.append(transform.display(batch.images[:shown]).cpu().numpy())
             titles += [classes[label] for label in batch.labels[:shown].tolist()]
         caption = (
             f"{_COLUMNS} images of each of the first {len(pictures)} training batches, as augmented in epoch 1."

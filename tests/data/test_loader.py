@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pneumo_cli.data.augment import EvaluationTransform, ReportAugmentation, Transform
+from pneumo_cli.data.inputs import ImageInputs, MirroredToo
 from pneumo_cli.data.loader import Batch, Loader
 from pneumo_cli.errors import UsageError
 
@@ -23,9 +24,8 @@ def loader(
     transform: Transform = GREY,
     **options: int,
 ) -> Loader:
-    return Loader(
-        IMAGES, LABELS, positions, transform, batch_size, torch.device("cpu"), shuffle_seed=seed, **options
-    )
+    inputs = ImageInputs(IMAGES, transform, torch.device("cpu"))
+    return Loader(inputs, LABELS, positions, batch_size, torch.device("cpu"), shuffle_seed=seed, **options)
 
 
 def indices(batches: Loader) -> list[list[int]]:
@@ -33,7 +33,7 @@ def indices(batches: Loader) -> list[list[int]]:
 
 
 def same(left: Batch, right: Batch) -> bool:
-    return all(torch.equal(a, b) for a, b in zip(left, right, strict=True))
+    return all(torch.equal(a, b) for a, b in zip(left[:3], right[:3], strict=True))
 
 
 def test_images_labels_and_index_belong_together() -> None:
@@ -104,17 +104,17 @@ def test_batch_sizes_are_known_before(count: int, batch_size: int, world: int, s
 
 
 def test_the_memory_format_is_that_asked_for() -> None:
-    batches = Loader(
-        IMAGES,
-        LABELS,
-        np.arange(8),
-        EvaluationTransform(),
-        4,
-        torch.device("cpu"),
-        shuffle_seed=None,
-        memory_format=torch.channels_last,
-    )
+    inputs = ImageInputs(IMAGES, EvaluationTransform(), torch.device("cpu"), torch.channels_last)
+    batches = Loader(inputs, LABELS, np.arange(8), 4, torch.device("cpu"), shuffle_seed=None)
     assert next(iter(batches)).images.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_mirrored_views_come_after_the_images_as_they_are() -> None:
+    pictures = torch.arange(64, dtype=torch.uint8).view(4, 4, 4)
+    plain = ImageInputs(pictures, GREY, torch.device("cpu"))
+    both = MirroredToo(plain)(np.array([2, 0]), 0)
+    assert torch.equal(both[:2], plain(np.array([2, 0]), 0))
+    assert torch.equal(both[2:], both[:2].flip(-1))
 
 
 def test_batches_that_cannot_be_dealt_are_refused() -> None:
