@@ -7,6 +7,7 @@ slower than fp32, so ``auto`` asks the hardware.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import platform
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ import torch
 
 from pneumo_cli.data.workers import usable_cores
 from pneumo_cli.errors import UsageError
+
+# Parameters of mallopt(3).
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -108,6 +112,19 @@ def set_threads(wanted: int) -> None:
     """
     if wanted or "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(wanted or min(usable_cores(), torch.get_num_threads()))
+
+
+def keep_freed_memory() -> None:
+    """Let the C library keep large blocks that torch frees, for the next tensor of that size.
+
+    glibc gives each freed block of some MiB back to the system and faults it in anew, page by page, for the next
+    one. A network's activations are such blocks: inference of an EfficientNet on a CPU is two to three times as
+    fast without. Costs memory that stays at its peak. Does nothing where the library has no such setting.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        library = ctypes.CDLL(None)
+        library.mallopt(_M_MMAP_THRESHOLD, 2**30)
+        library.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def choose_device(device: str, precision: str, local_rank: int = 0) -> Device:

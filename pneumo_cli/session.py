@@ -13,7 +13,7 @@ from typing import Any
 from pneumo_cli.data.prepare import prepare
 from pneumo_cli.data.records import Dataset, DatasetRequest
 from pneumo_cli.data.store import remembered
-from pneumo_cli.devices import choose_device, set_threads
+from pneumo_cli.devices import choose_device, keep_freed_memory, set_threads
 from pneumo_cli.errors import DataError, PneumoError, UsageError
 from pneumo_cli.folder import RunFolder, check_writable
 from pneumo_cli.layers import Resolved, recorded_facts, recorded_origins, resolve
@@ -109,6 +109,7 @@ def open_run(plugins: Plugins, resolved: Resolved, progress: Progress, ranks: Ra
     choice = choose_parts(plugins, resolved)
     settings, machine = resolved.trainer, resolved.machine
     set_threads(machine.threads)
+    keep_freed_memory()
     device = choose_device(machine.device, machine.precision, ranks.local_rank)
     if ranks.first:
         check_writable(machine.output, resolved.entry.spec.name)
