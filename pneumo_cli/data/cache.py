@@ -2,15 +2,13 @@
 
 Later epochs and later runs read it instead of the image files. A cache can be deleted at any time; a damaged
 one is found by its checksum and made anew. Each entry is two files in ``CACHE/decoded``, the grey levels
-(``.u8``) and, written after it, the manifest (``.json``) that says what they are.
+(``.u8``) and their manifest (``.json``), see :mod:`pneumo_cli.data.arrayfile`.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
-import time
+from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,15 +17,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pneumo_cli import atomic
+from pneumo_cli.data.arrayfile import DamagedArrayError, open_array, prepare_folder, unusable, write_array
 from pneumo_cli.data.decoding import resize
 from pneumo_cli.data.records import Dataset
 from pneumo_cli.data.workers import ordered_map
-from pneumo_cli.errors import DataError, PneumoError, UnreadableImage, UsageError
+from pneumo_cli.errors import DataError, PneumoError, UnreadableImage
 from pneumo_cli.progress import Progress
 
 _FORMAT = 1  # raise it when decoding or resizing changes what it gives
-_DAY = 86_400.0
 _log = logging.getLogger("pneumo")
 
 
@@ -65,10 +62,10 @@ def decoded_images(dataset: Dataset, size: int, cache: Path, progress: Progress)
     if not dataset.records:
         raise DataError(f"the dataset {dataset.name} holds no images")
     path = cache / "decoded" / f"{dataset.fingerprint[:32]}-{size}.u8"
-    _prepare_folder(path.parent)
+    prepare_folder(path.parent)
     try:
         found = _open(dataset, size, path)
-    except _DamagedError as damage:
+    except DamagedArrayError as damage:
         _log.warning("the decoded images in %s are damaged (%s): decoding them again", path, damage)
         found = None
     if found is None or _any_readable_now(dataset, found.unreadable):
@@ -88,39 +85,16 @@ def cache_usage(cache: Path) -> tuple[int, int]:
     return entries, total
 
 
-class _DamagedError(Exception):
-    """A cache entry is not what it should be; the message says what is wrong."""
-
-
-def _manifest_path(path: Path) -> Path:
-    return path.with_suffix(".json")
-
-
 def _open(dataset: Dataset, size: int, path: Path) -> DecodedImages | None:
     """Open an entry; None where there is none."""
-    try:
-        manifest = json.loads(_manifest_path(path).read_bytes())
-        expected = _identity(dataset, size)
-        if {key: manifest[key] for key in expected} != expected:
-            return None  # an older format, which is no damage
-        unreadable = {int(position): str(reason) for position, reason in manifest["unreadable"].items()}
-        digest = manifest["sha256"]
-    except FileNotFoundError:
+    found = open_array(path, _identity(dataset, size))
+    if found is None:
         return None
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        raise _DamagedError("the manifest cannot be read") from None
-    shape = (len(dataset.records), size, size)
+    images, manifest = found
     try:
-        with path.open("rb") as handle:
-            # Mapped before it is checked, so that what was checked is what is used.
-            if path.stat().st_size != shape[0] * size * size:
-                raise _DamagedError("the file has the wrong length")
-            images: np.memmap[Any, np.dtype[np.uint8]] = np.memmap(handle, np.uint8, "r", shape=shape)
-            handle.seek(0)  # mapping has moved it
-            if hashlib.file_digest(handle, "sha256").hexdigest() != digest:
-                raise _DamagedError("the checksum differs")
-    except (OSError, ValueError) as error:
-        raise _DamagedError(str(error)) from None
+        unreadable = {int(position): str(reason) for position, reason in manifest["unreadable"].items()}
+    except (KeyError, ValueError, AttributeError):
+        raise DamagedArrayError("the manifest cannot be read") from None
     return DecodedImages(images, unreadable)
 
 
@@ -130,6 +104,7 @@ def _identity(dataset: Dataset, size: int) -> dict[str, Any]:
         "fingerprint": dataset.fingerprint,
         "size": size,
         "shape": [len(dataset.records), size, size],
+        "dtype": "uint8",
     }
 
 
@@ -142,33 +117,25 @@ def _build(dataset: Dataset, size: int, path: Path, progress: Progress) -> Decod
 
     count = len(dataset.records)
     unreadable: dict[int, str] = {}
-    digest = hashlib.sha256()
     blank = bytes(size * size)
-    try:
-        # Written row by row rather than through the mapping: a disk that fills up is then an error that can
-        # be reported, and not a bus error that kills the process.
-        with (
-            progress.stage("decoding", count) as advance,
-            atomic.replace_file(path) as handle,
-            closing(ordered_map(decode, range(count))) as rows,
-        ):
+
+    def blocks(advance: Callable[[int], None]) -> Generator[bytes]:
+        with closing(ordered_map(decode, range(count))) as rows:
             for position, row in enumerate(rows):
                 if isinstance(row, str):
                     unreadable[position] = row
-                data = blank if isinstance(row, str) else row.tobytes()
-                handle.write(data)
-                digest.update(data)
+                yield blank if isinstance(row, str) else row.tobytes()
                 advance(1)
-        manifest = _identity(dataset, size) | {
-            "dataset": dataset.name,
-            "place": dataset.place,
-            "sha256": digest.hexdigest(),
-            "unreadable": {str(position): reason for position, reason in unreadable.items()},
-        }
-        atomic.write_json(_manifest_path(path), manifest)
-        images: np.memmap[Any, np.dtype[np.uint8]] = np.memmap(path, np.uint8, "r", shape=(count, size, size))
+
+    def facts() -> dict[str, Any]:
+        reasons = {str(position): reason for position, reason in unreadable.items()}
+        return {"dataset": dataset.name, "place": dataset.place, "unreadable": reasons}
+
+    try:
+        with progress.stage("decoding", count) as advance, closing(blocks(advance)) as rows:
+            images = write_array(path, _identity(dataset, size), rows, facts)
     except PermissionError as error:
-        raise _unusable(path.parent, error) from None
+        raise unusable(path.parent, error) from None
     except OSError as error:
         needed = count * size * size / 2**20
         raise PneumoError(
@@ -188,22 +155,3 @@ def _any_readable_now(dataset: Dataset, unreadable: dict[int, str]) -> bool:
 
     with closing(ordered_map(readable, unreadable)) as results:
         return any(results)
-
-
-def _prepare_folder(folder: Path) -> None:
-    """Make the folder, and remove what killed processes left in the caches more than a day ago."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        leftovers = list(folder.parent.glob(f"*/.*{atomic.TEMPORARY_SUFFIX}"))
-    except OSError as error:
-        raise _unusable(folder, error) from None
-    for file in leftovers:
-        try:
-            if time.time() - file.stat().st_mtime > _DAY:
-                file.unlink()
-        except OSError:  # another process was faster, or owns it
-            continue
-
-
-def _unusable(folder: Path, error: OSError) -> UsageError:
-    return UsageError(f"the cache folder {folder} cannot be used: {error.strerror}; choose another one")
