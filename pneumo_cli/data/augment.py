@@ -16,6 +16,7 @@ from typing import Protocol
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from pneumo_cli.data.randomness import uniforms
@@ -62,12 +63,19 @@ class Normalization:
         channels: C. The grey image is repeated, as the report does for its RGB networks (SOURCE 2).
         mean: per-channel mean that is subtracted, C numbers.
         std: per-channel standard deviation that divides, C positive numbers.
+        standardize: before that, shift and scale each image to mean 0.5 and standard deviation 0.25 over its own
+            pixels, so that exposure and window of a scanner drop out.
+
+    Attributes:
+        identity: all parameters that its output depends on, for the key of a cache.
 
     Raises:
         ValueError: ``mean`` or ``std`` has not C entries, or a ``std`` is not positive.
     """
 
-    def __init__(self, channels: int, mean: Sequence[float], std: Sequence[float]) -> None:
+    def __init__(
+        self, channels: int, mean: Sequence[float], std: Sequence[float], standardize: bool = False
+    ) -> None:
         if len(mean) != channels or len(std) != channels:
             raise ValueError(
                 f"{channels} channels need as many means and stds, not {len(mean)} and {len(std)}"
@@ -75,6 +83,8 @@ class Normalization:
         if min(std) <= 0:
             raise ValueError(f"standard deviations have to be positive, not {min(std)}")
         self._mean, self._std = float(mean[0]), float(std[0])
+        self._standardize = standardize
+        self.identity = self._named(channels=channels, mean=mean, std=std, standardize=standardize)
         # (x - mean) / std as one multiplication and one addition, in one pass over the output.
         self._scale = torch.tensor([1 / s for s in std]).view(1, channels, 1, 1)
         self._shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)]).view(1, channels, 1, 1)
@@ -83,7 +93,15 @@ class Normalization:
         """Map float32 [B, 1, S, S] in [0, 1] to float32 [B, C, S, S]."""
         if self._scale.device != grey.device:
             self._scale, self._shift = self._scale.to(grey.device), self._shift.to(grey.device)
+        if self._standardize:
+            spread, centre = torch.std_mean(grey, dim=(1, 2, 3), keepdim=True)
+            # A flat image has no contrast that could be brought to a standard.
+            grey = (grey - centre) * (0.25 / spread.clamp_min(0.02)) + 0.5
         return torch.addcmul(self._shift, grey, self._scale)
+
+    def _named(self, **parameters: object) -> str:
+        listed = ", ".join(f"{name}={value!r}" for name, value in parameters.items())
+        return f"{type(self).__name__}({listed})"
 
     def display(self, images: Tensor) -> Tensor:
         """Map float [B, C, S, S] back to grey levels: float32 [B, S, S] in [0, 1]."""
@@ -99,8 +117,9 @@ class EvaluationTransform(Normalization):
         channels: int = 3,
         mean: Sequence[float] = IMAGENET_MEAN,
         std: Sequence[float] = IMAGENET_STD,
+        standardize: bool = False,
     ) -> None:
-        super().__init__(channels, mean, std)
+        super().__init__(channels, mean, std, standardize)
 
     def __call__(self, images: Tensor, index: Tensor, epoch: int) -> Tensor:
         return self.normalize(images.unsqueeze(1).float() / 255)
@@ -120,7 +139,7 @@ class ReportAugmentation(Normalization):
         contrast: half width of the contrast factor's range, 0 to 1.
         saturation: part of the report's recipe, checked and otherwise without effect: grey has no saturation.
         seed: of the run.
-        channels, mean, std: see :class:`Normalization`.
+        channels, mean, std, standardize: see :class:`Normalization`.
 
     Raises:
         ValueError: an argument is out of its range.
@@ -138,8 +157,9 @@ class ReportAugmentation(Normalization):
         channels: int = 3,
         mean: Sequence[float] = IMAGENET_MEAN,
         std: Sequence[float] = IMAGENET_STD,
+        standardize: bool = False,
     ) -> None:
-        super().__init__(channels, mean, std)
+        super().__init__(channels, mean, std, standardize)
         if not 0 <= rotation <= 180:
             raise ValueError(f"rotation has to be between 0 and 180 degrees, not {rotation}")
         fractions = {"flip": flip, "brightness": brightness, "contrast": contrast, "saturation": saturation}
@@ -151,21 +171,24 @@ class ReportAugmentation(Normalization):
         self.flip = flip
         self.brightness = brightness
         self.contrast = contrast
+        self.identity += self._named(seed=seed, rotation=rotation, **fractions)
 
     def __call__(self, images: Tensor, index: Tensor, epoch: int) -> Tensor:
         draws = uniforms(self.seed, epoch, index.cpu().numpy(), 5)
         angle = (2 * draws[:, 0] - 1) * self.rotation
         mirrored = draws[:, 1] < self.flip
-        brightness = 1 + (2 * draws[:, 2] - 1) * self.brightness
-        contrast = 1 + (2 * draws[:, 3] - 1) * self.contrast
-        brightness_first = draws[:, 4] < 0.5
-
         grey = images.unsqueeze(1).float() / 255
         grey = rotate_and_flip(grey, torch.from_numpy(angle), torch.from_numpy(mirrored))
-        grey = jitter(
+        return self.normalize(self.exposed(grey, draws[:, 2:5]))
+
+    def exposed(self, grey: Tensor, draws: NDArray[np.float32]) -> Tensor:
+        """Change brightness and contrast by three random numbers in [0, 1) per image [B, 3]."""
+        brightness = 1 + (2 * draws[:, 0] - 1) * self.brightness
+        contrast = 1 + (2 * draws[:, 1] - 1) * self.contrast
+        brightness_first = draws[:, 2] < 0.5
+        return jitter(
             grey, torch.from_numpy(brightness), torch.from_numpy(contrast), torch.from_numpy(brightness_first)
         )
-        return self.normalize(grey)
 
 
 def rotate_and_flip(images: Tensor, angle: Tensor, mirrored: Tensor) -> Tensor:
@@ -181,17 +204,35 @@ def rotate_and_flip(images: Tensor, angle: Tensor, mirrored: Tensor) -> Tensor:
     Returns:
         float [B, 1, S, S]; bilinear, 0 where nothing of the image comes to lie.
     """
-    size = images.shape[-1]
     radians = np.deg2rad(angle.cpu().numpy().astype(np.float64))
     side = np.where(mirrored.cpu().numpy(), -1.0, 1.0)
     # Maps an output position to the input position that it shows: mirror first, then turn back.
     rows = np.stack((np.cos(radians) * side, -np.sin(radians), np.sin(radians) * side, np.cos(radians)))
+    return warp(images, rows, None)
+
+
+def warp(images: Tensor, rows: NDArray[np.float64], shifts: NDArray[np.float64] | None) -> Tensor:
+    """Show each image through an affine map of its own.
+
+    Args:
+        images: float [B, 1, S, S].
+        rows: [4, B], the map (xx, xy, yx, yy) from a position of the output, -1 to 1 from edge to edge, to the
+            position of the input that it shows.
+        shifts: [2, B], added to that position, x and y; None: nothing.
+
+    Returns:
+        float [B, 1, S, S]; bilinear, 0 where nothing of the image comes to lie.
+    """
+    size = images.shape[-1]
     maps = torch.from_numpy(rows.astype(np.float32)).to(images.device, non_blocking=True).view(4, -1, 1, 1)
     # Centres of pixels in the coordinates of grid_sample, -1 to 1 from edge to edge. By hand, because
     # affine_grid takes several times as long: it is a batched matrix product.
     centres = (torch.arange(size, device=images.device, dtype=torch.float32) * 2 + 1) / size - 1
     across, down = centres.view(1, 1, size), centres.view(1, size, 1)
     grid = torch.stack((maps[0] * across + maps[1] * down, maps[2] * across + maps[3] * down), dim=-1)
+    if shifts is not None:
+        moved = torch.from_numpy(shifts.T.astype(np.float32)).to(images.device, non_blocking=True)
+        grid = grid + moved.view(-1, 1, 1, 2)
     return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
 
