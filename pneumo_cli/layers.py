@@ -6,10 +6,11 @@ error can point at the place that has to change and a report can say what was se
 
 from __future__ import annotations
 
+import logging
 import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from pneumo_cli.specs import Preset, TrainerSpec, load_reference
 
 PREFIX = "PNEUMO_"
 CONFIG_FILE = "pneumo.toml"
+_log = logging.getLogger("pneumo")
 _CONTROL_VARIABLES = {"PNEUMO_DEBUG", "PNEUMO_DISABLE_PLUGINS", "PNEUMO_PRESET"}
 _RUN_FILE_TABLES = {"origin", "run"}
 
@@ -35,7 +37,7 @@ class Resolved:
 
     Attributes:
         entry: the trainer.
-        preset: the preset that was used.
+        preset: the preset that was used, with the values that it set.
         trainer: the recipe, an instance of the trainer's own settings class.
         machine: what belongs to the machine.
         origins: field name to ``default``, ``preset quick``, ``pneumo.toml``, ``PNEUMO_EPOCHS`` or ``--epochs``.
@@ -149,12 +151,15 @@ def resolve(
     chosen = _choose_preset(
         entry, preset, environ.get("PNEUMO_PRESET"), file_values.pop("preset", None), file_label
     )
-    for name in chosen.values:
+    for name in [*chosen.values, *chosen.fallback]:
         if name not in known:
             raise UsageError(
                 f"the preset {chosen.name} of {entry.qualified_name} sets {name!r}: {nearest(name, known)}"
             )
 
+    given = {name: value for name, value in flags.items() if value is not None}
+    if "model" not in file_values | environment | given:
+        chosen = _with_an_installed_model(plugins, chosen)
     values: dict[str, Any] = {}
     origins = dict.fromkeys(sorted(known), "default")
     layers = [
@@ -162,7 +167,7 @@ def resolve(
         (chosen.values, lambda name: f"preset {chosen.name}"),
         (file_values, lambda name: file_label),
         (environment, lambda name: PREFIX + name.upper()),
-        ({k: v for k, v in flags.items() if v is not None}, lambda name: "--" + name.replace("_", "-")),
+        (given, lambda name: "--" + name.replace("_", "-")),
     ]
     for layer, label in layers:
         for name, value in layer.items():
@@ -237,6 +242,22 @@ def _choose_preset(
             hint = nearest(str(name), [preset.name for preset in entry.spec.presets])
             raise UsageError(f"unknown preset {name!r} ({origin}) of {entry.spec.name}; {hint}")
     return entry.spec.presets[0]
+
+
+def _with_an_installed_model(plugins: Plugins, preset: Preset) -> Preset:
+    """A preset whose model is there: itself, or with its fallback, which is said."""
+    model = preset.values.get("model")
+    if model is None or not preset.fallback or model.rpartition(":")[2] in plugins.models.names():
+        return preset
+    instead = ", ".join(f"{name} = {value}" for name, value in preset.fallback.items())
+    _log.warning(
+        "the model %s of the preset %s is not installed, so it takes %s; %s",
+        model,
+        preset.name,
+        instead,
+        preset.hint,
+    )
+    return replace(preset, values={**preset.values, **preset.fallback})
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

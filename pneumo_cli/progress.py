@@ -10,6 +10,9 @@ from contextlib import contextmanager
 
 Advance = Callable[[int], None]
 
+NOTICE = 25
+"""Level of log messages that a person at a terminal should read although nothing is wrong."""
+
 
 class Progress:
     """Shows nothing. The base of everything that does."""

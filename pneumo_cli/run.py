@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from pneumo_cli.data.inputs import ImageInputs
 from pneumo_cli.devices import Device
 from pneumo_cli.errors import UsageError
 from pneumo_cli.layers import Resolved
-from pneumo_cli.progress import Progress
+from pneumo_cli.progress import NOTICE, Progress
 from pneumo_cli.ranks import Ranks
 from pneumo_cli.registry import Entry
 from pneumo_cli.settings import MachineSettings, TrainerSettings
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from pneumo_cli.data.prepare import PreparedData
     from pneumo_cli.folder import RunFolder
     from pneumo_cli.runhooks import RunHooks
+
+_log = logging.getLogger("pneumo")
 
 
 @dataclass
@@ -63,6 +66,7 @@ class Run:
         average: the moving average of the weights, with which the run is judged; None where there is none.
         batch_share: this rank's images of the current batch as a share of all images of the update that it is
             part of (one batch over all ranks, or ``accumulate`` of them).
+        notes: what has been found worth saying about this run, see :meth:`note`.
         resumed: how many times the run has been taken up again.
         started: when the run began, in UTC.
         seconds_before: how long it had worked when it was taken up again.
@@ -80,6 +84,7 @@ class Run:
     step: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
     best: Best = field(default_factory=Best)
+    notes: list[str] = field(default_factory=list)
     resumed: int = 0
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     seconds_before: float = 0.0
@@ -150,6 +155,12 @@ class Run:
             UsageError: the factory cannot be imported, fails, or returns no module.
         """
         return build_registered(self.model_entry, options)
+
+    def note(self, text: str) -> None:
+        """Say something about the run that is worth knowing: on stderr, in its log, in its report."""
+        if self.ranks.first and text not in self.notes:
+            self.notes.append(text)
+            _log.log(NOTICE, "%s", text)
 
     def optimize(self, loss: torch.Tensor, name: str = "main") -> None:
         """Make one update: backward, accumulation, the sum over ranks, clipping, the optimizer's step.

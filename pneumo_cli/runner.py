@@ -184,7 +184,7 @@ class Runner:
         if run.ranks.first:
             loaded = run.trainer.load_pretrained(run)
             if loaded:
-                _log.info("%s", loaded)
+                run.note(loaded)
         run.ranks.barrier()
         if not run.ranks.first:
             run.trainer.load_pretrained(run)

@@ -1,8 +1,9 @@
 """The settings themselves: what can be set, in which bounds and units, with which defaults.
 
-Three models: what every trainer has (:class:`TrainerSettings`), what the classification trainers share
-(:class:`ClassificationSettings`), and what belongs to the machine and not to the recipe
-(:class:`MachineSettings`). A trainer derives its own from the first or second; its fields become the flags of
+What every trainer has (:class:`TrainerSettings`), what the classification trainers share
+(:class:`ClassificationSettings`) and those among them that begin with pre-trained weights
+(:class:`TransferSettings`), and what belongs to the machine and not to the recipe (:class:`MachineSettings`).
+A trainer derives its own from one of the first three; its fields become the flags of
 ``pneumo run NAME``. Where values come from is :mod:`pneumo_cli.layers`. Must not import torch.
 """
 
@@ -71,12 +72,36 @@ class TrainerSettings(_Settings):
 class ClassificationSettings(TrainerSettings):
     """What the binary classification trainers share. Defaults are SOURCE 2 and 4."""
 
-    lr: float = Field(0.01, gt=0, le=10, description="learning rate of SGD")
+    optimizer: Literal["sgd", "adamw"] = Field("sgd", description="what changes the weights")
+    lr: float = Field(
+        0.01, gt=0, le=10, description="learning rate; of the head, where layer_decay is below 1"
+    )
+    layer_decay: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="factor of the learning rate per stage away from the head; 1: one rate for all",
+    )
     momentum: float = Field(0.9, ge=0, lt=1, description="momentum of SGD")
     nesterov: bool = Field(True, description="Nesterov's form of momentum")
-    weight_decay: float = Field(1e-5, ge=0, le=1, description="weight decay of SGD")
+    weight_decay: float = Field(1e-5, ge=0, le=1, description="weight decay")
+    decay_norms: bool = Field(True, description="let biases and normalisation decay as well")
+    schedule: Literal["step", "cosine"] = Field(
+        "step",
+        description="step: the learning rate is cut every lr_step epochs; cosine: it falls to 0 smoothly",
+    )
+    warmup: float = Field(
+        0.0, ge=0, description="epochs over which the learning rate rises before the cosine begins"
+    )
     lr_step: int = Field(5, ge=1, description="epochs between two cuts of the learning rate")
     lr_gamma: float = Field(0.5, gt=0, le=1, description="factor of each cut of the learning rate")
+    label_smoothing: float = Field(
+        0.0, ge=0, lt=1, description="share of each label that is spread evenly over the classes"
+    )
+    subtypes: bool = Field(
+        False,
+        description="tell the subtypes of PNEUMONIA apart (bacteria, virus) while training; they are judged as one",
+    )
     weighted_loss: bool = Field(
         True, description="weigh the positive class by NORMAL : PNEUMONIA of the training split"
     )
@@ -85,8 +110,49 @@ class ClassificationSettings(TrainerSettings):
     flip: float = Field(0.5, ge=0, le=1, description="probability of a horizontal flip")
     brightness: float = Field(0.2, ge=0, le=1, description="largest relative change of brightness")
     contrast: float = Field(0.2, ge=0, le=1, description="largest relative change of contrast")
+    zoom: float = Field(0.0, ge=0, lt=0.9, description="largest relative change of scale, crops among it")
+    shift: float = Field(0.0, ge=0, le=0.5, description="largest shift, as a share of the side")
+    gamma: float = Field(0.0, ge=0, le=2, description="largest change of the logarithm of gamma")
+    border: float = Field(
+        0.0, ge=0, le=0.5, description="largest width of a collimated border, as a share of the side"
+    )
+    blur: float = Field(
+        0.0, ge=0, le=10, description="largest sigma of a blur, in pixels of an image of 224 px"
+    )
+    standardize: bool = Field(
+        False, description="bring each image to the same mean and spread of grey, in training and elsewhere"
+    )
+    flip_test: bool = Field(False, description="judge each image together with its mirror image")
     monitor: Literal["accuracy", "auc", "f1", "loss"] = Field(
         "accuracy", description="validation metric that chooses the best checkpoint"
+    )
+
+
+class TransferSettings(ClassificationSettings):
+    """What the trainers share that begin with a network trained elsewhere. Defaults are SOURCE 5."""
+
+    lr: float = Field(
+        0.005, gt=0, le=10, description="learning rate; of the head, where layer_decay is below 1"
+    )
+    weights: str = Field(
+        "imagenet",
+        min_length=1,
+        description="weights to begin with: imagenet, none, or the path of a state dict or of a run's checkpoint",
+    )
+    freeze_mode: Literal["strict", "source"] = Field(
+        "strict",
+        description="strict: what is frozen does not change and is not random; source: as the report, "
+        "BatchNorm statistics move and stochastic depth stays on",
+    )
+    feature_cache: bool = Field(
+        True, description="compute what is strictly frozen once per image, and not in every epoch"
+    )
+    feature_views: int = Field(
+        0,
+        ge=0,
+        le=1000,
+        description="augmented views of each training image to compute once and use in turn; 0: with "
+        "augmentation, training images pass the frozen part anew in every epoch",
     )
 
 

@@ -35,11 +35,19 @@ def _check(spec: Any, *references: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Preset:
-    """A named set of values for a trainer's settings."""
+    """A named set of values for a trainer's settings.
+
+    Attributes:
+        fallback: values that hold instead where ``values`` names a model that is not installed and nobody names
+            another one; that is said, with ``hint``.
+        hint: how to install that model.
+    """
 
     name: str
     summary: str
     values: Mapping[str, Any] = field(default_factory=dict)
+    fallback: Mapping[str, Any] = field(default_factory=dict)
+    hint: str = ""
 
     def __post_init__(self) -> None:
         _check(self)

@@ -29,6 +29,7 @@ def training_state(run: Run, outputs: Mapping[str, Any]) -> dict[str, Any]:
         "resumed": run.resumed,
         "started": run.started.isoformat(),
         "seconds": run.seconds,
+        "notes": run.notes,
         "model": run.model.state_dict(),
         "average": run.average.state_dict() if run.average is not None else {},
         "optimizers": {name: o.state_dict() for name, o in run.optimizers.items()},
@@ -83,6 +84,7 @@ def restore_training(run: Run, state: Mapping[str, Any]) -> EpochOutputs:
     run.resumed = state["resumed"] + 1
     run.started = datetime.fromisoformat(state["started"])
     run.seconds_before = state["seconds"]
+    run.notes = list(state["notes"])
     outputs = EpochOutputs(run.ranks)
     outputs.restore(state["outputs"], run.step)
     return outputs

@@ -16,6 +16,7 @@ from pneumo_cli.cli import data, doctor, listing, runs, show
 from pneumo_cli.cli.light import LightGroup
 from pneumo_cli.errors import PneumoError, nearest
 from pneumo_cli.plugins import Plugins, command_problem, discover
+from pneumo_cli.progress import NOTICE
 
 _EPILOG = "Start with: pneumo run cnn --preset quick. Research software, no medical device."
 
@@ -136,7 +137,7 @@ def main() -> None:
     logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, format="pneumo: %(message)s")
     logging.getLogger("pneumo").setLevel(logging.DEBUG if debug else logging.INFO)
     for handler in logging.getLogger().handlers:
-        handler.setLevel(logging.DEBUG if debug else logging.WARNING)
+        handler.setLevel(logging.DEBUG if debug else NOTICE)
     try:
         code = typer.main.get_command(build_app(discover()))(standalone_mode=False)
     except PneumoError as error:

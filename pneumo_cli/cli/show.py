@@ -11,6 +11,8 @@ from pneumo_cli.errors import UsageError, nearest
 from pneumo_cli.plugins import Plugins
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from pneumo_cli.layertable import LayerTable
     from pneumo_cli.registry import Entry
     from pneumo_cli.specs import DatasetSpec, ModelSpec, TrainerSpec
@@ -54,11 +56,14 @@ def _show_trainer(
     plugins: Plugins, entry: Entry[TrainerSpec], preset: str | None, flags: dict[str, Any], as_json: bool
 ) -> None:
     from pneumo_cli.layers import plain_values, resolve
-    from pneumo_cli.session import choose_parts
+    from pneumo_cli.session import choose_parts, make_trainer
 
     resolved = resolve(plugins, entry, flags, preset=preset)
     choice = choose_parts(plugins, resolved)
-    table = _table_of(choice.model, resolved.trainer.image_size)
+    trainer = make_trainer(resolved)
+    model = _on_meta(choice.model, trainer.model_options())
+    facts = trainer.freeze(choice.model, model)
+    table = _table_of(choice.model, model, resolved.trainer.image_size)
     if as_json:
         print_json(
             {
@@ -70,6 +75,7 @@ def _show_trainer(
                 "settings": plain_values(resolved.trainer),
                 "origin": {name: resolved.origins[name] for name in type(resolved.trainer).model_fields},
                 "model": choice.model.spec.name,
+                "facts": facts,
                 "layers": _as_json(table),
             }
         )
@@ -94,11 +100,11 @@ def _show_trainer(
     )
     size = resolved.trainer.image_size
     print(f"\nLayers of {choice.model.spec.name} ({choice.model.provenance}) for images of {size} px")
-    _print_layers(table)
+    _print_layers(table, facts)
 
 
 def _show_model(entry: Entry[ModelSpec], size: int, as_json: bool) -> None:
-    table = _table_of(entry, size)
+    table = _table_of(entry, _on_meta(entry, {}), size)
     if as_json:
         print_json(
             {
@@ -113,7 +119,7 @@ def _show_model(entry: Entry[ModelSpec], size: int, as_json: bool) -> None:
         return
     print(f"{entry.spec.name}: {entry.spec.summary}  ({entry.provenance}, kind {entry.spec.kind})")
     print(f"\nLayers for images of {size} px")
-    _print_layers(table)
+    _print_layers(table, {})
 
 
 def _show_dataset(entry: Entry[DatasetSpec], as_json: bool) -> None:
@@ -136,15 +142,19 @@ def _show_dataset(entry: Entry[DatasetSpec], as_json: bool) -> None:
     print(f"\nTo look into it: pneumo data check --dataset {spec.name}")
 
 
-def _table_of(entry: Entry[ModelSpec], size: int) -> LayerTable:
-    """The model on the meta device: shapes without memory or arithmetic."""
+def _on_meta(entry: Entry[ModelSpec], options: dict[str, Any]) -> nn.Module:
+    """A model on the meta device: shapes without memory or arithmetic."""
     import torch
 
-    from pneumo_cli.layertable import layer_table
     from pneumo_cli.run import build_registered
 
     with torch.device("meta"):
-        model = build_registered(entry, {"channels": 3, "outputs": 1})
+        return build_registered(entry, {"channels": 3, "outputs": 1, **options})
+
+
+def _table_of(entry: Entry[ModelSpec], model: nn.Module, size: int) -> LayerTable:
+    from pneumo_cli.layertable import layer_table
+
     try:
         return layer_table(model, (3, size, size))
     except Exception as error:
@@ -154,7 +164,7 @@ def _table_of(entry: Entry[ModelSpec], size: int) -> LayerTable:
         ) from error
 
 
-def _print_layers(table: LayerTable) -> None:
+def _print_layers(table: LayerTable, facts: dict[str, str]) -> None:
     rows = [[row.name, str([*row.shape]), f"{row.parameters:,}"] for row in table.rows]
     widths = [max(len(row[i]) for row in rows) for i in range(3)]
     print(f"{'LAYER':<{widths[0]}}  {'OUTPUT SHAPE':<{widths[1]}}  {'PARAMETERS':>{max(widths[2], 10)}}")
@@ -162,6 +172,8 @@ def _print_layers(table: LayerTable) -> None:
         print(f"{name:<{widths[0]}}  {shape:<{widths[1]}}  {count:>{max(widths[2], 10)}}")
     print(f"\nTotal parameters      {table.parameters:,}")
     print(f"Trainable parameters  {table.trainable:,}")
+    for title, fact in facts.items():
+        print(f"{title:<20}  {fact}")
     print(f"Input size            {table.input_mb:.2f} MB")
     print(f"Forward/backward      {table.forward_backward_mb:.2f} MB")
     print(f"Parameters            {table.parameters_mb:.2f} MB")

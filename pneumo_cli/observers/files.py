@@ -34,6 +34,8 @@ class Files:
         self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         _log.addHandler(self._handler)
         _log.info("resumed after epoch %d", len(run.history) - 1) if run.history else _log.info("started")
+        for note in run.notes:  # from before there was a folder
+            _log.info("%s", note)
 
     @hookimpl
     def epoch_finished(self, run: Run, metrics: Mapping[str, Any]) -> None:

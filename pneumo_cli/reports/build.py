@@ -297,7 +297,7 @@ def _plain(value: Any) -> Any:
 def _notices(run: Run) -> list[str]:
     """What a reader has to know before the numbers."""
     data = run.data
-    notices = []
+    notices = list(run.notes)
     if data.dataset.synthetic:
         notices.append(
             "Synthetic data: these images are drawn, no patient is behind them, and the numbers say nothing "

