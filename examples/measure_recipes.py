@@ -1,0 +1,258 @@
+"""What does each part of a recipe bring? Trains a preset with single settings changed, over several seeds.
+
+Each run is judged on the validation images (no patient in training) and on the same images as another scanner might
+have taken them: other contrast and gamma, borders, blur, JPEG quality, resolution, field of view. No part of any
+recipe is fitted to these. The test split is not looked at beyond what every run does.
+
+    python examples/measure_recipes.py cnn PATH/TO/chest_xray --seeds 1 2 3 --set image_size=64 \\
+        --without ema=0 --without label_smoothing=0
+
+The first row is the preset itself, each further row the preset with one change. Accuracy is at the threshold with
+the best Youden index on the unshifted validation images. Rows are means over seeds, with the standard deviation.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import io
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from torchmetrics.functional.classification import binary_auroc
+
+from pneumo_cli.data.inputs import ImageInputs, MirroredToo
+from pneumo_cli.data.loader import Loader
+from pneumo_cli.layers import resolve
+from pneumo_cli.plugins import Plugins, discover
+from pneumo_cli.progress import for_stderr
+from pneumo_cli.ranks import Ranks
+from pneumo_cli.run import Run
+from pneumo_cli.runner import Runner
+from pneumo_cli.session import open_run
+
+# --- what another scanner does to an image: uint8 [N, S, S] to uint8 [N, S, S] ---------------------------------
+
+
+def levels(grey: Tensor) -> Tensor:
+    """Grey levels in [0, 1] as bytes."""
+    return (grey.clamp(0, 1) * 255).round().to(torch.uint8)
+
+
+def flat(images: Tensor) -> Tensor:
+    """Half the contrast, brighter."""
+    return levels(images / 255 * 0.55 + 0.25)
+
+
+def hard(images: Tensor) -> Tensor:
+    """More contrast, clipped at both ends."""
+    grey = images / 255
+    mean = grey.mean((1, 2), keepdim=True)
+    return levels((grey - mean) * 1.6 + mean)
+
+
+def dark(images: Tensor) -> Tensor:
+    """Gamma 1.8."""
+    return levels((images / 255) ** 1.8)
+
+
+def bright(images: Tensor) -> Tensor:
+    """Gamma 0.55."""
+    return levels((images / 255) ** 0.55)
+
+
+def collimated(images: Tensor) -> Tensor:
+    """Black borders of a tenth of the side all round."""
+    covered = torch.zeros_like(images)
+    width = images.shape[-1] // 10
+    inner = slice(width, -width)
+    covered[:, inner, inner] = images[:, inner, inner]
+    return covered
+
+
+def unsharp(images: Tensor) -> Tensor:
+    """Gaussian blur, sigma 1.5 pixels of an image of 224 px."""
+    sigma = 1.5 * images.shape[-1] / 224
+    radius = int(3 * sigma) + 1
+    kernel = torch.exp(-(torch.arange(-radius, radius + 1) ** 2) / (2 * sigma**2))
+    kernel /= kernel.sum()
+    grey = F.pad(images.unsqueeze(1) / 255, (radius,) * 4, mode="reflect")
+    return levels(F.conv2d(F.conv2d(grey, kernel.view(1, 1, 1, -1)), kernel.view(1, 1, -1, 1))[:, 0])
+
+
+def compressed(images: Tensor) -> Tensor:
+    """JPEG of quality 15."""
+    decoded = []
+    for image in images.numpy():
+        file = io.BytesIO()
+        Image.fromarray(image).save(file, "JPEG", quality=15)
+        decoded.append(np.asarray(Image.open(file)))
+    return torch.from_numpy(np.stack(decoded))
+
+
+def coarse(images: Tensor) -> Tensor:
+    """A quarter of the resolution, enlarged again."""
+    size = images.shape[-1]
+    small = F.interpolate(images.unsqueeze(1) / 255, size=max(size // 4, 8), mode="area")
+    return levels(F.interpolate(small, size=size, mode="bilinear")[:, 0])
+
+
+def wide(images: Tensor) -> Tensor:
+    """The whole image at 80 % of its size on a black film."""
+    size = images.shape[-1]
+    inner = int(size * 0.8)
+    small = F.interpolate(images.unsqueeze(1) / 255, size=inner, mode="bilinear", antialias=True)
+    film = torch.zeros_like(images)
+    first = (size - inner) // 2
+    film[:, first : first + inner, first : first + inner] = levels(small[:, 0])
+    return film
+
+
+SHIFTS: dict[str, Callable[[Tensor], Tensor]] = {
+    shift.__name__: shift
+    for shift in (flat, hard, dark, bright, collimated, unsharp, compressed, coarse, wide)
+}
+
+
+# --- training and judging --------------------------------------------------------------------------------------
+
+
+def logits(run: Run, images: Tensor, positions: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+    """A finished run's logits and labels [n] for images that replace the run's own at some positions."""
+    device = run.device.torch
+    inputs: Any = ImageInputs(images, run.transforms.evaluation, device, run.device.memory_format)
+    if getattr(run.settings, "flip_test", False):
+        inputs = MirroredToo(inputs)
+    labels = torch.from_numpy(run.data.labels[positions])
+    loader = Loader(inputs, labels, np.arange(len(positions)), 64, device, shuffle_seed=None)
+    run.model.eval()
+    with torch.no_grad(), run.device.autocast():
+        outputs = run.trainer.evaluate(run, loader).outputs
+    return torch.from_numpy(outputs["logits"]), torch.from_numpy(outputs["labels"])
+
+
+def youden(values: Tensor, labels: Tensor) -> float:
+    """The threshold with the largest sum of sensitivity and specificity."""
+    order = values.argsort(descending=True)
+    hits = labels[order].cumsum(0) / labels.sum()
+    alarms = (1 - labels[order]).cumsum(0) / (1 - labels).sum()
+    return float(values[order][int((hits - alarms).argmax())])
+
+
+def judge(run: Run, shifted: int) -> dict[str, float]:
+    """AUC and accuracy on validation, and their means over the shifts of every so many validation images."""
+    validation = run.data.split.validation
+    images = torch.from_numpy(np.asarray(run.data.images)[validation])
+    values, labels = logits(run, images, validation)
+    threshold = youden(values, labels)
+    some = np.linspace(0, len(validation) - 1, min(shifted, len(validation))).astype(np.int64)
+    found = {
+        "AUC": float(binary_auroc(values, labels)),
+        "accuracy": float(((values >= threshold) == (labels == 1)).float().mean()),
+    }
+    aucs, accuracies = [], []
+    for name, shift in SHIFTS.items():
+        values, labels = logits(run, shift(images[some]), validation[some])
+        aucs.append(float(binary_auroc(values, labels)))
+        accuracies.append(float(((values >= threshold) == (labels == 1)).float().mean()))
+        found[f"{name} AUC"], found[f"{name} accuracy"] = aucs[-1], accuracies[-1]
+    found |= {"shifted AUC": statistics.mean(aucs), "shifted accuracy": statistics.mean(accuracies)}
+    return found
+
+
+def train(
+    plugins: Plugins, wanted: argparse.Namespace, changes: dict[str, Any], seed: int, folder: str
+) -> Run:
+    """One run to its end."""
+    flags = {
+        "dataset": "chest-xray",
+        "data_root": wanted.root,
+        "split": "patient",
+        "output": folder,
+        **parsed(wanted.set),
+        **changes,
+        "seed": seed,
+    }
+    entry = plugins.trainers.get(wanted.trainer)
+    run = open_run(
+        plugins, resolve(plugins, entry, flags, preset=wanted.preset, environ={}), for_stderr(), Ranks()
+    )
+    Runner(run, [], sys.argv).start()
+    return run
+
+
+def parsed(settings: list[str]) -> dict[str, Any]:
+    """``name=value`` pairs, values as Python writes them, or text."""
+    values: dict[str, Any] = {}
+    for setting in settings:
+        name, _, value = setting.partition("=")
+        try:
+            values[name] = ast.literal_eval(value.capitalize() if value in ("true", "false") else value)
+        except (ValueError, SyntaxError):
+            values[name] = value
+    return values
+
+
+COLUMNS = ("AUC", "accuracy", "shifted AUC", "shifted accuracy")
+
+
+def main() -> None:
+    """Train, judge, and print one row per change."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("trainer")
+    parser.add_argument("root", type=Path)
+    parser.add_argument("--preset", default="strong")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="for all rows")
+    parser.add_argument(
+        "--without",
+        action="append",
+        default=[],
+        nargs="+",
+        metavar="NAME=VALUE",
+        help="one further row: the preset with these settings",
+    )
+    parser.add_argument("--shifted-images", type=int, default=400)
+    parser.add_argument("--json", type=Path, help="append every run's numbers to this file")
+    wanted = parser.parse_args()
+
+    plugins = discover()
+    print(f"{'':<44}" + "".join(f"{name:>20}" for name in COLUMNS) + f"{'seconds':>9}")
+    for settings in [[], *wanted.without]:
+        rows, seconds = [], []
+        for seed in wanted.seeds:
+            began = time.monotonic()
+            with tempfile.TemporaryDirectory() as folder:
+                run = train(plugins, wanted, parsed(settings), seed, folder)
+                seconds.append(time.monotonic() - began)
+                rows.append(judge(run, wanted.shifted_images))
+            if wanted.json:
+                row = {"settings": settings, "seed": seed, "seconds": seconds[-1], **rows[-1]}
+                with wanted.json.open("a") as file:
+                    file.write(json.dumps(row) + "\n")
+        title = " ".join(settings) or f"{wanted.trainer}, {wanted.preset}"
+        cells = []
+        for name in COLUMNS:
+            values = [row[name] for row in rows]
+            spread = f" +- {statistics.stdev(values):.4f}" if len(values) > 1 else ""
+            cells.append(f"{statistics.mean(values):.4f}{spread}")
+        print(
+            f"{title:<44}" + "".join(f"{c:>20}" for c in cells) + f"{statistics.mean(seconds):>9.0f}",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
