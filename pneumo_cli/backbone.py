@@ -53,8 +53,9 @@ def stages_of(spec: ModelSpec, model: nn.Module) -> list[nn.Module]:
     try:
         stages = list(load_reference(spec.stages)(model))
     except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise UsageError(
-            f"the model {spec.name} cannot be cut into stages by {spec.stages}: {type(error).__name__}: {error}"
+            f"the model {spec.name} cannot be cut into stages by {spec.stages}: {reason}"
         ) from error
     if not all(isinstance(stage, nn.Module) for stage in stages):
         raise UsageError(f"{spec.stages} returned stages of {spec.name} that are no torch.nn.Module")

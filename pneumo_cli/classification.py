@@ -196,7 +196,7 @@ class ClassificationTrainer(Trainer):
         if not np.isfinite(outputs["logits"]).all():
             return Evaluation(metrics={"loss": float("nan")}, outputs=outputs)
         loss = self.loss(run, torch.from_numpy(outputs["logits"]), torch.from_numpy(outputs["labels"]))
-        outputs["probabilities"] = 1 / (1 + np.exp(-outputs["logits"].astype(np.float64)))
+        outputs["probabilities"] = torch.from_numpy(outputs["logits"]).double().sigmoid().numpy()
         metrics = {"loss": float(loss), **binary_metrics(outputs["logits"], outputs["labels"])}
         return Evaluation(metrics, classification_figures(outputs, run.data.dataset.classes), outputs)
 

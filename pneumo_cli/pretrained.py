@@ -6,8 +6,10 @@ shape by shape, before anything of the model is changed.
 
 from __future__ import annotations
 
+import os
 import pickle
-import zipfile
+import re
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,10 @@ from pneumo_cli.registry import Entry
 from pneumo_cli.specs import ModelSpec, load_reference
 from pneumo_cli.state import judged_weights
 
+_FORBIDDEN = re.compile(
+    "(?i)unsupported global|can only (create|build)"
+)  # torch's words for what it does not make
+_LONGEST = 200  # characters of a text from elsewhere that an error repeats
 _SHOWN = 3  # how many names of each kind an error lists
 
 
@@ -45,10 +51,8 @@ def load_pretrained(
     name = entry.spec.name
     if weights == "none":
         return f"{name} begins with random weights"
-    if weights == "imagenet":
-        found, origin = _imagenet(entry, progress), "its ImageNet weights"
-    else:
-        found, origin = read_weights(Path(weights)), f"the weights in {weights}"
+    found = find_weights(entry, weights, progress)
+    origin = "its ImageNet weights" if weights == "imagenet" else f"the weights in {weights}"
     found = {key.removeprefix("module."): value for key, value in found.items()}
     head = head_name(model, stages)
     fitting, head_fits = _compare(model, found, f"{head}." if head else "", f"{name}: {origin}")
@@ -60,39 +64,57 @@ def load_pretrained(
     return f"{name} begins with {origin} ({len(fitting):,} tensors; {state})"
 
 
+def find_weights(entry: Entry[ModelSpec], weights: str, progress: Progress) -> dict[str, Tensor]:
+    """Return the state dict that the setting ``weights`` names; empty for ``none``.
+
+    Raises:
+        UsageError: it cannot be had or read.
+    """
+    if weights == "none":
+        return {}
+    return _imagenet(entry, progress) if weights == "imagenet" else read_weights(Path(weights))
+
+
 def read_weights(path: Path) -> dict[str, Tensor]:
     """Read a state dict, or the weights of a run's checkpoint, from a file, without running code in it.
 
     Raises:
         UsageError: there is no such file, or it holds something else.
     """
-    path = path.expanduser()
+    path = Path(os.path.expanduser(path))  # unlike Path.expanduser, leaves the home of nobody as it is
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
         raise UsageError(f"weights = {str(path)!r}: this file {what}; also possible are imagenet and none")
     try:
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if "Unsupported global" in str(error) or "Unsupported operand" in str(error):
+        with warnings.catch_warnings():
+            # What torch finds odd about a file, in several lines, is no news beside what is said below.
+            warnings.simplefilter("ignore")
+            content: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except PermissionError as error:
+        raise UsageError(f"the weights {path} cannot be read: {error.strerror}") from error
+    except Exception as error:  # a damaged file makes torch raise whatever its bytes lead to
+        reason = "the file is damaged, or no file of torch.save"
+        if isinstance(error, pickle.UnpicklingError) and _FORBIDDEN.search(str(error)):
             reason = "it holds code, or objects other than tensors, and is not loaded; save only model.state_dict()"
-        else:
-            reason = "it is damaged, or no file of torch.save"
         raise UsageError(f"the weights {path} cannot be read: {reason}") from error
-    except (RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise UsageError(
-            f"the weights {path} cannot be read: the file is damaged, or no file of torch.save"
-        ) from error
-    except OSError as error:
-        raise UsageError(f"the weights {path} cannot be read: {error.strerror or error}") from error
-    if isinstance(content, Mapping) and isinstance(content.get("model"), Mapping):
+    if _all_named(content) and _all_named(content.get("model")) and _all_named(content.get("average") or {}):
         content = judged_weights(content)
-    if not (
-        isinstance(content, Mapping)
-        and content
-        and all(isinstance(k, str) and isinstance(v, Tensor) for k, v in content.items())
-    ):
-        raise UsageError(f"{path} holds no state dict: a mapping from names to tensors")
+    if not (_all_named(content) and content and all(map(_plain, content.values()))):
+        raise UsageError(f"{path} holds no state dict: a mapping from names to (dense, real) tensors")
     return dict(content)
+
+
+def _all_named(content: Any) -> bool:
+    return isinstance(content, Mapping) and all(isinstance(name, str) for name in content)
+
+
+def _plain(value: Any) -> bool:
+    """Whether it is a tensor with a real number at each place."""
+    return (
+        isinstance(value, Tensor)
+        and value.layout == torch.strided
+        and not (value.is_quantized or value.is_nested or value.is_meta or value.is_complex())
+    )
 
 
 def _imagenet(entry: Entry[ModelSpec], progress: Progress) -> dict[str, Tensor]:
@@ -106,9 +128,10 @@ def _imagenet(entry: Entry[ModelSpec], progress: Progress) -> dict[str, Tensor]:
     except PneumoError:
         raise
     except Exception as error:
+        reason = " ".join(str(error).split())[:_LONGEST]
         raise UsageError(
             f"the ImageNet weights of {entry.qualified_name} ({entry.provenance}) cannot be had: "
-            f"{type(error).__name__}: {error}"
+            f"{type(error).__name__}: {reason}"
         ) from error
 
 
@@ -126,7 +149,11 @@ def _compare(
     body = {key: value for key, value in wanted.items() if key not in own_head}
     # Old state dicts do not count batches; the count is not used where momentum is set.
     missing = [key for key in body if key not in found and not key.endswith("num_batches_tracked")]
-    unexpected = [key for key in found if key not in wanted and not (head and key.startswith(head))]
+    unexpected = [
+        ascii(key)[1:-1][:_LONGEST]  # whatever the file holds must not break the line
+        for key in found
+        if key not in wanted and not (head and key.startswith(head))
+    ]
     other = [
         f"{key} {list(found[key].shape)} for {list(value.shape)}"
         for key, value in body.items()
@@ -141,7 +168,11 @@ def _compare(
         raise UsageError(
             f"{origin} do not fit, tensors: {'; '.join(problems)}. Are they of another architecture?"
         )
-    taken = {key: found[key] for key in wanted if key in found and (head_fits or key not in own_head)}
+    taken = {
+        key: found[key].to(value.dtype)
+        for key, value in wanted.items()
+        if key in found and (head_fits or key not in own_head)
+    }
     broken = [key for key, value in taken.items() if value.is_floating_point() and not value.isfinite().all()]
     if broken:
         raise UsageError(f"{origin} are not finite: {broken[0]} holds NaN or infinity")

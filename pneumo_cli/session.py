@@ -145,6 +145,15 @@ def open_run(plugins: Plugins, resolved: Resolved, progress: Progress, ranks: Ra
     )
 
 
+def check_request(plugins: Plugins, resolved: Resolved) -> None:
+    """Let the trainer look at what a new run asks for, before minutes are spent on its data.
+
+    Raises:
+        UsageError: something that was asked for cannot be had.
+    """
+    make_trainer(resolved).check_request(choose_parts(plugins, resolved).model)
+
+
 def make_trainer(resolved: Resolved) -> Trainer:
     """Import and construct the trainer.
 

@@ -113,6 +113,17 @@ class Trainer(ABC):
         """
         return run.sources
 
+    def check_request(self, entry: Entry[ModelSpec]) -> None:
+        """Find what can be found wrong with a new run before its data are read. Default: nothing.
+
+        Args:
+            entry: the model that is asked for.
+
+        Raises:
+            UsageError: something that was asked for cannot be had.
+        """
+        return
+
     def model_options(self) -> dict[str, Any]:
         """What the trainer offers to the factory of a model of its kind, as far as the settings tell."""
         return {}

@@ -20,7 +20,8 @@ from pneumo_cli.backbone import stages_of
 from pneumo_cli.classification import ClassificationTrainer
 from pneumo_cli.data.features import Features, Frozen, cached_features, prefix_digest
 from pneumo_cli.errors import UsageError
-from pneumo_cli.pretrained import load_pretrained
+from pneumo_cli.pretrained import find_weights, load_pretrained
+from pneumo_cli.progress import Progress
 from pneumo_cli.settings import TransferSettings
 from pneumo_cli.trainer import Sources
 
@@ -53,6 +54,10 @@ class TransferTrainer(ClassificationTrainer):
     @abstractmethod
     def frozen_share(self) -> float:
         """Share of the model's parameter tensors that is frozen, in [0, 1]: the first int(share * tensors)."""
+
+    def check_request(self, entry: Entry[ModelSpec]) -> None:
+        """Are the weights there, and can they be read?"""
+        find_weights(entry, self.settings.weights, Progress())
 
     def build_model(self, run: Run) -> nn.Module:
         """The registered classifier, its first part frozen.

@@ -251,12 +251,14 @@ def _evaluate(
 def _carry_out(plugins: Plugins, resolved: Resolved, folder: RunFolder | None = None) -> None:
     """Start a new run, or take up the one in ``folder``: here, or in one process per device."""
     from pneumo_cli.launch import inside_launcher, launch
+    from pneumo_cli.session import check_request, observing_plugins, open_run
 
+    if folder is None:
+        check_request(plugins, resolved)
     if resolved.machine.devices > 1 and not inside_launcher():
         raise typer.Exit(launch(resolved.machine.devices, sys.argv[1:]))
     from pneumo_cli.ranks import join_ranks
     from pneumo_cli.runner import Runner
-    from pneumo_cli.session import observing_plugins, open_run
 
     ranks = join_ranks(resolved.machine.device)
     try:

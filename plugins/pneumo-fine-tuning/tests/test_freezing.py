@@ -1,0 +1,169 @@
+"""Frozen means frozen, and what is frozen is computed once without changing any result (SOURCE 5 and 6)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pneumo_cli.run import Run
+from pneumo_cli.runner import Runner
+from pneumo_cli.testing import invoke
+
+State = dict[str, torch.Tensor]
+FROZEN_FEATURES = 6  # blocks of mobilenet-v3-small's `features` that half of its tensors fill
+
+
+def state(run: Run) -> State:
+    return {name: value.clone() for name, value in run.model.state_dict().items()}
+
+
+def before_and_after(runner: Runner) -> tuple[State, State, Run]:
+    runner.build()
+    before = state(runner.run)
+    runner.start()  # builds anew, from the same seed
+    return before, state(runner.run), runner.run
+
+
+def changed(before: State, after: State, prefixes: tuple[str, ...]) -> list[str]:
+    return [
+        name
+        for name, value in before.items()
+        if name.startswith(prefixes) and not torch.equal(value, after[name])
+    ]
+
+
+def test_the_report_s_counts_are_shown() -> None:
+    content = json.loads(invoke("show", "fine-tuning", "--json").stdout)
+    assert content["model"] == "efficientnet-b7"
+    assert content["layers"]["parameters"] == 63_789_521
+    assert content["layers"]["trainable"] == 52_564_657
+    assert content["facts"] == {"Parameter tensors": "711, of which the first 469 are frozen"}
+
+
+@pytest.mark.parametrize(("share", "frozen"), [(0.0, 0), (0.5, 71), (1.0, 140)])
+def test_the_first_tensors_are_frozen_and_the_head_never(
+    prepared: Callable[..., Runner], share: float, frozen: int
+) -> None:
+    runner = prepared(freeze=share)
+    runner.build()
+    grads = [p.requires_grad for p in runner.run.model.parameters()]
+    assert grads == [False] * frozen + [True] * (142 - frozen)
+
+
+@pytest.mark.parametrize("settings", [{}, {"feature_views": 2}, {"augment": False}, {"feature_cache": False}])
+def test_nothing_of_the_frozen_part_changes(prepared: Callable[..., Runner], settings: dict) -> None:
+    before, after, run = before_and_after(prepared(freeze=0.5, epochs=1, **settings))
+    frozen = tuple(f"features.{stage}." for stage in range(FROZEN_FEATURES))
+    assert all(not p.requires_grad for n, p in run.model.named_parameters() if n.startswith(frozen))
+    assert changed(before, after, frozen) == []
+    assert len(changed(before, after, ("classifier.", "features.12."))) > 4
+
+
+def test_in_the_report_s_mode_statistics_of_the_frozen_part_move(prepared: Callable[..., Runner]) -> None:
+    before, after, run = before_and_after(prepared(freeze=0.5, epochs=1, freeze_mode="source"))
+    frozen = tuple(f"features.{stage}." for stage in range(FROZEN_FEATURES))
+    names = changed(before, after, frozen)
+    parameters = dict(run.model.named_parameters())
+    assert not parameters.keys() & set(names)
+    assert {name.rpartition(".")[2] for name in names} == {
+        "running_mean",
+        "running_var",
+        "num_batches_tracked",
+    }
+
+
+def test_a_frozen_part_is_not_random_while_the_rest_is_trained(prepared: Callable[..., Runner]) -> None:
+    runner = prepared(model="efficientnet-b0", freeze=0.6)
+    runner.build()
+    run = runner.run
+    run.trainer.train_mode(run)
+    length = run.trainer.prefix_length(run, run.model)
+    assert 3 < length < 20
+    blocks = [block for stage in list(run.model.features)[:5] for block in stage]
+    assert not any(module.training for block in blocks for module in block.modules())
+    assert run.model.features[8].training
+    assert run.model.classifier.training
+
+
+def validation_logits(run: Run) -> np.ndarray:
+    table = np.genfromtxt(
+        run.folder.path / "predictions" / "validation.csv",
+        delimiter=",",
+        names=True,
+        dtype=None,
+        encoding="utf-8",
+    )
+    return np.asarray(table["logits"], float)
+
+
+@pytest.mark.parametrize(
+    "cached",
+    [
+        pytest.param({"augment": False}, id="without augmentation"),
+        pytest.param({"augment": False, "flip_test": True}, id="judged with mirror images"),
+        pytest.param({"feature_views": 2}, id="as many views as epochs"),
+    ],
+)
+@pytest.mark.parametrize("freeze", [0.5, 1.0])
+def test_cached_features_give_the_results_of_computing_them_anew(
+    trained: Callable[..., Run], cached: dict, freeze: float
+) -> None:
+    with_cache = trained(freeze=freeze, epochs=2, **cached)
+    assert with_cache.sources.train.stage > 0
+    assert with_cache.sources.evaluation.stage > 0
+    anew = {**cached, "feature_views": 0, "feature_cache": False}
+    without = trained(freeze=freeze, epochs=2, **anew)
+    assert without.sources.train.stage == 0
+    np.testing.assert_allclose(
+        validation_logits(with_cache), validation_logits(without), rtol=1e-4, atol=1e-4
+    )
+    assert with_cache.best.epoch == without.best.epoch
+
+
+def test_with_augmentation_and_no_views_training_images_are_new_and_it_is_said(
+    trained: Callable[..., Run],
+) -> None:
+    run = trained(freeze=0.5, epochs=1)
+    assert run.sources.train.stage == 0
+    assert run.sources.evaluation.stage > 0
+    (note,) = [note for note in run.notes if "anew in every epoch" in note]
+    assert "--feature-views" in note
+    assert note in json.loads(run.folder.report_json.read_text())["notices"]
+
+
+def test_features_are_computed_once_and_found_by_the_next_run(
+    trained: Callable[..., Run], tmp_path: Path
+) -> None:
+    trained(freeze=0.5, epochs=1, augment=False)
+    files = sorted(path.name for path in (tmp_path / "cache" / "features").iterdir())
+    assert len(files) == 2
+    trained(freeze=0.5, epochs=2, augment=False, lr=0.5)
+    assert sorted(path.name for path in (tmp_path / "cache" / "features").iterdir()) == files
+    trained(freeze=0.5, epochs=1, augment=False, seed=7)  # other weights
+    assert len(list((tmp_path / "cache" / "features").iterdir())) == 4
+
+
+@pytest.mark.slow
+def test_b7_takes_two_real_steps_at_256_px(prepared: Callable[..., Runner]) -> None:
+    runner = prepared(model="efficientnet-b7", image_size=256, batch_size=2)
+    runner.build()
+    run = runner.run
+    assert sum(p.numel() for p in run.model.parameters() if p.requires_grad) == 52_564_657
+    before = [p.detach().clone() for p in run.model.parameters()]
+    run.epoch = 1
+    run.trainer.train_mode(run)
+    loader = runner.loaders.training(1)
+    losses = []
+    for batch, _ in zip(loader, range(2), strict=False):
+        assert batch.images.shape == (2, 3, 256, 256)
+        run.batch_share = 1.0
+        losses.append(float(run.trainer.train_step(run, batch)["loss"]))
+    assert all(np.isfinite(losses))
+    same = [torch.equal(old, new) for old, new in zip(before, run.model.parameters(), strict=True)]
+    assert all(same[:469])
+    assert sum(same[469:]) == 0

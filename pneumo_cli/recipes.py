@@ -1,0 +1,36 @@
+"""Values that the presets of several trainers share. Imported at discovery: imports nothing.
+
+``STRONG`` is what was found to be best on validation images of other patients and to hold on images as another
+scanner might have taken them; the README shows what each part brings (``examples/measure_recipes.py``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+STRONG: Mapping[str, Any] = MappingProxyType(
+    {
+        "split": "patient",
+        "monitor": "auc",
+        "optimizer": "adamw",
+        "weight_decay": 0.05,
+        "decay_norms": False,
+        "schedule": "cosine",
+        "warmup": 0.5,
+        "ema": 0.99,
+        "label_smoothing": 0.05,
+        "subtypes": True,
+        "weighted_loss": False,
+        "flip_test": True,
+        "rotation": 10.0,
+        "contrast": 0.3,
+        "zoom": 0.2,
+        "shift": 0.06,
+        "gamma": 0.3,
+        "border": 0.1,
+        "blur": 1.0,
+    }
+)
+"""The parts of the presets ``strong`` of the classification trainers that do not depend on the network."""
