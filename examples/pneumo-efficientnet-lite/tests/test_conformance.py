@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 from efficientnet_lite_pytorch import EfficientNet
 from pneumo_efficientnet_lite.model import build, imagenet, stages
 
@@ -26,21 +27,46 @@ class TestLite2(ModelConformance):
 def pretrained(name: str) -> torch.nn.Module:
     model = build(name)
     entry = discover().models.get(name)
-    load_pretrained(model, stages(model), entry, "imagenet", Progress())
-    return model
+    said = load_pretrained(model, stages(model), entry, "imagenet", Progress())
+    assert said.endswith("; its head is new)")
+    return model.eval()
 
 
 @pytest.mark.parametrize("name", NATIVE)
-def test_its_features_are_those_of_the_package_at_the_native_size(name: str) -> None:
-    original = EfficientNet.from_name(name)
-    original.load_state_dict(imagenet(name, Progress()))
+def test_its_features_are_those_of_the_package(name: str) -> None:
+    model = pretrained(name)
+    weights = imagenet(name, Progress())
     torch.manual_seed(0)
-    images = torch.randn(2, 3, NATIVE[name], NATIVE[name])
-    values = images
+    for size in (NATIVE[name], 128, 97):
+        # At another size than its own, the package's network pads rightly only when made for any size.
+        options = {} if size == NATIVE[name] else {"image_size": None}
+        original = EfficientNet.from_name(name, **options).eval()
+        original.load_state_dict(weights)
+        images = torch.randn(2, 3, size, size)
+        values = images
+        with torch.no_grad():
+            for stage in stages(model)[:-3]:
+                values = stage(values)
+            torch.testing.assert_close(values, original.extract_features(images), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", NATIVE)
+def test_it_knows_a_palace_when_its_input_is_normalised_as_its_spec_says(name: str) -> None:
+    datasets = pytest.importorskip("sklearn.datasets", reason="scikit-learn brings the photograph")
+    photograph = torch.from_numpy(datasets.load_sample_image("china.jpg").copy()).permute(2, 0, 1)[None] / 255
+    size = (NATIVE[name], NATIVE[name])
+    square = photograph[..., 106:-107]  # 427 of 640 columns
+    images = F.interpolate(square, size, mode="bilinear", antialias=True)
+    spec = discover().models.get(name).spec
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (spec.mean, spec.std))
+
+    model = build(name, outputs=1000)
+    weights = imagenet(name, Progress())
+    weights = {key.replace("_fc.", "_fc.1."): value for key, value in weights.items()}
+    model.load_state_dict(weights)
     with torch.no_grad():
-        for stage in stages(pretrained(name).eval())[:-3]:
-            values = stage(values)
-        torch.testing.assert_close(values, original.eval().extract_features(images), rtol=1e-4, atol=1e-4)
+        logits = model.eval()((images - mean) / std)
+    assert int(logits.argmax()) == 698  # ImageNet's "palace"
 
 
 @pytest.mark.parametrize("training", [False, True])

@@ -1,0 +1,90 @@
+"""How much faster is feature extraction when frozen features are computed once, and is the result the same?
+
+Runs the trainer feature-extraction twice from its start to its report, with and without the cache of features, in
+this one process, on images that were decoded before. Computing the features is part of the first run's time.
+
+    python examples/measure_features.py PATH/TO/chest_xray [--model efficientnet-lite0] [--epochs 20]
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from pneumo_cli.layers import resolve
+from pneumo_cli.plugins import discover
+from pneumo_cli.progress import for_stderr
+from pneumo_cli.ranks import Ranks
+from pneumo_cli.run import Run
+from pneumo_cli.runner import Runner
+from pneumo_cli.session import open_run
+
+
+def validation_logits(runner: Runner) -> np.ndarray[Any, Any]:
+    """The best checkpoint's logits, in the order of the images."""
+    run = runner.run
+    with torch.no_grad(), run.device.autocast():
+        return run.trainer.evaluate(run, runner.loaders.evaluation("validation")).outputs["logits"]
+
+
+def main() -> None:
+    """Run both, and print times, ratio and the largest difference of a logit."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("root", type=Path)
+    parser.add_argument("--model", default="efficientnet-lite0")
+    parser.add_argument("--weights", default="imagenet")
+    parser.add_argument("--image-size", type=int, default=224)
+    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--precision", default="auto")
+    wanted = parser.parse_args()
+    plugins = discover()
+    entry = plugins.trainers.get("feature-extraction")
+
+    def opened(folder: str, cache: bool) -> Run:
+        flags = {
+            "model": wanted.model,
+            "weights": wanted.weights,
+            "image_size": wanted.image_size,
+            "epochs": wanted.epochs,
+            "precision": wanted.precision,
+            "dataset": "chest-xray",
+            "data_root": wanted.root,
+            "output": Path(folder) / "runs",
+            "cache": Path(folder) / "cache",
+            "feature_cache": cache,
+        }
+        resolved = resolve(plugins, entry, flags, preset="cached", environ={})
+        return open_run(plugins, resolved, for_stderr(), Ranks())
+
+    seconds, logits, aucs = {}, {}, {}
+    with tempfile.TemporaryDirectory() as folder:
+        for cache in (True, False):
+            run = opened(folder, cache)  # decodes the images, once for both
+            runner = Runner(run, [], sys.argv)
+            began = time.monotonic()
+            runner.start()
+            seconds[cache] = time.monotonic() - began
+            logits[cache] = validation_logits(runner)
+            aucs[cache] = run.best.value
+            images = len(run.data.split.train) + len(run.data.split.validation)
+            print(
+                f"{'cached' if cache else 'anew':<8}{seconds[cache]:>8.1f} s   validation AUC {aucs[cache]:.5f}",
+                flush=True,
+            )
+    difference = float(np.abs(logits[True] - logits[False]).max())
+    print(
+        f"{run.device.name}, {run.device.precision}, {wanted.model}, {wanted.image_size} px, {images:,} images, "
+        f"{wanted.epochs} epochs: {seconds[False] / seconds[True]:.1f} times as fast; logits differ by at most "
+        f"{difference:.2g} of a range of {float(np.ptp(logits[False])):.3g}"
+    )
+
+
+if __name__ == "__main__":
+    main()

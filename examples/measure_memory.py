@@ -1,0 +1,65 @@
+"""How much memory does a step of fine-tuning take? Peak over two real steps, on the phantom's images.
+
+    python examples/measure_memory.py [--model efficientnet-b7] [--batch-size 16] [--image-size 256] [--device cpu]
+
+On a CPU the peak is that of the process, data and program included; on CUDA that of torch's allocations.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+from pneumo_cli.layers import resolve
+from pneumo_cli.plugins import discover
+from pneumo_cli.progress import for_stderr
+from pneumo_cli.ranks import Ranks
+from pneumo_cli.runner import Runner
+from pneumo_cli.session import open_run
+
+
+def peak(device: torch.device) -> float:
+    """In GiB, since the process began."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**30
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def main() -> None:
+    """Build the run, take two steps, print the peak before and after."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--model", default="efficientnet-b7")
+    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--image-size", type=int, default=256)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--precision", default="auto")
+    wanted = vars(parser.parse_args())
+    plugins = discover()
+    with tempfile.TemporaryDirectory() as folder:
+        flags = {**wanted, "weights": "none", "dataset": "phantom", "output": Path(folder)}
+        resolved = resolve(plugins, plugins.trainers.get("fine-tuning"), flags, preset="source", environ={})
+        run = open_run(plugins, resolved, for_stderr(), Ranks())
+        runner = Runner(run, [], [])
+        runner.build()
+        run.epoch = 1
+        run.trainer.train_mode(run)
+        before = peak(run.device.torch)
+        began = time.monotonic()
+        for batch, _ in zip(runner.loaders.training(1), range(2), strict=False):
+            with run.device.autocast():
+                run.trainer.train_step(run, batch)
+        seconds = (time.monotonic() - began) / 2
+    print(
+        f"{run.device.name}, {run.device.precision}: {wanted['model']} at {wanted['image_size']} px, batch "
+        f"{wanted['batch_size']}: peak {peak(run.device.torch):.1f} GiB ({before:.1f} before the first step), "
+        f"{seconds:.1f} s per step"
+    )
+
+
+if __name__ == "__main__":
+    main()
