@@ -24,9 +24,8 @@ from pneumo_cli.registry import Entry
 from pneumo_cli.specs import ModelSpec, load_reference
 from pneumo_cli.state import judged_weights
 
-_FORBIDDEN = re.compile(
-    "(?i)unsupported global|can only (create|build)"
-)  # torch's words for what it does not make
+# torch's words for what it does not unpickle.
+_FORBIDDEN = re.compile("(?i)unsupported global|can only (create|build)")
 _LONGEST = 200  # characters of a text from elsewhere that an error repeats
 _SHOWN = 3  # how many names of each kind an error lists
 

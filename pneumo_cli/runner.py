@@ -10,27 +10,25 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from typing import Any
 
 import torch
 
-from pneumo_cli import atomic
 from pneumo_cli.averaging import WeightAverage
 from pneumo_cli.checkpoints import Checkpoints
 from pneumo_cli.data.loader import Loader
-from pneumo_cli.environment import describe_environment
 from pneumo_cli.epoch import EpochOutputs
 from pneumo_cli.errors import Interrupted, PneumoError
-from pneumo_cli.evaluation.result import Evaluation
+from pneumo_cli.evaluation.result import Evaluation, plain
 from pneumo_cli.folder import RunFolder
 from pneumo_cli.interruption import Interruption, interruption
 from pneumo_cli.layers import recorded_facts
 from pneumo_cli.loaders import Loaders
+from pneumo_cli.recording import facts_of, record_settings
 from pneumo_cli.run import Best, Run
 from pneumo_cli.runhooks import RunHooks
 from pneumo_cli.seeding import seed_all
-from pneumo_cli.state import best_state, judged_weights, load_weights, restore_training, training_state
+from pneumo_cli.state import best_state, load_weights, restore_training, training_state
 
 _log = logging.getLogger("pneumo")
 
@@ -71,7 +69,7 @@ class Runner:
         self.run.folder = self.run.ranks.broadcast(folder)
         self.checkpoints = Checkpoints(self.run.folder.checkpoints)
         with self.sole_writer():
-            self.describe()
+            self.record(facts_of(self.run))
             return self.carry_out(EpochOutputs(self.run.ranks))
 
     def resume(self, folder: RunFolder) -> dict[str, Any]:
@@ -87,45 +85,8 @@ class Runner:
         with self.sole_writer():
             outputs = restore_training(self.run, self.checkpoints.load("last", self.run.device.torch))
             self.run.sources = self.run.trainer.cache_sources(self.run)
-            if self.run.ranks.first:
-                self.record_settings(recorded_facts(folder.settings))
+            self.record(recorded_facts(folder.settings))
             return self.carry_out(outputs)
-
-    def judge_again(self, folder: RunFolder, checkpoint: str, split: str) -> dict[str, Any]:
-        """Judge a checkpoint of an existing run on one split, and keep the result in ``evaluations``.
-
-        Args:
-            checkpoint: ``best`` or ``last``.
-            split: ``train``, ``validation`` or ``test``.
-        """
-        run = self.run
-        self.build()
-        run.folder = folder
-        state = Checkpoints(folder.checkpoints).load(checkpoint, run.device.torch)
-        load_weights(run, judged_weights(state))
-        run.epoch = state["epoch"]
-        if state["fingerprint"] != run.data.fingerprint:
-            _log.warning(
-                "these are not the data that the run was trained on: its own splits mean nothing here"
-            )
-        evaluation = self.evaluate(split, f"{checkpoint} checkpoint, {split}")
-        now = datetime.now(UTC)
-        result = {
-            "when": now.isoformat(timespec="seconds"),
-            "checkpoint": checkpoint,
-            "epoch": run.epoch,
-            "dataset": run.data.dataset.name,
-            "fingerprint": run.data.fingerprint,
-            "split": split,
-            "images": len(run.data.split.parts()[split]),
-            "metrics": _plain(evaluation.metrics),
-        }
-        name = f"{now:%Y%m%dT%H%M%S}-{checkpoint}-{run.data.dataset.name}-{split}"
-        try:
-            atomic.write_json(folder.evaluations / f"{name}.json", result)
-        except OSError as error:
-            raise PneumoError(f"{folder.evaluations} cannot be written: {error.strerror}") from error
-        return result
 
     def carry_out(self, outputs: EpochOutputs) -> dict[str, Any]:
         """Train what is left to train, judge once, report.
@@ -194,27 +155,10 @@ class Runner:
         run = self.run
         run.average = WeightAverage(run.model, run.settings.ema) if run.settings.ema else None
 
-    def describe(self) -> None:
-        """Write what is known before training: settings and environment."""
-        run = self.run
-        if not run.ranks.first:
-            return
-        about = {
-            "trainer": run.resolved.entry.qualified_name,
-            "model": run.model_entry.qualified_name,
-            "dataset": run.dataset_entry.qualified_name,
-            "started": run.started.isoformat(timespec="seconds"),
-        }
-        self.record_settings(about)
-
-    def record_settings(self, about: Mapping[str, Any]) -> None:
+    def record(self, facts: Mapping[str, Any]) -> None:
         """Write the settings in force, and what they are applied with."""
-        run = self.run
-        try:
-            atomic.write_text(run.folder.settings, run.resolved.to_toml(about))
-            atomic.write_json(run.folder.environment, describe_environment(run, self.command))
-        except OSError as error:
-            raise PneumoError(f"{run.folder.path} cannot be written: {error.strerror}") from error
+        if self.run.ranks.first:
+            record_settings(self.run, facts, self.command)
 
     def judge_untrained(self) -> None:
         """Epoch 0: what the untrained model does on the training and validation images (SOURCE 4)."""
@@ -343,8 +287,8 @@ class Runner:
         run = self.run
         row: dict[str, Any] = {
             "epoch": len(run.history),
-            "train": _plain(train),
-            "validation": _plain(validation),
+            "train": plain(train),
+            "validation": plain(validation),
             "learning_rate": learning_rate,
             "seconds": round(time.monotonic() - began, 3),
         }
@@ -448,7 +392,3 @@ class Runner:
         """Tell the observers, on the first rank only."""
         if self.run.ranks.first:
             self.hooks.notify(hook, run=self.run, **arguments)
-
-
-def _plain(metrics: Mapping[str, Any]) -> dict[str, float]:
-    return {name: float(value) for name, value in metrics.items()}

@@ -229,6 +229,7 @@ def _evaluate(
     for name, known in ((split, ("train", "validation", "test")), (checkpoint, ("best", "last"))):
         if name not in known:
             raise UsageError(f"{name!r} is none of {', '.join(known)}; {nearest(name, known)}")
+    from pneumo_cli.judging import judge_again
     from pneumo_cli.ranks import Ranks
     from pneumo_cli.runner import Runner
     from pneumo_cli.session import observing_plugins, open_run, reopen_settings
@@ -236,7 +237,7 @@ def _evaluate(
     folder = RunFolder.open(path)
     resolved = reopen_settings(plugins, folder, flags)
     run = open_run(plugins, resolved, for_stderr(), Ranks())
-    result = Runner(run, observing_plugins(plugins), sys.argv).judge_again(folder, checkpoint, split)
+    result = judge_again(Runner(run, observing_plugins(plugins), sys.argv), folder, checkpoint, split)
     if as_json:
         print_json(result)
         return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,3 +42,8 @@ class Evaluation:
     metrics: Mapping[str, float]
     figures: tuple[NamedFigure, ...] = ()
     outputs: Mapping[str, NDArray[np.generic]] = field(default_factory=dict)
+
+
+def plain(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """Metrics as JSON can hold them."""
+    return {name: float(value) for name, value in metrics.items()}
