@@ -5,6 +5,7 @@ Runs on the meta device: shapes are computed and nothing else, so the largest ne
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -87,6 +88,22 @@ def layer_table(model: nn.Module, input_shape: tuple[int, ...]) -> LayerTable:
         forward_backward_mb=2 * outputs * _FLOAT_BYTES / _MEBIBYTE,
         parameters_mb=parameters * _FLOAT_BYTES / _MEBIBYTE,
     )
+
+
+def stage_rows(stages: Sequence[nn.Module], input_shape: tuple[int, ...]) -> tuple[LayerRow, ...]:
+    """One row per stage of a model (:func:`pneumo_cli.backbone.stages_of`): readable where layers are too many.
+
+    Args:
+        stages: on the meta device; left in eval mode.
+    """
+    rows: list[LayerRow] = []
+    values = torch.empty(1, *input_shape, device="meta")
+    with torch.no_grad():
+        for number, stage in enumerate(stages, 1):
+            values = stage.eval()(values)
+            own = sum(p.numel() for p in stage.parameters())
+            rows.append(LayerRow(f"{type(stage).__name__.strip('_')}-{number}", tuple(values.shape[1:]), own))
+    return tuple(rows)
 
 
 def _elements(shape: tuple[int, ...]) -> int:

@@ -10,7 +10,11 @@ from pneumo_cli.cli.output import print_json, print_table
 from pneumo_cli.errors import UsageError, nearest
 from pneumo_cli.plugins import Plugins
 
+_READABLE = 100  # layers; of models with more the stages are shown
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import nn
 
     from pneumo_cli.layertable import LayerTable
@@ -55,6 +59,7 @@ def add_commands(app: typer.Typer) -> None:
 def _show_trainer(
     plugins: Plugins, entry: Entry[TrainerSpec], preset: str | None, flags: dict[str, Any], as_json: bool
 ) -> None:
+    from pneumo_cli.backbone import stages_of
     from pneumo_cli.layers import plain_values, resolve
     from pneumo_cli.session import choose_parts, make_trainer
 
@@ -100,11 +105,14 @@ def _show_trainer(
     )
     size = resolved.trainer.image_size
     print(f"\nLayers of {choice.model.spec.name} ({choice.model.provenance}) for images of {size} px")
-    _print_layers(table, facts)
+    _print_layers(table, facts, stages_of(choice.model.spec, model), size)
 
 
 def _show_model(entry: Entry[ModelSpec], size: int, as_json: bool) -> None:
-    table = _table_of(entry, _on_meta(entry, {}), size)
+    from pneumo_cli.backbone import stages_of
+
+    model = _on_meta(entry, {})
+    table = _table_of(entry, model, size)
     if as_json:
         print_json(
             {
@@ -119,7 +127,7 @@ def _show_model(entry: Entry[ModelSpec], size: int, as_json: bool) -> None:
         return
     print(f"{entry.spec.name}: {entry.spec.summary}  ({entry.provenance}, kind {entry.spec.kind})")
     print(f"\nLayers for images of {size} px")
-    _print_layers(table, {})
+    _print_layers(table, {}, stages_of(entry.spec, model), size)
 
 
 def _show_dataset(entry: Entry[DatasetSpec], as_json: bool) -> None:
@@ -164,8 +172,14 @@ def _table_of(entry: Entry[ModelSpec], model: nn.Module, size: int) -> LayerTabl
         ) from error
 
 
-def _print_layers(table: LayerTable, facts: dict[str, str]) -> None:
-    rows = [[row.name, str([*row.shape]), f"{row.parameters:,}"] for row in table.rows]
+def _print_layers(table: LayerTable, facts: dict[str, str], stages: Sequence[nn.Module], size: int) -> None:
+    shown = table.rows
+    if len(shown) > _READABLE and stages:
+        from pneumo_cli.layertable import stage_rows
+
+        print(f"{len(stages)} stages of {len(shown)} layers in all; --json lists each layer")
+        shown = stage_rows(stages, (3, size, size))
+    rows = [[row.name, str([*row.shape]), f"{row.parameters:,}"] for row in shown]
     widths = [max(len(row[i]) for row in rows) for i in range(3)]
     print(f"{'LAYER':<{widths[0]}}  {'OUTPUT SHAPE':<{widths[1]}}  {'PARAMETERS':>{max(widths[2], 10)}}")
     for name, shape, count in rows:

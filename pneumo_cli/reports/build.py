@@ -204,6 +204,7 @@ def _content(
         "evaluations": {split: dict(evaluation.metrics) for split, evaluation in evaluations.items()},
         "figures": drawn,
         "notices": _notices(run),
+        "notes": run.notes,
         "environment": describe_environment(run, list(command)),
         "reproduce": [f"pneumo run {run.spec.name} --config {run.folder.settings}"],
         "next": [
@@ -297,7 +298,7 @@ def _plain(value: Any) -> Any:
 def _notices(run: Run) -> list[str]:
     """What a reader has to know before the numbers."""
     data = run.data
-    notices = list(run.notes)
+    notices = []
     if data.dataset.synthetic:
         notices.append(
             "Synthetic data: these images are drawn, no patient is behind them, and the numbers say nothing "

@@ -132,6 +132,8 @@ def _what(report: Mapping[str, Any]) -> Iterator[Block]:
     ]
     if facts:
         yield Table(("", "Name", "What it is", "Comes from"), tuple(facts))
+    for note in _list(report.get("notes")):
+        yield Paragraph(f"{_text(note).rstrip('.')}.")
     split = _mapping(dataset.get("split"))
     rows = _rows(dataset)
     if rows:
