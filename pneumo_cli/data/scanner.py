@@ -2,6 +2,7 @@
 
 A network that has only seen one hospital's films takes their borders and their grey levels for signs of disease.
 Like all augmentation here: parameters per sample from (seed, epoch, index), a whole batch as tensor operations.
+Noise, compression and the detector's resolution are not modelled.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from torch import Tensor
 from pneumo_cli.data.augment import IMAGENET_MEAN, IMAGENET_STD, ReportAugmentation, warp
 from pneumo_cli.data.randomness import uniforms
 
-_ASPECT = 0.25  # change of the aspect ratio, as a share of the change of scale
+_ASPECT = 0.25  # stretch of width against height, as a share of the change of scale
 _BLACK = 0.7  # share of the images with borders whose borders are black; the others have any grey level
 _BLUR_AT = 224  # the image size that sigma is stated for
 
@@ -28,14 +29,19 @@ class ScannerAugmentation(ReportAugmentation):
     Scale and shift join rotation and flip in one affine map, so each image is interpolated once. Then the focus
     (blur), gamma, brightness and contrast, and last the borders of a collimator.
 
+    With every strength 0, the output is that of :class:`~pneumo_cli.data.augment.EvaluationTransform` to the bit.
+
     Args:
-        zoom: z in [0, 0.9): the scale is uniform in its logarithm between 1 - z and 1 / (1 - z), and the aspect
-            ratio in a quarter of that range. Above 1 the image is cropped.
-        shift: largest translation in either direction, as a share of the side, 0 to 0.5.
-        gamma: g >= 0: grey levels are raised to a power between exp(-g) and exp(g).
+        zoom: z in [0, 0.9): the scale is uniform in its logarithm between 1 - z and 1 / (1 - z); above 1 the image
+            is cropped. Width is multiplied and height divided by a stretch of its own, uniform in its logarithm
+            over a quarter of that range.
+        shift: largest translation along each axis, as a share of the unscaled image's side, 0 to 0.5; uniform.
+        gamma: g >= 0, finite: grey levels are raised to a power whose logarithm is uniform in [-g, g]. Black and
+            white stay.
         border: largest width of a border as a share of the side, 0 to 0.5; each side has one with probability
             1/2. All borders of an image are black (70 %) or of one random grey level.
-        blur: largest sigma of a Gaussian, in pixels of an image of 224 px; scaled with the image size.
+        blur: largest sigma of a Gaussian, finite, in pixels of an image of 224 px; scaled with the image size,
+            uniform from 0.
         seed, rotation, flip, brightness, contrast, saturation, channels, mean, std, standardize: see
             :class:`~pneumo_cli.data.augment.ReportAugmentation`.
 
@@ -80,8 +86,8 @@ class ScannerAugmentation(ReportAugmentation):
             if not 0 <= value <= 0.5:
                 raise ValueError(f"{name} has to be between 0 and 0.5, not {value}")
         for name, value in {"gamma": gamma, "blur": blur}.items():
-            if value < 0:
-                raise ValueError(f"{name} has to be at least 0, not {value}")
+            if not 0 <= value < float("inf"):
+                raise ValueError(f"{name} has to be at least 0 and finite, not {value}")
         self.zoom, self.shift, self.gamma, self.border, self.blur = zoom, shift, gamma, border, blur
         self.identity += self._named(zoom=zoom, shift=shift, gamma=gamma, border=border, blur=blur)
 
@@ -90,10 +96,12 @@ class ScannerAugmentation(ReportAugmentation):
         grey = images.unsqueeze(1).float() / 255
         grey = self._positioned(grey, draws[:, 0:2], draws[:, 5:9])
         if self.blur:
-            grey = blurred(grey, draws[:, 9] * self.blur * images.shape[-1] / _BLUR_AT, self.blur)
+            largest = self.blur * images.shape[-1] / _BLUR_AT
+            grey = blurred(grey, draws[:, 9] * largest, largest)
         if self.gamma:
-            power = np.exp((2 * draws[:, 10] - 1) * self.gamma)
-            grey = grey.clamp_min(1e-4) ** torch.from_numpy(power).to(grey).view(-1, 1, 1, 1)
+            power = torch.from_numpy(np.exp((2 * draws[:, 10] - 1) * self.gamma)).to(grey)
+            # A third of the time of grey ** power; black, whose logarithm is minus infinity, comes back as 0.
+            grey = grey.clamp_min(0).log_().mul_(power.view(-1, 1, 1, 1)).exp_()
         grey = self.exposed(grey, draws[:, 2:5])
         if self.border:
             grey = self._collimated(grey, draws[:, 11:21])
@@ -101,6 +109,8 @@ class ScannerAugmentation(ReportAugmentation):
 
     def _positioned(self, grey: Tensor, turn: NDArray[np.float32], place: NDArray[np.float32]) -> Tensor:
         """Rotate, mirror, scale and shift."""
+        if not (self.rotation or self.flip or self.zoom or self.shift):
+            return grey  # even the identity map would interpolate, and round
         moves = 2 * place.astype(np.float64) - 1
         radians = np.deg2rad((2 * turn[:, 0].astype(np.float64) - 1) * self.rotation)
         side = np.where(turn[:, 1] < self.flip, -1.0, 1.0)
@@ -121,24 +131,28 @@ class ScannerAugmentation(ReportAugmentation):
         )
         pixels = torch.arange(size, device=grey.device)
         column, row = pixels.view(1, 1, 1, size), pixels.view(1, 1, size, 1)
-        covered = (column < left) | (column >= size - right) | (row < top) | (row >= size - bottom)
+        covered = ((column < left) | (column >= size - right)) | ((row < top) | (row >= size - bottom))
         return torch.where(covered, torch.from_numpy(level).to(grey).view(-1, 1, 1, 1), grey)
 
 
 def blurred(images: Tensor, sigma: NDArray[np.floating], largest: float) -> Tensor:
-    """Blur each image with a Gaussian of about its own sigma.
+    """Blur each image with a Gaussian of its own sigma, the outermost pixels repeated beyond the edges.
 
-    A separable kernel per image, as one grouped convolution over the batch.
+    A separable kernel per image, as two grouped convolutions over the batch.
 
     Args:
         images: float [B, 1, S, S].
-        sigma: [B], in pixels; below 0.1 nothing is blurred.
-        largest: bounds the width of the kernel.
+        sigma: [B], in pixels of these images; below 0.1 nothing is blurred.
+        largest: no sigma is above it. All kernels end at 2.5 times this, or at half the image.
+
+    Returns:
+        float [B, 1, S, S].
     """
     size = images.shape[-1]
-    radius = max(1, min(int(np.ceil(2.5 * max(largest * size / _BLUR_AT, 0.1))), size // 2 - 1))
+    radius = max(1, min(int(np.ceil(2.5 * largest)), size // 2 - 1))
     offsets = np.arange(-radius, radius + 1)
     kernels = np.exp(-(offsets**2) / (2 * np.maximum(sigma, 0.1)[:, None] ** 2))
+    kernels[kernels < 1e-9] = 0  # denormal weights would make the convolution several times slower
     kernels /= kernels.sum(axis=1, keepdims=True)
     weights = torch.from_numpy(kernels).to(images)
     batch = len(images)
