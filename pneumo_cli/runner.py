@@ -191,6 +191,8 @@ class Runner:
                 self.notify("step_finished", metrics=metrics)
                 self.look(outputs)
         run.ranks.average_buffers(run.model)
+        if run.average is not None:
+            run.ranks.average_buffers(run.average.module)
 
     def after_update(self) -> None:
         """What follows each change of the weights; not each step, where gradients are accumulated."""

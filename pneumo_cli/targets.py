@@ -94,12 +94,17 @@ def subtypes(dataset: Dataset) -> Sequence[str]:
     """The subtypes of class 1, sorted.
 
     Raises:
-        UsageError: some image of class 1 has none, or all have the same.
+        UsageError: some image of class 1 has none, all have the same, or there is no such image.
     """
     positive = [record.subtype for record in dataset.records if record.label == 1]
     unknown = sum(not subtype for subtype in positive)
     if unknown or len(set(positive)) < 2:
-        reason = f"{unknown} images have none" if unknown else f"all are {positive[0]!r}"
+        if not positive:
+            reason = "it has no images of that class"
+        elif unknown:
+            reason = f"{unknown} of {len(positive)} images have none"
+        else:
+            reason = f"all are {positive[0]!r}"
         raise UsageError(
             f"the dataset {dataset.name} tells no subtypes of {dataset.classes[1]} apart ({reason}): use "
             "--no-subtypes"

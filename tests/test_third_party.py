@@ -5,77 +5,17 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
-import sys
-import sysconfig
-import textwrap
-from collections.abc import Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
 
+from tests.environments import Environment
+
 pytestmark = pytest.mark.slow
 
 
-class Environment:
-    """A fresh virtual environment that sees this one's libraries, and in it the program ``pneumo``."""
-
-    def __init__(self, folder: Path, environ: Mapping[str, str]) -> None:
-        self.folder = folder
-        self.work = folder / "work"
-        self.work.mkdir()
-        subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"], check=True)
-        self.python = next((folder / "venv").glob("[bS]*/python*"))
-        paths = {"base": str(folder / "venv"), "platbase": str(folder / "venv")}
-        site = Path(sysconfig.get_path("purelib", "venv", vars=paths))
-        # Torch and the rest as they are here. addsitedir, and not the bare paths, so that editable installs count.
-        lines = [f"import site; site.addsitedir({path!r})\n" for path in site_folders()]
-        (site / "host.pth").write_text("".join(lines))
-        self._environ = {name: value for name, value in environ.items() if name != "PYTHONPATH"}
-
-    def install(self, name: str, files: Mapping[str, str], entry_point: str, module: str) -> None:
-        """Write a project and ``pip install`` it."""
-        project = self.folder / name
-        package = project / module.split(".")[0]
-        package.mkdir(parents=True)
-        (package / "__init__.py").write_text("")
-        for file, source in files.items():
-            (package / file).write_text(textwrap.dedent(source))
-        (project / "pyproject.toml").write_text(
-            f'[build-system]\nrequires = ["hatchling"]\nbuild-backend = "hatchling.build"\n\n'
-            f'[project]\nname = "{name}"\nversion = "0.2.0"\ndependencies = ["pneumo-cli"]\n\n'
-            f'[project.entry-points.pneumo]\n{entry_point} = "{module}"\n'
-        )
-        self.install_project(project)
-
-    def install_project(self, project: Path) -> None:
-        """``pip install`` a project."""
-        pip = [self.python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]
-        offline = ["--no-index", "--no-deps", "--no-build-isolation"]
-        subprocess.run([*pip, *offline, str(project)], check=True, env=self._environ)
-
-    def pneumo(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run the program."""
-        return self.python_module("pneumo_cli", *arguments)
-
-    def python_module(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run a module, as ``python -m`` does."""
-        return subprocess.run(
-            [self.python, "-m", *arguments],
-            cwd=self.work,
-            env=self._environ,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-
-
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "pneumo-lenet"
-
-
-def site_folders() -> list[str]:
-    return sorted({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")})
 
 
 NETWORK = {

@@ -42,9 +42,9 @@ def open_array(path: Path, identity: Mapping[str, Any]) -> tuple[Array, dict[str
     """
     try:
         manifest = json.loads(manifest_path(path).read_bytes())
+        digest = manifest["sha256"]  # every format has it
         if {key: manifest.get(key) for key in identity} != dict(identity):
             return None  # an older format, which is no damage
-        digest = manifest["sha256"]
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
@@ -86,7 +86,11 @@ def write_array(
         for block in blocks:
             handle.write(block)
             digest.update(block)
-    atomic.write_json(manifest_path(path), {**identity, **facts(), "sha256": digest.hexdigest()})
+    try:
+        atomic.write_json(manifest_path(path), {**identity, **facts(), "sha256": digest.hexdigest()})
+    except BaseException:
+        path.unlink(missing_ok=True)  # without its manifest it would only take room
+        raise
     return np.memmap(path, np.dtype(identity["dtype"]), "r", shape=tuple(identity["shape"]))
 
 

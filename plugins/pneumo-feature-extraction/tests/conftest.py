@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torch import nn
 
 pytest.register_assert_rewrite("pneumo_cli.testing")
 
 from pneumo_cli.layers import resolve  # noqa: E402
+from pneumo_cli.models.torchvision_models import build  # noqa: E402
 from pneumo_cli.progress import Progress  # noqa: E402
 from pneumo_cli.ranks import Ranks  # noqa: E402
 from pneumo_cli.run import Run  # noqa: E402
@@ -46,6 +49,26 @@ def work(tmp_path: Path, phantom_cache: Path, monkeypatch: pytest.MonkeyPatch) -
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
     return tmp_path / "work"
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A state dict of mobilenet-v3-small whose features tell images apart.
+
+    Those of a network as it is made do not: before its BatchNorm statistics fit, it gives the same for all.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = build("mobilenet-v3-small", outputs=1000)
+        for layer in model.modules():
+            if isinstance(layer, nn.BatchNorm2d):
+                layer.momentum = None  # the mean over all batches
+        with torch.no_grad():
+            for _ in range(4):
+                model(torch.randn(32, 3, 32, 32))
+    path = tmp_path_factory.mktemp("weights") / "weights.pt"
+    torch.save(model.state_dict(), path)
+    return path
 
 
 @pytest.fixture

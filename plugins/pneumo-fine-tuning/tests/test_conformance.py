@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from pneumo_cli.testing import TrainerConformance
+from pneumo_fine_tuning.settings import FineTuningSettings
 
 SMALL = {"model": "mobilenet-v3-small", "weights": "none", "image_size": 32, "batch_size": 16}
 
@@ -12,6 +13,11 @@ SMALL = {"model": "mobilenet-v3-small", "weights": "none", "image_size": 32, "ba
 class TestAugmented(TrainerConformance):
     name = "fine-tuning"
     settings: ClassVar = SMALL
+
+
+class TestFrozenStagesComputedOnce(TrainerConformance):
+    name = "fine-tuning"
+    settings: ClassVar = {**SMALL, "augment": False}
 
 
 class TestCachedViews(TrainerConformance):
@@ -41,3 +47,11 @@ class TestEverythingOfTheStrongPreset(TrainerConformance):
         "blur": 1.0,
         "feature_views": 2,
     }
+
+
+def test_its_defaults_are_the_report_s() -> None:
+    s = FineTuningSettings()
+    assert (s.freeze, s.freeze_mode, s.weights) == (0.66, "strict", "imagenet")
+    assert (s.lr, s.epochs, s.batch_size, s.image_size) == (0.005, 20, 16, 256)
+    assert (s.optimizer, s.momentum, s.nesterov, s.weight_decay) == ("sgd", 0.9, True, 1e-5)
+    assert (s.schedule, s.lr_step, s.lr_gamma, s.monitor, s.augment) == ("step", 5, 0.5, "accuracy", True)

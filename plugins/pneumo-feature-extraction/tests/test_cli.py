@@ -1,0 +1,90 @@
+"""``pneumo run feature-extraction`` with settings, good and bad (those of weights: tests of fine-tuning)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from pneumo_cli.testing import Invocation, invoke
+
+SMALL = ("--dataset", "phantom", "--image-size", 32, "--epochs", 1, "--batch-size", 64, "--precision", "fp32")
+MODEL = ("--model", "mobilenet-v3-small", "--weights", "none")
+
+
+def run(*flags: object) -> Invocation:
+    return invoke("run", "feature-extraction", *SMALL, *flags)
+
+
+def refused(ended: Invocation, work: Path) -> str:
+    """The one line of an invocation that was refused before anything was written."""
+    assert ended.code == 2, ended.stderr
+    assert ended.stdout == ""
+    (line,) = ended.stderr.splitlines()
+    assert not list(work.rglob("runs"))
+    return line
+
+
+@pytest.mark.parametrize(
+    ("flags", "reason"),
+    [
+        (("--no-augment",), "without augmentation all views are the same"),
+        (("--augment", "--no-feature-cache"), "the cache of features is turned off"),
+        (("--augment", "--freeze-mode", "source"), "stays random"),
+    ],
+)
+def test_views_that_have_no_use(work: Path, flags: tuple[str, ...], reason: str) -> None:
+    line = refused(run(*MODEL, "--feature-views", 4, *flags), work)
+    assert line.startswith("pneumo: feature_views = 4 has no use: ")
+    assert reason in line
+
+
+def test_an_unknown_model(work: Path) -> None:
+    assert "mobilenet-v3-small" in refused(run("--model", "mobilenet-v3-smal"), work)
+
+
+def test_how_much_is_frozen_is_no_setting_of_it(work: Path) -> None:
+    assert "no such option: --freeze" in refused(run(*MODEL, "--freeze", 0.5), work)
+
+
+def test_a_state_dict_that_does_not_fit(work: Path) -> None:
+    torch.save({"features.0.0.weight": torch.zeros(3, 3)}, "weights.pt")
+    line = refused(run("--model", "mobilenet-v3-small", "--weights", "weights.pt"), work)
+    assert "missing" in line
+    assert "of another shape (features.0.0.weight [3, 3] for [16, 3, 3, 3])" in line
+
+
+def test_a_checkpoint_of_a_run_is_where_another_one_begins(work: Path, weights: Path) -> None:
+    first = run("--model", "mobilenet-v3-small", "--weights", weights, "--output", "first")
+    assert first.code == 0, first.stderr
+    (best,) = work.glob("first/*/*/checkpoints/best.pt")
+    second = run("--model", "mobilenet-v3-small", "--weights", best, "--output", "second")
+    assert second.code == 0, second.stderr
+    (one, other) = (
+        json.loads(next(work.glob(f"{name}/*/*/report.json")).read_text()) for name in ("first", "second")
+    )
+    assert (
+        f"mobilenet-v3-small begins with the weights in {weights} (242 tensors; its head is new)"
+        in one["notes"]
+    )
+    assert (
+        f"mobilenet-v3-small begins with the weights in {best} (244 tensors; its head too)" in other["notes"]
+    )
+    kept = one["history"][one["monitor"]["epoch"]]["validation"]
+    assert other["history"][0]["validation"] == pytest.approx(kept, abs=1e-5)
+
+
+def test_without_efficientnet_lite0_the_presets_for_it_say_so_and_take_a_small_model(work: Path) -> None:
+    for preset in ("quick", "strong"):
+        ended = invoke("run", "feature-extraction", "--preset", preset, "--print-config")
+        assert ended.code == 0
+        if 'model = "efficientnet-lite0"' in ended.stdout:
+            pytest.skip("efficientnet-lite0 is installed here")
+        assert 'model = "resnet18"' in ended.stdout
+        assert 'weights = "none"' in ended.stdout
+        (line,) = ended.stderr.splitlines()
+        assert f"efficientnet-lite0 of the preset {preset} is not installed" in line
+        assert "pip install ./examples/pneumo-efficientnet-lite" in line
+    assert list(work.iterdir()) == []
