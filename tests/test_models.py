@@ -24,7 +24,7 @@ from pneumo_cli.pretrained import load_pretrained
 from pneumo_cli.progress import Progress
 
 # Their blocks are those of the smaller ones, more often; computing them takes long.
-LARGE = {f"efficientnet-b{n}" for n in (3, 4, 5, 6, 7)}
+LARGE = {f"efficientnet-b{n}" for n in (4, 5, 6, 7)}
 COMPUTED = [name for name in FAMILIES if name not in LARGE]
 
 

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 import torchvision.transforms.v2.functional as TF
 
 from pneumo_cli.data.augment import (
@@ -11,6 +12,7 @@ from pneumo_cli.data.augment import (
     jitter,
     rotate_and_flip,
     uniforms,
+    warp,
 )
 from pneumo_cli.data.randomness import shuffled
 
@@ -37,6 +39,18 @@ def test_the_flip_comes_after_the_rotation() -> None:
     ours = rotate_and_flip(picture, torch.tensor([20.0]), torch.tensor([True]))
     theirs = TF.hflip(TF.rotate(picture, 20.0, interpolation=TF.InterpolationMode.BILINEAR))
     assert torch.allclose(ours, theirs, atol=2e-4)
+
+
+def test_a_warp_is_torch_s_affine_map_one_for_each_image() -> None:
+    pictures = images(3).unsqueeze(1).float() / 255
+    rows = np.array([[1.0, 0.7, 1.3], [0.1, -0.4, 0.0], [0.0, 0.5, -0.2], [1.2, 0.8, 1.0]])
+    shifts = np.array([[0.0, 0.3, -1.5], [0.2, 0.0, 0.1]])
+    for moved in (shifts, None):
+        offsets = np.zeros((2, 3)) if moved is None else moved
+        maps = torch.tensor(np.concatenate((rows, offsets))[[0, 1, 4, 2, 3, 5]].T.reshape(3, 2, 3))
+        grid = F.affine_grid(maps.float(), list(pictures.shape), align_corners=False)
+        theirs = F.grid_sample(pictures, grid, padding_mode="zeros", align_corners=False)
+        assert torch.allclose(warp(pictures, rows, moved), theirs, atol=2e-4)
 
 
 @pytest.mark.parametrize("brightness_first", [True, False])
