@@ -26,6 +26,7 @@ def run() -> SimpleNamespace:
         settings=CnnSettings(),
         device=SimpleNamespace(fused=False),
         model=nn.Linear(1, 1),
+        model_entry=discover().models.get("pneumo-cnn:cnn"),
     )
 
 
