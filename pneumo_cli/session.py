@@ -27,6 +27,9 @@ from pneumo_cli.specs import DatasetSpec, ModelSpec, load_reference
 from pneumo_cli.trainer import Trainer
 
 
+_LISTED = 6  # models that an error names
+
+
 @dataclass(frozen=True)
 class Choice:
     """The registered parts that a run's settings name."""
@@ -48,6 +51,8 @@ def choose_parts(plugins: Plugins, resolved: Resolved) -> Choice:
     model = plugins.models.get(wanted, prefer=entry.provenance.distribution if default else "")
     if model.spec.kind != entry.spec.kind:
         fitting = [e.spec.name for e in plugins.models.entries() if e.spec.kind == entry.spec.kind]
+        if len(fitting) > _LISTED:
+            fitting = [*fitting[:_LISTED], f"and {len(fitting) - _LISTED} more (pneumo list-models)"]
         raise UsageError(
             f"{entry.spec.name} trains models of kind {entry.spec.kind}, and {wanted} is of kind "
             f"{model.spec.kind}; of the right kind: {', '.join(fitting) or 'none'}"

@@ -101,8 +101,7 @@ BAD = {
     "model": (("run", "fake", "--model", "tiny-ned"), "unknown model 'tiny-ned'; did you mean tiny-net?"),
     "kind of model": (
         ("run", "fake", "--model", "two-nets"),
-        "fake trains models of kind classifier, and two-nets is of kind pair; "
-        "of the right kind: plain-net, tiny-net",
+        "fake trains models of kind classifier, and two-nets is of kind pair; of the right kind: ",
     ),
     "dataset": (("run", "fake", "--dataset", "tinny"), "unknown dataset 'tinny'; did you mean tiny?"),
     "preset": (
