@@ -26,7 +26,6 @@ from pneumo_cli.settings import MachineSettings
 from pneumo_cli.specs import DatasetSpec, ModelSpec, load_reference
 from pneumo_cli.trainer import Trainer
 
-
 _LISTED = 6  # models that an error names
 
 
