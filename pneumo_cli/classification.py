@@ -142,7 +142,8 @@ class ClassificationTrainer(Trainer):
         sources = super().build_sources(run)
         if not self.settings.flip_test:
             return sources
-        return Sources(sources.train, MirroredToo(run.image_inputs(run.transforms.evaluation)))
+        mirrored = MirroredToo(run.image_inputs(run.transforms.evaluation))
+        return Sources(sources.train, mirrored, mirrored)
 
     def forward(self, run: Run, batch: Batch) -> torch.Tensor:
         """The model's outputs for a batch, [B, outputs]; or [V * B, outputs] for V views of each image."""

@@ -35,7 +35,8 @@ class Loaders:
         """Batches of a split in order, unaugmented."""
         run = self._run
         size = max(run.settings.batch_size, _EVALUATION_BATCH)
-        return self._loader(run.data.split.parts()[split], run.sources.evaluation, size, None)
+        inputs = run.sources.test if split == "test" else run.sources.evaluation
+        return self._loader(run.data.split.parts()[split], inputs, size, None)
 
     def samples(self) -> dict[str, Loader]:
         """Images for the report, by split.

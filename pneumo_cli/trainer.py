@@ -49,10 +49,11 @@ class Transforms(NamedTuple):
 
 
 class Sources(NamedTuple):
-    """What batches are made of, in training and elsewhere."""
+    """What batches are made of: in training, in judging training and validation images, and in the test."""
 
     train: Inputs
     evaluation: Inputs
+    test: Inputs
 
 
 class Trainer(ABC):
@@ -104,7 +105,8 @@ class Trainer(ABC):
 
     def build_sources(self, run: Run) -> Sources:
         """What the loaders' batches are made of. Default: images, transformed anew each time."""
-        return Sources(run.image_inputs(run.transforms.train), run.image_inputs(run.transforms.evaluation))
+        evaluation = run.image_inputs(run.transforms.evaluation)
+        return Sources(run.image_inputs(run.transforms.train), evaluation, evaluation)
 
     def cache_sources(self, run: Run) -> Sources:
         """Compute once what every epoch would compute anew. Default: nothing.

@@ -148,9 +148,10 @@ class TransferTrainer(ClassificationTrainer):
         if not length or not s.feature_cache:
             return run.sources
         parts = run.data.split.parts()
-        everything = np.sort(np.concatenate(list(parts.values())))
+        # Not the test images: they are looked at once, when everything is over.
+        judged = np.concatenate((parts["train"], parts["validation"]))
         plain = run.transforms.evaluation
-        evaluation = self._cached(run, length, run.sources.evaluation, plain, everything, [1])
+        evaluation = self._cached(run, length, run.sources.evaluation, plain, judged, [1])
         train: Inputs | None = None
         if not s.augment and not s.flip_test:
             train = evaluation
@@ -164,7 +165,7 @@ class TransferTrainer(ClassificationTrainer):
                 f"training images are augmented, so they pass the {length} frozen stages anew in every epoch; to "
                 "do so once: --no-augment, or --feature-views K for K augmented views of each"
             )
-        return Sources(train or run.sources.train, evaluation or run.sources.evaluation)
+        return Sources(train or run.sources.train, evaluation or run.sources.evaluation, run.sources.test)
 
     def _cached(
         self,
