@@ -33,6 +33,12 @@ class Targets(ABC):
         self.positive_weight = positive_weight
         self.smoothing = smoothing
 
+    def weighted_mean(self, losses: Tensor, labels: Tensor) -> Tensor:
+        """Return the mean, 0-d, of losses [B], those of class 1 weighted."""
+        if self.positive_weight != 1:
+            losses = losses * torch.where(labels == 1, self.positive_weight, 1.0)
+        return losses.mean()
+
     @abstractmethod
     def logits(self, outputs: Tensor) -> Tensor:
         """Return the logit of class 1 against class 0, float32 [B], for outputs [B, outputs]."""
@@ -53,9 +59,7 @@ class BinaryTargets(Targets):
     def loss(self, outputs: Tensor, labels: Tensor, index: Tensor) -> Tensor:
         targets = labels.float() * (1 - self.smoothing) + self.smoothing / 2
         losses = F.binary_cross_entropy_with_logits(self.logits(outputs), targets, reduction="none")
-        if self.positive_weight != 1:
-            losses = losses * torch.where(labels == 1, self.positive_weight, 1.0)
-        return losses.mean()
+        return self.weighted_mean(losses, labels)
 
 
 class SubtypeTargets(Targets):
@@ -85,9 +89,7 @@ class SubtypeTargets(Targets):
         losses = F.cross_entropy(
             outputs.float(), self._classes[index], reduction="none", label_smoothing=self.smoothing
         )
-        if self.positive_weight != 1:
-            losses = losses * torch.where(labels == 1, self.positive_weight, 1.0)
-        return losses.mean()
+        return self.weighted_mean(losses, labels)
 
 
 def subtypes(dataset: Dataset) -> Sequence[str]:

@@ -123,7 +123,7 @@ class TransferTrainer(ClassificationTrainer):
         length = 0
         for stage in stages_of(run.model_entry.spec, model):
             trained = any(parameter.requires_grad for parameter in stage.parameters())
-            if trained or not (_frozen(stage) or not _random(stage)):
+            if trained or (_random(stage) and not _frozen(stage)):
                 break
             length += 1
         return length
