@@ -1,10 +1,11 @@
 """The settings themselves: what can be set, in which bounds and units, with which defaults.
 
 What every trainer has (:class:`TrainerSettings`), what the classification trainers share
-(:class:`ClassificationSettings`) and those among them that begin with pre-trained weights
-(:class:`TransferSettings`), and what belongs to the machine and not to the recipe (:class:`MachineSettings`).
-A trainer derives its own from one of the first three; its fields become the flags of
-``pneumo run NAME``. Where values come from is :mod:`pneumo_cli.layers`. Must not import torch.
+(:class:`ClassificationSettings`), those among them that begin with pre-trained weights
+(:class:`TransferSettings`), and those that make images (:class:`GenerativeSettings`); and what belongs to the
+machine and not to the recipe (:class:`MachineSettings`). A trainer derives its own from one of the first four; its
+fields become the flags of ``pneumo run NAME``. Where values come from is :mod:`pneumo_cli.layers`. Must not import
+torch.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from platformdirs import user_cache_path, user_data_path
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-SplitPolicy = Literal["source", "patient"]
+SplitPolicy = Literal["source", "patient", "last", "all"]
 
 
 class _Settings(BaseSettings):
@@ -44,8 +45,9 @@ class TrainerSettings(_Settings):
     dataset: str = Field("phantom", description="registered dataset to train on")
     split: SplitPolicy = Field(
         "source",
-        description="how the training pool is divided: 'source' as the report does, image by image; "
-        "'patient' so that no patient and no identical image is on both sides",
+        description="how the training pool is divided: 'patient' so that no patient and no identical image is on "
+        "both sides; as the report does, image by image: 'source' at random, 'last' the last of each class "
+        "validate, 'all' none validates",
     )
     validation_fraction: float = Field(
         0.25, gt=0, lt=1, description="share of the training pool that validates"
@@ -153,6 +155,21 @@ class TransferSettings(ClassificationSettings):
         le=1000,
         description="augmented views of each training image to compute once and use in turn; 0: with "
         "augmentation, training images pass the frozen part anew in every epoch",
+    )
+
+
+class GenerativeSettings(TrainerSettings):
+    """What the trainers share that learn what images look like: of one class, judged by distances (SOURCE 7, 8)."""
+
+    images_of: str = Field("PNEUMONIA", description="class whose images are learnt; empty: all classes")
+    extractor: str = Field(
+        "auto",
+        min_length=1,
+        description="what compares images: pixels, a registered classifier with ImageNet weights, or a run of a "
+        "classifier; auto: efficientnet-lite0 where it is installed, else pixels",
+    )
+    judged: int = Field(
+        1000, ge=0, le=100_000, description="images that are drawn for judging at the end; 0: no judging"
     )
 
 

@@ -14,7 +14,7 @@ from pneumo_cli.data.cache import decoded_images
 from pneumo_cli.data.files import UNREADABLE
 from pneumo_cli.data.records import Dataset
 from pneumo_cli.data.splits import Overlaps, Policy, Split, SplitRow, class_table, overlaps, split_records
-from pneumo_cli.errors import DataError, UsageError
+from pneumo_cli.errors import DataError, UsageError, nearest
 from pneumo_cli.progress import Progress
 
 if TYPE_CHECKING:
@@ -32,7 +32,8 @@ class PreparedData:
         size: height and width of the images, in pixels.
         images: uint8 [N, size, size], row i is record i; mapped from the cache, read-only.
         labels: int64 [N].
-        split: positions per part, without unreadable images.
+        split: positions per part, without unreadable images and images of unwanted classes.
+        others: the same division of the images of unwanted classes; empty parts where all are wanted.
         unreadable: name and reason of every image that could not be decoded.
         overlaps: what the parts of the split have in common.
     """
@@ -42,6 +43,7 @@ class PreparedData:
     images: np.memmap[Any, np.dtype[np.uint8]]
     labels: NDArray[np.int64]
     split: Split
+    others: Split
     unreadable: tuple[tuple[str, str], ...]
     overlaps: Overlaps
 
@@ -74,6 +76,7 @@ def prepare(
     cache: Path,
     progress: Progress,
     skip_unreadable: bool,
+    only: str = "",
 ) -> PreparedData:
     """Split and decode a dataset.
 
@@ -85,6 +88,8 @@ def prepare(
         progress: where long steps are shown.
         skip_unreadable: leave out images that cannot be decoded. They are dropped after splitting, so nobody
             else changes sides.
+        only: the class to keep in the split; empty: all. The division is made before, so that it is the same for
+            every class.
 
     Raises:
         DataError: there are unreadable images and they are not to be skipped, a class has no image in
@@ -94,6 +99,10 @@ def prepare(
     """
     if size < 1:
         raise UsageError(f"the image size has to be at least 1 pixel, not {size}")
+    if only and only not in dataset.classes:
+        raise UsageError(
+            f"the dataset {dataset.name} has no class {only!r}; {nearest(only, dataset.classes)}"
+        )
     if not any(record.pool == "test" for record in dataset.records):
         raise DataError(f"the dataset {dataset.name} ({dataset.place}) has no test images")
     decoded = decoded_images(dataset, size, cache, progress)
@@ -112,9 +121,12 @@ def prepare(
         )
     split = split_records(records, policy, fraction, seed).without(decoded.unreadable)
     labels = np.array([record.label for record in records], np.int64)
+    wanted = {dataset.classes.index(only)} if only else set(range(len(dataset.classes)))
+    others = split.where(lambda position: labels[position] not in wanted)
+    split = split.where(lambda position: labels[position] in wanted)
     for name, positions in split.parts().items():
-        missing = set(range(len(dataset.classes))) - set(labels[positions].tolist())
-        if missing:
+        missing = wanted - set(labels[positions].tolist())
+        if missing and not (policy == "all" and name == "validation"):
             title = dataset.classes[min(missing)]
             raise DataError(
                 f"the dataset {dataset.name} ({dataset.place}) has no readable {title} image for {name}"
@@ -125,6 +137,7 @@ def prepare(
         images=decoded.images,
         labels=labels,
         split=split,
+        others=others,
         unreadable=unreadable,
         overlaps=overlaps(records, split),
     )

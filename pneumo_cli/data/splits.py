@@ -1,14 +1,15 @@
 """Who trains, who validates, who tests: split policies, and what two splits have in common.
 
-The test pool is the dataset's own and is never touched; a policy divides the train pool. ``source`` is the
-source report's split, bit for bit, patients on both sides included (SOURCE 1 and 10). ``patient`` keeps every
-patient, and every identical image, on one side.
+The test pool is the dataset's own and is never touched; a policy divides the train pool. ``source``, ``last`` and
+``all`` are the source report's, image by image, patients on both sides included: its random division of tasks 1
+to 3, bit for bit (SOURCE 1 and 10), Keras' ``validation_split`` of its autoencoder (SOURCE 8), and its GAN's, which
+validates nothing (SOURCE 7). ``patient`` keeps every patient, and every identical image, on one side.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Literal, get_args
@@ -20,7 +21,7 @@ from pneumo_cli.data.randomness import shuffled
 from pneumo_cli.data.records import Record
 from pneumo_cli.errors import DataError, UsageError
 
-Policy = Literal["source", "patient"]
+Policy = Literal["source", "patient", "last", "all"]
 Positions = NDArray[np.int64]
 
 
@@ -48,9 +49,13 @@ class Split:
 
     def without(self, positions: Container[int]) -> Split:
         """Return this split with ``positions`` taken out of every part; nobody changes sides."""
+        return self.where(lambda position: position not in positions)
+
+    def where(self, wanted: Callable[[int], bool]) -> Split:
+        """Return this split with only those positions that are wanted; nobody changes sides."""
 
         def kept(part: Positions) -> Positions:
-            return np.array([position for position in part.tolist() if position not in positions], np.int64)
+            return np.array([position for position in part.tolist() if wanted(position)], np.int64)
 
         return replace(
             self,
@@ -69,7 +74,8 @@ def split_records(records: Sequence[Record], policy: Policy, fraction: float = 0
         policy: ``source``: a random division of the records in their order, the report's own (SOURCE 1).
             ``patient``: no patient and no identical image on both sides, stratified by label and subtype,
             the same whatever order the records come in; records of the train pool that share a patient or
-            an image with the test pool are excluded.
+            an image with the test pool are excluded. ``last``: of each class the last records in their order
+            validate. ``all``: every record of the train pool trains.
         fraction: of the train pool that validates, between 0 and 1.
         seed: of the division.
 
@@ -81,11 +87,13 @@ def split_records(records: Sequence[Record], policy: Policy, fraction: float = 0
         raise UsageError(f"unknown split policy {policy!r}: choose {' or '.join(get_args(Policy))}")
     if not 0 < fraction < 1:
         raise UsageError(f"the validation fraction has to lie between 0 and 1, not be {fraction}")
-    divide = _by_chance if policy == "source" else _by_patient
+    divide = {"source": _by_chance, "patient": _by_patient, "last": _by_order, "all": _not}[policy]
     train, validation, excluded = divide(records, fraction, seed)
     test = [position for position, record in enumerate(records) if record.pool == "test"]
     labels = {records[position].label for position in (*train, *validation)}
     for name, part in (("training", train), ("validation", validation)):
+        if policy == "all" and not part and train:
+            continue
         missing = labels - {records[position].label for position in part}
         if missing or not part:
             raise DataError(
@@ -113,6 +121,24 @@ def _by_chance(
     order = torch.randperm(len(pool), generator=torch.Generator().manual_seed(seed)).tolist()
     cut = int((1 - fraction) * len(pool))
     return [pool[i] for i in order[:cut]], [pool[i] for i in order[cut:]], []
+
+
+def _by_order(
+    records: Sequence[Record], fraction: float, seed: int
+) -> tuple[list[int], list[int], list[int]]:
+    by_label: dict[int, list[int]] = defaultdict(list)
+    for position, record in enumerate(records):
+        if record.pool == "train":
+            by_label[record.label].append(position)
+    # Keras' cut: int(n * (1 - validation_split)) images train.
+    cuts = {label: int(len(part) * (1 - fraction)) for label, part in by_label.items()}
+    train = [position for label, part in by_label.items() for position in part[: cuts[label]]]
+    validation = [position for label, part in by_label.items() for position in part[cuts[label] :]]
+    return sorted(train), sorted(validation), []
+
+
+def _not(records: Sequence[Record], fraction: float, seed: int) -> tuple[list[int], list[int], list[int]]:
+    return [position for position, record in enumerate(records) if record.pool == "train"], [], []
 
 
 def _by_patient(

@@ -98,3 +98,25 @@ def test_no_test_pool_is_an_error(tree: Path, prepared: Callable[..., PreparedDa
 def test_a_size_below_one_is_an_error(prepared: Callable[..., PreparedData]) -> None:
     with pytest.raises(UsageError, match="at least 1 pixel"):
         prepared(size=0)
+
+
+def test_one_class_alone_has_the_division_that_it_has_among_all(
+    prepared: Callable[..., PreparedData],
+) -> None:
+    whole, one = prepared(), prepared(only="B")
+    for name, positions in whole.split.parts().items():
+        of_class = [position for position in positions.tolist() if whole.labels[position] == 1]
+        assert one.split.parts()[name].tolist() == of_class
+        rest = [position for position in positions.tolist() if whole.labels[position] == 0]
+        assert one.others.parts()[name].tolist() == rest
+    assert not any(len(part) for part in whole.others.parts().values())
+
+
+def test_nothing_validates_where_everything_is_to_train(prepared: Callable[..., PreparedData]) -> None:
+    data = prepared(policy="all", only="B")
+    assert (len(data.split.train), len(data.split.validation), len(data.split.test)) == (16, 0, 8)
+
+
+def test_an_unknown_class_is_an_error_that_names_the_nearest(prepared: Callable[..., PreparedData]) -> None:
+    with pytest.raises(UsageError, match=r"no class 'C'; known: A, B"):
+        prepared(only="C")

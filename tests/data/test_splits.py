@@ -51,6 +51,20 @@ def test_source_is_what_random_split_gives_with_the_global_seed() -> None:
     assert split.validation.tolist() == list(validation)
 
 
+def test_the_last_fifth_of_one_class_validates_as_in_the_report_s_autoencoder() -> None:
+    records = report_records()
+    split = split_records(records, "last", fraction=0.2).where(lambda position: records[position].label == 1)
+    assert (len(split.train), len(split.validation), len(split.test)) == (3106, 777, 390)
+    assert split.validation.min() == split.train.max() + 1
+
+
+def test_all_of_the_train_pool_trains_as_in_the_report_s_gan() -> None:
+    records = report_records()
+    split = split_records(records, "all").where(lambda position: records[position].label == 1)
+    assert (len(split.train), len(split.validation), len(split.test)) == (3883, 0, 390)
+    assert all(records[position].pool == "train" for position in split.train)
+
+
 @st.composite
 def populations(draw: st.DrawFn) -> list[Record]:
     """Patients with images of one stratum each, some of whose images are identical to another patient's."""
