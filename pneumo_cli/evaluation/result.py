@@ -1,4 +1,4 @@
-"""What a task's ``evaluate`` hook returns."""
+"""What a task finds out: of each split in its ``evaluate`` hook, and about its whole result at the end."""
 
 from __future__ import annotations
 
@@ -21,11 +21,30 @@ class NamedFigure:
         name: the file's stem, lower-case words joined by ``-``.
         caption: one or two sentences for the report.
         draw: makes the matplotlib figure.
+        group: the part of the report that it stands in: ``results``, ``judgement``, ``training`` or ``samples``.
     """
 
     name: str
     caption: str
     draw: Callable[[], Figure]
+    group: str = "results"
+
+
+@dataclass(frozen=True)
+class NamedTable:
+    """A table for people; what programs want of it is in the metrics too.
+
+    Attributes:
+        title: one line above it.
+        head: the columns' names; the first column names the rows, the others are set flush right.
+        rows: texts, as many in each as in the head.
+        note: a sentence or two below it; may be empty.
+    """
+
+    title: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -42,6 +61,47 @@ class Evaluation:
     metrics: Mapping[str, float]
     figures: tuple[NamedFigure, ...] = ()
     outputs: Mapping[str, NDArray[np.generic]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a task has to say about its result as a whole, once, at the end of a run.
+
+    Attributes:
+        metrics: name to value; a name tells how it was measured (the extractor of a distance).
+        tables: each number beside what it has to be compared with.
+        figures: drawn and kept with the report.
+        notes: sentences that a reader needs for the numbers.
+    """
+
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    tables: tuple[NamedTable, ...] = ()
+    figures: tuple[NamedFigure, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def __add__(self, other: Judgement) -> Judgement:
+        return Judgement(
+            {**self.metrics, **other.metrics},
+            self.tables + other.tables,
+            self.figures + other.figures,
+            self.notes + other.notes,
+        )
+
+    def content(self) -> dict[str, Any]:
+        """What JSON can hold of it: all but the figures."""
+        return {
+            "metrics": plain(self.metrics),
+            "tables": [
+                {
+                    "title": table.title,
+                    "head": list(table.head),
+                    "rows": [list(row) for row in table.rows],
+                    "note": table.note,
+                }
+                for table in self.tables
+            ],
+            "notes": list(self.notes),
+        }
 
 
 def plain(metrics: Mapping[str, Any]) -> dict[str, float]:

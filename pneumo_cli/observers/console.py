@@ -17,7 +17,13 @@ api_version = 1
 
 _SECONDS_TO_JUDGE = 8.0
 _FAIR_SHARE = 0.75
-_ABBREVIATIONS = {"average_precision": "avg prec"}
+_ABBREVIATIONS = {
+    "average_precision": "avg prec",
+    "generator_loss": "gen loss",
+    "discriminator_loss": "disc loss",
+}
+_COLUMNS = 6
+_NOTES = 4
 
 
 class Console:
@@ -74,17 +80,14 @@ class Console:
         """Print the epoch's row, below a heading before the first."""
         if not self._columns:
             self._columns = _columns(run, metrics)
-            heading = "".join(
-                f"{_short(side)} {name}".rjust(len(f"{_short(side)} {name}") + 2)
-                for side, name in self._columns
-            )
+            heading = "".join(f"  {_heading(side, name)}" for side, name in self._columns)
             _say(f"{'epoch':>9}{heading}{'lr':>10}{'img/s':>8}{'time':>8}")
         cells = "".join(
-            f"{metrics[side].get(name, float('nan')):>{len(_short(side)) + len(name) + 3}.4f}"
+            f"{metrics[side].get(name, float('nan')):>{len(_heading(side, name)) + 2}.4f}"
             for side, name in self._columns
         )
         speed = f"{metrics['images_per_second']:,.0f}" if "images_per_second" in metrics else ""
-        best = " best" if run.best.epoch == metrics["epoch"] else ""
+        best = " best" if run.trainer.monitor.metric and run.best.epoch == metrics["epoch"] else ""
         place = f"{metrics['epoch']}/{run.settings.epochs}"
         _say(
             f"{place:>9}{cells}{metrics['learning_rate']:>10.2g}{speed:>8}{_time(metrics['seconds']):>8}{best}"
@@ -93,15 +96,16 @@ class Console:
     @hookimpl
     def run_finished(self, run: Run, report: Mapping[str, Any]) -> None:
         """Name the results, the folder, the report and the next command."""
-        title = f"best of epoch {run.best.epoch}"
+        title = f"{'best of epoch' if run.trainer.monitor.metric else 'epoch'} {run.best.epoch}"
         names = list(next(iter(report["evaluations"].values()), {}))
-        labels = {name: _ABBREVIATIONS.get(name, name) for name in names}
+        labels = {name: _abbreviated(name) for name in names}
         widths = {name: max(9, len(label) + 2) for name, label in labels.items()}
         _say(title + "".join(f"{labels[name]:>{widths[name]}}" for name in names))
         for split, values in report["evaluations"].items():
             cells = "".join(f"{values.get(name, float('nan')):>{widths[name]}.4f}" for name in names)
             _say(f"{split:<{len(title)}}{cells}")
-        for notice in report["notices"]:
+        notes = report.get("judgement", {}).get("notes", [])
+        for notice in (*report["notices"], *notes[:_NOTES]):
             for line in textwrap.wrap(f"note     {notice}", 110, subsequent_indent=" " * 9):
                 _say(line)
         _say(f"took     {_time(report['run']['seconds'])}")
@@ -117,15 +121,26 @@ def plugins_for_run(run: Run) -> Iterable[object]:
 
 
 def _columns(run: Run, metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Loss of both sides, then the validation metrics, the monitored one among them."""
+    """Loss of both sides, then the validation metrics, the monitored one among them.
+
+    Where nothing validates, the training metrics, loss first.
+    """
+    if not metrics["validation"]:
+        names = sorted(metrics["train"], key=lambda name: name != "loss")
+        return [("train", name) for name in names[:_COLUMNS]]
     names = [name for name in metrics["validation"] if name != "loss"]
     columns = [("train", "loss")] if "loss" in metrics["train"] else []
     columns += [("validation", "loss")] if "loss" in metrics["validation"] else []
-    return columns + [("validation", name) for name in names if name != "average_precision"][:6]
+    return columns + [("validation", name) for name in names if name != "average_precision"][:_COLUMNS]
 
 
-def _short(side: str) -> str:
-    return {"train": "train", "validation": "val"}[side]
+def _heading(side: str, name: str) -> str:
+    short = {"train": "train", "validation": "val"}[side]
+    return f"{short} {_abbreviated(name)}"
+
+
+def _abbreviated(name: str) -> str:
+    return _ABBREVIATIONS.get(name, name.replace("_", " "))
 
 
 def _time(seconds: float) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -14,9 +15,11 @@ import numpy as np
 from pneumo_cli import atomic
 from pneumo_cli.environment import describe_environment
 from pneumo_cli.errors import PneumoError
-from pneumo_cli.evaluation.result import Evaluation
+from pneumo_cli.evaluation.result import Evaluation, Judgement
 from pneumo_cli.layers import plain_values
 from pneumo_cli.reports import figures, style
+from pneumo_cli.reports.animation import write_animation
+from pneumo_cli.reports.labels import number
 from pneumo_cli.reports.markdown import render_markdown
 from pneumo_cli.reports.page import render_html
 
@@ -38,31 +41,41 @@ def write_report(
     *,
     command: Sequence[str],
     sample_loaders: Mapping[str, Loader],
+    judgement: Judgement | None = None,
 ) -> dict[str, Any]:
     """Write everything that a person reads about a run.
 
     Args:
-        evaluations: of the best checkpoint, by split.
+        evaluations: of the best checkpoint, by split; a split without images is absent.
         command: the command line, for the record.
         sample_loaders: the batches that are shown as samples, by split.
+        judgement: what the trainer says of the result as a whole, if anything.
 
     Returns:
         the content of ``report.json``.
 
     Raises:
-        PneumoError: the run folder cannot be written.
+        PneumoError: the run folder cannot be written, or a picture that was kept of an epoch is damaged.
     """
+    judgement = judgement or Judgement()
     try:
-        with run.progress.stage("report", 3 + len(evaluations), "parts") as advance:
+        with run.progress.stage("report", 5 + len(evaluations), "parts") as advance:
             drawn = _training_figures(run)
             advance(1)
             for split, evaluation in evaluations.items():
                 drawn += _evaluation_figures(run, split, evaluation)
                 atomic.write_text(run.folder.predictions / f"{split}.csv", predictions_csv(run, evaluation))
                 advance(1)
+            drawn += [
+                _save(run, figure.draw(), f"figures/{figure.name}.png", figure.caption, figure.group)
+                for figure in judgement.figures
+            ]
+            advance(1)
+            drawn += _epoch_pictures(run)
+            advance(1)
             drawn += _sample_figures(run, sample_loaders)
             advance(1)
-            report = _content(run, evaluations, drawn, command)
+            report = _content(run, evaluations, judgement, drawn, command)
             atomic.write_text(run.folder.report_html, render_html(report, run.folder.path))
             atomic.write_text(run.folder.report_markdown, render_markdown(report, run.folder.path))
             # Last: this file says that the run is finished.
@@ -98,17 +111,24 @@ def _save(run: Run, figure: Figure, file: str, caption: str, group: str) -> dict
 
 
 def _training_figures(run: Run) -> list[dict[str, str]]:
-    names = list(run.trainer.curves) or sorted(run.history[-1]["validation"])
+    last = run.history[-1]
+    names = list(run.trainer.curves) or sorted(last["validation"] or last["train"])
+    names = [name for name in names if name in last["validation"] or name in last["train"]]
     best = run.best.epoch
-    drawn = [
-        _save(
-            run,
-            figures.curves(run.history, names, best=best),
-            "figures/curves.png",
-            "Training and validation metrics over the epochs. Epoch 0 is the untrained model. Training metrics "
-            "are those of the augmented images while the weights change.",
-            "training",
-        ),
+    sides = "Training and validation metrics" if last["validation"] else "Training metrics"
+    drawn = []
+    if names:
+        drawn.append(
+            _save(
+                run,
+                figures.curves(run.history, names, best=best),
+                "figures/curves.png",
+                f"{sides} over the epochs. Epoch 0 is the untrained model. Training metrics are those of the "
+                "images as they are trained on, while the weights change.",
+                "training",
+            )
+        )
+    drawn += [
         _save(
             run,
             figures.learning_rate(run.history),
@@ -136,10 +156,34 @@ def _evaluation_figures(run: Run, split: str, evaluation: Evaluation) -> list[di
             figure.draw(),
             f"figures/{figure.name}-{split}.png",
             f"{split.capitalize()}. {figure.caption}",
-            "results",
+            figure.group,
         )
         for figure in evaluation.figures
     ]
+
+
+def _epoch_pictures(run: Run) -> list[dict[str, str]]:
+    """What was kept of the epochs: some of them, the kept one among them, and all as an animation."""
+    kept = {row["epoch"]: run.folder.epoch_images(row["epoch"]) for row in run.history}
+    kept = {epoch: file for epoch, file in kept.items() if file.is_file()}
+    if not kept:
+        return []
+    animation = "samples/animation.png"
+    write_animation(kept.values(), run.folder.path / animation)
+    drawn = [
+        {
+            "file": animation,
+            "caption": f"The same images over the epochs {min(kept)} to {max(kept)}, as an animation.",
+            "group": "training",
+        }
+    ]
+    # The report shows its samples after the first, the middle and the last epoch (figures 51-53).
+    last = max(kept)
+    for epoch in sorted({min(1, last), -(-last // 2), last, run.best.epoch} & kept.keys()):
+        words = ", the one that was kept" if epoch == run.best.epoch else ""
+        file = str(kept[epoch].relative_to(run.folder.path))
+        drawn.append({"file": file, "caption": f"After epoch {epoch}{words}.", "group": "training"})
+    return drawn
 
 
 def _sample_figures(run: Run, loaders: Mapping[str, Loader]) -> list[dict[str, str]]:
@@ -154,6 +198,8 @@ def _sample_figures(run: Run, loaders: Mapping[str, Loader]) -> list[dict[str, s
             shown = _COLUMNS if count > 1 else 2 * _COLUMNS
             pictures.append(transform.display(batch.images[:shown]).cpu().numpy())
             titles += [classes[label] for label in batch.labels[:shown].tolist()]
+        if not pictures:
+            continue
         caption = (
             f"{_COLUMNS} images of each of the first {len(pictures)} training batches, as augmented in epoch 1."
             if count > 1
@@ -167,6 +213,7 @@ def _sample_figures(run: Run, loaders: Mapping[str, Loader]) -> list[dict[str, s
 def _content(
     run: Run,
     evaluations: Mapping[str, Evaluation],
+    judgement: Judgement,
     drawn: list[dict[str, str]],
     command: Sequence[str],
 ) -> dict[str, Any]:
@@ -196,12 +243,14 @@ def _content(
         "monitor": {
             "metric": monitor.metric,
             "mode": monitor.mode,
+            "side": monitor.side,
             "epoch": run.best.epoch,
             "value": run.best.value,
         },
         "history": run.history,
         "curves": list(run.trainer.curves),
         "evaluations": {split: dict(evaluation.metrics) for split, evaluation in evaluations.items()},
+        **({"judgement": _judgement(judgement)} if judgement != Judgement() else {}),
         "figures": drawn,
         "notices": _notices(run),
         "notes": run.notes,
@@ -211,6 +260,15 @@ def _content(
             f"pneumo evaluate {run.folder.path}",
             f"pneumo resume {run.folder.path} --epochs {2 * run.settings.epochs}",
         ],
+    }
+
+
+def _judgement(judgement: Judgement) -> dict[str, Any]:
+    return {
+        # JSON has no NaN: a number that is none is null, and the report is written all the same.
+        "metrics": {name: number(float(value)) for name, value in judgement.metrics.items()},
+        "tables": [asdict(table) for table in judgement.tables],
+        "notes": list(judgement.notes),
     }
 
 

@@ -7,9 +7,7 @@ by name in :mod:`pneumo_cli.reports.labels` only.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
 from pneumo_cli.reports.document import (
@@ -23,7 +21,17 @@ from pneumo_cli.reports.document import (
     Section,
     Table,
 )
-from pneumo_cli.reports.labels import in_order, metric_label, metric_text, number
+from pneumo_cli.reports.labels import in_order, is_known, metric_label, metric_text, number
+from pneumo_cli.reports.wording import (
+    count,
+    duration,
+    lowered,
+    mapping,
+    sequence,
+    text,
+    value_text,
+    when,
+)
 
 DISCLAIMER = "Research software, no medical device: not for diagnosis, and not to be used on patients."
 
@@ -33,20 +41,26 @@ _POLICIES = {
         "Split as in the source report, image by image at random: one patient's images may lie on both "
         "sides, which flatters the validation numbers."
     ),
+    "last": (
+        "Split as in the source report, image by image: the last images of each class validate, and one "
+        "patient's images may lie on both sides, which flatters the validation numbers."
+    ),
+    "all": "Split as in the source report: all images of the training pool train, none validates.",
 }
+_JUDGEMENT = "How good are the images?"
+_HEADLINES = 4
 _EPOCHS_SHOWN = 12
-_SIDES = ("train", "validation")
+_SIDES = {"train": "training", "validation": "validation"}
 
 
 def document(report: Mapping[str, Any]) -> Document:
     """Arrange a report. Absent parts are left out, sections without content too."""
-    evaluations = _mapping(report.get("evaluations"))
-    judged = next((name for name in ("test", "validation", *evaluations) if evaluations.get(name)), "")
-    metrics = _mapping(evaluations.get(judged))
-    shown = [name for name in in_order(metrics) if name != "loss" and number(metrics[name]) is not None][:4]
+    evaluations = mapping(report.get("evaluations"))
+    headline_title, headlines = _headlines(report, evaluations)
     sections = (
         Section("data", "What was run on what", tuple(_what(report))),
         Section("results", "Results", tuple(_results(report, evaluations))),
+        Section("judgement", _JUDGEMENT, tuple(_judgement(report))),
         Section("training", "Training", tuple(_training(report))),
         Section("samples", "Sample images", tuple(_pictures(report, "samples"))),
         Section("settings", "Settings", tuple(_settings(report))),
@@ -54,25 +68,40 @@ def document(report: Mapping[str, Any]) -> Document:
         Section("reproduce", "How to reproduce", tuple(_commands(report))),
     )
     return Document(
-        title=_text(report.get("title") or "Run"),
+        title=text(report.get("title") or "Run"),
         byline=_byline(report),
-        notices=tuple(_text(notice) for notice in _list(report.get("notices"))),
+        notices=tuple(text(notice) for notice in sequence(report.get("notices"))),
         summary=_summary(report),
-        headline_title=_measured_on(report, judged),
-        headlines=tuple(
-            Headline(metric_label(name).label, metric_text(name, metrics[name]), metric_label(name).meaning)
-            for name in shown
-        ),
+        headline_title=headline_title,
+        headlines=headlines,
         sections=tuple(section for section in sections if section.blocks),
-        version=_text(report.get("pneumo")),
+        version=text(report.get("pneumo")),
+    )
+
+
+def _headlines(report: Mapping[str, Any], evaluations: Mapping[str, Any]) -> tuple[str, tuple[Headline, ...]]:
+    """On what, and the few numbers to see first: of the result as a whole, where it was judged; else of one split.
+
+    A judgement has many numbers, and most are there to be compared with: only those of the table of labels count.
+    """
+    metrics = mapping(mapping(report.get("judgement")).get("metrics"))
+    title, wanted = _JUDGEMENT, [name for name in metrics if is_known(text(name))]
+    if not any(number(metrics[name]) is not None for name in wanted):
+        judged = next((name for name in ("test", "validation", *evaluations) if evaluations.get(name)), "")
+        metrics = mapping(evaluations.get(judged))
+        title, wanted = _measured_on(report, judged), [name for name in metrics if name != "loss"]
+    shown = [name for name in in_order(wanted) if number(metrics[name]) is not None][:_HEADLINES]
+    return title, tuple(
+        Headline(metric_label(name).label, metric_text(name, metrics[name]), metric_label(name).meaning)
+        for name in shown
     )
 
 
 def _byline(report: Mapping[str, Any]) -> str:
-    run = _mapping(report.get("run"))
-    parts = [_when(run.get("started")), _duration(run.get("seconds"))]
+    run = mapping(report.get("run"))
+    parts = [when(run.get("started")), duration(run.get("seconds"))]
     if run.get("name"):
-        parts.append(f"run {_text(run['name'])}")
+        parts.append(f"run {text(run['name'])}")
     resumed = number(run.get("resumed"))
     if resumed:
         parts.append("resumed once" if resumed == 1 else f"resumed {resumed:.0f} times")
@@ -80,32 +109,37 @@ def _byline(report: Mapping[str, Any]) -> str:
 
 
 def _summary(report: Mapping[str, Any]) -> str:
-    trainer, model = _mapping(report.get("trainer")), _mapping(report.get("model"))
-    dataset, monitor = _mapping(report.get("dataset")), _mapping(report.get("monitor"))
+    trainer, model = mapping(report.get("trainer")), mapping(report.get("model"))
+    dataset, monitor = mapping(report.get("dataset")), mapping(report.get("monitor"))
     counts = {row.get("split"): row.get("images") for row in _rows(dataset)}
     sentences = []
     if trainer.get("name") and dataset.get("name"):
-        trained = f"{_count(counts['train'])} images of " if number(counts.get("train")) else ""
+        trained = f"{count(counts['train'])} images of " if number(counts.get("train")) else ""
         size = (
-            f" ({_count(model['trainable'])} trainable parameters)" if number(model.get("trainable")) else ""
+            f" ({count(model['trainable'])} trainable parameters)" if number(model.get("trainable")) else ""
         )
         sentences.append(
-            f"The trainer {_text(trainer['name'])} trained the model {_text(model.get('name') or '?')}{size} "
+            f"The trainer {text(trainer['name'])} trained the model {text(model.get('name') or '?')}{size} "
             f"on {trained}the {'synthetic ' if dataset.get('synthetic') else ''}dataset "
-            f"{_text(dataset['name'])}."
+            f"{text(dataset['name'])}."
         )
     epoch, metric = number(monitor.get("epoch")), monitor.get("metric")
     if epoch is not None and metric:
         extreme = "lowest" if monitor.get("mode") == "min" else "highest"
+        side = _SIDES["train" if monitor.get("side") == "train" else "validation"]
         name, value = (
-            _lower(metric_label(_text(metric)).label),
-            metric_text(_text(metric), monitor.get("value")),
+            lowered(metric_label(text(metric)).label),
+            metric_text(text(metric), monitor.get("value")),
         )
         sentences.append(
-            f"The state after epoch {epoch:.0f} was kept: it had the {extreme} validation {name} ({value})."
+            f"The state after epoch {epoch:.0f} was kept: it had the {extreme} {side} {name} ({value})."
         )
-    if _mapping(report.get("evaluations")).get("test"):
-        images = f" ({_count(counts['test'])} images)" if number(counts.get("test")) else ""
+    elif epoch is not None:
+        sentences.append(
+            f"The state after epoch {epoch:.0f} was kept, the last one: no metric chose among the epochs."
+        )
+    if mapping(report.get("evaluations")).get("test"):
+        images = f" ({count(counts['test'])} images)" if number(counts.get("test")) else ""
         sentences.append(f"That state was evaluated once on the test set{images}, which training never saw.")
     return " ".join(sentences)
 
@@ -113,76 +147,77 @@ def _summary(report: Mapping[str, Any]) -> str:
 def _measured_on(report: Mapping[str, Any], split: str) -> str:
     if not split:
         return ""
-    for row in _rows(_mapping(report.get("dataset"))):
+    for row in _rows(mapping(report.get("dataset"))):
         if row.get("split") == split and number(row.get("images")):
-            return f"On the {split} set, {_count(row['images'])} images"
+            return f"On the {split} set, {count(row['images'])} images"
     return f"On the {split} set"
 
 
 def _what(report: Mapping[str, Any]) -> Iterator[Block]:
-    dataset = _mapping(report.get("dataset"))
+    dataset = mapping(report.get("dataset"))
     facts = [
-        (kind, _text(part.get("name")), _text(part.get("origin") or part.get("summary")), _from(part))
+        (kind, text(part.get("name")), text(part.get("origin") or part.get("summary")), _from(part))
         for kind, part in (
-            ("Trainer", _mapping(report.get("trainer"))),
-            ("Model", _mapping(report.get("model"))),
+            ("Trainer", mapping(report.get("trainer"))),
+            ("Model", mapping(report.get("model"))),
             ("Dataset", dataset),
         )
         if part
     ]
     if facts:
         yield Table(("", "Name", "What it is", "Comes from"), tuple(facts))
-    for note in _list(report.get("notes")):
-        yield Paragraph(f"{_text(note).rstrip('.')}.")
-    split = _mapping(dataset.get("split"))
+    for note in sequence(report.get("notes")):
+        yield Paragraph(f"{text(note).rstrip('.')}.")
+    split = mapping(dataset.get("split"))
     rows = _rows(dataset)
     if rows:
         yield _class_table(dataset, rows)
     if split.get("policy"):
-        policy = _text(split["policy"])
+        policy = text(split["policy"])
         sentence = _POLICIES.get(policy, f"Split policy: {policy}.")
         fraction, seed = number(split.get("fraction")), split.get("seed")
-        if fraction is not None:
+        if fraction is not None and policy != "all":
             sentence += f" {fraction:.0%} of the training pool is held out for validation"
-            sentence += f" (seed {_text(seed)})." if seed is not None else "."
+            sentence += f" (seed {text(seed)})." if seed is not None and policy != "last" else "."
         excluded = number(split.get("excluded"))
         if excluded:
-            sentence += f" {_count(excluded)} images of the training pool were left out."
+            sentence += f" {count(excluded)} images of the training pool were left out."
         yield Paragraph(sentence)
-    yield from _shared(_list(split.get("shared")))
+    yield from _shared(sequence(split.get("shared")))
     yield from _pictures(report, "data")
-    unreadable = [_mapping(item) for item in _list(dataset.get("unreadable"))]
+    unreadable = [mapping(item) for item in sequence(dataset.get("unreadable"))]
     if unreadable:
         images = "image" if len(unreadable) == 1 else "images"
-        sentence = f"{_count(len(unreadable))} {images} could not be read and took no part."
+        sentence = f"{count(len(unreadable))} {images} could not be read and took no part."
         yield Paragraph(sentence, warning=True)
-        listed = tuple((_text(item.get("name")), _text(item.get("reason"))) for item in unreadable)
+        listed = tuple((text(item.get("name")), text(item.get("reason"))) for item in unreadable)
         yield Folded("The unreadable images", (Table(("Image", "Reason"), listed),))
     where = [("Place", dataset.get("place")), ("Fingerprint", dataset.get("fingerprint"))]
-    placed = tuple((label, _text(value)) for label, value in where if value)
+    placed = tuple((label, text(value)) for label, value in where if value)
     if placed:
         yield Folded("Where the images are, and their fingerprint", (Table(("", ""), placed),))
 
 
 def _class_table(dataset: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> Table:
-    counted = (name for row in rows for name in _mapping(row.get("counts")))
-    classes = list(dict.fromkeys([*_list(dataset.get("classes")), *counted]))
-    ratio = f"{_text(classes[0])} : {_text(classes[1])}" if len(classes) == 2 else ""
+    counted = (name for row in rows for name in mapping(row.get("counts")))
+    classes = list(dict.fromkeys([*sequence(dataset.get("classes")), *counted]))
+    compared = len(classes) == 2 and any(number(row.get("ratio")) is not None for row in rows)
+    ratio = f"{text(classes[0])} : {text(classes[1])}" if compared else ""
     body = []
     for row in rows:
-        counts = _mapping(row.get("counts"))
-        cells = [_text(row.get("split")).capitalize(), *(_count(counts.get(name, 0)) for name in classes)]
-        cells += [_count(row.get("images")), _count(row.get("patients"))]
+        counts = mapping(row.get("counts"))
+        cells = [text(row.get("split")).capitalize(), *(count(counts.get(name, 0)) for name in classes)]
+        cells += [count(row.get("images")), count(row.get("patients"))]
         if ratio:
             value = number(row.get("ratio"))
             cells.append("–" if value is None else f"1 : {value:.2f}")
         body.append(tuple(cells))
-    head = ("Split", *(_text(name) for name in classes), "Images", "Patients", *([ratio] if ratio else []))
+    head = ("Split", *(text(name) for name in classes), "Images", "Patients", *([ratio] if ratio else []))
     return Table(head, tuple(body), frozenset(range(1, len(head))))
 
 
 def _shared(pairs: Sequence[Any]) -> Iterator[Block]:
-    found = [_mapping(pair) for pair in pairs]
+    found = [mapping(pair) for pair in pairs]
     if not found:
         return
     if not any(number(pair.get(key)) for pair in found for key in ("patients", "images", "identical")):
@@ -195,10 +230,10 @@ def _shared(pairs: Sequence[Any]) -> Iterator[Block]:
     )
     body = tuple(
         (
-            _text(pair.get("between")).replace("/", " and "),
-            _count(pair.get("patients")),
-            _count(pair.get("images")),
-            _count(pair.get("identical")),
+            text(pair.get("between")).replace("/", " and "),
+            count(pair.get("patients")),
+            count(pair.get("images")),
+            count(pair.get("identical")),
         )
         for pair in found
     )
@@ -207,7 +242,7 @@ def _shared(pairs: Sequence[Any]) -> Iterator[Block]:
 
 
 def _results(report: Mapping[str, Any], evaluations: Mapping[str, Any]) -> Iterator[Block]:
-    measured = {name: _mapping(values) for name, values in evaluations.items() if values}
+    measured = {name: mapping(values) for name, values in evaluations.items() if values}
     if measured:
         metrics = in_order({metric: None for values in measured.values() for metric in values})
         body = tuple(
@@ -218,46 +253,75 @@ def _results(report: Mapping[str, Any], evaluations: Mapping[str, Any]) -> Itera
             )
             for metric in metrics
         )
-        columns = tuple(_text(name).capitalize() for name in measured)
+        columns = tuple(text(name).capitalize() for name in measured)
         yield Table(("Metric", *columns, "What it means"), body, frozenset(range(1, len(columns) + 1)))
-    elsewhere = ("training", "data", "samples")
+    elsewhere = ("judgement", "training", "data", "samples")
     yield from _pictures(report, "results")
-    groups = dict.fromkeys(_text(_mapping(item).get("group")) for item in _list(report.get("figures")))
+    groups = dict.fromkeys(text(mapping(item).get("group")) for item in sequence(report.get("figures")))
     for group in groups:
         if group not in ("results", *elsewhere):
             yield from _pictures(report, group)
 
 
+def _judgement(report: Mapping[str, Any]) -> Iterator[Block]:
+    judgement = mapping(report.get("judgement"))
+    for note in sequence(judgement.get("notes")):
+        yield Paragraph(text(note))
+    for table in map(mapping, sequence(judgement.get("tables"))):
+        head = tuple(text(cell) for cell in sequence(table.get("head")))
+        if not head:
+            continue
+        # From a plugin, perhaps a stranger's: every row gets as many cells as the head has.
+        rows = tuple(
+            tuple(text(cell) for cell in [*sequence(row), *[""] * len(head)][: len(head)])
+            for row in sequence(table.get("rows"))
+        )
+        yield Table(head, rows, frozenset(range(1, len(head))), title=text(table.get("title")))
+        if table.get("note"):
+            yield Paragraph(text(table["note"]))
+    yield from _pictures(report, "judgement")
+
+
 def _training(report: Mapping[str, Any]) -> Iterator[Block]:
     yield from _pictures(report, "training")
-    history = [_mapping(entry) for entry in _list(report.get("history"))]
+    history = [mapping(entry) for entry in sequence(report.get("history"))]
     if not history:
         return
-    monitor = _mapping(report.get("monitor"))
-    wanted = [str(name) for name in (*_list(report.get("curves")), monitor.get("metric")) if name]
+    monitor = mapping(report.get("monitor"))
+    wanted = [str(name) for name in (*sequence(report.get("curves")), monitor.get("metric")) if name]
     metrics = list(dict.fromkeys(wanted))
-    recorded = [
-        metric
+    measured = {
+        metric: tuple(side for side in _SIDES if any(metric in mapping(entry.get(side)) for entry in history))
         for metric in metrics
-        if any(metric in _mapping(entry.get(side)) for entry in history for side in _SIDES)
-    ]
+    }
+    recorded = {metric: sides for metric, sides in measured.items() if sides}
     rates = [("Learning rate", "learning_rate", "{:g}"), ("Seconds", "seconds", "{:.1f}")]
     rates += [("Images/s", "images_per_second", "{:,.0f}")]
     rates = [rate for rate in rates if any(number(entry.get(rate[1])) is not None for entry in history)]
     body = []
     for entry in history:
-        cells = [_text(entry.get("epoch"))]
-        for metric in recorded:
-            pair = (metric_text(metric, _mapping(entry.get(side)).get(metric)) for side in _SIDES)
-            cells.append(" / ".join(pair))
+        cells = [text(entry.get("epoch"))]
+        for metric, sides in recorded.items():
+            values = (metric_text(metric, mapping(entry.get(side)).get(metric)) for side in sides)
+            cells.append(" / ".join(values))
         for _, key, style in rates:
             value = number(entry.get(key))
             cells.append("–" if value is None else style.format(value))
         body.append(tuple(cells))
     marked = next((i for i, entry in enumerate(history) if entry.get("epoch") == monitor.get("epoch")), None)
-    head = ("Epoch", *(metric_label(name).label for name in recorded), *(label for label, _, _ in rates))
+    everywhere = set(recorded.values())
+    alike = len(everywhere) == 1
+    titles = (
+        metric_label(name).label + ("" if alike or len(sides) > 1 else f" ({_SIDES[sides[0]]})")
+        for name, sides in recorded.items()
+    )
+    head = ("Epoch", *titles, *(label for label, _, _ in rates))
     table = Table(head, tuple(body), frozenset(range(len(head))), marked)
-    notes = ["Each pair is training / validation."] if recorded else []
+    notes = []
+    if tuple(_SIDES) in everywhere:
+        notes.append("Each pair is training / validation.")
+    elif alike:
+        notes.append(f"The metrics are those of {_SIDES[everywhere.pop()[0]]}.")
     if history[0].get("epoch") == 0:
         notes.append("Epoch 0 is the untrained model.")
     if marked is not None:
@@ -268,10 +332,10 @@ def _training(report: Mapping[str, Any]) -> Iterator[Block]:
 
 
 def _settings(report: Mapping[str, Any]) -> Iterator[Block]:
-    settings = [_mapping(item) for item in _list(report.get("settings"))]
+    settings = [mapping(item) for item in sequence(report.get("settings"))]
     if not settings:
         return
-    preset = _text(report.get("preset") or "default")
+    preset = text(report.get("preset") or "default")
     changed = [item for item in settings if item.get("value") != item.get("preset")]
     kept = [item for item in settings if item.get("value") == item.get("preset")]
     if changed:
@@ -287,12 +351,12 @@ def _settings(report: Mapping[str, Any]) -> Iterator[Block]:
 def _settings_table(settings: Sequence[Mapping[str, Any]]) -> Table:
     body = tuple(
         (
-            _text(item.get("name")),
-            _value(item.get("value")),
-            _value(item.get("preset")),
-            _value(item.get("default")),
-            _text(item.get("origin")),
-            _text(item.get("help")),
+            text(item.get("name")),
+            value_text(item.get("value")),
+            value_text(item.get("preset")),
+            value_text(item.get("default")),
+            text(item.get("origin")),
+            text(item.get("help")),
         )
         for item in settings
     )
@@ -301,7 +365,7 @@ def _settings_table(settings: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def _environment(report: Mapping[str, Any]) -> Iterator[Block]:
-    rows = tuple(_flat(_mapping(report.get("environment"))))
+    rows = tuple(_flat(mapping(report.get("environment"))))
     if rows:
         yield Table(("", ""), rows)
 
@@ -309,99 +373,45 @@ def _environment(report: Mapping[str, Any]) -> Iterator[Block]:
 def _flat(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
     """(name, value) of a nested mapping, names joined; lists become one line."""
     for key, value in values.items():
-        name = f"{above}{_text(key).replace('_', ' ')}"
+        name = f"{above}{text(key).replace('_', ' ')}"
         if isinstance(value, Mapping):
             yield from _flat(value, f"{name}, ")
         elif isinstance(value, list | tuple):
             parts = (
-                " ".join(_value(part) for part in item.values())
+                " ".join(value_text(part) for part in item.values())
                 if isinstance(item, Mapping)
-                else _value(item)
+                else value_text(item)
                 for item in value
             )
             yield name, ", ".join(parts) or "none"
         else:
-            yield name, _value(value)
+            yield name, value_text(value)
 
 
 def _commands(report: Mapping[str, Any]) -> Iterator[Block]:
-    again = tuple(_text(line) for line in _list(report.get("reproduce")))
+    again = tuple(text(line) for line in sequence(report.get("reproduce")))
     if again:
         yield Commands(again)
-    following = tuple(_text(line) for line in _list(report.get("next")))
+    following = tuple(text(line) for line in sequence(report.get("next")))
     if following:
         yield Paragraph("What can come next:")
         yield Commands(following)
 
 
 def _pictures(report: Mapping[str, Any], group: str) -> Iterator[Block]:
-    figures = [_mapping(item) for item in _list(report.get("figures"))]
+    figures = [mapping(item) for item in sequence(report.get("figures"))]
     items = tuple(
-        (_text(item["file"]), _text(item.get("caption")))
+        (text(item["file"]), text(item.get("caption")))
         for item in figures
-        if item.get("file") and _text(item.get("group")) == group
+        if item.get("file") and text(item.get("group")) == group
     )
     if items:
         yield Pictures(items)
 
 
 def _rows(dataset: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    return [_mapping(row) for row in _list(_mapping(dataset.get("split")).get("rows"))]
+    return [mapping(row) for row in sequence(mapping(dataset.get("split")).get("rows"))]
 
 
 def _from(part: Mapping[str, Any]) -> str:
-    return " ".join(_text(part[key]) for key in ("distribution", "version") if part.get(key))
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _list(value: Any) -> Sequence[Any]:
-    return value if isinstance(value, list | tuple) else ()
-
-
-def _text(value: Any) -> str:
-    """One line of text; nothing where there is none."""
-    return "" if value is None else " ".join(str(value).split())
-
-
-def _value(value: Any) -> str:
-    """A setting's value as a person would type it."""
-    if value is None:
-        return "none"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, str | int | float):
-        return _text(value) or "(empty)"
-    return json.dumps(value, ensure_ascii=False, default=str)
-
-
-def _count(value: Any) -> str:
-    known = number(value)
-    return "–" if known is None else f"{known:,.0f}"
-
-
-def _lower(label: str) -> str:
-    """A label within a sentence: ``accuracy``, but ``ROC AUC``."""
-    return label if label[:2].isupper() or label[1:2].isdigit() else label[:1].lower() + label[1:]
-
-
-def _when(value: Any) -> str:
-    try:
-        moment = datetime.fromisoformat(str(value))
-    except ValueError:
-        return _text(value)
-    zone = moment.strftime("%Z")
-    return f"{moment.day} {moment:%B %Y, %H:%M} {zone}".strip()
-
-
-def _duration(value: Any) -> str:
-    seconds = number(value)
-    if seconds is None:
-        return ""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+    return " ".join(text(part[key]) for key in ("distribution", "version") if part.get(key))

@@ -19,12 +19,13 @@ class Paragraph:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of texts. ``numeric`` columns are set flush right; the ``marked`` row stands out."""
+    """Rows of texts, below a title if any. ``numeric`` columns are flush right; the ``marked`` row stands out."""
 
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     numeric: frozenset[int] = frozenset()
     marked: int | None = None
+    title: str = ""
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,16 @@ from pneumo_cli.evaluation.binary import (
     precision_recall_points,
     roc_points,
 )
+from pneumo_cli.reports.epochs import (
+    Entry,
+    epoch_axis,
+    gapped,
+    line_width,
+    mark_best,
+    marker_step,
+    say_empty,
+    series,
+)
 from pneumo_cli.reports.labels import metric_label, number
 from pneumo_cli.reports.style import (
     BLUE,
@@ -30,6 +40,7 @@ from pneumo_cli.reports.style import (
     INK,
     PAGE,
     SERIES,
+    SMOOTH,
     VERMILLION,
     column_figure,
     legend_above,
@@ -42,13 +53,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from pneumo_cli.evaluation.binary import Values
-
-_MARKERS_AT_MOST = 14
-_LONG = 60
-"""Epochs from which on lines are drawn thinner, so that a noisy one does not bury the other."""
-
-Entry = Mapping[str, Any]
-"""One epoch of ``report["history"]``."""
 
 
 @styled
@@ -66,7 +70,7 @@ def curve(
     """
     figure, axes = column_figure(2.3)
     _draw_curve(axes, history, metric, label)
-    _mark_best(axes, history, best)
+    mark_best(axes, history, best)
     legend_above(axes)
     return figure
 
@@ -93,7 +97,7 @@ def curves(history: Sequence[Entry], metrics: Sequence[str], *, best: int | None
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes, metric in zip(grid, metrics, strict=False):
         _draw_curve(axes, history, metric, None)
-        _mark_best(axes, history, best)
+        mark_best(axes, history, best)
     for axes in grid[len(metrics) :]:
         axes.set_axis_off()
     # One legend for all: in the free cell where there is one, above the panels where there is none.
@@ -113,9 +117,9 @@ def learning_rate(history: Sequence[Entry]) -> Figure:
 
     figure, axes = column_figure(1.9)
     epochs = [int(entry["epoch"]) for entry in history]
-    rates = _floats(entry.get("learning_rate") for entry in history)
+    rates = gapped([entry.get("learning_rate") for entry in history])
     axes.plot(
-        epochs, rates, color=BLUE, drawstyle="steps-mid", marker="o", markevery=_marker_step(len(epochs))
+        epochs, rates, color=BLUE, drawstyle="steps-mid", marker="o", markevery=marker_step(len(epochs))
     )
     positive = rates[rates > 0]
     if positive.size and positive.max() > 10 * positive.min():
@@ -125,7 +129,7 @@ def learning_rate(history: Sequence[Entry]) -> Figure:
         axes.set_ylim(bottom=0)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.set_ylabel("Learning rate (per step)")
-    _epoch_axis(axes, epochs)
+    epoch_axis(axes, epochs)
     return figure
 
 
@@ -264,7 +268,8 @@ def class_balance(table: Sequence[Mapping[str, Any]]) -> Figure:
     from matplotlib.ticker import MaxNLocator
 
     figure, axes = column_figure(2.4)
-    classes = list(dict.fromkeys(name for row in table for name in row["counts"]))
+    # A class of which no split has an image, since the run is on another one alone, would be a gap.
+    classes = list(dict.fromkeys(name for row in table for name, count in row["counts"].items() if count))
     width = 0.8 / max(len(classes), 1)
     positions = np.arange(len(table))
     for index, name in enumerate(classes):
@@ -329,7 +334,7 @@ def sample_grid(
         axes = figure.add_axes(
             ((left + column * (cell + gap)) / PAGE, bottom / height, cell / PAGE, tall / height)
         )
-        axes.imshow(image, cmap="gray", vmin=0, vmax=1, aspect="auto")
+        axes.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation=SMOOTH, aspect="auto")
         axes.set_axis_off()
         colour = CLASS_COLOURS[names.index(name)] if len(names) <= len(CLASS_COLOURS) else INK
         axes.set_title(shortened(name, int(cell * 14)), fontsize=7, pad=2, color=colour, fontweight="bold")
@@ -340,36 +345,18 @@ def sample_grid(
 
 def _draw_curve(axes: Axes, history: Sequence[Entry], metric: str, label: str | None) -> None:
     epochs = [int(entry["epoch"]) for entry in history]
-    width = 0.8 if len(epochs) > _LONG else 1.3
     for side, look in SERIES.items():
-        values = _floats((entry.get(side) or {}).get(metric) for entry in history)
+        values = series(history, side, metric)
         if np.isfinite(values).any():
-            axes.plot(epochs, values, linewidth=width, markevery=_marker_step(len(epochs)), **look)
+            width, step = line_width(len(epochs)), marker_step(len(epochs))
+            axes.plot(epochs, values, linewidth=width, markevery=step, **look)
     if not axes.lines:
-        axes.text(0.5, 0.5, "no values", transform=axes.transAxes, ha="center", va="center", color=FAINT)
+        say_empty(axes)
     axes.set_ylabel(label or metric_label(metric).label)
     if metric_label(metric).share:
         low, high = axes.get_ylim()
         axes.set_ylim(max(low, -0.02), min(high, 1.02))
-    _epoch_axis(axes, epochs)
-
-
-def _mark_best(axes: Axes, history: Sequence[Entry], best: int | None) -> None:
-    if best is None or all(int(entry["epoch"]) != best for entry in history):
-        return
-    axes.axvline(
-        best, color=FAINT, linewidth=0.8, linestyle=(0, (1, 1.5)), zorder=0.5, label=f"Kept: epoch {best}"
-    )
-
-
-def _epoch_axis(axes: Axes, epochs: Sequence[int]) -> None:
-    from matplotlib.ticker import MaxNLocator
-
-    axes.set_xlabel("Epoch")
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=True, min_n_ticks=1))
-    if epochs:
-        room = max(0.03 * (max(epochs) - min(epochs)), 0.15)
-        axes.set_xlim(min(epochs) - room, max(epochs) + room)
+    epoch_axis(axes, epochs)
 
 
 def _mark_threshold(axes: Axes, x: float, y: float, label: str) -> None:
@@ -399,12 +386,3 @@ def _split_text(row: Mapping[str, Any]) -> str:
     if ratio is not None:
         lines.append(f"1 : {ratio:.2f}")
     return "\n".join(lines)
-
-
-def _marker_step(count: int) -> int:
-    return -(-count // _MARKERS_AT_MOST) if count else 1
-
-
-def _floats(values: Any) -> NDArray[np.float64]:
-    """Numbers, with NaN for whatever is none, so that a line has a gap there."""
-    return np.array([np.nan if number(value) is None else value for value in values], dtype=np.float64)

@@ -7,7 +7,8 @@ a name made from its own, so that a new task needs no change here.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 
@@ -44,24 +45,104 @@ KNOWN: Mapping[str, MetricLabel] = {
     "average_precision": MetricLabel(
         "Average precision", 3, "the area under the precision-recall curve", share=True
     ),
+    "kid": MetricLabel(
+        "KID", 4, "how far the new images are from real ones of other patients; 0 is no distance"
+    ),
+    "kid_real": MetricLabel(
+        "KID of real images", 4, "the same for real images of other patients: no generator can do better"
+    ),
+    "copies": MetricLabel("Copies", 3, "the share of new images that look like copies of one training image"),
+    "diversity": MetricLabel(
+        "Diversity", 2, "how much two new images differ, as a multiple of what two real ones do"
+    ),
+    "coverage": MetricLabel(
+        "Coverage", 3, "the share of real images that have a new one in their neighbourhood", share=True
+    ),
+    "density": MetricLabel(
+        "Density", 2, "in how many neighbourhoods of real images a new one lies; real ones: about 1"
+    ),
+    "near_copies": MetricLabel(
+        "Near copies", 3, "the share of new images nearer to a training image than 99 % of real ones are"
+    ),
+    "frechet_distance": MetricLabel(
+        "Fréchet distance", 4, "how far the new images are from real ones; it depends on their number"
+    ),
+    "psnr": MetricLabel(
+        "PSNR (dB)", 2, "how large an image's range is beside its error, in decibels; higher is better"
+    ),
+    "ssim": MetricLabel(
+        "SSIM", 3, "how alike structures are in an image and what was made of it", share=True
+    ),
+    "mse": MetricLabel("Mean squared error", 5, "the mean squared difference of grey levels from 0 to 1"),
+    "generator_loss": MetricLabel(
+        "Generator loss", 4, "low where the discriminator takes new images for real ones"
+    ),
+    "discriminator_loss": MetricLabel(
+        "Discriminator loss", 4, "low where it tells new images from real ones; guessing gives 1.386"
+    ),
+    "real_score": MetricLabel(
+        "Score of real images", 3, "how real the discriminator finds real images, 0 to 1; guessing gives 0.5"
+    ),
+    "fake_score": MetricLabel(
+        "Score of new images", 3, "how real the discriminator finds new images, 0 to 1; guessing gives 0.5"
+    ),
     "loss": MetricLabel("Loss", 4, "what training makes small; lower is better"),
 }
 """Known metrics, in the order in which a report shows them."""
+
+_DISTANCES: Mapping[str, str] = {"kid": "kid", "frechet": "frechet_distance"}
+_COMPARED: Mapping[str, str] = {
+    "real": "real images",
+    "pca-gaussian": "a PCA Gaussian",
+    "pixel-gaussian": "a pixel Gaussian",
+    "mean-image": "the mean image",
+    "noise": "noise",
+}
+_DISTANCE = re.compile(rf"({'|'.join(_DISTANCES)})_(spread_)?(?:({'|'.join(_COMPARED)})_)?(.+)")
+"""A distance names what was compared with real images, if not the new ones, and what it was measured with:
+``kid_efficientnet-lite0``, ``kid_spread_noise_pixels``."""
 
 
 def metric_label(name: str) -> MetricLabel:
     """The entry of a metric, made from its name where the table has none.
 
-    >>> metric_label("generator_loss").label
-    'Generator loss'
+    >>> metric_label("learning_rate").label
+    'Learning rate'
+    >>> metric_label("kid_spread_noise_pixels").label
+    'KID of noise, spread (pixels)'
     """
-    return KNOWN.get(name) or MetricLabel(" ".join(name.replace("_", " ").split()).capitalize() or "Unnamed")
+    if name in KNOWN:
+        return KNOWN[name]
+    found = _DISTANCE.fullmatch(name)
+    if not found:
+        return MetricLabel(" ".join(name.replace("_", " ").split()).capitalize() or "Unnamed")
+    which, spread, compared, extractor = found.groups()
+    label = KNOWN[_DISTANCES[which]].label
+    label += f" of {_COMPARED[compared]}" if compared else ""
+    label += ", spread" if spread else ""
+    known = KNOWN.get(_family(name))
+    return MetricLabel(f"{label} ({extractor})", 4, known.meaning if known else "")
 
 
-def in_order(names: Mapping[str, object]) -> list[str]:
+def is_known(name: str) -> bool:
+    """Whether the table says something of a metric, whatever that was measured with."""
+    return _family(name) in KNOWN
+
+
+def in_order(names: Iterable[str]) -> list[str]:
     """Metric names as a report lists them: the known in the table's order, then the others as they came."""
-    known = [name for name in KNOWN if name in names]
-    return known + [name for name in names if name not in KNOWN]
+    order = {name: place for place, name in enumerate(KNOWN)}
+    return sorted(names, key=lambda name: order.get(_family(name), len(order)))
+
+
+def _family(name: str) -> str:
+    """A metric without what it was measured with: ``kid_real`` of ``kid_real_pixels``."""
+    found = None if name in KNOWN else _DISTANCE.fullmatch(name)
+    if not found:
+        return name
+    which, spread, compared, _ = found.groups()
+    family = _DISTANCES[which] if not compared else f"{which}_{compared}"
+    return f"{family}_spread" if spread else family
 
 
 def number(value: object) -> float | None:

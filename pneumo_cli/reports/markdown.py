@@ -54,6 +54,8 @@ def _block(block: Block, folder: Path) -> Iterator[str]:
         case Paragraph(text, warning):
             yield f"> **Note.** {escaped(text)}" if warning else escaped(text)
         case Table():
+            if block.title:
+                yield f"**{escaped(block.title)}**"
             yield _table(block)
         case Pictures(items):
             for file, caption in items:

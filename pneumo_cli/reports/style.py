@@ -70,6 +70,11 @@ SERIES: Mapping[str, dict[str, Any]] = {
 CLASS_COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY)
 HATCHES = ("", "////", "....", "\\\\\\\\", "xxxx", "----")
 
+SMOOTH = "spline36"
+"""How images are enlarged and reduced. A radiograph of 32 px in visible squares is read as a pattern of squares,
+smoothed as a chest with its ribs; the pixels as they are stand in the files that
+:mod:`pneumo_cli.reports.animation` writes."""
+
 P = ParamSpec("P")
 
 

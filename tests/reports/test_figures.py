@@ -175,6 +175,17 @@ def test_class_balance_shows_every_count_and_ratio() -> None:
     assert first[0].get_hatch() != second[0].get_hatch()
 
 
+def test_class_balance_leaves_out_a_class_that_no_split_has_and_bears_a_split_without_images() -> None:
+    rows = [
+        {"split": "train", "counts": {"NORMAL": 0, "PNEUMONIA": 3485}, "ratio": None},
+        {"split": "validation", "counts": {"NORMAL": 0, "PNEUMONIA": 0}},
+    ]
+    words = texts(figures.class_balance(rows))
+    assert "NORMAL" not in words
+    assert "validation\nn = 0" in words
+    figures.class_balance(rows[1:])
+
+
 @pytest.mark.parametrize(("count", "columns"), [(1, 8), (3, 8), (11, 4)])
 def test_the_sample_grid_names_every_image(count: int, columns: int, tmp_path: Path) -> None:
     images = np.linspace(0, 1, count * 64).reshape(count, 8, 8)

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from pneumo_cli.reports import figures
+from pneumo_cli.reports.content import document
+from pneumo_cli.reports.labels import in_order, metric_label
 from pneumo_cli.reports.markdown import escaped, render_markdown
 from pneumo_cli.reports.page import render_html
 from pneumo_cli.reports.pictures import inside
@@ -87,6 +89,18 @@ def full_report() -> dict[str, Any]:
         ],
         "curves": ["accuracy", "loss", "precision", "recall", "f1"],
         "evaluations": {"validation": dict(VALUES), "test": dict(VALUES)},
+        "judgement": {
+            "metrics": {"separation": 0.5},
+            "tables": [
+                {
+                    "title": "Distance to real images",
+                    "head": ["Images", "KID × 1000"],
+                    "rows": [["generated", "12.3 ± 1.0"], ["noise", "310 ± 9"]],
+                    "note": "In features of pixels.",
+                }
+            ],
+            "notes": ["No copies were found."],
+        },
         "figures": [
             {"file": "figures/loss.png", "caption": "Loss over epochs", "group": "training"},
             {"file": "samples/train.png", "caption": "A batch", "group": "samples"},
@@ -289,10 +303,145 @@ def test_a_task_with_metrics_of_its_own_is_reported_under_readable_names(render,
     report["history"] = [{"epoch": 1, "train": {"generator_loss": 0.7}}]
     report["curves"], report["monitor"] = ["generator_loss"], None
     source = render(report, folder)
-    assert "Frechet distance" in source
+    assert "Fréchet distance" in source
     assert "41.2346" in source
     assert "Generator loss" in source
     assert "On the validation set, 1,308 images" in source
+
+
+@pytest.mark.parametrize("render", [render_html, render_markdown])
+def test_a_judgement_stands_in_a_section_of_its_own(render, folder: Path) -> None:
+    report = full_report()
+    report["figures"].append({"file": "figures/loss.png", "caption": "Closest pairs", "group": "judgement"})
+    source = render(report, folder)
+    text = Page(source).text if render is render_html else source
+    places = [
+        text.rindex(words)
+        for words in (
+            "How good are the images?",
+            "No copies were found.",
+            "Distance to real images",
+            "12.3 ± 1.0",
+            "In features of pixels.",
+        )
+    ]
+    assert places == sorted(places)
+    assert source.count("Closest pairs") == 2, "as the picture's words and below it, in one section only"
+    assert places[-1] < text.index("Closest pairs") < text.rindex("Loss over epochs")
+
+
+@pytest.mark.parametrize("render", [render_html, render_markdown])
+def test_what_a_judgement_says_of_the_whole_comes_before_the_numbers_of_a_split(render, folder: Path) -> None:
+    report = full_report()
+    report["judgement"]["metrics"] = {
+        "kid_spread_efficientnet-lite0": 0.0011,
+        "kid_noise_efficientnet-lite0": 0.3101,
+        "frechet_efficientnet-lite0": 848.0,
+        "diversity": 0.91,
+        "kid_real_efficientnet-lite0": 0.0007,
+        "kid_efficientnet-lite0": 0.0123,
+        "copies": 0.0,
+        "coverage": None,
+    }
+    page = document(report)
+    assert page.headline_title == "How good are the images?"
+    assert [(item.label, item.value) for item in page.headlines] == [
+        ("KID (efficientnet-lite0)", "0.0123"),
+        ("KID of real images (efficientnet-lite0)", "0.0007"),
+        ("Copies", "0.000"),
+        ("Diversity", "0.91"),
+    ]
+    assert all(item.meaning for item in page.headlines)
+    assert "KID (efficientnet-lite0)" in render(report, folder)
+
+
+def test_numbers_that_a_judgement_only_compares_with_are_no_headlines() -> None:
+    report = full_report()
+    for metrics in ({"kid_noise_pixels": 0.3, "separation": 1.0}, {"kid_pixels": None}, {}):
+        report["judgement"]["metrics"] = metrics
+        page = document(report)
+        assert page.headline_title == "On the test set, 624 images"
+        assert len(page.headlines) == 4
+
+
+def test_rows_of_a_plugins_table_get_as_many_cells_as_its_head_has(folder: Path) -> None:
+    report = full_report()
+    report["judgement"]["tables"] = [
+        {"title": "Odd", "head": ["A", "B"], "rows": [["1"], ["1", "2", "three"], "text", None]},
+        {"title": "Empty", "head": [], "rows": [["1"]]},
+        "no table",
+    ]
+    source = render_markdown(report, folder)
+    assert [2, 2, 2, 2, 2, 2] in table_shapes(source)
+    assert "three" not in source
+    assert "Empty" not in source
+
+
+@pytest.mark.parametrize("render", [render_html, render_markdown])
+def test_a_run_that_validates_nothing_is_told_by_its_training(render, folder: Path) -> None:
+    report = full_report()
+    for entry in report["history"]:
+        entry["train"], entry["validation"] = {"generator_loss": 0.7011}, {}
+    report["monitor"] = {
+        "metric": "generator_loss",
+        "mode": "min",
+        "side": "train",
+        "epoch": 1,
+        "value": 0.7011,
+    }
+    report["curves"] = ["generator_loss", "kid"]
+    report["evaluations"] = {"test": {"generator_loss": 0.8}}
+    split = report["dataset"]["split"]
+    split["policy"] = "all"
+    split["rows"][1].update(counts={}, images=0, patients=0, ratio=None)
+    source = render(report, folder)
+    text = Page(source).text if render is render_html else source
+    assert "it had the lowest training generator loss (0.7011)" in text
+    assert "The metrics are those of training." in text
+    assert "0.7011 / " not in text
+    assert "none validates." in text
+    assert "held out for validation" not in text
+
+
+@pytest.mark.parametrize("render", [render_html, render_markdown])
+def test_where_no_metric_chose_the_last_epoch_is_said_to_be_kept(render, folder: Path) -> None:
+    report = full_report()
+    report["monitor"] = {"metric": "", "mode": "min", "side": "train", "epoch": 1, "value": None}
+    source = render(report, folder)
+    assert "The state after epoch 1 was kept, the last one: no metric chose among the epochs." in source
+
+
+def test_metrics_of_both_sides_are_pairs_and_those_of_one_say_of_which(folder: Path) -> None:
+    report = full_report()
+    for entry in report["history"]:
+        entry["train"], entry["validation"] = {"loss": 0.5, "rate": 1.0}, {"loss": 0.6, "kid": 0.0123}
+    report["curves"] = ["loss", "kid", "rate"]
+    source = render_markdown(report, folder)
+    assert "| Epoch | Loss | KID (validation) | Rate (training) |" in source
+    assert "| 0.5000 / 0.6000 | 0.0123 | 1.0000 |" in source
+    assert "Each pair is training / validation." in source
+
+
+def test_a_distance_is_named_after_what_it_was_measured_with() -> None:
+    for name, label in (
+        ("kid_pixels", "KID (pixels)"),
+        ("kid_run-of_my_own", "KID (run-of_my_own)"),
+        ("kid_spread_pixels", "KID, spread (pixels)"),
+        ("kid_real_efficientnet_b0", "KID of real images (efficientnet_b0)"),
+        ("frechet_spread_mean-image_pixels", "Fréchet distance of the mean image, spread (pixels)"),
+        ("kid", "KID"),
+        ("kidney_area", "Kidney area"),
+    ):
+        assert metric_label(name).label == label
+        assert "FID" not in metric_label(name).label
+    assert in_order(["x", "loss", "frechet_pixels", "kid_noise_pixels", "kid_pixels", "auc"]) == [
+        "auc",
+        "kid_pixels",
+        "frechet_pixels",
+        "loss",
+        "x",
+        "kid_noise_pixels",
+    ]
 
 
 def test_a_long_history_is_folded(folder: Path) -> None:
