@@ -32,6 +32,10 @@ class RunFolder:
         self.report_markdown = path / "report.md"
         self.report_json = path / "report.json"
 
+    def epoch_images(self, epoch: int) -> Path:
+        """Where the images that a trainer keeps of an epoch lie."""
+        return self.samples / f"epoch-{epoch:03}.png"
+
     @classmethod
     def create(cls, output: Path, trainer: str) -> RunFolder:
         """Make a new folder ``output/trainer/DATE-XXXX``.

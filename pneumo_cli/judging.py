@@ -1,16 +1,18 @@
-"""Judging a checkpoint of an existing run again: ``pneumo evaluate``. Nothing of the run is changed."""
+"""Judging a checkpoint of an existing run again: ``pneumo evaluate``, ``judge``. Nothing of the run is changed."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from pneumo_cli import atomic
 from pneumo_cli.checkpoints import Checkpoints
-from pneumo_cli.errors import PneumoError
-from pneumo_cli.evaluation.result import plain
+from pneumo_cli.errors import PneumoError, UsageError
+from pneumo_cli.evaluation.result import Judgement, plain
 from pneumo_cli.folder import RunFolder
+from pneumo_cli.run import Best
 from pneumo_cli.runner import Runner
 from pneumo_cli.state import judged_weights, load_weights
 
@@ -29,7 +31,7 @@ def judge_again(runner: Runner, folder: RunFolder, checkpoint: str, split: str) 
     runner.build()
     run.folder = folder
     state = Checkpoints(folder.checkpoints).load(checkpoint, run.device.torch)
-    load_weights(run, judged_weights(state))
+    load_weights(run.model, judged_weights(state))
     run.epoch = state["epoch"]
     if state["fingerprint"] != run.data.fingerprint:
         _log.warning("these are not the data that the run was trained on: its own splits mean nothing here")
@@ -46,8 +48,56 @@ def judge_again(runner: Runner, folder: RunFolder, checkpoint: str, split: str) 
         "metrics": plain(evaluation.metrics),
     }
     name = f"{now:%Y%m%dT%H%M%S}-{checkpoint}-{run.data.dataset.name}-{split}"
+    _write(folder, name, result)
+    return result
+
+
+def _write(folder: RunFolder, name: str, result: dict[str, Any]) -> None:
     try:
         atomic.write_json(folder.evaluations / f"{name}.json", result)
     except OSError as error:
         raise PneumoError(f"{folder.evaluations} cannot be written: {error.strerror}") from error
+
+
+def judge_as_a_whole(runner: Runner, folder: RunFolder, checkpoint: str) -> Judgement:
+    """What a run's trainer says of a checkpoint as a whole, on the run's own data.
+
+    Raises:
+        UsageError: the trainer says nothing of the kind, or the data have changed.
+    """
+    run = runner.run
+    runner.build()
+    run.folder = folder
+    state = Checkpoints(folder.checkpoints).load(checkpoint, run.device.torch)
+    load_weights(run.model, judged_weights(state))
+    run.epoch = state["epoch"]
+    run.best = Best(state["epoch"], None)
+    if state["fingerprint"] != run.data.fingerprint:
+        raise UsageError(
+            "these are not the data that the run was trained on: which of its images are copies cannot be said"
+        )
+    judgement = runner.judge()
+    if judgement is None:
+        raise UsageError(f"there is nothing to judge of {folder.path}: its model draws no new images")
+    return judgement
+
+
+def keep_judgement(
+    folder: RunFolder, checkpoint: str, judgement: Judgement, facts: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Write a judgement into the folder ``evaluations`` of its run, and return what was written.
+
+    Raises:
+        UsageError: there is no number in it, for the reason that its first note gives. Nothing is written then.
+    """
+    if not judgement.metrics:
+        raise UsageError(next(iter(judgement.notes), f"there is nothing to judge of {folder.path}"))
+    now = datetime.now(UTC)
+    result = {
+        "when": now.isoformat(timespec="seconds"),
+        "checkpoint": checkpoint,
+        **facts,
+        **judgement.content(),
+    }
+    _write(folder, f"{now:%Y%m%dT%H%M%S}-{checkpoint}-judgement", result)
     return result

@@ -49,6 +49,8 @@ class Loaders:
         loaders = {"train": self._shuffled(run.image_inputs(run.transforms.train), 1)}
         for split in ("validation", "test"):
             positions = run.data.split.parts()[split]
+            if not len(positions):
+                continue
             spread = np.unique(np.linspace(0, len(positions) - 1, _SAMPLES).astype(np.int64))
             loaders[split] = self._loader(positions[spread], plain, _SAMPLES, None)
         return loaders

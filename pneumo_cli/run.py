@@ -20,6 +20,7 @@ from pneumo_cli.data.inputs import ImageInputs
 from pneumo_cli.devices import Device
 from pneumo_cli.errors import UsageError
 from pneumo_cli.layers import Resolved
+from pneumo_cli.plugins import Plugins
 from pneumo_cli.progress import NOTICE, Progress
 from pneumo_cli.ranks import Ranks
 from pneumo_cli.registry import Entry
@@ -52,6 +53,7 @@ class Run:
     ``sources``, ``hooks`` and ``folder`` are set when the run starts.
 
     Attributes:
+        plugins: everything that is installed.
         resolved: the settings with their origins.
         trainer: the object whose methods are the task hooks.
         model_entry, dataset_entry: the registered model and dataset in use.
@@ -72,6 +74,7 @@ class Run:
         seconds_before: how long it had worked when it was taken up again.
     """
 
+    plugins: Plugins
     resolved: Resolved
     trainer: Trainer
     model_entry: Entry[ModelSpec]

@@ -19,7 +19,7 @@ from pneumo_cli.checkpoints import Checkpoints
 from pneumo_cli.data.loader import Loader
 from pneumo_cli.epoch import EpochOutputs
 from pneumo_cli.errors import Interrupted, PneumoError
-from pneumo_cli.evaluation.result import Evaluation, plain
+from pneumo_cli.evaluation.result import Evaluation, Judgement, plain
 from pneumo_cli.folder import RunFolder
 from pneumo_cli.interruption import Interruption, interruption
 from pneumo_cli.layers import recorded_facts
@@ -32,6 +32,10 @@ from pneumo_cli.state import best_state, load_weights, restore_training, trainin
 
 _log = logging.getLogger("pneumo")
 
+# Saving takes at most a tenth of the time where it takes long: a large state after each short epoch would take more
+# time than it could ever save. What takes less than this many seconds is saved after every epoch.
+_CHEAP_SAVE = 0.2
+_SHARE_OF_SAVES = 0.1
 # How many steps pass between two looks at the losses of an accelerator: a look waits for the device.
 _STEPS_BETWEEN_LOOKS = 20
 
@@ -52,6 +56,7 @@ class Runner:
         self.loaders = Loaders(run)
         self._signal = Interruption()
         self._last_save = time.monotonic()
+        self._save_seconds = 0.0
 
     def start(self) -> dict[str, Any]:
         """Carry out a new run, from the untrained model to the report.
@@ -164,7 +169,7 @@ class Runner:
         """Epoch 0: what the untrained model does on the training and validation images (SOURCE 4)."""
         began = time.monotonic()
         train = self.evaluate("train", "epoch 0, training images")
-        validation = self.evaluate("validation", "epoch 0, validation images")
+        validation = self.validate("epoch 0, validation images")
         self.finish_epoch(train.metrics, validation.metrics, began, self.learning_rate)
 
     def train_epoch(self, outputs: EpochOutputs) -> None:
@@ -222,9 +227,19 @@ class Runner:
         if not run.between_updates:
             return
         self.stop_if_told(outputs)
-        overdue = time.monotonic() - self._last_save > 60 * run.machine.checkpoint_minutes
+        overdue = self.seconds_unsaved > 60 * run.machine.checkpoint_minutes
         if run.ranks.largest(int(overdue)):
             self.save(outputs)
+
+    @property
+    def seconds_unsaved(self) -> float:
+        """Time since ``last`` was written."""
+        return time.monotonic() - self._last_save
+
+    def save_is_worth_it(self) -> bool:
+        """Whether doing what is unsaved again would take longer than to save it, on any rank."""
+        worth = self._save_seconds < max(_CHEAP_SAVE, _SHARE_OF_SAVES * self.seconds_unsaved)
+        return bool(self.run.ranks.largest(int(worth)))
 
     def check_finite(self, outputs: EpochOutputs) -> None:
         """Stop a run whose loss is NaN or infinite, before it could be saved."""
@@ -259,23 +274,33 @@ class Runner:
         means, per_image = outputs.results()
         train = run.trainer.training_metrics(run, means, per_image)
         seconds = time.monotonic() - self._epoch_began
-        validation = self.evaluate("validation", f"epoch {run.epoch}, validation", outputs)
+        validation = self.validate(f"epoch {run.epoch}, validation", outputs)
         rate = self.learning_rate
         if run.trainer.scheduler_interval == "epoch":
             for scheduler in run.schedulers.values():
                 scheduler.step()
+        self.keep_if_best(validation.metrics if run.trainer.monitor.side == "validation" else train)
+        speed = len(per_image["index"]) / seconds
+        self.finish_epoch(train, validation.metrics, self._epoch_began, rate, speed)
+
+    def keep_if_best(self, measured: Mapping[str, float]) -> None:
+        """Write ``best``, if the monitored metric says so or nothing is monitored."""
+        run = self.run
         monitor = run.trainer.monitor
-        if monitor.metric not in validation.metrics:
+        if not monitor.metric:
+            run.best = Best(run.epoch)
+            if run.epoch == run.settings.epochs:
+                self.save_best()
+            return
+        if monitor.metric not in measured:
             raise PneumoError(
-                f"evaluate returned no {monitor.metric!r}, by which the best checkpoint is chosen; "
-                f"it returned {', '.join(sorted(validation.metrics))}"
+                f"there is no {monitor.side} {monitor.metric!r}, by which the best checkpoint is chosen; "
+                f"there is {', '.join(sorted(measured)) or 'nothing'}"
             )
-        value = float(validation.metrics[monitor.metric])
+        value = float(measured[monitor.metric])
         if monitor.improves(value, run.best.value):
             run.best = Best(run.epoch, value)
             self.save_best()
-        speed = len(per_image["index"]) / seconds
-        self.finish_epoch(train, validation.metrics, self._epoch_began, rate, speed)
 
     def finish_epoch(
         self,
@@ -298,8 +323,26 @@ class Runner:
             row["images_per_second"] = round(images_per_second, 2)
         run.history.append(row)
         run.step = 0
-        self.save(EpochOutputs(run.ranks))
+        self.keep_images()
+        if row["epoch"] in (0, run.settings.epochs) or self.save_is_worth_it():
+            self.save(EpochOutputs(run.ranks))
         self.notify("epoch_finished", metrics=row)
+
+    def keep_images(self) -> None:
+        """Write down what the trainer wants to be seen of each epoch."""
+        run = self.run
+        with self.judged_model(), torch.no_grad(), run.device.autocast():
+            images = run.trainer.epoch_images(run)
+        if images is not None and run.ranks.first:
+            from pneumo_cli.reports.animation import write_grid
+
+            write_grid(images.cpu(), run.folder.epoch_images(len(run.history) - 1))
+
+    def validate(self, name: str, outputs: EpochOutputs | None = None) -> Evaluation:
+        """Judge the validation images, if the split keeps any."""
+        if not len(self.run.data.split.validation):
+            return Evaluation({})
+        return self.evaluate("validation", name, outputs)
 
     @property
     def learning_rate(self) -> float:
@@ -353,34 +396,47 @@ class Runner:
         """Judge the best checkpoint, the test split once and only once, and write the report."""
         run = self.run
         run.ranks.barrier()
-        load_weights(run, self.checkpoints.load("best", run.device.torch)["model"])
+        load_weights(run.model, self.checkpoints.load("best", run.device.torch)["model"])
         run.average = None  # the best checkpoint holds the average that was best
         evaluations = {
-            split: self.evaluate(split, f"best checkpoint, {split}") for split in ("validation", "test")
+            split: self.evaluate(split, f"best checkpoint, {split}")
+            for split in ("validation", "test")
+            if len(run.data.split.parts()[split])
         }
         report: dict[str, Any] = {}
         if run.ranks.first:
             from pneumo_cli.reports.build import write_report
+
+            judgement = self.judge()
 
             report = write_report(
                 run,
                 evaluations,
                 command=self.command,
                 sample_loaders=self.loaders.samples(),
+                judgement=judgement,
             )
         run.ranks.barrier()
         self.notify("run_finished", report=report)
         return report
 
+    def judge(self) -> Judgement | None:
+        """What the trainer says of the result as a whole."""
+        run = self.run
+        seed_all(run.settings.seed, "judgement")
+        with self.judged_model(), torch.no_grad(), run.device.autocast():
+            return run.trainer.judge(run)
+
     def save(self, outputs: EpochOutputs) -> None:
         """Write ``last``: all that is needed to go on to the same bits."""
         run = self.run
         collected = outputs.state()
+        began = time.monotonic()
+        if run.ranks.first:
+            path = self.checkpoints.save("last", training_state(run, collected))
+            self.notify("checkpoint_saved", path=path)
         self._last_save = time.monotonic()
-        if not run.ranks.first:
-            return
-        path = self.checkpoints.save("last", training_state(run, collected))
-        self.notify("checkpoint_saved", path=path)
+        self._save_seconds = self._last_save - began
 
     def save_best(self) -> None:
         """Write ``best``: the weights alone, and what they are."""

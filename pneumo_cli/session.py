@@ -131,6 +131,7 @@ def open_run(plugins: Plugins, resolved: Resolved, progress: Progress, ranks: Ra
             cache=machine.cache,
             progress=progress,
             skip_unreadable=settings.skip_unreadable,
+            only=trainer.wanted_class,
         )
 
     # The first rank fills the cache; the others then only read it.
@@ -138,6 +139,7 @@ def open_run(plugins: Plugins, resolved: Resolved, progress: Progress, ranks: Ra
     ranks.barrier()
     data = data if data is not None else open_and_prepare()
     return Run(
+        plugins=plugins,
         resolved=resolved,
         trainer=trainer,
         model_entry=choice.model,

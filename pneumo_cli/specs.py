@@ -89,7 +89,13 @@ class ModelSpec:
     Attributes:
         kind: what the module does, and so which trainers can train it. The kinds of the bundled trainers:
             ``classifier``: ``factory(channels: int, outputs: int)`` returns a module that maps float images
-            [B, channels, H, W] to logits [B, outputs]. A third party may bring kinds of its own.
+            [B, channels, H, W] to logits [B, outputs].
+            ``gan``: ``factory(size: int, z_dim: int, width: int)`` returns a module with ``z_dim``, ``generator``
+            (noise [B, z_dim] to images [B, 1, size, size] in [-1, 1]) and ``discriminator`` (images to logits [B]);
+            ``width`` 0 is the model's own.
+            ``autoencoder``: ``factory(channels: int, size: int, latent: int, width: int)`` returns a module with
+            ``encode`` (images [B, channels, size, size] in [0, 1] to a latent) and ``decode`` (back again).
+            A third party may bring kinds of its own.
         factory: reference to the factory. It may take fewer keywords than its kind's trainers offer; ``name`` is
             offered always, so that one factory can serve a whole table of models.
         weights: reference to ``weights(name: str, progress: Progress) -> Mapping[str, Tensor]``, the state dict

@@ -64,7 +64,7 @@ def restore_training(run: Run, state: Mapping[str, Any]) -> EpochOutputs:
             "the dataset has changed since this run began: its images, labels or patients are others "
             "(a new run can use it; this one needs the old data)"
         )
-    load_weights(run, state["model"])
+    load_weights(run.model, state["model"])
     try:
         if run.average is not None:
             run.average.load_state_dict(state["average"])
@@ -99,14 +99,14 @@ def judged_weights(state: Mapping[str, Any]) -> dict[str, torch.Tensor]:
     return {name.removeprefix(prefix): value for name, value in average.items() if name.startswith(prefix)}
 
 
-def load_weights(run: Run, weights: Mapping[str, torch.Tensor]) -> None:
-    """Put a checkpoint's weights into the model.
+def load_weights(model: torch.nn.Module, weights: Mapping[str, torch.Tensor]) -> None:
+    """Put a checkpoint's weights into a model.
 
     Raises:
         UsageError: they are another model's.
     """
     try:
-        run.model.load_state_dict(weights)
+        model.load_state_dict(weights)
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
         raise UsageError(

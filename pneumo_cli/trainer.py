@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from pneumo_cli.data.augment import EvaluationTransform, Transform
 from pneumo_cli.data.inputs import Inputs
-from pneumo_cli.evaluation.result import Evaluation
+from pneumo_cli.evaluation.result import Evaluation, Judgement
 from pneumo_cli.settings import TrainerSettings
 
 if TYPE_CHECKING:
@@ -29,10 +29,15 @@ if TYPE_CHECKING:
 
 
 class Monitor(NamedTuple):
-    """The validation metric that chooses the best checkpoint, and whether more of it is better."""
+    """The metric that chooses the best checkpoint, whether more of it is better, and on which images it is taken.
+
+    ``side`` is ``train`` where it is one of the training metrics: for a task that validates nothing. With an empty
+    ``metric`` nothing chooses, and the last epoch's is kept.
+    """
 
     metric: str
     mode: Literal["max", "min"]
+    side: Literal["validation", "train"] = "validation"
 
     def improves(self, value: float, best: float | None) -> bool:
         """Whether a value beats the best so far; the first of equal values stays the best."""
@@ -114,6 +119,25 @@ class Trainer(ABC):
         Called when a run begins or is taken up again, when its weights are in place.
         """
         return run.sources
+
+    @property
+    def wanted_class(self) -> str:
+        """The class whose images alone the run is given. Default: the empty string, all classes."""
+        return ""
+
+    def epoch_images(self, run: Run) -> torch.Tensor | None:
+        """Images to keep of each epoch, uint8 [N, S, S], such as a GAN's of the same noise. Default: none.
+
+        Called in eval mode without gradients.
+        """
+        return None
+
+    def judge(self, run: Run) -> Judgement | None:
+        """Say how good the result is as a whole, for the report of a finished run. Default: nothing.
+
+        Called once, with the best checkpoint, in eval mode without gradients, on the first rank only.
+        """
+        return None
 
     def check_request(self, entry: Entry[ModelSpec]) -> None:
         """Find what can be found wrong with a new run before its data are read. Default: nothing.

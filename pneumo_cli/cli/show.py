@@ -164,7 +164,7 @@ def _table_of(entry: Entry[ModelSpec], model: nn.Module, size: int) -> LayerTabl
     from pneumo_cli.layertable import layer_table
 
     try:
-        return layer_table(model, (3, size, size))
+        return layer_table(model, getattr(model, "input_shape", (3, size, size)))
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UsageError(
