@@ -1,0 +1,404 @@
+"""Judges synthetic radiographs: how far from real ones, how near to copies, how diverse; each beside its bounds.
+
+No number here stands alone. The reference is one half of the held-out patients; the other half, real images of
+other patients, shows what a perfect generator would get, and images that need no network show what is had for
+nothing. All sets are cut to equally many images, for the Fréchet distance depends on their number.
+
+Not here: drawing samples, which the tasks do, and the measures themselves, which are in the modules beside.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from pneumo_cli.evaluation.distances import Kid, frechet, kid
+from pneumo_cli.evaluation.neighbours import (
+    Manifold,
+    Memorisation,
+    density_and_coverage,
+    diversity,
+    memorisation,
+)
+from pneumo_cli.evaluation.references import mean_image, noise, patient_halves, pca_gaussian, pixel_gaussian
+from pneumo_cli.evaluation.result import Judgement, NamedFigure, NamedTable
+from pneumo_cli.progress import Progress
+from pneumo_cli.seeding import derive
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from pneumo_cli.evaluation.extractors import Extractor
+
+_FEWEST = 16  # held-out images; each half of them needs half as many
+_MOST = 1000  # images of a set; more hardly make KID more certain, and cost minutes
+_REAL = "Real, other patients"
+_COMPARED = {
+    "real": _REAL,
+    "pca-gaussian": "PCA Gaussian",
+    "pixel-gaussian": "Pixel Gaussian",
+    "mean-image": "Mean image",
+    "noise": "Noise",
+}
+_SILENT = Progress()
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """One set of images, measured: a row of both tables."""
+
+    title: str
+    kid: Kid
+    frechet: float
+    memorisation: Memorisation
+    diversity: float
+    manifold: Manifold
+
+
+def judge_synthetic(
+    samples: Tensor,
+    *,
+    training: Tensor,
+    held_out: Tensor,
+    patients: Sequence[str],
+    extractor: Extractor,
+    seed: int,
+    name: str = "generated",
+    progress: Progress = _SILENT,
+) -> Judgement:
+    """Judge one set of generated images.
+
+    Args:
+        samples: uint8 [n, S, S].
+        training: uint8 [N, S, S], the images that the generator was trained on.
+        held_out: uint8 [m, S, S], real images of other patients.
+        patients: the patient of each held-out image.
+        extractor: makes the features in which sets are compared.
+        seed: for everything that is drawn.
+        name: of the set in tables.
+        progress: where the progress is shown.
+
+    Returns:
+        two tables, the figures ``closest-pairs`` and ``neighbour-distances``, and the metrics, all finite, with
+        E for the extractor's slug: ``kid_E``, ``kid_spread_E``, ``frechet_E``, ``near_copies``, ``copies``,
+        ``nearest_ratio``, ``diversity``, ``density``, ``coverage``; and for R of ``real``, ``pca-gaussian``,
+        ``pixel-gaussian``, ``mean-image`` and ``noise``: ``kid_R_E``, ``kid_spread_R_E``, ``frechet_R_E``,
+        ``diversity_R`` and so on. KID is not multiplied by 1000 here. Where there are too few images to say
+        anything, a note that says so and nothing else.
+
+    Raises:
+        ValueError: the images are not uint8 [n, S, S] of one size, or not one patient per held-out image.
+        PneumoError: the extractor makes features that are not finite.
+    """
+    return compare_synthetic(
+        {name: samples},
+        training=training,
+        held_out=held_out,
+        patients=patients,
+        extractor=extractor,
+        seed=seed,
+        progress=progress,
+    )
+
+
+def compare_synthetic(
+    sets: Mapping[str, Tensor],
+    *,
+    training: Tensor,
+    held_out: Tensor,
+    patients: Sequence[str],
+    extractor: Extractor,
+    seed: int,
+    progress: Progress = _SILENT,
+) -> Judgement:
+    """Judge several sets of generated images against the same real ones, in the same tables.
+
+    Args:
+        sets: uint8 [n, S, S] by name. As many of each are looked at as the smallest has, but for copies, for
+            which all are.
+        training, held_out, patients, extractor, seed, progress: as in :func:`judge_synthetic`. Copies are looked
+            for in the one training set.
+
+    Returns:
+        as :func:`judge_synthetic`; with several sets, their metrics and figures carry the set's name in lower
+        case, joined by ``-``: ``kid_my-gan_E``, ``near_copies_my-gan``, ``closest-pairs-my-gan``.
+
+    Raises:
+        ValueError: as :func:`judge_synthetic`; or there is no set, or two have the same name in lower case, or
+            that of a set which is drawn here.
+    """
+    slugs = _slugs(sets)
+    _check_images({**sets, "training": training, "held-out": held_out}, len(patients))
+    lacking = _lacking(sets, training, patients)
+    if lacking:
+        return Judgement(notes=(lacking,))
+    halves = patient_halves(patients, seed)
+    reference, other = (held_out[torch.from_numpy(half)] for half in halves)
+    if min(len(reference), len(other)) < _FEWEST // 2:
+        return Judgement(
+            notes=(
+                "Generated images are not judged: nearly all held-out images are of one patient, and the distance "
+                "between real patients is what they would have to be compared with.",
+            )
+        )
+    # Whoever calls may be in a context of lower precision, and differences of small numbers follow.
+    with torch.no_grad(), torch.autocast("cpu", enabled=False):
+        reference = _some(reference, _MOST, seed, "reference")
+        n = min(len(other), _MOST, *(len(images) for images in sets.values()))
+        drawn = {
+            "real": _some(other, n, seed, "real"),
+            "pca-gaussian": pca_gaussian(training, n, seed),
+            "pixel-gaussian": pixel_gaussian(training, n, seed),
+            "mean-image": mean_image(training, n),
+            "noise": noise(n, training.shape[-1], seed),
+        }
+        own = {slug: _some(sets[name], n, seed, "samples") for slug, name in slugs.items()}
+        compared = {**own, **drawn}
+        features = extractor(torch.cat((reference, *compared.values())), progress)
+        real, *others = features.split([len(reference), *(len(images) for images in compared.values())])
+        measured: dict[str, _Measured] = {}
+        with progress.stage("Comparing sets of images", len(compared), "sets") as advance:
+            for (slug, images), found in zip(compared.items(), others, strict=True):
+                name = slugs.get(slug, "")
+                every = sets[name] if name else held_out if slug == "real" else images
+                measured[slug] = _Measured(
+                    name or _COMPARED[slug],
+                    kid(real, found, seed),
+                    frechet(real, found),
+                    memorisation(every, training, held_out),
+                    diversity(found, real),
+                    density_and_coverage(found, real),
+                )
+                advance(1)
+    distances = _distance_table(measured, extractor, len(reference), n)
+    return Judgement(
+        metrics=_metrics(measured, slugs, extractor.slug),
+        tables=(distances, _neighbour_table(measured, sets, len(held_out), len(training))),
+        figures=tuple(
+            _figures({slug: (sets[name], measured[slug]) for slug, name in slugs.items()}, training)
+        ),
+        notes=tuple(_notes(measured, slugs, sets, extractor, n)),
+    )
+
+
+# --- what may be wrong with the images -------------------------------------------------------------------------
+
+
+def _slugs(sets: Mapping[str, Tensor]) -> dict[str, str]:
+    """The sets' names by what they are called in metrics and files."""
+    slugs = {re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-"): name for name in sets}
+    if not sets or len(slugs) < len(sets) or "" in slugs or slugs.keys() & _COMPARED.keys():
+        raise ValueError(
+            f"sets of generated images need names that differ in letters and digits: {list(sets)}"
+        )
+    return slugs
+
+
+def _check_images(sets: Mapping[str, Tensor], patients: int) -> None:
+    size = sets["training"].shape[-1]
+    for name, images in sets.items():
+        if images.dtype != torch.uint8 or images.ndim != 3 or images.shape[1:] != (size, size):
+            raise ValueError(
+                f"the {name} images are {images.dtype} {list(images.shape)}; wanted is uint8 [n, {size}, {size}]"
+            )
+    if patients != len(sets["held-out"]):
+        raise ValueError(f"there are {len(sets['held-out'])} held-out images and {patients} patients of them")
+
+
+def _lacking(sets: Mapping[str, Tensor], training: Tensor, patients: Sequence[str]) -> str:
+    """What there is too little of for a judgement; empty where nothing is."""
+    smallest = min(sets, key=lambda name: len(sets[name]))
+    reason = ""
+    if len(patients) < _FEWEST:
+        reason = f"there are {len(patients)} held-out images to compare them with, and it takes {_FEWEST}"
+    elif len(set(patients)) < 2:
+        reason = (
+            "all held-out images are of one patient, and it takes two to know how far real ones are apart"
+        )
+    elif len(training) < 2:
+        reason = f"there are {len(training)} training images"
+    elif len(sets[smallest]) < _FEWEST // 2:
+        reason = f"there are {len(sets[smallest])} of {smallest}, and it takes {_FEWEST // 2}"
+    return f"Generated images are not judged: {reason}." if reason else ""
+
+
+def _some(images: Tensor, n: int, seed: int, purpose: str) -> Tensor:
+    """Up to n images, chosen at random, in the order that they had."""
+    if len(images) <= n:
+        return images
+    generator = torch.Generator().manual_seed(derive(seed, purpose))
+    return images[torch.randperm(len(images), generator=generator)[:n].sort().values]
+
+
+# --- what is said about them -----------------------------------------------------------------------------------
+
+
+def _metrics(measured: Mapping[str, _Measured], slugs: Mapping[str, str], extractor: str) -> dict[str, float]:
+    metrics = {}
+    for slug, row in measured.items():
+        which = "" if slug in slugs and len(slugs) == 1 else f"_{slug}"
+        metrics[f"kid{which}_{extractor}"] = row.kid.mean
+        metrics[f"kid_spread{which}_{extractor}"] = row.kid.spread
+        metrics[f"frechet{which}_{extractor}"] = row.frechet
+        metrics[f"near_copies{which}"] = row.memorisation.near_copies
+        metrics[f"copies{which}"] = row.memorisation.copies
+        metrics[f"nearest_ratio{which}"] = row.memorisation.ratio
+        metrics[f"diversity{which}"] = row.diversity
+        metrics[f"density{which}"] = row.manifold.density
+        metrics[f"coverage{which}"] = row.manifold.coverage
+    return metrics
+
+
+def _distance_table(
+    measured: Mapping[str, _Measured], extractor: Extractor, reference: int, n: int
+) -> NamedTable:
+    subset = next(iter(measured.values())).kid.subset_size
+    note = (
+        f"In features of {extractor.name}, {extractor.dimension:,} an image; less is better. {n} images of each "
+        f"row against {reference} real ones; their patients are neither in training nor in the row “{_REAL}”. KID: "
+        f"mean ± standard deviation over 100 subsets of {subset} images."
+    )
+    return NamedTable(
+        "Distance to real images of held-out patients",
+        ("Images", "KID × 1000", "Fréchet distance"),
+        tuple((row.title, _thousandths(row.kid), _number(row.frechet)) for row in measured.values()),
+        f"{note} {_warning(extractor, n)}".rstrip(),
+    )
+
+
+def _neighbour_table(
+    measured: Mapping[str, _Measured], sets: Mapping[str, Tensor], held_out: int, training: int
+) -> NamedTable:
+    rows = []
+    for row in measured.values():
+        found = row.memorisation
+        rows.append(
+            (
+                row.title,
+                f"{found.ratio:.2f}",
+                f"{found.near_copies:.1%}",
+                f"{found.copies:.1%}",
+                f"{row.diversity:.2f}",
+                f"{row.manifold.density:.2f}",
+                f"{row.manifold.coverage:.2f}",
+            )
+        )
+    looked_at = ", ".join(f"{len(images):,} ({name})" for name, images in sets.items())
+    note = (
+        f"Nearest: the median distance to the nearest of {training:,} training images, for {looked_at} images, as "
+        f"a multiple of that of the {held_out:,} held-out ones. Near: the share that is nearer than 99 % of "
+        "held-out images are; smooth images are near to many. Copies: those of them that are also much nearer to "
+        "one training image than to the next 50, less than half as far as a held-out image would be; mirrored or "
+        "shifted copies are not among them. Diversity: mean distance between two images as a multiple of that of "
+        "held-out ones; with density and coverage (Naeem et al. 2020, k = 5) in the features above."
+    )
+    head = ("Images", "Nearest", "Near", "Copies", "Diversity", "Density", "Coverage")
+    return NamedTable("Memorisation and diversity", head, tuple(rows), note)
+
+
+def _notes(
+    measured: Mapping[str, _Measured],
+    slugs: Mapping[str, str],
+    sets: Mapping[str, Tensor],
+    extractor: Extractor,
+    n: int,
+) -> Iterator[str]:
+    bounds = ", ".join(
+        f"{what} {_number(1000 * measured[slug].kid.mean)}"
+        for slug, what in (
+            ("real", "other real patients give"),
+            ("pca-gaussian", "a PCA Gaussian"),
+            ("mean-image", "the mean image"),
+            ("noise", "noise"),
+        )
+    )
+    for slug, name in slugs.items():
+        row = measured[slug]
+        whose = f"{name}: " if len(slugs) > 1 else ""
+        yield (
+            f"{whose}KID to held-out images is {_thousandths(row.kid)} (× 1000; {extractor.name}); {bounds}."
+        )
+        yield whose + _about_copies(len(sets[name]), row.memorisation)
+        yield (
+            f"{whose}Two of the images differ {row.diversity:.2f} times as much as two real ones, and they "
+            f"cover {row.manifold.coverage:.0%} of the real images' neighbourhoods (other real patients: "
+            f"{measured['real'].manifold.coverage:.0%})."
+        )
+
+
+def _about_copies(count: int, found: Memorisation) -> str:
+    near, copies = round(found.near_copies * count), round(found.copies * count)
+    seen = (
+        f"{near:,} of {count:,} images ({found.near_copies:.1%}) are nearer to a training image than 99 % of "
+        "held-out images are, where 1 % is expected"
+    )
+    if copies:
+        return f"{seen}; {copies:,} of these keep to one training image alone and look like copies of it."
+    return f"{seen}; none of them keeps to one training image alone, so no copies were found."
+
+
+def _warning(extractor: Extractor, n: int) -> str:
+    if n >= extractor.dimension:
+        return ""
+    return (
+        f"With {n} images, fewer than the {extractor.dimension:,} features, the Fréchet distance is mostly bias: "
+        "compare it within this table only, and trust KID, which has none."
+    )
+
+
+def _thousandths(value: Kid) -> str:
+    return f"{_number(1000 * value.mean)} ± {_number(1000 * value.spread)}"
+
+
+def _number(value: float) -> str:
+    """About three digits."""
+    decimals = 2 if abs(value) < 10 else 1 if abs(value) < 100 else 0
+    return f"{round(value, decimals) + 0.0:,.{decimals}f}"  # + 0.0 takes the sign from a zero
+
+
+def _figures(judged: Mapping[str, tuple[Tensor, _Measured]], training: Tensor) -> Iterator[NamedFigure]:
+    for slug, (samples, row) in judged.items():
+        found = row.memorisation
+        yield NamedFigure(
+            "closest-pairs" if len(judged) == 1 else f"closest-pairs-{slug}",
+            f"{row.title.capitalize()}: the images that are nearest to a training image, above that image, with "
+            f"their distance (0: a copy; 99 % of held-out images are farther away than {found.threshold:.2f}).",
+            partial(_draw_pairs, row.title, samples, training, found),
+            group="judgement",
+        )
+    yield NamedFigure(
+        "neighbour-distances",
+        "Distance to the nearest training image, of generated images and of real images of other patients; the "
+        "line is the latters' 1 % quantile.",
+        partial(_draw_distances, {row.title: row.memorisation for _, row in judged.values()}),
+        group="judgement",
+    )
+
+
+def _draw_pairs(title: str, samples: Tensor, training: Tensor, found: Memorisation) -> Figure:
+    from pneumo_cli.reports import galleries
+
+    rows = (
+        (title, samples[[pair.sample for pair in found.closest]].numpy()),
+        ("nearest in training", training[[pair.training for pair in found.closest]].numpy()),
+    )
+    figure: Figure = galleries.labelled_rows(rows, below=[f"{pair.distance:.2f}" for pair in found.closest])
+    return figure
+
+
+def _draw_distances(found: Mapping[str, Memorisation]) -> Figure:
+    from pneumo_cli.reports import galleries
+
+    first = next(iter(found.values()))
+    figure: Figure = galleries.distance_histogram(
+        {**{name: one.distances for name, one in found.items()}, "held-out": first.held_out},
+        threshold=first.threshold,
+        label="Distance to the nearest training image",
+    )
+    return figure

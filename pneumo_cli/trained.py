@@ -1,0 +1,110 @@
+"""A run's model as it was trained, without the run's data: what makes images, or features, of something else.
+
+A run folder that was copied to another machine is enough, with the same plugins there. Judging a checkpoint on the
+run's own images again is :mod:`pneumo_cli.judging`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from pneumo_cli.checkpoints import Checkpoints
+from pneumo_cli.devices import Device, choose_device, keep_freed_memory, set_threads
+from pneumo_cli.errors import UsageError, nearest
+from pneumo_cli.folder import RunFolder
+from pneumo_cli.layers import Resolved, recorded_facts
+from pneumo_cli.plugins import Plugins
+from pneumo_cli.registry import Entry
+from pneumo_cli.run import build_registered
+from pneumo_cli.session import choose_parts, make_trainer, reopen_settings
+from pneumo_cli.specs import ModelSpec
+from pneumo_cli.state import judged_weights, load_weights
+from pneumo_cli.trainer import Trainer
+
+CHECKPOINTS = ("best", "last")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained model, and what it belongs to.
+
+    Attributes:
+        folder: of the run.
+        resolved: the run's settings.
+        trainer: made from these settings.
+        entry: the registered model.
+        model: with the checkpoint's weights (their average, where the run kept one), in eval mode, on ``device``.
+        device: where it computes.
+        checkpoint: ``best`` or ``last``.
+        epoch: after which the checkpoint was written.
+        fingerprint: of the data that it was trained on.
+        dataset: the registered name of these data.
+    """
+
+    folder: RunFolder
+    resolved: Resolved
+    trainer: Trainer
+    entry: Entry[ModelSpec]
+    model: nn.Module
+    device: Device
+    checkpoint: str
+    epoch: int
+    fingerprint: str
+    dataset: str
+
+    @property
+    def name(self) -> str:
+        """What a person calls it: trainer and run."""
+        return f"{self.resolved.entry.spec.name}/{self.folder.path.absolute().name}"
+
+
+def load_trained(
+    plugins: Plugins, folder: RunFolder, checkpoint: str = "best", flags: Mapping[str, Any] | None = None
+) -> Trained:
+    """Build a run's model and put a checkpoint's weights into it.
+
+    Args:
+        flags: settings that replace the run's own, such as ``device``; None stands for not given.
+
+    Raises:
+        UsageError: the run has no such checkpoint, or its plugins are not installed or build another model.
+        PneumoError: the checkpoint is damaged.
+    """
+    check_checkpoint(checkpoint)
+    resolved = reopen_settings(plugins, folder, flags or {})
+    machine = resolved.machine
+    set_threads(machine.threads)
+    keep_freed_memory()
+    device = choose_device(machine.device, machine.precision)
+    state = Checkpoints(folder.checkpoints).load(checkpoint, device.torch)
+    trainer = make_trainer(resolved)
+    entry = choose_parts(plugins, resolved).model
+    model = build_registered(entry, trainer.model_options())
+    load_weights(model, judged_weights(state))
+    model.to(device.torch).eval().requires_grad_(False)
+    return Trained(
+        folder=folder,
+        resolved=resolved,
+        trainer=trainer,
+        entry=entry,
+        model=model,
+        device=device,
+        checkpoint=checkpoint,
+        epoch=int(state["epoch"]),
+        fingerprint=str(state["fingerprint"]),
+        dataset=str(recorded_facts(folder.settings).get("dataset", resolved.trainer.dataset)),
+    )
+
+
+def check_checkpoint(name: str) -> None:
+    """Refuse what is no checkpoint's name.
+
+    Raises:
+        UsageError: it is neither ``best`` nor ``last``.
+    """
+    if name not in CHECKPOINTS:
+        raise UsageError(f"{name!r} is none of {', '.join(CHECKPOINTS)}; {nearest(name, CHECKPOINTS)}")
