@@ -63,6 +63,14 @@ TINY = DatasetSpec(
 )
 """The dataset of the suite; :func:`installed_plugins` registers it."""
 
+SMALL = DatasetSpec(
+    name="conformance-small",
+    summary="The same with 256 images: enough of each class to compare sets of images",
+    factory="pneumo_cli.testing:open_small",
+    synthetic=True,
+)
+"""For tasks that judge images by distances; :func:`installed_plugins` registers it too."""
+
 
 class TinyDataset(Dataset):
     """Noise, and in every second image a bright disc: learnt within a few epochs by whatever can see.
@@ -112,10 +120,16 @@ def open_tiny(request: DatasetRequest) -> TinyDataset:
     return TinyDataset()
 
 
+def open_small(request: DatasetRequest) -> TinyDataset:
+    """The factory of :data:`SMALL`."""
+    return TinyDataset(SMALL.name, images=256)
+
+
 def installed_plugins() -> Plugins:
-    """What ``pneumo`` finds here, and the suite's dataset."""
+    """What ``pneumo`` finds here, and the suite's datasets."""
     plugins = discover()
-    plugins.datasets.add(TINY, Provenance("pneumo-cli", "testing"))
+    for spec in (TINY, SMALL):
+        plugins.datasets.add(spec, Provenance("pneumo-cli", "testing"))
     return plugins
 
 
@@ -131,9 +145,14 @@ class Invocation:
     stderr: str
 
 
-def invoke(*arguments: object) -> Invocation:
-    """Run ``pneumo ARGUMENTS`` in this process, in the working folder and environment as they are."""
+def invoke(*arguments: object, suite_datasets: bool = False) -> Invocation:
+    """Run ``pneumo ARGUMENTS`` in this process, in the working folder and environment as they are.
+
+    Args:
+        suite_datasets: register :data:`TINY` and :data:`SMALL` beside what is installed.
+    """
     stdout, stderr = io.StringIO(), io.StringIO()
+    found = installed_plugins if suite_datasets else discover
     root, own = logging.getLogger(), logging.getLogger("pneumo")
     before = root.handlers[:], root.level, own.level
     root.handlers = []  # so that the program sets up its own, on the stderr of this invocation
@@ -141,6 +160,7 @@ def invoke(*arguments: object) -> Invocation:
     try:
         with (
             mock.patch.object(sys, "argv", ["pneumo", *map(str, arguments)]),
+            mock.patch("pneumo_cli.cli.main.discover", found),
             contextlib.redirect_stdout(stdout),
             contextlib.redirect_stderr(stderr),
         ):

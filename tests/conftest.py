@@ -21,7 +21,8 @@ import pytest
 
 pytest.register_assert_rewrite("pneumo_cli.testing")
 
-from pneumo_cli.testing import Invocation, invoke  # noqa: E402  (after the line above, which it needs)
+from pneumo_cli.api import hookimpl  # noqa: E402  (after the line above, which the next one needs)
+from pneumo_cli.testing import Invocation, invoke  # noqa: E402
 
 FAKES = Path(__file__).parent / "fakes"
 _ENTRY_POINTS = {"fake": "pneumo_fake.plugin", "saboteur": "pneumo_fake.saboteur"}
@@ -222,3 +223,41 @@ def start_run(fakes: Path) -> Callable[..., Any]:
         return run
 
     return start
+
+
+class _TrainedEnough(BaseException):
+    """Ends a run before its report, which takes longer than the training here."""
+
+
+class _EndsWithTheLastEpoch:
+    @hookimpl
+    def epoch_finished(self, run: Any, metrics: Mapping[str, Any]) -> None:
+        if metrics["epoch"] == run.settings.epochs:
+            raise _TrainedEnough
+
+
+@pytest.fixture(scope="session")
+def trained_folders() -> dict[Any, Path]:
+    """The runs that :func:`trained_run` has made."""
+    return {}
+
+
+@pytest.fixture
+def trained_run(
+    trained_folders: dict[Any, Path], start_run: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Path]:
+    """The folder of a run with all its checkpoints and no report: ``trained_run(trainer, **settings)``.
+
+    Made once for all tests, so not to be changed.
+    """
+
+    def train(trainer: str, **settings: object) -> Path:
+        key = (trainer, *sorted(settings.items()))
+        if key not in trained_folders:
+            output = tmp_path_factory.mktemp("runs")
+            with pytest.raises(_TrainedEnough):
+                start_run(trainer, _EndsWithTheLastEpoch(), output=output, **settings)
+            (trained_folders[key],) = output.glob("*/*")
+        return trained_folders[key]
+
+    return train

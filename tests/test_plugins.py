@@ -117,7 +117,7 @@ def test_one_name_from_two_distributions_is_listed_twice_and_used_by_its_full_na
     install("pneumo-rival", {"rival": "rival_plugin"}, {"rival_plugin": TRAINER}, "2.0")
     listed = pneumo("list-trainers", "--json")
     names = [row["name"] for row in json.loads(listed.stdout)]
-    assert names == ["duel", "pneumo-fake:fake", "pneumo-rival:fake"]
+    assert names == ["duel", "pneumo-fake:fake", "pneumo-rival:fake", "painter"]
     conflicts = [line for line in listed.stderr.splitlines() if "conflict" in line]
     assert len(conflicts) == 2  # the trainer's name and the model's, a line each
     assert all("pneumo-fake 1.0" in line and "pneumo-rival 2.0" in line for line in conflicts)

@@ -9,6 +9,10 @@ def open_tiny(request: DatasetRequest) -> TinyDataset:
     return TinyDataset("tiny")
 
 
+def open_small(request: DatasetRequest) -> TinyDataset:
+    return TinyDataset("small", images=256)
+
+
 def open_seeded(request: DatasetRequest) -> TinyDataset:
     try:
         seed = int((request.root / "seed.txt").read_text())

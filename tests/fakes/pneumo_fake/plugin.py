@@ -1,4 +1,4 @@
-"""What the fake distribution brings: two trainers, three models, three datasets."""
+"""What the fake distribution brings: three trainers, five models, four datasets."""
 
 from pneumo_cli.api import DatasetSpec, ModelSpec, Preset, TrainerSpec, hookimpl
 
@@ -28,6 +28,15 @@ def register_trainers():
         model="two-nets",
         presets=(Preset(name="source", summary="As published"),),
     )
+    yield TrainerSpec(
+        name="painter",
+        summary="Makes images",
+        trainer="pneumo_fake.painting:PainterTrainer",
+        settings="pneumo_fake.settings:PainterSettings",
+        kind="painter",
+        model="painter-net",
+        presets=(Preset(name="source", summary="As published"),),
+    )
 
 
 @hookimpl
@@ -44,12 +53,24 @@ def register_models():
     yield ModelSpec(
         name="two-nets", kind="pair", summary="Generator and critic", factory="pneumo_fake.models:TwoNets"
     )
+    yield ModelSpec(
+        name="painter-net", kind="painter", summary="Draws", factory="pneumo_fake.painting:Painter"
+    )
+    yield ModelSpec(
+        name="copyist-net", kind="painter", summary="Draws nothing", factory="pneumo_fake.painting:Copyist"
+    )
 
 
 @hookimpl
 def register_datasets():
     yield DatasetSpec(
         name="tiny", summary="Noise and discs", factory="pneumo_fake.data:open_tiny", synthetic=True
+    )
+    yield DatasetSpec(
+        name="small",
+        summary="Noise and discs, enough of them to compare sets of images",
+        factory="pneumo_fake.data:open_small",
+        synthetic=True,
     )
     yield DatasetSpec(
         name="seeded",

@@ -1,0 +1,231 @@
+"""``pneumo generate``, ``judge`` and ``usefulness``: images of trained models, and how good they are."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pneumo_cli.cli.output import print_json, print_table
+from pneumo_cli.cli.runs import DeviceFlag, RootFlag, RunPath
+from pneumo_cli.errors import UsageError
+from pneumo_cli.plugins import Plugins
+from pneumo_cli.progress import for_stderr
+
+if TYPE_CHECKING:
+    from pneumo_cli.evaluation.result import Judgement
+    from pneumo_cli.folder import RunFolder
+
+_PANEL = "Images"
+CheckpointFlag = Annotated[str, typer.Option("--checkpoint", help="best or last.")]
+SeedFlag = Annotated[int, typer.Option("--seed", help="Seed of the images.", min=0)]
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Add the commands about images to the program."""
+
+    @app.command(rich_help_panel=_PANEL)
+    def generate(
+        ctx: typer.Context,
+        run: RunPath,
+        out: Annotated[
+            Path, typer.Option("--out", help="Folder for PNG files and manifest.csv.", show_default=False)
+        ],
+        count: Annotated[int, typer.Option("--count", "-n", help="How many new images.", min=1)] = 16,
+        seed: SeedFlag = 0,
+        first: Annotated[
+            int, typer.Option("--first", help="Index of the first new image.", min=0, max=10**12)
+        ] = 0,
+        reconstruct: Annotated[
+            list[Path] | None,
+            typer.Option(
+                "--reconstruct",
+                metavar="PATH",
+                help="Instead, what an autoencoder makes of this image or folder; may be repeated.",
+                show_default=False,
+            ),
+        ] = None,
+        interpolate: Annotated[
+            tuple[Path, Path] | None,
+            typer.Option(
+                "--interpolate",
+                metavar="IMAGE IMAGE",
+                help="Instead, an autoencoder's way from one image to another.",
+                show_default=False,
+            ),
+        ] = None,
+        steps: Annotated[int, typer.Option("--steps", help="Images of an interpolation.", min=2)] = 9,
+        checkpoint: CheckpointFlag = "best",
+        overwrite: Annotated[
+            bool, typer.Option("--overwrite", help="Replace what was generated into the folder before.")
+        ] = False,
+        device: DeviceFlag = None,
+    ) -> None:
+        """Make images with a trained GAN or autoencoder: the same ones for the same seed and index."""
+        if reconstruct and interpolate:
+            raise UsageError("--reconstruct and --interpolate are two things: ask for one of them")
+        from pneumo_cli import generation
+        from pneumo_cli.folder import RunFolder
+        from pneumo_cli.trained import load_trained
+
+        folder = RunFolder.open(run)
+        generation.check_target(out, overwrite=overwrite)
+        trained = load_trained(ctx.obj, folder, checkpoint, {"device": device})
+        if reconstruct:
+            paths = generation.image_files(reconstruct)
+            images, count = generation.reconstructed(trained, paths), len(paths)
+        elif interpolate:
+            images, count = generation.interpolated(trained, *interpolate, steps), steps
+        else:
+            images = generation.drawn(trained, seed, first, count)
+        written = generation.write_images(
+            images, count, trained, out, overwrite=overwrite, progress=for_stderr()
+        )
+        print(out)
+        print(
+            f"pneumo: {written} images by {trained.name}, {checkpoint} checkpoint of epoch {trained.epoch}, "
+            f"in {out}; {generation.MANIFEST} lists them",
+            file=sys.stderr,
+        )
+
+    @app.command(rich_help_panel=_PANEL)
+    def judge(
+        ctx: typer.Context,
+        run: RunPath,
+        against: Annotated[
+            Path | None,
+            typer.Option(
+                "--against", metavar="RUN", help="Another run on the same data.", show_default=False
+            ),
+        ] = None,
+        count: Annotated[
+            int | None,
+            typer.Option("--count", "-n", help="How many new images.", min=1, show_default="the run's own"),
+        ] = None,
+        extractor: Annotated[
+            str | None,
+            typer.Option(
+                "--extractor",
+                help="What compares: pixels, a classifier with ImageNet weights, or a classifier's run.",
+                show_default="the run's own",
+            ),
+        ] = None,
+        checkpoint: CheckpointFlag = "best",
+        device: DeviceFlag = None,
+        data_root: RootFlag = None,
+        json: JsonFlag = False,
+    ) -> None:
+        """Judge a run's images with numbers: distances to real ones, copies, diversity, reconstruction."""
+        flags = {"judged": count, "extractor": extractor, "device": device, "data_root": data_root}
+        _judge(ctx.obj, run, against, {k: v for k, v in flags.items() if v is not None}, checkpoint, json)
+
+    @app.command(rich_help_panel=_PANEL)
+    def usefulness(
+        ctx: typer.Context,
+        runs: Annotated[
+            list[Path],
+            typer.Argument(metavar="RUN...", help="One run for each class.", show_default=False),
+        ],
+        seeds: Annotated[
+            int, typer.Option("--seeds", help="How many classifiers of each sort.", min=2, max=100)
+        ] = 3,
+        checkpoint: CheckpointFlag = "best",
+        device: DeviceFlag = None,
+        data_root: RootFlag = None,
+        json: JsonFlag = False,
+    ) -> None:
+        """Find out whether a classifier learns from generated images what it needs for real ones."""
+        flags = {"device": device, "data_root": data_root}
+        _usefulness(ctx.obj, runs, seeds, flags, checkpoint, json)
+
+
+def _judge(
+    plugins: Plugins,
+    path: Path,
+    against: Path | None,
+    flags: dict[str, Any],
+    checkpoint: str,
+    as_json: bool,
+) -> None:
+    from pneumo_cli.folder import RunFolder
+    from pneumo_cli.judging import judge_as_a_whole, keep_judgement
+    from pneumo_cli.judging_images import compare
+    from pneumo_cli.ranks import Ranks
+    from pneumo_cli.runner import Runner
+    from pneumo_cli.session import observing_plugins, open_run, reopen_settings
+    from pneumo_cli.settings import GenerativeSettings
+    from pneumo_cli.trained import check_checkpoint, load_trained
+
+    check_checkpoint(checkpoint)
+    folder = RunFolder.open(path)
+    other = RunFolder.open(against) if against is not None else None
+    _check_makes_images(plugins, folder)
+    resolved = reopen_settings(plugins, folder, flags)
+    if not getattr(resolved.trainer, "judged", 0):  # the run's own end went unjudged; now it is asked for
+        resolved = reopen_settings(plugins, folder, {**flags, "judged": GenerativeSettings().judged})
+    progress = for_stderr()
+    facts: dict[str, Any] = {}
+    if other is not None:
+        device = {"device": flags.get("device")}
+        pair = [load_trained(plugins, one, checkpoint, device) for one in (folder, other)]
+        judgement = compare(pair, plugins, resolved, progress)
+        facts["against"] = pair[1].name
+    else:
+        run = open_run(plugins, resolved, progress, Ranks())
+        judgement = judge_as_a_whole(Runner(run, observing_plugins(plugins), sys.argv), folder, checkpoint)
+    result = keep_judgement(folder, checkpoint, judgement, facts)
+    _show(judgement, result, as_json)
+
+
+def _check_makes_images(plugins: Plugins, folder: RunFolder) -> None:
+    """Refuse a run whose trainer has not the settings of those that make images.
+
+    Raises:
+        UsageError: it has not.
+    """
+    from pneumo_cli.layers import recorded_facts, settings_class
+    from pneumo_cli.settings import GenerativeSettings
+
+    entry = plugins.trainers.get(str(recorded_facts(folder.settings).get("trainer")))
+    if not issubclass(settings_class(entry), GenerativeSettings):
+        raise UsageError(
+            f"{folder.path} is a run of {entry.spec.name}, which makes no images: pneumo evaluate judges it"
+        )
+
+
+def _usefulness(
+    plugins: Plugins,
+    paths: list[Path],
+    seeds: int,
+    flags: dict[str, Any],
+    checkpoint: str,
+    as_json: bool,
+) -> None:
+    from pneumo_cli.folder import RunFolder
+    from pneumo_cli.judging import keep_judgement
+    from pneumo_cli.judging_images import usefulness
+    from pneumo_cli.trained import load_trained
+
+    folders = [RunFolder.open(path) for path in paths]
+    trained = [load_trained(plugins, one, checkpoint, {"device": flags["device"]}) for one in folders]
+    judgement = usefulness(trained, plugins, flags, seeds, for_stderr())
+    facts = {"runs": [one.name for one in trained], "seeds": seeds}
+    result = keep_judgement(folders[0], checkpoint, judgement, facts)
+    _show(judgement, result, as_json)
+
+
+def _show(judgement: Judgement, result: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print_json(result)
+        return
+    for table in judgement.tables:
+        print(table.title)
+        print_table(table.head, table.rows)
+        if table.note:
+            print(table.note)
+        print()
+    for note in judgement.notes:
+        print(note)

@@ -1,0 +1,151 @@
+"""Judging what several trained models make, on the same real images: side by side, and as training material.
+
+One run's own judgement is its trainer's (:meth:`pneumo_cli.trainer.Trainer.judge`); the numbers are those of
+:mod:`pneumo_cli.evaluation`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pneumo_cli.data.prepare import PreparedData, prepare
+from pneumo_cli.errors import UsageError
+from pneumo_cli.evaluation.extractors import find_extractor
+from pneumo_cli.evaluation.result import Judgement
+from pneumo_cli.evaluation.synthetic import compare_synthetic
+from pneumo_cli.evaluation.usefulness import Labelled
+from pneumo_cli.evaluation.usefulness import usefulness as train_and_test
+from pneumo_cli.generation import generative
+from pneumo_cli.layers import Resolved
+from pneumo_cli.plugins import Plugins
+from pneumo_cli.progress import Progress
+from pneumo_cli.session import open_dataset, reopen_settings
+from pneumo_cli.settings import GenerativeSettings
+from pneumo_cli.trained import Trained
+
+
+def compare(
+    trained: Sequence[Trained], plugins: Plugins, resolved: Resolved, progress: Progress
+) -> Judgement:
+    """The images of several runs beside the same real ones, all at the size of the smallest.
+
+    Args:
+        trained: the runs; they have to be on the same data and class.
+        resolved: settings of the first one, which say how many images are drawn, what compares them, and on which
+            of the real images; flags of the command are in them.
+
+    Raises:
+        UsageError: a run makes no new images, or they are of other data or another class.
+    """
+    _check_alike(trained)
+    classes = {generative(one).wanted_class for one in trained}
+    if len(classes) > 1:
+        named = " and ".join(sorted(name or "all classes" for name in classes))
+        raise UsageError(f"the runs draw images of {named}: their distances to real ones do not compare")
+    if len({one.name for one in trained}) < len(trained):
+        raise UsageError(f"{trained[0].name} is to be compared with another run, not with itself")
+    settings = resolved.trainer
+    if not isinstance(settings, GenerativeSettings):
+        raise UsageError(f"{resolved.entry.spec.name} makes no images")
+    count = settings.judged or GenerativeSettings().judged
+    data = _data(plugins, resolved, _smallest(trained), only=classes.pop(), progress=progress)
+    return compare_synthetic(
+        {one.name: _drawn(one, count, data.size, settings.seed) for one in trained},
+        training=_levels(data, data.split.train),
+        held_out=_levels(data, data.split.test),
+        patients=[data.dataset.records[position].patient for position in data.split.test],
+        extractor=find_extractor(settings.extractor, plugins, trained[0].device),
+        seed=settings.seed,
+        progress=progress,
+    )
+
+
+def usefulness(
+    trained: Sequence[Trained], plugins: Plugins, flags: Mapping[str, Any], seeds: int, progress: Progress
+) -> Judgement:
+    """Train a small classifier on the images that one run per class draws, and test it on real ones.
+
+    Args:
+        flags: settings that replace those of the first run.
+        seeds: how many classifiers of each sort.
+
+    Raises:
+        UsageError: the runs do not draw images of each of two classes of the same data.
+    """
+    _check_alike(trained)
+    resolved = reopen_settings(plugins, trained[0].folder, flags)
+    data = _data(plugins, resolved, _smallest(trained), only="", progress=progress)
+    by_class = {generative(one).wanted_class: one for one in trained}
+    classes = data.dataset.classes
+    if len(classes) != 2 or set(by_class) != set(classes) or len(trained) != 2:
+        have = ", ".join(name or "all classes" for name in by_class)
+        raise UsageError(
+            f"usefulness wants one run for each of {' and '.join(classes)}; these draw images of {have} "
+            "(train the missing one with --images-of)"
+        )
+    labels = data.labels[data.split.train]
+    parts = [
+        _drawn(by_class[name], int((labels == label).sum()), data.size, resolved.trainer.seed)
+        for label, name in enumerate(classes)
+    ]
+    made = torch.cat([torch.full((len(part),), label) for label, part in enumerate(parts)])
+    return train_and_test(
+        Labelled(_levels(data, data.split.train), torch.from_numpy(labels)),
+        Labelled(torch.cat(parts), made),
+        Labelled(_levels(data, data.split.test), torch.from_numpy(data.labels[data.split.test])),
+        seeds=seeds,
+        device=trained[0].device.torch,
+        progress=progress,
+    )
+
+
+def _check_alike(trained: Sequence[Trained]) -> None:
+    for one in trained:
+        if not generative(one).draws(one.model):
+            raise UsageError(f"the model {one.entry.spec.name} of {one.folder.path} draws no new images")
+        if one.fingerprint != trained[0].fingerprint:
+            raise UsageError(
+                f"{one.folder.path} was trained on other data than {trained[0].folder.path}: they do not compare"
+            )
+
+
+def _smallest(trained: Sequence[Trained]) -> int:
+    return min(one.resolved.trainer.image_size for one in trained)
+
+
+def _data(plugins: Plugins, resolved: Resolved, size: int, *, only: str, progress: Progress) -> PreparedData:
+    """The data of a run at another size."""
+    settings, machine = resolved.trainer, resolved.machine
+    given = resolved.origins["data_root"].startswith("--")
+    dataset = open_dataset(plugins.datasets.get(settings.dataset), machine, progress, root_given=given)
+    return prepare(
+        dataset,
+        size=size,
+        policy=settings.split,
+        fraction=settings.validation_fraction,
+        seed=settings.split_seed,
+        cache=machine.cache,
+        progress=progress,
+        skip_unreadable=settings.skip_unreadable,
+        only=only,
+    )
+
+
+def _levels(data: PreparedData, positions: NDArray[np.int64]) -> Tensor:
+    return torch.from_numpy(data.images[positions])
+
+
+def _drawn(trained: Trained, count: int, size: int, seed: int) -> Tensor:
+    """New images of a run, averaged down to a size: uint8 [count, size, size]."""
+    images = generative(trained).draw(trained.model, seed, np.arange(count))
+    if images.shape[-1] == size:
+        return images
+    small = F.interpolate(images.unsqueeze(1).float(), size=(size, size), mode="bilinear", antialias=True)
+    return small.squeeze(1).round().clamp(0, 255).to(torch.uint8)
