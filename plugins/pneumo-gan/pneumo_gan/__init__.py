@@ -1,0 +1,1 @@
+"""pneumo plugin: generative adversarial networks that draw chest radiographs (SOURCE 7)."""

@@ -1,0 +1,112 @@
+"""The report's generator and discriminator: two perceptrons (SOURCE 7)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from pneumo_cli.errors import UsageError
+
+
+class Gan(nn.Module):
+    """A generator and a discriminator: the contract of the kind ``gan``.
+
+    Attributes:
+        generator: maps noise [B, z_dim] to images [B, 1, S, S] in [-1, 1].
+        discriminator: maps images to logits [B]; the sigmoid of the report is part of its loss.
+        z_dim: numbers that an image is made of.
+        input_shape: of one input of :meth:`forward`.
+    """
+
+    def __init__(self, generator: nn.Module, discriminator: nn.Module, z_dim: int) -> None:
+        super().__init__()
+        self.generator = generator
+        self.discriminator = discriminator
+        self.z_dim = z_dim
+        self.input_shape = (z_dim,)
+
+    def forward(self, noise: Tensor) -> Tensor:
+        """The logits [B] of the images that are made of noise [B, z_dim]."""
+        logits: Tensor = self.discriminator(self.generator(noise))
+        return logits
+
+
+def build_gan(size: int = 32, z_dim: int = 100, width: int = 0) -> Gan:
+    """The report's networks. At 32 px: 1,732,352 parameters in the generator, 1,705,985 in the discriminator.
+
+    Generator: z_dim - n - 2n - 4n - S * S, LeakyReLU(0.2), tanh. Discriminator: S * S - 4n - 2n - n - 1,
+    LeakyReLU(0.2) and Dropout(0.3).
+
+    Args:
+        size: S, height and width of the images.
+        width: n; 0: the report's 256.
+    """
+    n = width or 256
+    generator = nn.Sequential(
+        *_dense(z_dim, n),
+        *_dense(n, 2 * n),
+        *_dense(2 * n, 4 * n),
+        nn.Linear(4 * n, size * size),
+        nn.Tanh(),
+        nn.Unflatten(1, (1, size, size)),
+    )
+    discriminator = nn.Sequential(
+        nn.Flatten(),
+        *_dense(size * size, 4 * n, dropout=0.3),
+        *_dense(4 * n, 2 * n, dropout=0.3),
+        *_dense(2 * n, n, dropout=0.3),
+        nn.Linear(n, 1),
+        nn.Flatten(0),
+    )
+    return Gan(generator, discriminator, z_dim)
+
+
+def _dense(inputs: int, outputs: int, dropout: float = 0.0) -> list[nn.Module]:
+    layers: list[nn.Module] = [nn.Linear(inputs, outputs), nn.LeakyReLU(0.2)]
+    return [*layers, nn.Dropout(dropout)] if dropout else layers
+
+
+def build_dcgan(size: int = 64, z_dim: int = 100, width: int = 0) -> Gan:
+    """A convolutional pair after DCGAN (Radford et al. 2016, arXiv 1511.06434).
+
+    The generator enlarges a grid of 4 x 4 by transposed convolutions; the discriminator has no normalisation: the
+    trainer's R1 penalty keeps it smooth, and every image is called by itself.
+
+    Args:
+        size: height and width of the images: 16, 32, 64, 128 or 256.
+        width: channels next to the image, doubled with each halving of the size up to eight times as many; 0: 32.
+
+    Raises:
+        UsageError: the size is none of these.
+    """
+    doublings = size.bit_length() - 3
+    if size != 4 * 2**doublings or not 2 <= doublings <= 6:
+        raise UsageError(f"the model dcgan makes images of 16, 32, 64, 128 or 256 px, not of {size}")
+    n = width or 32
+    widths = [n * min(2**step, 8) for step in range(doublings)]  # from the image to the grid of 4 x 4
+    grid = widths[-1]
+    generator: list[nn.Module] = [
+        nn.Linear(z_dim, grid * 16, bias=False),
+        nn.Unflatten(1, (grid, 4, 4)),
+        nn.BatchNorm2d(grid),
+        nn.ReLU(inplace=True),
+    ]
+    discriminator: list[nn.Module] = []
+    channels = grid
+    for wider in reversed(widths):
+        generator += [
+            nn.ConvTranspose2d(channels, wider, 4, stride=2, padding=1, bias=False),
+            nn.BatchNorm2d(wider),
+            nn.ReLU(inplace=True),
+        ]
+        channels = wider
+    generator += [nn.Conv2d(channels, 1, 3, padding=1), nn.Tanh()]
+    channels = 1
+    for wider in widths:
+        discriminator += [nn.Conv2d(channels, wider, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
+        channels = wider
+    discriminator += [nn.Flatten(), nn.Linear(channels * 16, 1), nn.Flatten(0)]
+    model = Gan(nn.Sequential(*generator), nn.Sequential(*discriminator), z_dim)
+    for layer in model.generator.modules():
+        if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
+            nn.init.normal_(layer.weight, 0.0, 0.02)  # as DCGAN begins
+    return model

@@ -1,0 +1,65 @@
+"""What this distribution brings: the trainer ``gan``, the models ``gan`` and ``dcgan``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pneumo_cli.api import ModelSpec, Preset, TrainerSpec, hookimpl
+
+api_version = 1
+
+
+@hookimpl
+def register_trainers() -> Iterable[TrainerSpec]:
+    """Task 4 of the report."""
+    yield TrainerSpec(
+        name="gan",
+        summary="Generative adversarial network that draws radiographs of one class",
+        trainer="pneumo_gan.trainer:GanTrainer",
+        settings="pneumo_gan.settings:GanSettings",
+        kind="gan",
+        model="gan",
+        presets=(
+            Preset(name="source", summary="The report's recipe: 32 px, 200 epochs, all training images"),
+            Preset(
+                name="quick",
+                summary="A minute on two CPU cores: the report's networks for 40 epochs",
+                values={"epochs": 40},
+            ),
+            Preset(
+                name="strong",
+                summary="Convolutional networks at 64 px, averaged weights, split by patient, chosen by KID",
+                values={
+                    "model": "dcgan",
+                    "image_size": 64,
+                    "epochs": 60,
+                    "batch_size": 64,
+                    "lr": 0.0002,
+                    "beta1": 0.0,
+                    "beta2": 0.99,
+                    "ema": 0.999,
+                    "r1": 1.0,
+                    "translate": 0.125,
+                    "split": "patient",
+                    "keep": "kid",
+                },
+            ),
+        ),
+    )
+
+
+@hookimpl
+def register_models() -> Iterable[ModelSpec]:
+    """The report's networks, and convolutional ones."""
+    yield ModelSpec(
+        name="gan",
+        kind="gan",
+        summary="Two perceptrons, 1.7 million parameters each at 32 px, any size",
+        factory="pneumo_gan.model:build_gan",
+    )
+    yield ModelSpec(
+        name="dcgan",
+        kind="gan",
+        summary="Convolutional generator and discriminator, 16 to 256 px",
+        factory="pneumo_gan.model:build_dcgan",
+    )

@@ -1,0 +1,219 @@
+"""The trainer ``gan``: a generator that a discriminator cannot tell from the images (SOURCE 7)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from pneumo_cli.errors import UsageError
+from pneumo_cli.evaluation.result import Evaluation, Judgement, NamedFigure
+from pneumo_cli.generative import GenerativeTrainer
+from pneumo_cli.seeding import derive
+from pneumo_cli.trainer import Monitor
+from pneumo_gan.augmentation import alike
+
+if TYPE_CHECKING:
+    from pneumo_cli.data.loader import Batch, Loader
+    from pneumo_cli.registry import Entry
+    from pneumo_cli.run import Run
+    from pneumo_cli.specs import ModelSpec
+    from pneumo_gan.settings import GanSettings
+
+_SHOWN = 16  # images that are kept of each epoch, 4 x 4 as in the report
+_MOST = 1000  # images that the KID of an epoch is taken over
+
+
+class GanTrainer(GenerativeTrainer):
+    """Task 4 of the report: any registered model of kind ``gan``."""
+
+    curves = ("generator_loss", "discriminator_loss", "real_score", "fake_score", "kid")
+    settings: GanSettings
+    darkest = -1.0
+
+    def __init__(self, settings: GanSettings) -> None:
+        super().__init__(settings)
+        self._real: dict[int, Tensor] = {}
+
+    @property
+    def monitor(self) -> Monitor:
+        """Nothing, the generator's mean loss in training, or the distance to validation images."""
+        if self.settings.keep == "kid":
+            return Monitor("kid", "min")
+        return Monitor("generator_loss" if self.settings.keep == "generator_loss" else "", "min", "train")
+
+    def check_request(self, entry: Entry[ModelSpec]) -> None:
+        """Find out whether the architecture can take the images, and whether there will be images to choose by.
+
+        Raises:
+            UsageError: it cannot, or there will be none.
+        """
+        super().check_request(entry)
+        if self.settings.keep == "kid" and self.settings.split == "all":
+            raise UsageError(
+                "keep = 'kid' chooses by validation images, and split = 'all' keeps none apart: use patient"
+            )
+
+    def model_options(self) -> dict[str, Any]:
+        """The size of the images and of the networks."""
+        return {**super().model_options(), "z_dim": self.settings.z_dim, "width": self.settings.width}
+
+    def freeze(self, entry: Entry[ModelSpec], model: nn.Module) -> dict[str, str]:
+        """Nothing; says how large each network is."""
+        gan: Any = model
+        return {
+            f"{name.capitalize()} alone": f"{sum(p.numel() for p in getattr(gan, name).parameters()):,} parameters"
+            for name in ("generator", "discriminator")
+        }
+
+    def build_optimizers(self, run: Run) -> dict[str, torch.optim.Optimizer]:
+        """Two Adam optimizers."""
+        s = self.settings
+        rates = {"generator": s.lr, "discriminator": s.lr * s.lr_ratio}
+        return {
+            name: torch.optim.Adam(
+                getattr(run.model, name).parameters(),
+                lr=rate,
+                betas=(s.beta1, s.beta2),
+                fused=run.device.fused,
+            )
+            for name, rate in rates.items()
+        }
+
+    def train_step(self, run: Run, batch: Batch) -> dict[str, Tensor]:
+        """One update of the discriminator, one of the generator with new noise of the same size."""
+        model: Any = run.model
+        s = self.settings
+        real = batch.images
+        count = len(real)
+        with torch.no_grad():
+            fake = model.generator(self._normal(run, count))
+        # Lazily (Karras et al. 2020, arXiv 1912.04958): the penalty costs as much as the rest of the step.
+        penalty = s.r1 * s.r1_every if run.step % s.r1_every == 0 else 0.0
+        if penalty:
+            real = real.requires_grad_()
+        real_logits = model.discriminator(alike(real, s.translate, s.brighten))
+        fake_logits = model.discriminator(alike(fake, s.translate, s.brighten))
+        loss = _called(real_logits, 1.0) + _called(fake_logits, 0.0)
+        run.optimize(loss + penalty / 2 * _steepness(real_logits, real) if penalty else loss, "discriminator")
+        images = model.generator(self._normal(run, count))
+        generator_loss = _called(model.discriminator(alike(images, s.translate, s.brighten)), 1.0)
+        run.optimize(generator_loss, "generator")
+        return {
+            "loss": (loss + generator_loss).detach(),
+            "generator_loss": generator_loss.detach(),
+            "discriminator_loss": loss.detach(),
+            "real_score": real_logits.detach().float().sigmoid().mean(),
+            "fake_score": fake_logits.detach().float().sigmoid().mean(),
+        }
+
+    def training_metrics(
+        self, run: Run, means: Mapping[str, float], outputs: Mapping[str, NDArray[np.generic]]
+    ) -> dict[str, float]:
+        """The two losses and the mean scores; their sum is of no use to anybody."""
+        return {name: value for name, value in means.items() if name != "loss"}
+
+    def evaluate(self, run: Run, loader: Loader) -> Evaluation:
+        """The losses on a split's images and as many new ones; their distance, where it chooses the checkpoint."""
+        model: Any = run.model
+        index, logits, fake = [], [], []
+        for batch in loader:
+            index.append(batch.index)
+            logits.append(model.discriminator(batch.images).float())
+            fake.append(model.discriminator(model.generator(self._normal(run, len(batch.index)))).float())
+        outputs = run.gather(
+            {"index": torch.cat(index), "real_logits": torch.cat(logits), "fake_logits": torch.cat(fake)}
+        )
+        real_logits, fake_logits = (
+            torch.from_numpy(outputs.pop(name)) for name in ("real_logits", "fake_logits")
+        )
+        metrics = {
+            "generator_loss": float(_called(fake_logits, 1.0)),
+            "discriminator_loss": float(_called(real_logits, 1.0) + _called(fake_logits, 0.0)),
+            "real_score": float(real_logits.sigmoid().mean()),
+            "fake_score": float(fake_logits.sigmoid().mean()),
+        }
+        if self.settings.keep == "kid":
+            metrics["kid"] = self._distance(run, outputs["index"])
+        outputs["real_score"] = real_logits.sigmoid().numpy()
+        return Evaluation(metrics, (), outputs)
+
+    def epoch_images(self, run: Run) -> Tensor:
+        """The images of the same noise in every epoch."""
+        return self.draw(run.model, derive(run.settings.seed, "fixed"), np.arange(_SHOWN))
+
+    def judge(self, run: Run) -> Judgement | None:
+        """The losses of both networks over the epochs, and the images beside real ones."""
+        from pneumo_cli.reports.galleries import lines
+
+        names = {"generator_loss": "Generator", "discriminator_loss": "Discriminator"}
+        history, best = list(run.history[1:]), run.best.epoch
+        figure = NamedFigure(
+            "losses",
+            "Mean loss of generator and discriminator over the epochs.",
+            lambda: lines(history, names, best=best),
+            "training",
+        )
+        lowest = min(history, key=lambda row: row["train"]["generator_loss"]) if history else None
+        notes = (
+            (
+                f"The source report names the epoch with the smallest mean generator loss: here epoch "
+                f"{lowest['epoch']} ({lowest['train']['generator_loss']:.3f}). A small one says that the "
+                "discriminator was weak then, not that the images were good.",
+            )
+            if lowest
+            else ()
+        )
+        return (super().judge(run) or Judgement()) + Judgement(figures=(figure,), notes=notes)
+
+    def compares(self, run: Run) -> bool:
+        """At the end, and in every epoch where that chooses the checkpoint."""
+        return super().compares(run) or self.settings.keep == "kid"
+
+    def draws(self, model: nn.Module) -> bool:
+        """Always."""
+        return True
+
+    def noise(self, model: nn.Module, generators: list[torch.Generator]) -> Tensor:
+        """Standard normal numbers [B, z_dim]."""
+        z_dim: Any = model.z_dim
+        return torch.stack([torch.randn(z_dim, generator=generator) for generator in generators])
+
+    def from_noise(self, model: nn.Module, noise: Tensor) -> Tensor:
+        """The generator's images."""
+        gan: Any = model
+        images: Tensor = gan.generator(noise)
+        return images
+
+    def _normal(self, run: Run, count: int) -> Tensor:
+        model: Any = run.model
+        return torch.randn(count, model.z_dim, device=run.device.torch)
+
+    def _distance(self, run: Run, index: NDArray[np.generic]) -> float:
+        """KID of new images to the real ones of a split, whose features are computed once."""
+        from pneumo_cli.evaluation.distances import kid
+
+        positions = np.asarray(index, np.int64)[:_MOST]
+        extractor = self.extractor(run)
+        key = int(positions[0])
+        if key not in self._real:
+            self._real[key] = extractor(torch.from_numpy(run.data.images[positions]))
+        real = self._real[key]
+        images = self.draw(run.model, derive(run.settings.seed, "kid"), np.arange(len(real)))
+        return float(kid(real, extractor(images), seed=run.settings.seed).mean)
+
+
+def _called(logits: Tensor, truth: float) -> Tensor:
+    """Binary cross-entropy of calling all images real (1) or not (0): BCELoss behind a sigmoid, but stable."""
+    return F.binary_cross_entropy_with_logits(logits.float(), torch.full_like(logits.float(), truth))
+
+
+def _steepness(logits: Tensor, images: Tensor) -> Tensor:
+    """Mean squared norm of the gradient at real images (R1, Mescheder et al. 2018, arXiv 1801.04406)."""
+    (gradient,) = torch.autograd.grad(logits.float().sum(), images, create_graph=True)
+    return gradient.float().square().sum((1, 2, 3)).mean()

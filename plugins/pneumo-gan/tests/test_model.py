@@ -1,0 +1,54 @@
+"""The networks: the report's to the number, and the convolutional pair."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from pneumo_cli.errors import UsageError
+from pneumo_gan.model import build_dcgan, build_gan
+
+
+def parameters(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+def test_the_report_s_networks_have_its_parameters_and_layers() -> None:
+    model = build_gan()
+    assert parameters(model.generator) == 1_732_352
+    assert parameters(model.discriminator) == 1_705_985
+
+    def sizes(module: nn.Module) -> list[tuple[int, int]]:
+        return [(m.in_features, m.out_features) for m in module.modules() if isinstance(m, nn.Linear)]
+
+    assert sizes(model.generator) == [(100, 256), (256, 512), (512, 1024), (1024, 1024)]
+    assert sizes(model.discriminator) == [(1024, 1024), (1024, 512), (512, 256), (256, 1)]
+    slopes = {m.negative_slope for m in model.modules() if isinstance(m, nn.LeakyReLU)}
+    rates = [m.p for m in model.discriminator.modules() if isinstance(m, nn.Dropout)]
+    assert (slopes, rates) == ({0.2}, [0.3, 0.3, 0.3])
+    assert not any(isinstance(m, nn.Dropout) for m in model.generator.modules())
+
+
+@pytest.mark.parametrize(("build", "size"), [(build_gan, 20), (build_dcgan, 16), (build_dcgan, 64)])
+def test_images_lie_in_the_range_of_tanh_and_every_one_is_called(build: object, size: int) -> None:
+    model = build(size=size, z_dim=7, width=4)  # type: ignore[operator]
+    images = model.generator(torch.randn(3, 7))
+    assert images.shape == (3, 1, size, size)
+    assert images.abs().max() <= 1
+    assert model.discriminator(images).shape == (3,)
+
+
+@pytest.mark.parametrize("size", [8, 48, 512])
+def test_the_convolutional_pair_refuses_sizes_that_it_cannot_double_up_to(size: int) -> None:
+    with pytest.raises(UsageError, match="16, 32, 64, 128 or 256 px"):
+        build_dcgan(size=size)
+
+
+def test_each_image_is_called_by_itself() -> None:
+    """No statistics over a batch in the discriminator: R1 and augmentation act on single images."""
+    model = build_dcgan(size=16, width=4)
+    images = torch.rand(4, 1, 16, 16)
+    together = model.discriminator(images)
+    alone = torch.cat([model.discriminator(image[None]) for image in images])
+    torch.testing.assert_close(together, alone)
