@@ -1,0 +1,1 @@
+"""pneumo plugin: autoencoders that compress radiographs, and draw new ones (SOURCE 8)."""
