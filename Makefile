@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Tests run side by side, one process per core with one thread each: threads that share cores with others wait.
+CORES := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 REQUIREMENTS := plugins/requirements.txt pyproject.toml $(wildcard plugins/*/pyproject.toml)
 
 .PHONY: help demo test check install clean
@@ -14,7 +16,7 @@ demo: $(VENV)/.installed  ## Train the report's CNN on synthetic radiographs and
 	$(BIN)/pneumo run cnn --preset quick --dataset phantom
 
 test: $(VENV)/.installed-tests  ## Run all tests
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(CORES) --dist loadscope
 
 check: $(VENV)/.installed-tests  ## Run the linters and the type checker
 	$(BIN)/ruff check .

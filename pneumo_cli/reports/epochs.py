@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pneumo_cli.reports.labels import number
+from pneumo_cli.reports.labels import metric_label, number
 from pneumo_cli.reports.style import FAINT
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ Entry = Mapping[str, Any]
 
 
 def series(history: Sequence[Entry], side: str, metric: str) -> NDArray[np.float64]:
-    """One value per epoch [E]; NaN, which a line shows as a gap, where there is none."""
-    return gapped([(entry.get(side) or {}).get(metric) for entry in history])
+    """One value per epoch [E], in the unit of the metric's label; NaN, a gap in a line, where there is none."""
+    return gapped([(entry.get(side) or {}).get(metric) for entry in history]) * metric_label(metric).scale
 
 
 def gapped(values: Sequence[Any]) -> NDArray[np.float64]:

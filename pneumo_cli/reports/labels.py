@@ -21,12 +21,14 @@ class MetricLabel:
         digits: after the decimal point.
         meaning: completes "this is ...", for a reader who knows no statistics; empty where nobody wrote one.
         share: True for a value between 0 and 1 of which 1 is the best.
+        scale: what the value is multiplied by where it is shown as text; the label says so.
     """
 
     label: str
     digits: int = 4
     meaning: str = ""
     share: bool = False
+    scale: float = 1.0
 
 
 KNOWN: Mapping[str, MetricLabel] = {
@@ -46,10 +48,16 @@ KNOWN: Mapping[str, MetricLabel] = {
         "Average precision", 3, "the area under the precision-recall curve", share=True
     ),
     "kid": MetricLabel(
-        "KID", 4, "how far the new images are from real ones of other patients; 0 is no distance"
+        "KID × 1000",
+        1,
+        "how far the new images are from real ones of other patients; 0 is no distance",
+        scale=1000,
     ),
     "kid_real": MetricLabel(
-        "KID of real images", 4, "the same for real images of other patients: no generator can do better"
+        "KID × 1000 of real images",
+        1,
+        "the same for real images of other patients: no generator can do better",
+        scale=1000,
     ),
     "copies": MetricLabel("Copies", 3, "the share of new images that look like copies of one training image"),
     "diversity": MetricLabel(
@@ -109,7 +117,7 @@ def metric_label(name: str) -> MetricLabel:
     >>> metric_label("learning_rate").label
     'Learning rate'
     >>> metric_label("kid_spread_noise_pixels").label
-    'KID of noise, spread (pixels)'
+    'KID × 1000 of noise, spread (pixels)'
     """
     if name in KNOWN:
         return KNOWN[name]
@@ -117,11 +125,13 @@ def metric_label(name: str) -> MetricLabel:
     if not found:
         return MetricLabel(" ".join(name.replace("_", " ").split()).capitalize() or "Unnamed")
     which, spread, compared, extractor = found.groups()
-    label = KNOWN[_DISTANCES[which]].label
+    family = KNOWN[_DISTANCES[which]]
+    label = family.label
     label += f" of {_COMPARED[compared]}" if compared else ""
     label += ", spread" if spread else ""
     known = KNOWN.get(_family(name))
-    return MetricLabel(f"{label} ({extractor})", 4, known.meaning if known else "")
+    meaning = known.meaning if known else ""
+    return MetricLabel(f"{label} ({extractor})", family.digits, meaning, scale=family.scale)
 
 
 def is_known(name: str) -> bool:
@@ -161,7 +171,9 @@ def metric_text(name: str, value: object) -> str:
     known = number(value)
     if known is None:
         return "–"
-    digits = metric_label(name).digits
+    label = metric_label(name)
+    known *= label.scale
+    digits = label.digits
     if known != 0 and (abs(known) >= 1e5 or abs(known) < 10.0**-digits):
         return f"{known:.{digits - 1}e}"
     return f"{known:.{digits}f}"

@@ -346,13 +346,13 @@ def test_what_a_judgement_says_of_the_whole_comes_before_the_numbers_of_a_split(
     page = document(report)
     assert page.headline_title == "How good are the images?"
     assert [(item.label, item.value) for item in page.headlines] == [
-        ("KID (efficientnet-lite0)", "0.0123"),
-        ("KID of real images (efficientnet-lite0)", "0.0007"),
+        ("KID × 1000 (efficientnet-lite0)", "12.3"),
+        ("KID × 1000 of real images (efficientnet-lite0)", "0.7"),
         ("Copies", "0.000"),
         ("Diversity", "0.91"),
     ]
     assert all(item.meaning for item in page.headlines)
-    assert "KID (efficientnet-lite0)" in render(report, folder)
+    assert "KID × 1000 (efficientnet-lite0)" in render(report, folder)
 
 
 def test_numbers_that_a_judgement_only_compares_with_are_no_headlines() -> None:
@@ -417,19 +417,19 @@ def test_metrics_of_both_sides_are_pairs_and_those_of_one_say_of_which(folder: P
         entry["train"], entry["validation"] = {"loss": 0.5, "rate": 1.0}, {"loss": 0.6, "kid": 0.0123}
     report["curves"] = ["loss", "kid", "rate"]
     source = render_markdown(report, folder)
-    assert "| Epoch | Loss | KID (validation) | Rate (training) |" in source
+    assert "| Epoch | Loss | KID × 1000 (validation) | Rate (training) |" in source
     assert "| 0.5000 / 0.6000 | 0.0123 | 1.0000 |" in source
     assert "Each pair is training / validation." in source
 
 
 def test_a_distance_is_named_after_what_it_was_measured_with() -> None:
     for name, label in (
-        ("kid_pixels", "KID (pixels)"),
-        ("kid_run-of_my_own", "KID (run-of_my_own)"),
-        ("kid_spread_pixels", "KID, spread (pixels)"),
-        ("kid_real_efficientnet_b0", "KID of real images (efficientnet_b0)"),
+        ("kid_pixels", "KID × 1000 (pixels)"),
+        ("kid_run-of_my_own", "KID × 1000 (run-of_my_own)"),
+        ("kid_spread_pixels", "KID × 1000, spread (pixels)"),
+        ("kid_real_efficientnet_b0", "KID × 1000 of real images (efficientnet_b0)"),
         ("frechet_spread_mean-image_pixels", "Fréchet distance of the mean image, spread (pixels)"),
-        ("kid", "KID"),
+        ("kid", "KID × 1000"),
         ("kidney_area", "Kidney area"),
     ):
         assert metric_label(name).label == label
