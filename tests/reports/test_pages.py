@@ -418,7 +418,7 @@ def test_metrics_of_both_sides_are_pairs_and_those_of_one_say_of_which(folder: P
     report["curves"] = ["loss", "kid", "rate"]
     source = render_markdown(report, folder)
     assert "| Epoch | Loss | KID × 1000 (validation) | Rate (training) |" in source
-    assert "| 0.5000 / 0.6000 | 0.0123 | 1.0000 |" in source
+    assert "| 0.5000 / 0.6000 | 12.3 | 1.0000 |" in source
     assert "Each pair is training / validation." in source
 
 
