@@ -33,6 +33,11 @@ from pneumo_cli.progress import Progress
 from pneumo_cli.trained import Trained
 
 MANIFEST = "manifest.csv"
+_DESCRIPTIONS = {
+    "sample": "Synthetic radiograph, drawn by a network: no patient is behind it.",
+    "reconstruction": "Synthetic: what a network made of a given image.",
+    "interpolation": "Synthetic: drawn by a network between two given images.",
+}
 _COLUMNS = ("file", "kind", "source", "seed", "index", "run", "checkpoint", "epoch", "dataset", "images_of")
 
 
@@ -233,7 +238,7 @@ def _origin(trained: Trained) -> dict[str, Any]:
 
 def _write_png(path: Path, levels: Tensor, facts: dict[str, Any]) -> None:
     info = PngInfo()
-    info.add_text("Description", "Synthetic radiograph, no patient is behind it. Not for diagnosis.")
+    info.add_text("Description", f"{_DESCRIPTIONS[facts['kind']]} Not for diagnosis.")
     info.add_text("Software", "pneumo")
     for name in ("run", "checkpoint", "kind", "seed", "index"):
         info.add_text(f"pneumo:{name}", str(facts[name]))
