@@ -97,7 +97,7 @@ def test_images_and_a_manifest_are_written_and_one_sentence_says_so(painter: Pat
 def test_each_file_says_that_it_is_synthetic_and_where_it_comes_from(painter: Path, pneumo, fakes) -> None:
     assert pneumo("generate", painter, "--out", "out", "-n", 2, "--seed", 5, "--checkpoint", "last").code == 0
     text = Image.open(fakes / "out" / "000001.png").text
-    assert text["Description"].startswith("Synthetic radiograph, no patient is behind it")
+    assert "no patient is behind it" in text["Description"]
     assert {name: value for name, value in text.items() if name.startswith("pneumo:")} == {
         "pneumo:run": f"painter/{painter.name}",
         "pneumo:checkpoint": "last",
