@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pneumo_cli.cli.output import print_json, print_table
+from pneumo_cli.cli.output import print_json, print_table, print_text
 from pneumo_cli.cli.runs import DeviceFlag, RootFlag, RunPath
 from pneumo_cli.errors import UsageError
 from pneumo_cli.plugins import Plugins
@@ -225,7 +225,7 @@ def _show(judgement: Judgement, result: dict[str, Any], as_json: bool) -> None:
         print(table.title)
         print_table(table.head, table.rows)
         if table.note:
-            print(table.note)
+            print_text(table.note)
         print()
     for note in judgement.notes:
-        print(note)
+        print_text(note)

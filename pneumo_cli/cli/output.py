@@ -15,6 +15,11 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
 
 
+def print_text(text: str) -> None:
+    """A paragraph; on a terminal it is wrapped to the window's width."""
+    print(textwrap.fill(text, shutil.get_terminal_size().columns) if sys.stdout.isatty() else text)
+
+
 def print_table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Aligned columns; on a terminal the last one is wrapped to the window's width."""
     cells = [[str(value) for value in row] for row in rows]
