@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from pneumo_cli.errors import UsageError
@@ -65,11 +66,24 @@ def _dense(inputs: int, outputs: int, dropout: float = 0.0) -> list[nn.Module]:
     return [*layers, nn.Dropout(dropout)] if dropout else layers
 
 
+class BatchSpread(nn.Module):
+    """Appends a channel with the mean standard deviation of the features over the batch.
+
+    After Karras et al. 2018 (arXiv 1710.10196), over the whole batch: [B, C, H, W] to [B, C + 1, H, W].
+    """
+
+    def forward(self, features: Tensor) -> Tensor:
+        """The features, and how much they differ from image to image."""
+        spread = (features.float().var(0, correction=0) + 1e-8).sqrt().mean().to(features.dtype)
+        return torch.cat((features, spread.expand_as(features[:, :1])), 1)
+
+
 def build_dcgan(size: int = 64, z_dim: int = 100, width: int = 0) -> Gan:
     """A convolutional pair after DCGAN (Radford et al. 2016, arXiv 1511.06434).
 
-    The generator enlarges a grid of 4 x 4 by transposed convolutions; the discriminator has no normalisation: the
-    trainer's R1 penalty keeps it smooth, and every image is called by itself.
+    The generator enlarges a grid of 4 x 4 by transposed convolutions. The discriminator has no normalisation, the
+    trainer's R1 penalty keeps it smooth; it sees how much the images of a batch differ, so that a generator that
+    always draws the same one is found out.
 
     Args:
         size: height and width of the images: 16, 32, 64, 128 or 256.
@@ -104,7 +118,7 @@ def build_dcgan(size: int = 64, z_dim: int = 100, width: int = 0) -> Gan:
     for wider in widths:
         discriminator += [nn.Conv2d(channels, wider, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
         channels = wider
-    discriminator += [nn.Flatten(), nn.Linear(channels * 16, 1), nn.Flatten(0)]
+    discriminator += [BatchSpread(), nn.Flatten(), nn.Linear((channels + 1) * 16, 1), nn.Flatten(0)]
     model = Gan(nn.Sequential(*generator), nn.Sequential(*discriminator), z_dim)
     for layer in model.generator.modules():
         if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from pneumo_cli.errors import UsageError
-from pneumo_gan.model import build_dcgan, build_gan
+from pneumo_gan.model import BatchSpread, build_dcgan, build_gan
 
 
 def parameters(module: nn.Module) -> int:
@@ -45,10 +45,13 @@ def test_the_convolutional_pair_refuses_sizes_that_it_cannot_double_up_to(size: 
         build_dcgan(size=size)
 
 
-def test_each_image_is_called_by_itself() -> None:
-    """No statistics over a batch in the discriminator: R1 and augmentation act on single images."""
+def test_a_generator_that_always_draws_the_same_image_is_found_out() -> None:
+    """The discriminator sees how much a batch differs, beside the images themselves."""
     model = build_dcgan(size=16, width=4)
     images = torch.rand(4, 1, 16, 16)
-    together = model.discriminator(images)
-    alone = torch.cat([model.discriminator(image[None]) for image in images])
-    torch.testing.assert_close(together, alone)
+    spread = BatchSpread()
+    diverse, same = spread(images), spread(images[:1].expand(4, -1, -1, -1))
+    assert torch.equal(diverse[:, :1], images)
+    assert diverse[:, 1].unique().numel() == 1
+    assert diverse[0, 1, 0, 0] > 0.1 > 0.001 > same[0, 1, 0, 0]
+    assert any(isinstance(layer, BatchSpread) for layer in model.discriminator)
