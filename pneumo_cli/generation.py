@@ -78,8 +78,8 @@ def drawn(trained: Trained, seed: int, first: int, count: int) -> Iterator[Made]
             "--reconstruct and --interpolate make images of given ones"
         )
     digits = max(6, len(str(first + count - 1)))
-    for start in range(first, first + count, CHUNK):
-        index = np.arange(start, min(start + CHUNK, first + count))
+    for block in range(first // CHUNK, (first + count - 1) // CHUNK + 1):
+        index = np.arange(max(first, block * CHUNK), min(first + count, (block + 1) * CHUNK))
         for position, levels in zip(index, trainer.draw(trained.model, seed, index), strict=True):
             yield Made(
                 f"{position:0{digits}}.png",

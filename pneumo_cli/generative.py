@@ -11,7 +11,6 @@ Not here: how images are judged (:mod:`pneumo_cli.evaluation`), and how they are
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,8 +33,8 @@ if TYPE_CHECKING:
     from pneumo_cli.specs import ModelSpec
 
 CHUNK = 64
-"""Images that are made together. Always as many, whatever was asked for: the last bits of a matrix product depend
-on its size, and an image is to depend on its seed and index alone.
+"""Images that are made together: those of one block of indices, whatever was asked for. The last bits of a product
+of matrices depend on its size and on the place within it; an image is to depend on its seed and index alone.
 """
 
 
@@ -164,17 +163,18 @@ class GenerativeTrainer(Trainer):
         Returns:
             uint8 [B, S, S] on the CPU.
         """
-        return torch.cat(list(self._chunks(model, seed, index)))[: len(index)]
+        blocks, places = np.unique(index // CHUNK, return_inverse=True)
+        made = torch.stack([self._block(model, seed, int(block)) for block in blocks])
+        return made[torch.from_numpy(places), torch.from_numpy(index % CHUNK)]
 
-    def _chunks(self, model: nn.Module, seed: int, index: NDArray[np.int64]) -> Iterator[Tensor]:
+    def _block(self, model: nn.Module, seed: int, block: int) -> Tensor:
         device = next(model.parameters()).device
+        generators = [
+            torch.Generator().manual_seed(derive(seed, "sample", block * CHUNK + place))
+            for place in range(CHUNK)
+        ]
         with torch.no_grad(), torch.autocast(device.type, enabled=False):
-            for start in range(0, len(index), CHUNK):
-                wanted = np.resize(index[start : start + CHUNK], CHUNK)
-                generators = [
-                    torch.Generator().manual_seed(derive(seed, "sample", int(one))) for one in wanted
-                ]
-                yield self.to_levels(self.from_noise(model, self.noise(model, generators).to(device)))
+            return self.to_levels(self.from_noise(model, self.noise(model, generators).to(device)))
 
     def extractor(self, run: Run) -> Extractor:
         """What compares images in this run, made once."""

@@ -85,7 +85,7 @@ def load_trained(
     entry = choose_parts(plugins, resolved).model
     model = build_registered(entry, trainer.model_options())
     load_weights(model, judged_weights(state))
-    model.to(device.torch).eval().requires_grad_(False)
+    model.to(device.torch).to(memory_format=device.memory_format).eval().requires_grad_(False)
     return Trained(
         folder=folder,
         resolved=resolved,

@@ -1,0 +1,91 @@
+"""Small datasets to train on in tests, and the plugins that are installed with them."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pneumo_cli.api import DatasetSpec
+from pneumo_cli.data.records import Dataset, DatasetRequest, Pool, Record
+from pneumo_cli.errors import UnreadableImage
+from pneumo_cli.plugins import Plugins, discover
+from pneumo_cli.registry import Provenance
+
+TINY = DatasetSpec(
+    name="conformance-tiny",
+    summary="64 images of 32 px: noise, with a bright disc where the label is 1",
+    factory="pneumo_cli.testing.datasets:open_tiny",
+    synthetic=True,
+)
+"""The dataset of the suite; :func:`installed_plugins` registers it."""
+
+SMALL = DatasetSpec(
+    name="conformance-small",
+    summary="The same with 256 images: enough of each class to compare sets of images",
+    factory="pneumo_cli.testing.datasets:open_small",
+    synthetic=True,
+)
+"""For tasks that judge images by distances; :func:`installed_plugins` registers it too."""
+
+
+class TinyDataset(Dataset):
+    """Noise, and in every second image a bright disc: learnt within a few epochs by whatever can see.
+
+    Args:
+        seed: selects other images and so another fingerprint.
+        images: how many; three quarters of them in the train pool, two per patient, half of each class.
+    """
+
+    classes = ("NORMAL", "PNEUMONIA")
+    synthetic = True
+    origin = "Noise and discs, for tests."
+    place = "drawn in memory"
+    side = 32
+
+    def __init__(self, name: str = TINY.name, seed: int = 0, images: int = 64) -> None:
+        self.name = name
+        self._pixels: dict[str, NDArray[np.uint8]] = {}
+        records = []
+        for number in range(images):
+            patient = number // 2
+            label = patient % 2
+            pool: Pool = "test" if number >= images * 3 // 4 else "train"
+            title = f"{pool}/{self.classes[label]}/patient{patient:03}_{number % 2}"
+            self._pixels[title] = self._draw(np.random.default_rng([seed, number]), label)
+            digest = hashlib.sha256(self._pixels[title].tobytes()).hexdigest()
+            records.append(Record(title, label, f"patient{patient:03}", pool, digest))
+        self.records = sorted(records, key=lambda record: (record.label, record.name))
+
+    def _draw(self, rng: np.random.Generator, label: int) -> NDArray[np.uint8]:
+        image = rng.normal(90, 20, (self.side, self.side))
+        if label:
+            row, column = rng.integers(8, self.side - 8, 2)
+            y, x = np.ogrid[: self.side, : self.side]
+            image[(y - row) ** 2 + (x - column) ** 2 <= 36] += 90
+        return image.clip(0, 255).astype(np.uint8)
+
+    def read(self, record: Record, size: int | None = None) -> NDArray[np.uint8]:
+        """Return the image at its only size."""
+        if record.name not in self._pixels:
+            raise UnreadableImage(f"there is no image {record.name}")
+        return self._pixels[record.name]
+
+
+def open_tiny(request: DatasetRequest) -> TinyDataset:
+    """The factory of :data:`TINY`."""
+    return TinyDataset()
+
+
+def open_small(request: DatasetRequest) -> TinyDataset:
+    """The factory of :data:`SMALL`."""
+    return TinyDataset(SMALL.name, images=256)
+
+
+def installed_plugins() -> Plugins:
+    """What ``pneumo`` finds here, and the suite's datasets."""
+    plugins = discover()
+    for spec in (TINY, SMALL):
+        plugins.datasets.add(spec, Provenance("pneumo-cli", "testing"))
+    return plugins

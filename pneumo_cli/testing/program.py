@@ -1,0 +1,52 @@
+"""The program inside the test's process."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import sys
+from dataclasses import dataclass
+from unittest import mock
+
+from pneumo_cli.cli.main import main
+from pneumo_cli.plugins import discover
+from pneumo_cli.testing.datasets import installed_plugins
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """How a command ended: its exit code and what it printed."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+
+def invoke(*arguments: object, suite_datasets: bool = False) -> Invocation:
+    """Run ``pneumo ARGUMENTS`` in this process, in the working folder and environment as they are.
+
+    Args:
+        suite_datasets: register :data:`TINY` and :data:`SMALL` beside what is installed.
+    """
+    stdout, stderr = io.StringIO(), io.StringIO()
+    found = installed_plugins if suite_datasets else discover
+    root, own = logging.getLogger(), logging.getLogger("pneumo")
+    before = root.handlers[:], root.level, own.level
+    root.handlers = []  # so that the program sets up its own, on the stderr of this invocation
+    code: object = 0
+    try:
+        with (
+            mock.patch.object(sys, "argv", ["pneumo", *map(str, arguments)]),
+            mock.patch("pneumo_cli.cli.main.discover", found),
+            contextlib.redirect_stdout(stdout),
+            contextlib.redirect_stderr(stderr),
+        ):
+            main()
+    except SystemExit as end:
+        code = end.code
+    finally:
+        root.handlers = before[0]
+        root.setLevel(before[1])
+        own.setLevel(before[2])
+    return Invocation(code if isinstance(code, int) else 0, stdout.getvalue(), stderr.getvalue())

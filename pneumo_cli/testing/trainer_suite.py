@@ -1,0 +1,158 @@
+"""What every trainer does."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+import torch
+
+from pneumo_cli.api import hookimpl
+from pneumo_cli.checkpoints import Checkpoints
+from pneumo_cli.folder import RunFolder
+from pneumo_cli.generative import CHUNK, GenerativeTrainer
+from pneumo_cli.layers import Resolved, resolve, settings_class
+from pneumo_cli.plugins import Plugins
+from pneumo_cli.progress import Progress
+from pneumo_cli.ranks import Ranks
+from pneumo_cli.registry import Entry
+from pneumo_cli.runner import Runner
+from pneumo_cli.session import choose_parts, observing_plugins, open_run, reopen_settings
+from pneumo_cli.specs import TrainerSpec
+from pneumo_cli.testing.bits import same_bits
+from pneumo_cli.testing.datasets import TINY, installed_plugins
+
+
+class _Died(BaseException):
+    """Stands for the death of the process: no error that anybody may handle."""
+
+
+class _DiesAtStep:
+    """Ends the run after a step, unsaved."""
+
+    def __init__(self, epoch: int, step: int) -> None:
+        self._at = (epoch, step)
+
+    @hookimpl
+    def step_finished(self, run: Any) -> None:
+        if (run.epoch, run.step) == self._at:
+            raise _Died
+
+
+class TrainerConformance:
+    """What every trainer does. The author's whole test::
+
+        class TestProbe(TrainerConformance):
+            name = "probe"
+
+    Attributes:
+        name: the registered name, or ``distribution:name``.
+        settings: what to set for the short runs on 64 images of 32 px.
+    """
+
+    name: ClassVar[str]
+    settings: ClassVar[Mapping[str, Any]] = {"image_size": 32, "batch_size": 16}
+
+    @pytest.fixture
+    def plugins(self) -> Plugins:
+        """What is installed."""
+        return installed_plugins()
+
+    @pytest.fixture
+    def entry(self, plugins: Plugins) -> Entry[TrainerSpec]:
+        """The trainer under test."""
+        return plugins.trainers.get(self.name)
+
+    def test_its_distribution_has_no_problem(self, plugins: Plugins, entry: Entry[TrainerSpec]) -> None:
+        assert [str(p) for p in plugins.problems if p.provenance == entry.provenance] == []
+
+    def test_its_default_model_is_installed_and_of_its_kind(
+        self, plugins: Plugins, entry: Entry[TrainerSpec]
+    ) -> None:
+        assert (
+            choose_parts(plugins, resolve(plugins, entry, {}, environ={})).model.spec.kind == entry.spec.kind
+        )
+
+    def test_its_defaults_are_within_its_bounds(self, entry: Entry[TrainerSpec]) -> None:
+        fields = settings_class(entry).model_fields
+        defaults = {name: info.get_default(call_default_factory=True) for name, info in fields.items()}
+        assert settings_class(entry)(**defaults) == settings_class(entry)()
+
+    def test_every_setting_is_described(self, entry: Entry[TrainerSpec]) -> None:
+        assert [n for n, info in settings_class(entry).model_fields.items() if not info.description] == []
+
+    def test_every_preset_resolves(self, plugins: Plugins, entry: Entry[TrainerSpec]) -> None:
+        for preset in entry.spec.presets:
+            resolved = resolve(plugins, entry, {}, preset=preset.name, environ={})
+            values = (
+                resolved.preset.values
+            )  # those of the fallback, where the preset's model is not installed
+            assert values.keys() >= preset.values.keys()
+            assert {name: getattr(resolved.trainer, name) for name in values} == values
+
+    def test_its_settings_need_no_torch(self, entry: Entry[TrainerSpec]) -> None:
+        code = (
+            "import sys; from pneumo_cli.specs import load_reference; "
+            f"load_reference({entry.spec.settings!r}); sys.exit('torch' in sys.modules)"
+        )
+        assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+    def test_a_run_ends_with_a_report(
+        self, plugins: Plugins, entry: Entry[TrainerSpec], tmp_path: Path
+    ) -> None:
+        folder = _start(plugins, self._resolved(plugins, entry, tmp_path, epochs=1))
+        assert folder.report_html.is_file()
+        assert folder.report_json.is_file()
+        assert folder.checkpoints.joinpath("best.pt").is_file()
+
+    def test_a_run_that_dies_resumes_to_thesame_bits(
+        self, plugins: Plugins, entry: Entry[TrainerSpec], tmp_path: Path
+    ) -> None:
+        whole = _start(plugins, self._resolved(plugins, entry, tmp_path / "whole", epochs=2))
+        broken = self._resolved(plugins, entry, tmp_path / "broken", epochs=2)
+        with pytest.raises(_Died):
+            _start(plugins, broken, _DiesAtStep(epoch=2, step=1))
+        (path,) = broken.machine.output.glob("*/*")
+        folder = RunFolder(path)
+        resolved = reopen_settings(plugins, folder, {})
+        _runner(plugins, resolved).resume(folder)
+        for name in ("best", "last"):
+            expected, actual = (Checkpoints(f.checkpoints).load(name)["model"] for f in (whole, folder))
+            assert expected.keys() == actual.keys()
+            assert [key for key in expected if not same_bits(expected[key], actual[key])] == []
+
+    def test_images_that_it_draws_depend_on_seed_and_index_alone(
+        self, plugins: Plugins, entry: Entry[TrainerSpec], tmp_path: Path
+    ) -> None:
+        runner = _runner(plugins, self._resolved(plugins, entry, tmp_path, epochs=1))
+        trainer = runner.run.trainer
+        if not isinstance(trainer, GenerativeTrainer):
+            pytest.skip(f"{self.name} makes no images")
+        runner.build()
+        model = runner.run.model.eval()
+        if not trainer.draws(model):
+            pytest.skip(f"{runner.run.model_entry.spec.name} draws no new images")
+        many = trainer.draw(model, 7, np.arange(CHUNK + 3))
+        torch.manual_seed(1)  # nor on the global generator
+        assert torch.equal(trainer.draw(model, 7, np.array([CHUNK + 1, 2])), many[[CHUNK + 1, 2]])
+
+    def _resolved(self, plugins: Plugins, entry: Entry[TrainerSpec], folder: Path, epochs: int) -> Resolved:
+        machine = {"device": "cpu", "output": folder / "runs", "cache": folder / "cache"}
+        flags = {**self.settings, **machine, "dataset": TINY.name, "epochs": epochs}
+        return resolve(plugins, entry, flags, environ={})
+
+
+def _runner(plugins: Plugins, resolved: Resolved, *extra: object) -> Runner:
+    run = open_run(plugins, resolved, Progress(), Ranks())
+    return Runner(run, [*observing_plugins(plugins), *(("test", one) for one in extra)], ["pneumo"])
+
+
+def _start(plugins: Plugins, resolved: Resolved, *extra: object) -> RunFolder:
+    runner = _runner(plugins, resolved, *extra)
+    runner.start()
+    return runner.run.folder
