@@ -10,12 +10,12 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from pneumo_cli.averaging import WeightAverage
-from pneumo_cli.checkpoints import Checkpoints
 from pneumo_cli.data.loader import Loader
 from pneumo_cli.epoch import EpochOutputs
 from pneumo_cli.errors import Interrupted, PneumoError
@@ -25,17 +25,14 @@ from pneumo_cli.interruption import Interruption, interruption
 from pneumo_cli.layers import recorded_facts
 from pneumo_cli.loaders import Loaders
 from pneumo_cli.recording import facts_of, record_settings
-from pneumo_cli.run import Best, Run
+from pneumo_cli.run import Run
 from pneumo_cli.runhooks import RunHooks
+from pneumo_cli.saving import Saver
 from pneumo_cli.seeding import seed_all
-from pneumo_cli.state import best_state, load_weights, restore_training, training_state
+from pneumo_cli.state import load_weights, restore_training
 
 _log = logging.getLogger("pneumo")
 
-# Saving takes at most a tenth of the time where it takes long: a large state after each short epoch would take more
-# time than it could ever save. What takes less than this many seconds is saved after every epoch.
-_CHEAP_SAVE = 0.2
-_SHARE_OF_SAVES = 0.1
 # How many steps pass between two looks at the losses of an accelerator: a look waits for the device.
 _STEPS_BETWEEN_LOOKS = 20
 
@@ -55,8 +52,6 @@ class Runner:
         self.hooks = run.hooks = RunHooks(run.trainer, plugins)
         self.loaders = Loaders(run)
         self._signal = Interruption()
-        self._last_save = time.monotonic()
-        self._save_seconds = 0.0
 
     def start(self) -> dict[str, Any]:
         """Carry out a new run, from the untrained model to the report.
@@ -72,7 +67,7 @@ class Runner:
             RunFolder.create(self.run.machine.output, self.run.spec.name) if self.run.ranks.first else None
         )
         self.run.folder = self.run.ranks.broadcast(folder)
-        self.checkpoints = Checkpoints(self.run.folder.checkpoints)
+        self.saver = Saver(self.run, self.tell_saved)
         with self.sole_writer():
             self.record(facts_of(self.run))
             return self.carry_out(EpochOutputs(self.run.ranks))
@@ -86,9 +81,9 @@ class Runner:
         self.build()
         self.average_weights()
         self.run.folder = folder
-        self.checkpoints = Checkpoints(folder.checkpoints)
+        self.saver = Saver(self.run, self.tell_saved)
         with self.sole_writer():
-            outputs = restore_training(self.run, self.checkpoints.load("last", self.run.device.torch))
+            outputs = restore_training(self.run, self.saver.load("last"))
             self.run.sources = self.run.trainer.cache_sources(self.run)
             self.record(recorded_facts(folder.settings))
             return self.carry_out(outputs)
@@ -104,7 +99,7 @@ class Runner:
             try:
                 self.notify("run_started")
                 if not run.history:
-                    self.save(outputs)
+                    self.saver.save(outputs)
                     self.judge_untrained()
                 while len(run.history) <= run.settings.epochs:
                     self.train_epoch(outputs)
@@ -227,26 +222,14 @@ class Runner:
         if not run.between_updates:
             return
         self.stop_if_told(outputs)
-        overdue = self.seconds_unsaved > 60 * run.machine.checkpoint_minutes
-        if run.ranks.largest(int(overdue)):
-            self.save(outputs)
-
-    @property
-    def seconds_unsaved(self) -> float:
-        """Time since ``last`` was written."""
-        return time.monotonic() - self._last_save
-
-    def save_is_worth_it(self) -> bool:
-        """Whether doing what is unsaved again would take longer than to save it, on any rank."""
-        worth = self._save_seconds < max(_CHEAP_SAVE, _SHARE_OF_SAVES * self.seconds_unsaved)
-        return bool(self.run.ranks.largest(int(worth)))
+        self.saver.save_if_overdue(outputs)
 
     def check_finite(self, outputs: EpochOutputs) -> None:
         """Stop a run whose loss is NaN or infinite, before it could be saved."""
         try:
             outputs.check_finite()
         except PneumoError as error:
-            last = self.checkpoints.path("last")
+            last = self.saver.checkpoints.path("last")
             raise PneumoError(
                 f"epoch {self.run.epoch}: {error}; the last good checkpoint is {last} "
                 "(a lower learning rate, --clip-norm 1 or --precision fp32 may help)"
@@ -261,7 +244,7 @@ class Runner:
         number = self.run.ranks.largest(self._signal.number)
         if number:
             if outputs is not None:
-                self.save(outputs)
+                self.saver.save(outputs)
             raise Interrupted(
                 f"stopped and saved in epoch {self.run.epoch} after step {self.run.step}; "
                 f"go on with: pneumo resume {self.run.folder.path}",
@@ -279,28 +262,9 @@ class Runner:
         if run.trainer.scheduler_interval == "epoch":
             for scheduler in run.schedulers.values():
                 scheduler.step()
-        self.keep_if_best(validation.metrics if run.trainer.monitor.side == "validation" else train)
+        self.saver.keep_if_best(validation.metrics if run.trainer.monitor.side == "validation" else train)
         speed = len(per_image["index"]) / seconds
         self.finish_epoch(train, validation.metrics, self._epoch_began, rate, speed)
-
-    def keep_if_best(self, measured: Mapping[str, float]) -> None:
-        """Write ``best``, if the monitored metric says so or nothing is monitored."""
-        run = self.run
-        monitor = run.trainer.monitor
-        if not monitor.metric:
-            run.best = Best(run.epoch)
-            if run.epoch == run.settings.epochs:
-                self.save_best()
-            return
-        if monitor.metric not in measured:
-            raise PneumoError(
-                f"there is no {monitor.side} {monitor.metric!r}, by which the best checkpoint is chosen; "
-                f"there is {', '.join(sorted(measured)) or 'nothing'}"
-            )
-        value = float(measured[monitor.metric])
-        if monitor.improves(value, run.best.value):
-            run.best = Best(run.epoch, value)
-            self.save_best()
 
     def finish_epoch(
         self,
@@ -324,8 +288,7 @@ class Runner:
         run.history.append(row)
         run.step = 0
         self.keep_images()
-        if row["epoch"] in (0, run.settings.epochs) or self.save_is_worth_it():
-            self.save(EpochOutputs(run.ranks))
+        self.saver.save_epoch()
         self.notify("epoch_finished", metrics=row)
 
     def keep_images(self) -> None:
@@ -396,7 +359,7 @@ class Runner:
         """Judge the best checkpoint, the test split once and only once, and write the report."""
         run = self.run
         run.ranks.barrier()
-        load_weights(run.model, self.checkpoints.load("best", run.device.torch)["model"])
+        load_weights(run.model, self.saver.load("best")["model"])
         run.average = None  # the best checkpoint holds the average that was best
         evaluations = {
             split: self.evaluate(split, f"best checkpoint, {split}")
@@ -427,23 +390,8 @@ class Runner:
         with self.judged_model(), torch.no_grad(), run.device.autocast():
             return run.trainer.judge(run)
 
-    def save(self, outputs: EpochOutputs) -> None:
-        """Write ``last``: all that is needed to go on to the same bits."""
-        run = self.run
-        collected = outputs.state()
-        began = time.monotonic()
-        if run.ranks.first:
-            path = self.checkpoints.save("last", training_state(run, collected))
-            self.notify("checkpoint_saved", path=path)
-        self._last_save = time.monotonic()
-        self._save_seconds = self._last_save - began
-
-    def save_best(self) -> None:
-        """Write ``best``: the weights alone, and what they are."""
-        run = self.run
-        if not run.ranks.first:
-            return
-        path = self.checkpoints.save("best", best_state(run))
+    def tell_saved(self, path: Path) -> None:
+        """Tell the observers of a checkpoint."""
         self.notify("checkpoint_saved", path=path)
 
     def notify(self, hook: str, **arguments: Any) -> None:
