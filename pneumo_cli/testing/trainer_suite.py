@@ -110,7 +110,7 @@ class TrainerConformance:
         assert folder.report_json.is_file()
         assert folder.checkpoints.joinpath("best.pt").is_file()
 
-    def test_a_run_that_dies_resumes_to_thesame_bits(
+    def test_a_run_that_dies_resumes_to_the_same_bits(
         self, plugins: Plugins, entry: Entry[TrainerSpec], tmp_path: Path
     ) -> None:
         whole = _start(plugins, self._resolved(plugins, entry, tmp_path / "whole", epochs=2))

@@ -34,7 +34,7 @@ class Step:
             self.model = build_gan(size=16, z_dim=5, width=4)
         self.model.discriminator.eval()  # without dropout, so that it can be followed by hand
         device = SimpleNamespace(torch=torch.device("cpu"), fused=False)
-        self.run: Any = SimpleNamespace(model=self.model, device=device, optimize=self._optimize)
+        self.run: Any = SimpleNamespace(model=self.model, device=device, step=0, optimize=self._optimize)
         self.run.optimizers = self.trainer.build_optimizers(self.run)
         self.updates: list[tuple[str, set[str]]] = []
         self.losses: list[float] = []
@@ -120,6 +120,19 @@ def test_the_optimizers_are_two_adams_with_rates_of_their_own() -> None:
         "generator": (torch.optim.Adam, 0.002, (0.5, 0.99)),
         "discriminator": (torch.optim.Adam, pytest.approx(0.006), (0.5, 0.99)),
     }
+
+
+def test_a_lazy_penalty_comes_every_so_many_steps_and_is_as_many_times_as_heavy() -> None:
+    plain, every, lazy = Step(), Step(r1=2.0), Step(r1=2.0, r1_every=4)
+    lazy.run.step = 3
+    for step in (plain, every, lazy):
+        step()
+    assert lazy.losses[0] == plain.losses[0]
+    lazy = Step(r1=2.0, r1_every=4)
+    lazy.run.step = 8
+    lazy()
+    penalty = every.losses[0] - plain.losses[0]
+    assert lazy.losses[0] - plain.losses[0] == pytest.approx(4 * penalty, rel=1e-4)
 
 
 def test_the_penalty_is_the_squared_gradient_at_real_images_and_no_part_of_the_loss_that_is_shown() -> None:
