@@ -2,11 +2,14 @@
 
 The report's loop opens, shrinks and converts every image anew in each epoch (torchvision's ImageFolder and
 transforms on PIL images) and trains in fp32 with plain Adam; one discriminator pass keeps gradients for both
-networks (SOURCE 7). pneumo decodes once and keeps the images of the class in memory. Both train the same networks
+networks (SOURCE 7). pneumo decodes once and maps the images into memory. Both train the same networks
 on the same images with the same settings; the loop is measured over its first steps, pneumo over whole epochs of
 a real run, in turn in this one process.
 
-    python examples/measure_gan.py PATH/TO/chest_xray [--steps 4] [--epochs 10]
+The loop's time depends on the size of the image files, pneumo's does not. Where the files at PATH were reduced, name
+a folder of such radiographs at their published size (about 1500 x 1200), a few dozen are enough, for the loop:
+
+    python examples/measure_gan.py PATH/TO/chest_xray [--published PATH] [--steps 4] [--epochs 10]
 """
 
 from __future__ import annotations
@@ -34,8 +37,8 @@ from pneumo_cli.specs import load_reference
 BATCH, SIZE, Z_DIM = 100, 32, 100
 
 
-def report_batches(root: Path) -> Iterator[torch.Tensor]:
-    """The report's data path: PIL, per image, anew each time; of the class PNEUMONIA alone."""
+def report_batches(root: Path, steps: int) -> Iterator[torch.Tensor]:
+    """The report's data path: PIL, per image, anew each time; of the class PNEUMONIA alone, drawn by chance."""
     recipe = transforms.Compose(
         [
             transforms.Grayscale(),
@@ -46,8 +49,10 @@ def report_batches(root: Path) -> Iterator[torch.Tensor]:
     )
     data = datasets.ImageFolder(str(root / "train"), recipe)
     wanted = [i for i, label in enumerate(data.targets) if data.classes[label] == "PNEUMONIA"]
-    loader = torch.utils.data.DataLoader(torch.utils.data.Subset(data, wanted), BATCH, shuffle=True)
-    for images, _ in loader:
+    images_of_class = torch.utils.data.Subset(data, wanted)
+    # With replacement, so that a few dozen files are enough.
+    order = torch.utils.data.RandomSampler(images_of_class, replacement=True, num_samples=BATCH * steps)
+    for images, _ in torch.utils.data.DataLoader(images_of_class, BATCH, sampler=order):
         yield images
 
 
@@ -59,7 +64,7 @@ def report_seconds(root: Path, plugins: Plugins, steps: int) -> float:
     criterion = nn.BCELoss()
     of_generator = torch.optim.Adam(generator.parameters(), lr=1e-4)
     of_discriminator = torch.optim.Adam(discriminator.parameters(), lr=1e-4)
-    batches = report_batches(root)
+    batches = report_batches(root, steps + 1)
     seconds = []
     for _ in range(steps + 1):
         began = time.perf_counter()
@@ -100,12 +105,13 @@ def main() -> None:
     """Measure both, and print seconds per epoch and the ratio."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("root", type=Path)
+    parser.add_argument("--published", type=Path, help="images of published size, for the report's loop")
     parser.add_argument("--steps", type=int, default=4, help="steps of the report's loop")
     parser.add_argument("--epochs", type=int, default=10, help="epochs of pneumo")
     wanted = parser.parse_args()
     plugins = discover()
     torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
-    theirs = report_seconds(wanted.root, plugins, wanted.steps)
+    theirs = report_seconds(wanted.published or wanted.root, plugins, wanted.steps)
     with tempfile.TemporaryDirectory() as folder:
         ours, images, precision = own_seconds(wanted.root, plugins, wanted.epochs, Path(folder))
     print(f"{torch.get_num_threads()} threads, {images:,} images of {SIZE} px, batch {BATCH}")
