@@ -6,8 +6,8 @@ networks (SOURCE 7). pneumo decodes once and maps the images into memory. Both t
 on the same images with the same settings; the loop is measured over its first steps, pneumo over whole epochs of
 a real run, in turn in this one process.
 
-The loop's time depends on the size of the image files, pneumo's does not. Where the files at PATH were reduced, name
-a folder of such radiographs at their published size (about 1500 x 1200), a few dozen are enough, for the loop:
+The loop's time depends on the size of the image files, pneumo's does not. Where the files at PATH were reduced,
+name a folder of such radiographs at their published size (about 1500 x 1200; a few dozen do) for the loop:
 
     python examples/measure_gan.py PATH/TO/chest_xray [--published PATH] [--steps 4] [--epochs 10]
 """
