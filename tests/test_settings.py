@@ -92,7 +92,10 @@ def test_the_preset_may_come_from_flag_environment_or_file(resolved, fakes: Path
         ),
         ({"flags": {"epochs": "many"}}, "epochs = 'many' (--epochs): input should be a valid integer"),
         ({"flags": {"lr": "nan"}}, "lr = 'nan' (--lr): input should be a finite number"),
-        ({"flags": {"split": "patent"}}, "split = 'patent' (--split): input should be 'source' or 'patient'"),
+        (
+            {"flags": {"split": "patent"}},
+            "split = 'patent' (--split): input should be 'source', 'patient', 'last' or 'all'",
+        ),
         (
             {"flags": {"device": "gpu"}},
             "device = 'gpu' (--device): a device is auto, cpu, cuda, cuda:N or mps",

@@ -167,7 +167,8 @@ def _what(report: Mapping[str, Any]) -> Iterator[Block]:
     if facts:
         yield Table(("", "Name", "What it is", "Comes from"), tuple(facts))
     for note in sequence(report.get("notes")):
-        yield Paragraph(f"{text(note).rstrip('.')}.")
+        sentence = text(note).rstrip(".")
+        yield Paragraph(f"{sentence[:1].upper()}{sentence[1:]}.")
     split = mapping(dataset.get("split"))
     rows = _rows(dataset)
     if rows:

@@ -144,7 +144,7 @@ def test_the_learning_rate_halves_every_five_epochs(run: SimpleNamespace) -> Non
 
 @pytest.mark.parametrize(("monitor", "mode"), [("accuracy", "max"), ("auc", "max"), ("loss", "min")])
 def test_of_the_loss_less_is_better(monitor: str, mode: str) -> None:
-    assert CnnTrainer(CnnSettings(monitor=monitor)).monitor == (monitor, mode)
+    assert CnnTrainer(CnnSettings(monitor=monitor)).monitor == (monitor, mode, "validation")
 
 
 def test_the_report_shows_the_five_curves_of_figures_16_to_20() -> None:
