@@ -2,7 +2,8 @@
 
 No number here stands alone. The reference is one half of the held-out patients; the other half, real images of
 other patients, shows what a perfect generator would get, and images that need no network show what is had for
-nothing. All sets are cut to equally many images, for the Fréchet distance depends on their number.
+nothing. The patients are divided several times, and means are taken: which few of them are on which side matters.
+All sets are cut to equally many images, for the Fréchet distance depends on their number.
 
 Not here: drawing samples, which the tasks do, and the measures themselves, which are in the modules beside.
 """
@@ -10,6 +11,7 @@ Not here: drawing samples, which the tasks do, and the measures themselves, whic
 from __future__ import annotations
 
 import re
+import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
 
 _FEWEST = 16  # held-out images; each half of them needs half as many
 _MOST = 1000  # images of a set; more hardly make KID more certain, and cost minutes
+_HALVINGS = 8  # divisions of the held-out patients
+_SUBSETS = 20  # of KID in each
 _REAL = "Real, other patients"
 _COMPARED = {
     "real": _REAL,
@@ -138,9 +142,15 @@ def compare_synthetic(
     lacking = _lacking(sets, training, patients)
     if lacking:
         return Judgement(notes=(lacking,))
-    halves = patient_halves(patients, seed)
-    reference, other = (held_out[torch.from_numpy(half)] for half in halves)
-    if min(len(reference), len(other)) < _FEWEST // 2:
+    known = _some(torch.arange(len(held_out)), 2 * _MOST, seed, "held-out")
+    halves = [
+        tuple(
+            torch.from_numpy(half) for half in patient_halves([patients[i] for i in known], derive(seed, one))
+        )
+        for one in range(_HALVINGS)
+    ]
+    smallest = min(len(half) for pair in halves for half in pair)
+    if smallest < _FEWEST // 2:
         return Judgement(
             notes=(
                 "Generated images are not judged: nearly all held-out images are of one patient, and the distance "
@@ -149,34 +159,38 @@ def compare_synthetic(
         )
     # Whoever calls may be in a context of lower precision, and differences of small numbers follow.
     with torch.no_grad(), torch.autocast("cpu", enabled=False):
-        reference = _some(reference, _MOST, seed, "reference")
-        n = min(len(other), _MOST, *(len(images) for images in sets.values()))
-        drawn = {
-            "real": _some(other, n, seed, "real"),
+        n = min(smallest, *(len(images) for images in sets.values()))
+        compared = {slug: _some(sets[name], n, seed, "samples") for slug, name in slugs.items()}
+        compared |= {
+            "real": held_out[known],
             "pca-gaussian": pca_gaussian(training, n, seed),
             "pixel-gaussian": pixel_gaussian(training, n, seed),
             "mean-image": mean_image(training, n),
             "noise": noise(n, training.shape[-1], seed),
         }
-        own = {slug: _some(sets[name], n, seed, "samples") for slug, name in slugs.items()}
-        compared = {**own, **drawn}
-        features = extractor(torch.cat((reference, *compared.values())), progress)
-        real, *others = features.split([len(reference), *(len(images) for images in compared.values())])
+        found = extractor(torch.cat(tuple(compared.values())), progress)
+        features = dict(
+            zip(compared, found.split([len(images) for images in compared.values()]), strict=True)
+        )
+        real = features["real"]
+        references = [real[_some(first, n, seed, "reference")] for first, _ in halves]
         measured: dict[str, _Measured] = {}
         with progress.stage("Comparing sets of images", len(compared), "sets") as advance:
-            for (slug, images), found in zip(compared.items(), others, strict=True):
+            for slug, images in compared.items():
                 name = slugs.get(slug, "")
-                every = sets[name] if name else held_out if slug == "real" else images
-                measured[slug] = _Measured(
+                rows = (
+                    [real[_some(second, n, seed, "real")] for _, second in halves]
+                    if slug == "real"
+                    else [features[slug]] * len(halves)
+                )
+                measured[slug] = _measured(
                     name or _COMPARED[slug],
-                    kid(real, found, seed),
-                    frechet(real, found),
-                    memorisation(every, training, held_out),
-                    diversity(found, real),
-                    density_and_coverage(found, real),
+                    list(zip(references, rows, strict=True)),
+                    memorisation(sets[name] if name else images, training, held_out),
+                    seed,
                 )
                 advance(1)
-    distances = _distance_table(measured, extractor, len(reference), n)
+    distances = _distance_table(measured, extractor, n)
     return Judgement(
         metrics=_metrics(measured, slugs, extractor.slug),
         tables=(distances, _neighbour_table(measured, sets, len(held_out), len(training))),
@@ -184,6 +198,31 @@ def compare_synthetic(
             _figures({slug: (sets[name], measured[slug]) for slug, name in slugs.items()}, training)
         ),
         notes=tuple(_notes(measured, slugs, sets, extractor, n)),
+    )
+
+
+def _measured(
+    title: str, pairs: Sequence[tuple[Tensor, Tensor]], copies: Memorisation, seed: int
+) -> _Measured:
+    """Measure a set against the reference of each division, and take the means.
+
+    One division is not enough: patients differ in exposure and size, and a few of them on one side move a distance
+    by as much as the floor.
+
+    Args:
+        pairs: features of the reference and of the set, by division.
+    """
+    kids = [kid(real, found, derive(seed, one), _SUBSETS) for one, (real, found) in enumerate(pairs)]
+    means = [one.mean for one in kids]
+    within = statistics.fmean(one.spread**2 for one in kids)
+    manifolds = [density_and_coverage(found, real) for real, found in pairs]
+    return _Measured(
+        title,
+        Kid(statistics.fmean(means), (within + statistics.pvariance(means)) ** 0.5, kids[0].subset_size),
+        statistics.fmean(frechet(real, found) for real, found in pairs),
+        copies,
+        statistics.fmean(diversity(found, real) for real, found in pairs),
+        Manifold(*(statistics.fmean(values) for values in zip(*manifolds, strict=True))),
     )
 
 
@@ -255,14 +294,13 @@ def _metrics(measured: Mapping[str, _Measured], slugs: Mapping[str, str], extrac
     return metrics
 
 
-def _distance_table(
-    measured: Mapping[str, _Measured], extractor: Extractor, reference: int, n: int
-) -> NamedTable:
+def _distance_table(measured: Mapping[str, _Measured], extractor: Extractor, n: int) -> NamedTable:
     subset = next(iter(measured.values())).kid.subset_size
     note = (
         f"In features of {extractor.name}, {extractor.dimension:,} an image; less is better. {n} images of each "
-        f"row against {reference} real ones; their patients are neither in training nor in the row “{_REAL}”. KID: "
-        f"mean ± standard deviation over 100 subsets of {subset} images."
+        f"row against {n} real ones, means over {_HALVINGS} divisions of the held-out patients into halves: one "
+        f"half is the reference, the other the row “{_REAL}”. KID: mean ± standard deviation over divisions and "
+        f"{_SUBSETS} subsets of {subset} images in each."
     )
     return NamedTable(
         "Distance to real images of held-out patients",

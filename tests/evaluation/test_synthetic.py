@@ -14,11 +14,13 @@ from PIL import Image
 from torch import Tensor
 
 from pneumo_cli.devices import Device
+from pneumo_cli.evaluation.distances import kid
 from pneumo_cli.evaluation.extractors import Extractor, find_extractor
-from pneumo_cli.evaluation.references import noise, pca_gaussian
+from pneumo_cli.evaluation.references import noise, patient_halves, pca_gaussian
 from pneumo_cli.evaluation.result import Judgement
 from pneumo_cli.evaluation.synthetic import compare_synthetic, judge_synthetic
 from pneumo_cli.plugins import Plugins
+from pneumo_cli.seeding import derive
 
 PIXELS = find_extractor("pixels", Plugins(), Device(torch.device("cpu"), "fp32", "CPU"))
 
@@ -107,6 +109,21 @@ def test_metrics_are_finite_numbers_that_name_the_extractor(good: Judgement) -> 
     assert not any("fid" in name.lower() for name in metrics)
 
 
+def test_the_floor_is_the_mean_over_several_divisions_of_the_patients() -> None:
+    """Patients whose exposure differs: a single division into halves may lie anywhere."""
+    exposure = np.random.default_rng(0).integers(-60, 60, 60).repeat(2)
+    bright = (HELD_OUT.int() + torch.from_numpy(exposure)[:, None, None]).clamp(0, 255).to(torch.uint8)
+    found = judged(GOOD, held_out=bright).metrics["kid_real_pixels"]
+    alone = []
+    for division in range(8):
+        one, other = (
+            PIXELS(bright[torch.from_numpy(half)]) for half in patient_halves(PATIENTS, derive(1, division))
+        )
+        alone.append(kid(one, other, derive(1, division), 20).mean)
+    assert found == pytest.approx(np.mean(alone), abs=1e-6)
+    assert abs(found) < max(map(abs, alone)) / 3
+
+
 def test_notes_say_what_the_numbers_mean_for_this_run(good: Judgement) -> None:
     distance, copies, diverse = good.notes
     assert re.match(r"KID to held-out images is \S+ ± \S+ \(× 1000; pixels at 32 px\); other real", distance)
@@ -186,7 +203,7 @@ def test_several_sets_stand_in_one_table_against_the_same_real_images(good: Judg
 
 
 def test_as_many_images_of_each_set_are_compared_as_the_smallest_has() -> None:
-    assert "20 images of each row against 60 real ones" in judged(GOOD[:20]).tables[0].note
+    assert "20 images of each row against 20 real ones" in judged(GOOD[:20]).tables[0].note
 
 
 def test_the_figures_show_the_closest_pairs_and_the_distances(good: Judgement) -> None:
