@@ -167,8 +167,7 @@ def _what(report: Mapping[str, Any]) -> Iterator[Block]:
     if facts:
         yield Table(("", "Name", "What it is", "Comes from"), tuple(facts))
     for note in sequence(report.get("notes")):
-        sentence = text(note).rstrip(".")
-        yield Paragraph(f"{sentence[:1].upper()}{sentence[1:]}.")
+        yield Paragraph(f"{text(note).rstrip('.')}.")
     split = mapping(dataset.get("split"))
     rows = _rows(dataset)
     if rows:

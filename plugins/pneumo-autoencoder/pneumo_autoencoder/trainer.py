@@ -56,7 +56,8 @@ class AutoencoderTrainer(GenerativeTrainer):
         training = levels_of(run, run.data.split.train)
         found = Components(training, model.latent_values, run.settings.seed)
         model.begin_with_components(found.mean, found.axes, found.variances, max(found.rest, _ROUNDING))
-        return f"the model begins as {found.count} principal components of {found.fitted:,} training images"
+        name = run.model_entry.spec.name
+        return f"{name} begins as {found.count} principal components of {found.fitted:,} training images"
 
     def build_optimizers(self, run: Run) -> dict[str, torch.optim.Optimizer]:
         """Adam, with Keras' defaults; slower for the linear paths of a model that has them."""
