@@ -12,14 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
-from pneumo_cli.data.prepare import prepare
 from pneumo_cli.folder import RunFolder
 from pneumo_cli.generation import generative
 from pneumo_cli.plugins import discover
 from pneumo_cli.progress import Progress
 from pneumo_cli.reports.galleries import labelled_rows
 from pneumo_cli.reports.style import save
-from pneumo_cli.session import open_dataset
+from pneumo_cli.session import open_data
 from pneumo_cli.trained import load_trained
 
 
@@ -35,16 +34,11 @@ def main() -> None:
     flags = {"data_root": wanted.data_root}
     runs = [load_trained(plugins, RunFolder.open(path), "best", flags) for path in wanted.runs]
     first = runs[0].resolved
-    settings = first.trainer
-    data = prepare(
-        open_dataset(plugins.datasets.get(settings.dataset), first.machine, Progress()),
+    data = open_data(
+        plugins.datasets.get(first.trainer.dataset),
+        first,
+        Progress(),
         size=min(run.resolved.trainer.image_size for run in runs),
-        policy=settings.split,
-        fraction=settings.validation_fraction,
-        seed=settings.split_seed,
-        cache=first.machine.cache,
-        progress=Progress(),
-        skip_unreadable=settings.skip_unreadable,
         only=generative(runs[0]).wanted_class,
     )
     test = data.split.test

@@ -194,15 +194,10 @@ class GenerativeTrainer(Trainer):
         records = run.data.dataset.records
         return judge_synthetic(
             samples,
-            training=levels_of(run, run.data.split.train),
-            held_out=levels_of(run, run.data.split.test),
+            training=run.data.levels(run.data.split.train),
+            held_out=run.data.levels(run.data.split.test),
             patients=[records[position].patient for position in run.data.split.test],
             extractor=self.extractor(run),
             seed=run.settings.seed,
             progress=run.progress,
         )
-
-
-def levels_of(run: Run, positions: NDArray[np.int64]) -> Tensor:
-    """The images at some positions of the records: uint8 [n, S, S] on the CPU, a copy."""
-    return torch.from_numpy(run.data.images[positions])

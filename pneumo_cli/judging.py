@@ -28,12 +28,7 @@ def judge_again(runner: Runner, folder: RunFolder, checkpoint: str, split: str) 
         split: ``train``, ``validation`` or ``test``.
     """
     run = runner.run
-    runner.build()
-    run.folder = folder
-    state = Checkpoints(folder.checkpoints).load(checkpoint, run.device.torch)
-    load_weights(run.model, judged_weights(state))
-    run.epoch = state["epoch"]
-    if state["fingerprint"] != run.data.fingerprint:
+    if _loaded(runner, folder, checkpoint) != run.data.fingerprint:
         _log.warning("these are not the data that the run was trained on: its own splits mean nothing here")
     evaluation = runner.evaluate(split, f"{checkpoint} checkpoint, {split}")
     now = datetime.now(UTC)
@@ -52,6 +47,17 @@ def judge_again(runner: Runner, folder: RunFolder, checkpoint: str, split: str) 
     return result
 
 
+def _loaded(runner: Runner, folder: RunFolder, checkpoint: str) -> str:
+    """Build the run's model and put a checkpoint's weights into it; return its data's fingerprint."""
+    run = runner.run
+    runner.build()
+    run.folder = folder
+    state = Checkpoints(folder.checkpoints).load(checkpoint, run.device.torch)
+    load_weights(run.model, judged_weights(state))
+    run.epoch = state["epoch"]
+    return str(state["fingerprint"])
+
+
 def _write(folder: RunFolder, name: str, result: dict[str, Any]) -> None:
     try:
         atomic.write_json(folder.evaluations / f"{name}.json", result)
@@ -66,13 +72,9 @@ def judge_as_a_whole(runner: Runner, folder: RunFolder, checkpoint: str) -> Judg
         UsageError: the trainer says nothing of the kind, or the data have changed.
     """
     run = runner.run
-    runner.build()
-    run.folder = folder
-    state = Checkpoints(folder.checkpoints).load(checkpoint, run.device.torch)
-    load_weights(run.model, judged_weights(state))
-    run.epoch = state["epoch"]
-    run.best = Best(state["epoch"], None)
-    if state["fingerprint"] != run.data.fingerprint:
+    trained_on = _loaded(runner, folder, checkpoint)
+    run.best = Best(run.epoch)
+    if trained_on != run.data.fingerprint:
         raise UsageError(
             "these are not the data that the run was trained on: which of its images are copies cannot be said"
         )

@@ -12,10 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 
-from pneumo_cli.data.prepare import PreparedData, prepare
 from pneumo_cli.errors import UsageError
 from pneumo_cli.evaluation.extractors import find_extractor
 from pneumo_cli.evaluation.result import Judgement
@@ -26,7 +24,7 @@ from pneumo_cli.generation import generative
 from pneumo_cli.layers import Resolved
 from pneumo_cli.plugins import Plugins
 from pneumo_cli.progress import Progress
-from pneumo_cli.session import open_dataset, reopen_settings
+from pneumo_cli.session import open_data, reopen_settings
 from pneumo_cli.settings import GenerativeSettings
 from pneumo_cli.trained import Trained
 
@@ -55,11 +53,12 @@ def compare(
     if not isinstance(settings, GenerativeSettings):
         raise UsageError(f"{resolved.entry.spec.name} makes no images")
     count = settings.judged or GenerativeSettings().judged
-    data = _data(plugins, resolved, _smallest(trained), only=classes.pop(), progress=progress)
+    dataset = plugins.datasets.get(settings.dataset)
+    data = open_data(dataset, resolved, progress, size=_smallest(trained), only=classes.pop())
     return compare_synthetic(
         {one.name: _drawn(one, count, data.size, settings.seed) for one in trained},
-        training=_levels(data, data.split.train),
-        held_out=_levels(data, data.split.test),
+        training=data.levels(data.split.train),
+        held_out=data.levels(data.split.test),
         patients=[data.dataset.records[position].patient for position in data.split.test],
         extractor=find_extractor(settings.extractor, plugins, trained[0].device),
         seed=settings.seed,
@@ -81,7 +80,8 @@ def usefulness(
     """
     _check_alike(trained)
     resolved = reopen_settings(plugins, trained[0].folder, flags)
-    data = _data(plugins, resolved, _smallest(trained), only="", progress=progress)
+    dataset = plugins.datasets.get(resolved.trainer.dataset)
+    data = open_data(dataset, resolved, progress, size=_smallest(trained), only="")
     by_class = {generative(one).wanted_class: one for one in trained}
     classes = data.dataset.classes
     if len(classes) != 2 or set(by_class) != set(classes) or len(trained) != 2:
@@ -97,9 +97,9 @@ def usefulness(
     ]
     made = torch.cat([torch.full((len(part),), label) for label, part in enumerate(parts)])
     return train_and_test(
-        Labelled(_levels(data, data.split.train), torch.from_numpy(labels)),
+        Labelled(data.levels(data.split.train), torch.from_numpy(labels)),
         Labelled(torch.cat(parts), made),
-        Labelled(_levels(data, data.split.test), torch.from_numpy(data.labels[data.split.test])),
+        Labelled(data.levels(data.split.test), torch.from_numpy(data.labels[data.split.test])),
         seeds=seeds,
         device=trained[0].device.torch,
         progress=progress,
@@ -118,28 +118,6 @@ def _check_alike(trained: Sequence[Trained]) -> None:
 
 def _smallest(trained: Sequence[Trained]) -> int:
     return min(one.resolved.trainer.image_size for one in trained)
-
-
-def _data(plugins: Plugins, resolved: Resolved, size: int, *, only: str, progress: Progress) -> PreparedData:
-    """The data of a run at another size."""
-    settings, machine = resolved.trainer, resolved.machine
-    given = resolved.origins["data_root"].startswith("--")
-    dataset = open_dataset(plugins.datasets.get(settings.dataset), machine, progress, root_given=given)
-    return prepare(
-        dataset,
-        size=size,
-        policy=settings.split,
-        fraction=settings.validation_fraction,
-        seed=settings.split_seed,
-        cache=machine.cache,
-        progress=progress,
-        skip_unreadable=settings.skip_unreadable,
-        only=only,
-    )
-
-
-def _levels(data: PreparedData, positions: NDArray[np.int64]) -> Tensor:
-    return torch.from_numpy(data.images[positions])
 
 
 def _drawn(trained: Trained, count: int, size: int, seed: int) -> Tensor:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pneumo_cli.data.prepare import prepare
+from pneumo_cli.data.prepare import PreparedData, prepare
 from pneumo_cli.data.records import Dataset, DatasetRequest
 from pneumo_cli.data.store import remembered
 from pneumo_cli.devices import choose_device, keep_freed_memory, set_threads
@@ -104,6 +104,33 @@ def open_dataset(
     return dataset
 
 
+def open_data(
+    entry: Entry[DatasetSpec], resolved: Resolved, progress: Progress, *, size: int, only: str
+) -> PreparedData:
+    """Open, split and decode a dataset as a run's settings say.
+
+    Args:
+        size: height and width of the images, in pixels.
+        only: the class to keep; empty: all.
+
+    Raises:
+        UsageError: the data cannot be had, or not so.
+    """
+    settings, machine = resolved.trainer, resolved.machine
+    given = resolved.origins["data_root"].startswith("--")
+    return prepare(
+        open_dataset(entry, machine, progress, root_given=given),
+        size=size,
+        policy=settings.split,
+        fraction=settings.validation_fraction,
+        seed=settings.split_seed,
+        cache=machine.cache,
+        progress=progress,
+        skip_unreadable=settings.skip_unreadable,
+        only=only,
+    )
+
+
 def open_run(plugins: Plugins, resolved: Resolved, progress: Progress, ranks: Ranks) -> Run:
     """Make everything that a run needs, data decoded and split, with nothing written but caches.
 
@@ -118,26 +145,16 @@ def open_run(plugins: Plugins, resolved: Resolved, progress: Progress, ranks: Ra
     if ranks.first:
         check_writable(machine.output, resolved.entry.spec.name)
     trainer = make_trainer(resolved)
-    given = resolved.origins["data_root"].startswith("--")
 
-    def open_and_prepare() -> Any:
-        dataset = open_dataset(choice.dataset, machine, progress, root_given=given)
-        return prepare(
-            dataset,
-            size=settings.image_size,
-            policy=settings.split,
-            fraction=settings.validation_fraction,
-            seed=settings.split_seed,
-            cache=machine.cache,
-            progress=progress,
-            skip_unreadable=settings.skip_unreadable,
-            only=trainer.wanted_class,
+    def opened() -> PreparedData:
+        return open_data(
+            choice.dataset, resolved, progress, size=settings.image_size, only=trainer.wanted_class
         )
 
     # The first rank fills the cache; the others then only read it.
-    data = open_and_prepare() if ranks.first else None
+    data = opened() if ranks.first else None
     ranks.barrier()
-    data = data if data is not None else open_and_prepare()
+    data = data if data is not None else opened()
     return Run(
         plugins=plugins,
         resolved=resolved,

@@ -56,6 +56,12 @@ class PreparedData:
         """Return the class table, a row each for train, validation and test (the report's figure 3)."""
         return class_table(self.dataset.records, self.dataset.classes, self.split)
 
+    def levels(self, positions: NDArray[np.int64]) -> torch.Tensor:
+        """Return the images at some positions of the records, uint8 [n, size, size] on the CPU, a copy."""
+        import torch
+
+        return torch.from_numpy(self.images[positions])
+
     def images_on(self, device: torch.device) -> torch.Tensor:
         """Return ``images`` as a tensor: on the CPU a view of the mapped file (read it only), else a copy."""
         import torch

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from pneumo_autoencoder.augmentation import moved
 from pneumo_autoencoder.figures import judgement_figures
 from pneumo_cli.evaluation.result import Evaluation, Judgement
-from pneumo_cli.generative import GenerativeTrainer, levels_of
+from pneumo_cli.generative import GenerativeTrainer
 
 if TYPE_CHECKING:
     from pneumo_autoencoder.settings import AutoencoderSettings
@@ -53,7 +53,7 @@ class AutoencoderTrainer(GenerativeTrainer):
         model: Any = run.model
         if not hasattr(model, "begin_with_components"):
             return ""
-        training = levels_of(run, run.data.split.train)
+        training = run.data.levels(run.data.split.train)
         found = Components(training, model.latent_values, run.settings.seed)
         model.begin_with_components(found.mean, found.axes, found.variances, max(found.rest, _ROUNDING))
         name = run.model_entry.spec.name
@@ -133,7 +133,7 @@ class AutoencoderTrainer(GenerativeTrainer):
         """Always the same images, a row of them above a row of what the model makes of them."""
         split = run.data.split
         pool = split.validation if len(split.validation) else split.train
-        originals = levels_of(run, spread(pool, _SHOWN))
+        originals = run.data.levels(spread(pool, _SHOWN))
         made = self._restored(run, originals)
         rows = zip(originals.split(_COLUMNS), made.split(_COLUMNS), strict=True)
         return torch.cat([row for pair in rows for row in pair])
@@ -150,9 +150,9 @@ class AutoencoderTrainer(GenerativeTrainer):
             reconstruct=lambda grey: self._grey(module, grey),
             latent_values=module.latent_values,
             image_values=math.prod(module.input_shape),
-            training=levels_of(run, data.split.train),
-            parts={name: levels_of(run, part) for name, part in parts.items()},
-            others={name: levels_of(run, others[name]) for name in parts},
+            training=run.data.levels(data.split.train),
+            parts={name: run.data.levels(part) for name, part in parts.items()},
+            others={name: run.data.levels(others[name]) for name in parts},
             wanted=self.wanted_class,
             unseen=" or ".join(name for name in data.dataset.classes if name != self.wanted_class),
             device=run.device.torch,

@@ -202,7 +202,7 @@ class GanTrainer(GenerativeTrainer):
         extractor = self.extractor(run)
         key = int(positions[0])
         if key not in self._real:
-            self._real[key] = extractor(torch.from_numpy(run.data.images[positions]))
+            self._real[key] = extractor(run.data.levels(positions))
         real = self._real[key]
         images = self.draw(run.model, derive(run.settings.seed, "kid"), np.arange(len(real)))
         return float(kid(real, extractor(images), seed=run.settings.seed).mean)
