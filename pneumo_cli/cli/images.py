@@ -64,7 +64,7 @@ def add_commands(app: typer.Typer) -> None:
         ] = False,
         device: DeviceFlag = None,
     ) -> None:
-        """Make images with a trained GAN or autoencoder: the same ones for the same seed and index."""
+        """Make images with a trained GAN or autoencoder. The same seed and index give the same image."""
         if reconstruct and interpolate:
             raise UsageError("--reconstruct and --interpolate are two things: ask for one of them")
         from pneumo_cli import generation
@@ -118,7 +118,7 @@ def add_commands(app: typer.Typer) -> None:
         data_root: RootFlag = None,
         json: JsonFlag = False,
     ) -> None:
-        """Judge a run's images with numbers: distances to real ones, copies, diversity, reconstruction."""
+        """Judge a run's images with numbers. Distances to real ones, copies, diversity, reconstruction."""
         flags = {"judged": count, "extractor": extractor, "device": device, "data_root": data_root}
         _judge(ctx.obj, run, against, {k: v for k, v in flags.items() if v is not None}, checkpoint, json)
 
@@ -137,7 +137,7 @@ def add_commands(app: typer.Typer) -> None:
         data_root: RootFlag = None,
         json: JsonFlag = False,
     ) -> None:
-        """Find out whether a classifier learns from generated images what it needs for real ones."""
+        """Find out whether a classifier learns from generated images. It is tested on real ones."""
         flags = {"device": device, "data_root": data_root}
         _usefulness(ctx.obj, runs, seeds, flags, checkpoint, json)
 
