@@ -11,6 +11,7 @@ Not here: how images are judged (:mod:`pneumo_cli.evaluation`), and how they are
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 
 from pneumo_cli.data.augment import EvaluationTransform
 from pneumo_cli.errors import UsageError
-from pneumo_cli.evaluation.result import Judgement
+from pneumo_cli.evaluation.result import Evaluation, Judgement
 from pneumo_cli.run import build_registered
 from pneumo_cli.seeding import derive
 from pneumo_cli.settings import GenerativeSettings
@@ -184,7 +185,7 @@ class GenerativeTrainer(Trainer):
             self._extractor = find_extractor(self.settings.extractor, run.plugins, run.device)
         return self._extractor
 
-    def judge(self, run: Run) -> Judgement | None:
+    def judge(self, run: Run, evaluations: Mapping[str, Evaluation]) -> Judgement | None:
         """New images beside real ones of held-out patients, if there are new images and they are to be judged."""
         if not self.settings.judged or not self.draws(run.model):
             return None

@@ -14,6 +14,7 @@ from pneumo_cli.evaluation.result import Judgement, plain
 from pneumo_cli.folder import RunFolder
 from pneumo_cli.run import Best
 from pneumo_cli.runner import Runner
+from pneumo_cli.seal import open_test
 from pneumo_cli.state import judged_weights, load_weights
 
 _log = logging.getLogger("pneumo")
@@ -30,7 +31,9 @@ def judge_again(runner: Runner, folder: RunFolder, checkpoint: str, split: str) 
     run = runner.run
     if _loaded(runner, folder, checkpoint) != run.data.fingerprint:
         _log.warning("these are not the data that the run was trained on: its own splits mean nothing here")
-    evaluation = runner.evaluate(split, f"{checkpoint} checkpoint, {split}")
+    if split == "test":
+        open_test(run, checkpoint, by="evaluate")
+    evaluation = runner.assess(split, runner.evaluate(split, f"{checkpoint} checkpoint, {split}"))
     now = datetime.now(UTC)
     result = {
         "when": now.isoformat(timespec="seconds"),
@@ -42,6 +45,11 @@ def judge_again(runner: Runner, folder: RunFolder, checkpoint: str, split: str) 
         "images": len(run.data.split.parts()[split]),
         "metrics": plain(evaluation.metrics),
     }
+    if run.looks:
+        result["looks"] = run.looks
+    if evaluation.intervals:
+        result["intervals"] = {name: list(ends) for name, ends in evaluation.intervals.items()}
+    result.update(evaluation.details)
     name = f"{now:%Y%m%dT%H%M%S}-{checkpoint}-{run.data.dataset.name}-{split}"
     _write(folder, name, result)
     return result
@@ -55,6 +63,7 @@ def _loaded(runner: Runner, folder: RunFolder, checkpoint: str) -> str:
     state = Checkpoints(folder.checkpoints).load(checkpoint, run.device.torch)
     load_weights(run.model, judged_weights(state))
     run.epoch = state["epoch"]
+    run.calibration = state.get("calibration", {})
     return str(state["fingerprint"])
 
 
@@ -78,9 +87,10 @@ def judge_as_a_whole(runner: Runner, folder: RunFolder, checkpoint: str) -> Judg
         raise UsageError(
             "these are not the data that the run was trained on: which of its images are copies cannot be said"
         )
-    judgement = runner.judge()
+    judgement = runner.judge({})
     if judgement is None:
         raise UsageError(f"there is nothing to judge of {folder.path}: its model draws no new images")
+    open_test(run, checkpoint, by="judge")
     return judgement
 
 

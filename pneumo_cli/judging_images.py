@@ -7,7 +7,7 @@ One run's own judgement is its trainer's (:meth:`pneumo_cli.trainer.Trainer.judg
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -24,9 +24,13 @@ from pneumo_cli.generation import generative
 from pneumo_cli.layers import Resolved
 from pneumo_cli.plugins import Plugins
 from pneumo_cli.progress import Progress
+from pneumo_cli.seal import look_now, write_down
 from pneumo_cli.session import open_data, reopen_settings
 from pneumo_cli.settings import GenerativeSettings
 from pneumo_cli.trained import Trained
+
+if TYPE_CHECKING:
+    from pneumo_cli.data.prepare import PreparedData
 
 
 def compare(
@@ -55,6 +59,7 @@ def compare(
     count = settings.judged or GenerativeSettings().judged
     dataset = plugins.datasets.get(settings.dataset)
     data = open_data(dataset, resolved, progress, size=_smallest(trained), only=classes.pop())
+    _write_down(trained, resolved, data)
     return compare_synthetic(
         {one.name: _drawn(one, count, data.size, settings.seed) for one in trained},
         training=data.levels(data.split.train),
@@ -96,6 +101,7 @@ def usefulness(
         for label, name in enumerate(classes)
     ]
     made = torch.cat([torch.full((len(part),), label) for label, part in enumerate(parts)])
+    _write_down(trained, resolved, data)
     return train_and_test(
         Labelled(data.levels(data.split.train), torch.from_numpy(labels)),
         Labelled(torch.cat(parts), made),
@@ -104,6 +110,13 @@ def usefulness(
         device=trained[0].device.torch,
         progress=progress,
     )
+
+
+def _write_down(trained: Sequence[Trained], resolved: Resolved, data: PreparedData) -> None:
+    """One look at the test images, on behalf of the first run."""
+    first = trained[0]
+    look = look_now(first.folder.path, first.checkpoint, first.epoch, by="judge")
+    write_down(resolved.machine.data_home, data.dataset, look)
 
 
 def _check_alike(trained: Sequence[Trained]) -> None:

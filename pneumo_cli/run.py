@@ -68,6 +68,8 @@ class Run:
         average: the moving average of the weights, with which the run is judged; None where there is none.
         batch_share: this rank's images of the current batch as a share of all images of the update that it is
             part of (one batch over all ranks, or ``accumulate`` of them).
+        calibration: what the trainer has fitted on the validation images (:meth:`Trainer.calibrate`); empty before.
+        looks: how often the test images have been looked at, this run's own look included; 0 before.
         notes: what has been found worth saying about this run, see :meth:`note`.
         resumed: how many times the run has been taken up again.
         started: when the run began, in UTC.
@@ -87,6 +89,8 @@ class Run:
     step: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
     best: Best = field(default_factory=Best)
+    calibration: Mapping[str, Any] = field(default_factory=dict)
+    looks: int = 0
     notes: list[str] = field(default_factory=list)
     resumed: int = 0
     started: datetime = field(default_factory=lambda: datetime.now(UTC))

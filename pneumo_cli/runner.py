@@ -28,6 +28,7 @@ from pneumo_cli.recording import facts_of, record_settings
 from pneumo_cli.run import Run
 from pneumo_cli.runhooks import RunHooks
 from pneumo_cli.saving import Saver
+from pneumo_cli.seal import open_test
 from pneumo_cli.seeding import seed_all
 from pneumo_cli.state import load_weights, restore_training
 
@@ -356,21 +357,25 @@ class Runner:
             run.model = trained
 
     def finish(self) -> dict[str, Any]:
-        """Judge the best checkpoint, the test split once and only once, and write the report."""
+        """Judge the best checkpoint, on the test images last of all and once, and write the report."""
         run = self.run
         run.ranks.barrier()
         load_weights(run.model, self.saver.load("best")["model"])
         run.average = None  # the best checkpoint holds the average that was best
-        evaluations = {
-            split: self.evaluate(split, f"best checkpoint, {split}")
-            for split in ("validation", "test")
-            if len(run.data.split.parts()[split])
-        }
+        evaluations = {}
+        if len(run.data.split.validation):
+            evaluations["validation"] = self.evaluate("validation", "best checkpoint, validation")
+            self.calibrate(evaluations["validation"])
+        # Opened only now: nothing is fitted or chosen any more.
+        if len(run.data.split.test):
+            open_test(run, "best", by="run")
+            evaluations["test"] = self.evaluate("test", "best checkpoint, test")
         report: dict[str, Any] = {}
         if run.ranks.first:
             from pneumo_cli.reports.build import write_report
 
-            judgement = self.judge()
+            evaluations = {split: self.assess(split, found) for split, found in evaluations.items()}
+            judgement = self.judge(evaluations)
 
             report = write_report(
                 run,
@@ -383,12 +388,26 @@ class Runner:
         self.notify("run_finished", report=report)
         return report
 
-    def judge(self) -> Judgement | None:
+    def calibrate(self, validation: Evaluation) -> None:
+        """Fit what is fitted when training is over, and keep it with the weights that it belongs to."""
+        run = self.run
+        seed_all(run.settings.seed, "calibration")
+        run.calibration = run.trainer.calibrate(run, validation)
+        if run.calibration:
+            self.saver.add_to_best(calibration=run.calibration)
+
+    def assess(self, split: str, evaluation: Evaluation) -> Evaluation:
+        """Let the trainer add what only a reader wants of an evaluation."""
+        seed_all(self.run.settings.seed, "assessment", split)
+        with self.judged_model(), torch.no_grad(), self.run.device.autocast():
+            return self.run.trainer.assess(self.run, split, evaluation)
+
+    def judge(self, evaluations: Mapping[str, Evaluation]) -> Judgement | None:
         """What the trainer says of the result as a whole."""
         run = self.run
         seed_all(run.settings.seed, "judgement")
         with self.judged_model(), torch.no_grad(), run.device.autocast():
-            return run.trainer.judge(run)
+            return run.trainer.judge(run, evaluations)
 
     def tell_saved(self, path: Path) -> None:
         """Tell the observers of a checkpoint."""

@@ -132,10 +132,35 @@ class Trainer(ABC):
         """
         return None
 
-    def judge(self, run: Run) -> Judgement | None:
-        """Say how good the result is as a whole, for the report of a finished run. Default: nothing.
+    def calibrate(self, run: Run, validation: Evaluation) -> dict[str, Any]:
+        """Fit on the validation images what is fitted when training is over. Default: nothing.
+
+        Thresholds, a temperature: what is returned, tensors and plain values, is kept in the checkpoint ``best``
+        and is ``run.calibration`` wherever that is judged. The test images have not been looked at by then.
+
+        Args:
+            validation: of the best checkpoint; where no image validates, the method is not called.
+        """
+        return {}
+
+    def assess(self, run: Run, split: str, evaluation: Evaluation) -> Evaluation:
+        """Add to an evaluation what only a reader wants: intervals, tables, figures. Default: nothing.
+
+        Called with what :meth:`evaluate` returned for the best checkpoint, not in every epoch, on the first rank
+        only, in eval mode without gradients.
+
+        Args:
+            split: ``train``, ``validation`` or ``test``.
+        """
+        return evaluation
+
+    def judge(self, run: Run, evaluations: Mapping[str, Evaluation]) -> Judgement | None:
+        """Say something about the result as a whole, for the report of a finished run. Default: nothing.
 
         Called once, with the best checkpoint, in eval mode without gradients, on the first rank only.
+
+        Args:
+            evaluations: by split, assessed; empty where a checkpoint is judged again.
         """
         return None
 

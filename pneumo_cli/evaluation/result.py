@@ -21,7 +21,8 @@ class NamedFigure:
         name: the file's stem, lower-case words joined by ``-``.
         caption: one or two sentences for the report.
         draw: makes the matplotlib figure.
-        group: the part of the report that it stands in: ``results``, ``judgement``, ``training`` or ``samples``.
+        group: the part of the report that it stands in: ``results``, ``judgement``, ``why``, ``training`` or
+            ``samples``.
     """
 
     name: str
@@ -56,11 +57,17 @@ class Evaluation:
         figures: drawn and kept only where the pass is reported.
         outputs: per-image values by name, each [N] in the order of ``outputs["index"]``, the images' positions
             in the dataset's records.
+        intervals: metric to the lower and upper end of its 95 % interval.
+        tables: what people want to see beside the metrics.
+        details: what programs want to know beside them, as JSON can hold it, by name.
     """
 
     metrics: Mapping[str, float]
     figures: tuple[NamedFigure, ...] = ()
     outputs: Mapping[str, NDArray[np.generic]] = field(default_factory=dict)
+    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    tables: tuple[NamedTable, ...] = ()
+    details: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -72,12 +79,15 @@ class Judgement:
         tables: each number beside what it has to be compared with.
         figures: drawn and kept with the report.
         notes: sentences that a reader needs for the numbers.
+        group: the part of the report that it stands in: ``judgement``, how good the images are that a model makes,
+            or ``why``, what a model looks at.
     """
 
     metrics: Mapping[str, float] = field(default_factory=dict)
     tables: tuple[NamedTable, ...] = ()
     figures: tuple[NamedFigure, ...] = ()
     notes: tuple[str, ...] = ()
+    group: str = "judgement"
 
     def __add__(self, other: Judgement) -> Judgement:
         return Judgement(
@@ -85,6 +95,7 @@ class Judgement:
             self.tables + other.tables,
             self.figures + other.figures,
             self.notes + other.notes,
+            self.group,
         )
 
     def content(self) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from pneumo_cli.environment import describe_environment
 from pneumo_cli.errors import PneumoError
 from pneumo_cli.evaluation.result import Evaluation, Judgement
 from pneumo_cli.layers import plain_values
-from pneumo_cli.reports import figures, style
+from pneumo_cli.reports import figures, honesty, style
 from pneumo_cli.reports.animation import write_animation
 from pneumo_cli.reports.labels import number
 from pneumo_cli.reports.markdown import render_markdown
@@ -76,6 +76,7 @@ def write_report(
             drawn += _sample_figures(run, sample_loaders)
             advance(1)
             report = _content(run, evaluations, judgement, drawn, command)
+            report["honesty"] = honesty.fired(report)
             atomic.write_text(run.folder.report_html, render_html(report, run.folder.path))
             atomic.write_text(run.folder.report_markdown, render_markdown(report, run.folder.path))
             # Last: this file says that the run is finished.
@@ -250,7 +251,9 @@ def _content(
         "history": run.history,
         "curves": list(run.trainer.curves),
         "evaluations": {split: dict(evaluation.metrics) for split, evaluation in evaluations.items()},
-        **({"judgement": _judgement(judgement)} if judgement != Judgement() else {}),
+        **_beside_metrics(evaluations),
+        **({judgement.group: _judgement(judgement)} if judgement != Judgement() else {}),
+        **({"seal": {"looks": run.looks}} if run.looks else {}),
         "figures": drawn,
         "notices": _notices(run),
         "notes": run.notes,
@@ -260,6 +263,23 @@ def _content(
             f"pneumo evaluate {run.folder.path}",
             f"pneumo resume {run.folder.path} --epochs {2 * run.settings.epochs}",
         ],
+    }
+
+
+def _beside_metrics(evaluations: Mapping[str, Evaluation]) -> dict[str, Any]:
+    """Intervals, tables and details by split, as far as there are any."""
+    found = {
+        "intervals": {
+            split: {name: list(ends) for name, ends in evaluation.intervals.items()}
+            for split, evaluation in evaluations.items()
+        },
+        "tables": {
+            split: [asdict(table) for table in evaluation.tables] for split, evaluation in evaluations.items()
+        },
+        "details": {split: dict(evaluation.details) for split, evaluation in evaluations.items()},
+    }
+    return {
+        name: kept for name, by_split in found.items() if (kept := {s: v for s, v in by_split.items() if v})
     }
 
 
@@ -357,19 +377,6 @@ def _notices(run: Run) -> list[str]:
     """What a reader has to know before the numbers."""
     data = run.data
     notices = []
-    if data.dataset.synthetic:
-        notices.append(
-            "Synthetic data: these images are drawn, no patient is behind them, and the numbers say nothing "
-            "about patients."
-        )
-    for pair in data.overlaps.pairs:
-        if pair.leaks:
-            share = pair.images / max(1, len(data.split.parts()[pair.second]))
-            notices.append(
-                f"{pair.first.capitalize()} and {pair.second} share {pair.patients} patients: {pair.images} of the "
-                f"{pair.second} images ({share:.0%}) show a patient whom {pair.first} has seen, and "
-                f"{pair.identical} are identical copies. The {pair.second} numbers are flattered by it."
-            )
     if data.unreadable:
         count = len(data.unreadable)
         left_out = "1 unreadable image was" if count == 1 else f"{count} unreadable images were"

@@ -45,7 +45,7 @@ class SketchTrainer(DuelTrainer):
         found = super().evaluate(run, loader)
         return Evaluation({**found.metrics, "generator_loss": 0.5}, (self.grid("outputs"),), found.outputs)
 
-    def judge(self, run):
+    def judge(self, run, evaluations):
         return Judgement(
             {"kid_pixels": 0.0123, "kid_real_pixels": 0.0007, "undefined": float("nan")},
             (NamedTable("Distances", ("Images", "KID"), (("generated", "12.3"), ("real", "0.7")), "In pixels."),),

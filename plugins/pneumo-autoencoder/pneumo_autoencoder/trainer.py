@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -138,7 +139,7 @@ class AutoencoderTrainer(GenerativeTrainer):
         rows = zip(originals.split(_COLUMNS), made.split(_COLUMNS), strict=True)
         return torch.cat([row for pair in rows for row in pair])
 
-    def judge(self, run: Run) -> Judgement | None:
+    def judge(self, run: Run, evaluations: Mapping[str, Evaluation]) -> Judgement | None:
         """Reconstructions beside those of simple methods and of other classes; new images, where it draws any."""
         from pneumo_cli.evaluation.reconstruction import Reconstruction, judge_reconstruction
 
@@ -161,7 +162,7 @@ class AutoencoderTrainer(GenerativeTrainer):
         judgement = judge_reconstruction(task, run.progress)
         figures = judgement_figures(self, run, task.parts["test"])
         dead = self._dead_channels(run, task.parts["test"])
-        return judgement + Judgement(figures=figures, notes=dead) + (super().judge(run) or Judgement())
+        return judgement + Judgement(figures=figures, notes=dead) + (super().judge(run, evaluations) or Judgement())
 
     def draws(self, model: nn.Module) -> bool:
         """Where the model is variational."""

@@ -147,7 +147,7 @@ class GanTrainer(GenerativeTrainer):
         """The images of the same noise in every epoch."""
         return self.draw(run.model, derive(run.settings.seed, "fixed"), np.arange(_SHOWN))
 
-    def judge(self, run: Run) -> Judgement | None:
+    def judge(self, run: Run, evaluations: Mapping[str, Evaluation]) -> Judgement | None:
         """The losses of both networks over the epochs, and the images beside real ones."""
         from pneumo_cli.reports.galleries import lines
 
@@ -169,7 +169,7 @@ class GanTrainer(GenerativeTrainer):
             if lowest
             else ()
         )
-        return (super().judge(run) or Judgement()) + Judgement(figures=(figure,), notes=notes)
+        return (super().judge(run, evaluations) or Judgement()) + Judgement(figures=(figure,), notes=notes)
 
     def compares(self, run: Run) -> bool:
         """At the end, and in every epoch where that chooses the checkpoint."""

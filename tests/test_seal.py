@@ -1,0 +1,216 @@
+"""The seal of the test images: each look is counted, and nothing that is fitted or chosen depends on them."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from pneumo_cli.data.records import Record
+from pneumo_cli.seal import Look, Looks, fingerprint_of_test, look_now, write_down
+from pneumo_cli.testing import TinyDataset
+
+_PLUGIN = """
+from pneumo_cli.api import DatasetSpec, hookimpl
+
+api_version = 1
+
+@hookimpl
+def register_datasets():
+    yield DatasetSpec(name="sealed", summary="Noise and discs", factory="sealing:open_sealed")
+"""
+_DATASET = """
+import hashlib
+import os
+from dataclasses import replace
+from pneumo_cli.testing import TinyDataset
+
+class Sealed(TinyDataset):
+    synthetic = False
+
+def open_sealed(request):
+    dataset = Sealed("sealed")
+    if os.environ.get("OTHER_TEST_IMAGES"):
+        others = Sealed("sealed", seed=7)
+        records = []
+        for record in dataset.records:
+            if record.pool == "test":
+                dataset._pixels[record.name] = 255 - others._pixels[record.name]
+                digest = hashlib.sha256(dataset._pixels[record.name].tobytes()).hexdigest()
+                record = replace(record, digest=digest)
+            records.append(record)
+        dataset.records = records
+    return dataset
+"""
+
+
+@pytest.fixture
+def sealed(install: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A dataset whose test images can be exchanged; returns the home of a user who has looked at nothing."""
+    install("pneumo-sealed", {"sealed": "sealed_plugin"}, {"sealed_plugin": _PLUGIN, "sealing": _DATASET})
+    home = tmp_path / "fresh-home"
+    monkeypatch.setenv("PNEUMO_DATA_HOME", str(home))
+    return home
+
+
+def looks(home: Path) -> list[dict]:
+    (file,) = (home / "test-looks").glob("*.jsonl")
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def fitted(folder: Path) -> dict:
+    """All that training, and what is fitted afterwards, has left in the checkpoint."""
+    state = torch.load(folder / "checkpoints" / "best.pt", weights_only=True)
+    return {name: state[name] for name in ("epoch", "value", "model", "calibration")}
+
+
+def digest(value: object) -> str:
+    """One text for equal contents, to the bit."""
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{name}:{digest(item)}" for name, item in sorted(value.items())) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(digest, value)) + "]"
+    if isinstance(value, torch.Tensor):
+        return hashlib.sha256(value.contiguous().numpy().tobytes()).hexdigest()
+    return repr(value)
+
+
+def test_nothing_that_is_fitted_or_chosen_changes_with_the_test_images(
+    sealed, pneumo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ("run", "fake", "--dataset", "sealed", "--split", "patient", "--epochs", "2")
+    assert pneumo(*command, "--output", "a").code == 0
+    monkeypatch.setenv("OTHER_TEST_IMAGES", "1")
+    assert pneumo(*command, "--output", "b").code == 0
+    monkeypatch.delenv("OTHER_TEST_IMAGES")
+    (a,), (b,) = Path("a/fake").iterdir(), Path("b/fake").iterdir()
+
+    assert fitted(a)["calibration"], "temperature and thresholds are there"
+    assert digest(fitted(a)) == digest(fitted(b))
+    for name in ("metrics.jsonl", "predictions/validation.csv"):
+        rows = [
+            [{k: v for k, v in json.loads(line).items() if "second" not in k} for line in file]
+            if name.endswith("jsonl")
+            else file
+            for file in ((folder / name).read_text().splitlines() for folder in (a, b))
+        ]
+        assert rows[0] == rows[1], name
+    # The test would see a difference: the test images themselves are others.
+    assert (a / "predictions/test.csv").read_text() != (b / "predictions/test.csv").read_text()
+    assert len(list((sealed / "test-looks").glob("*.jsonl"))) == 2, (
+        "other test images have a seal of their own"
+    )
+
+
+def test_each_look_is_written_down_warned_about_and_counted_in_the_report(sealed, pneumo) -> None:
+    command = ("run", "fake", "--dataset", "sealed", "--epochs", "1", "--output", "out")
+    first = pneumo(*command)
+    assert first.code == 0, first.stderr
+    (folder,) = Path("out/fake").iterdir()
+    report = json.loads((folder / "report.json").read_text())
+    assert report["seal"] == {"looks": 1}
+    assert "test-opened-again" not in {rule["rule"] for rule in report["honesty"]}
+    assert "looked at" not in first.stderr
+
+    again = pneumo("evaluate", folder, "--json")
+    assert again.code == 0, again.stderr
+    assert json.loads(again.stdout)["looks"] == 2
+    assert "these test images have now been looked at 2 times" in again.stderr
+    assert pneumo("evaluate", folder, "--on", "validation", "--json").code == 0, "no look at the test images"
+
+    third = pneumo(*command, "--seed", "2")
+    (other,) = set(Path("out/fake").iterdir()) - {folder}
+    report = json.loads((other / "report.json").read_text())
+    assert report["seal"] == {"looks": 3}
+    (rule,) = (rule for rule in report["honesty"] if rule["rule"] == "test-opened-again")
+    assert "Test set opened 3 times with this data" in rule["text"]
+    assert "3 times" in third.stderr
+    written = looks(sealed)
+    assert [(look["by"], look["checkpoint"], Path(look["run"]).name) for look in written] == [
+        ("run", "best", folder.name),
+        ("evaluate", "best", folder.name),
+        ("run", "best", other.name),
+    ]
+
+
+def test_a_run_that_was_killed_while_it_wrote_its_report_has_looked_once(sealed, pneumo) -> None:
+    assert pneumo("run", "fake", "--dataset", "sealed", "--epochs", "1", "--output", "out").code == 0
+    (folder,) = Path("out/fake").iterdir()
+    (folder / "report.json").unlink()
+    assert pneumo("resume", folder).code == 0
+    assert len(looks(sealed)) == 1
+    # An extended run has other epochs to choose from, and so looks anew.
+    assert pneumo("resume", folder, "--epochs", "2").code == 0
+    assert len(looks(sealed)) == 2
+
+
+def test_a_ledger_that_cannot_be_written_costs_a_note_and_nothing_else(
+    sealed, pneumo, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    blocked = tmp_path / "blocked"
+    blocked.write_text("a file where a folder should be")
+    monkeypatch.setenv("PNEUMO_DATA_HOME", str(blocked))
+    done = pneumo("run", "fake", "--dataset", "sealed", "--epochs", "1", "--output", "out")
+    assert done.code == 0, done.stderr
+    (folder,) = Path("out/fake").iterdir()
+    report = json.loads((folder / "report.json").read_text())
+    assert "seal" not in report
+    assert any("could not be written down" in note for note in report["notes"])
+
+
+def test_the_seal_is_of_the_images_wherever_they_lie_and_whatever_they_are_called() -> None:
+    dataset = TinyDataset()
+    moved = TinyDataset("another-name")
+    moved.records = [
+        dataclasses.replace(record, name=f"elsewhere/{record.name}", patient=f"p{record.patient}")
+        for record in reversed(moved.records)
+    ]
+    assert fingerprint_of_test(moved) == fingerprint_of_test(dataset)
+
+    def changed(pool: str, **fields: object) -> str:
+        other = TinyDataset()
+        place = next(i for i, record in enumerate(other.records) if record.pool == pool)
+        records: list[Record] = list(other.records)
+        records[place] = dataclasses.replace(records[place], **fields)
+        other.records = records
+        return fingerprint_of_test(other)
+
+    assert changed("test", digest="00") != fingerprint_of_test(dataset)
+    assert changed("test", label=1) != fingerprint_of_test(dataset)
+    assert changed("train", digest="00") == fingerprint_of_test(dataset), (
+        "other training images: the same test"
+    )
+
+
+def test_a_torn_or_foreign_line_is_no_look_and_takes_no_other_with_it(tmp_path: Path) -> None:
+    dataset = TinyDataset()
+    ledger = Looks(tmp_path, fingerprint_of_test(dataset))
+    ledger.path.parent.mkdir(parents=True)
+    whole = json.dumps(dataclasses.asdict(Look("2026-01-01T00:00:00+00:00", "/runs/a", "best", 3, "run")))
+    ledger.path.write_bytes(f'{whole}\n[1]\nnull\n{{"when": 1}}\n\xff\n{whole[:20]}'.encode("latin-1"))
+    assert [look.run for look in ledger.all()] == ["/runs/a"]
+    assert write_down(tmp_path, dataset, look_now(Path("b"), "best", 1, "evaluate")) == 2
+    assert [Path(look.run).name for look in ledger.all()] == ["a", "b"]
+
+
+def test_looks_at_the_same_moment_are_all_kept(tmp_path: Path) -> None:
+    dataset = TinyDataset()
+
+    def look(number: int) -> None:
+        write_down(tmp_path, dataset, look_now(Path(f"run{number}"), "best", 1, "run"))
+
+    threads = [threading.Thread(target=look, args=(number,)) for number in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    kept = Looks(tmp_path, fingerprint_of_test(dataset)).all()
+    assert sorted(Path(one.run).name for one in kept) == sorted(f"run{number}" for number in range(12))
+    assert not [name for name in os.listdir(tmp_path / "test-looks") if name.endswith(".tmp")]
