@@ -26,12 +26,13 @@ from pneumo_cli.evaluation.binary import binary_metrics, confusion
 from pneumo_cli.evaluation.result import Evaluation, NamedFigure
 from pneumo_cli.optimization import parameter_groups, warm_cosine
 from pneumo_cli.settings import ClassificationSettings
-from pneumo_cli.targets import BinaryTargets, SubtypeTargets, Targets
+from pneumo_cli.targets import BinaryTargets, SubtypeTargets, Targets, positive_logits
 from pneumo_cli.trainer import Monitor, Sources, Trainer, Transforms
 
 if TYPE_CHECKING:
     from pneumo_cli.data.loader import Batch, Loader
     from pneumo_cli.run import Run
+    from pneumo_cli.specs import ModelSpec
 
 
 class ClassificationTrainer(Trainer):
@@ -119,7 +120,7 @@ class ClassificationTrainer(Trainer):
         s = self.settings
         spec = run.model_entry.spec
         normal: Any = {"mean": spec.mean, "std": spec.std, "standardize": s.standardize}
-        evaluation = EvaluationTransform(**normal)
+        evaluation = self.evaluation_transform(spec)
         if not s.augment:
             return Transforms(evaluation, evaluation)
         basic: Any = {
@@ -136,6 +137,10 @@ class ClassificationTrainer(Trainer):
         else:
             augmentation = ReportAugmentation(**basic, **normal)
         return Transforms(augmentation, evaluation)
+
+    def evaluation_transform(self, spec: ModelSpec) -> Transform:
+        """How grey levels become a model's input where it is judged and used."""
+        return EvaluationTransform(mean=spec.mean, std=spec.std, standardize=self.settings.standardize)
 
     def build_sources(self, run: Run) -> Sources:
         """Images; where the settings ask for it, judged together with their mirror images."""
@@ -172,7 +177,7 @@ class ClassificationTrainer(Trainer):
         outputs = self.forward(run, batch)
         loss = self.targets.loss(outputs, batch.labels, batch.index)
         run.optimize(loss)
-        logits = self.targets.logits(outputs.detach())
+        logits = positive_logits(outputs.detach())
         return {"loss": loss.detach(), "logits": logits, "labels": batch.labels}
 
     def training_metrics(
@@ -187,7 +192,7 @@ class ClassificationTrainer(Trainer):
         labels = []
         index = []
         for batch in loader:
-            views = self.targets.logits(self.forward(run, batch)).view(-1, len(batch.labels))
+            views = positive_logits(self.forward(run, batch)).view(-1, len(batch.labels))
             logits.append(views.mean(0))
             labels.append(batch.labels)
             index.append(batch.index)

@@ -40,10 +40,6 @@ class Targets(ABC):
         return losses.mean()
 
     @abstractmethod
-    def logits(self, outputs: Tensor) -> Tensor:
-        """Return the logit of class 1 against class 0, float32 [B], for outputs [B, outputs]."""
-
-    @abstractmethod
     def loss(self, outputs: Tensor, labels: Tensor, index: Tensor) -> Tensor:
         """Return the mean loss, 0-d, of outputs [B, outputs] for labels and positions in the records [B]."""
 
@@ -53,12 +49,9 @@ class BinaryTargets(Targets):
 
     outputs = 1
 
-    def logits(self, outputs: Tensor) -> Tensor:
-        return outputs.flatten().float()
-
     def loss(self, outputs: Tensor, labels: Tensor, index: Tensor) -> Tensor:
         targets = labels.float() * (1 - self.smoothing) + self.smoothing / 2
-        losses = F.binary_cross_entropy_with_logits(self.logits(outputs), targets, reduction="none")
+        losses = F.binary_cross_entropy_with_logits(positive_logits(outputs), targets, reduction="none")
         return self.weighted_mean(losses, labels)
 
 
@@ -79,10 +72,6 @@ class SubtypeTargets(Targets):
         number = {subtype: 1 + place for place, subtype in enumerate(self.subtypes)}
         self._classes = torch.tensor([number[r.subtype] if r.label else 0 for r in dataset.records])
 
-    def logits(self, outputs: Tensor) -> Tensor:
-        outputs = outputs.float()
-        return outputs[:, 1:].logsumexp(1) - outputs[:, 0]
-
     def loss(self, outputs: Tensor, labels: Tensor, index: Tensor) -> Tensor:
         if self._classes.device != index.device:
             self._classes = self._classes.to(index.device)
@@ -90,6 +79,18 @@ class SubtypeTargets(Targets):
             outputs.float(), self._classes[index], reduction="none", label_smoothing=self.smoothing
         )
         return self.weighted_mean(losses, labels)
+
+
+def positive_logits(outputs: Tensor) -> Tensor:
+    """The logit of class 1 against class 0, float32 [B], of a classifier's outputs [B, K].
+
+    With one output it is that; with more, the first is the score of class 0 and the others are those of the subtypes
+    of class 1, any of which counts.
+    """
+    outputs = outputs.float()
+    if outputs.shape[1] == 1:
+        return outputs.flatten()
+    return outputs[:, 1:].logsumexp(1) - outputs[:, 0]
 
 
 def subtypes(dataset: Dataset) -> Sequence[str]:
