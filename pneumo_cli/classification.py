@@ -9,7 +9,6 @@ nothing but its name in a spec; it overrides what its task does differently.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,13 +16,16 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
+from pneumo_cli.assessment import Predictions, assess
 from pneumo_cli.backbone import stages_of
 from pneumo_cli.data.augment import EvaluationTransform, ReportAugmentation, Transform
 from pneumo_cli.data.inputs import MirroredToo
 from pneumo_cli.data.scanner import ScannerAugmentation
+from pneumo_cli.decision import DecisionRule, Fitting, fit_decision_rule, spread
 from pneumo_cli.errors import UsageError
-from pneumo_cli.evaluation.binary import binary_metrics, confusion
-from pneumo_cli.evaluation.result import Evaluation, NamedFigure
+from pneumo_cli.evaluation.binary import binary_metrics
+from pneumo_cli.evaluation.result import Evaluation, Judgement
+from pneumo_cli.explaining import explain
 from pneumo_cli.optimization import parameter_groups, warm_cosine
 from pneumo_cli.settings import ClassificationSettings
 from pneumo_cli.targets import BinaryTargets, SubtypeTargets, Targets, positive_logits
@@ -187,7 +189,7 @@ class ClassificationTrainer(Trainer):
         return {**means, **binary_metrics(outputs["logits"], outputs["labels"])}
 
     def evaluate(self, run: Run, loader: Loader) -> Evaluation:
-        """Loss and binary metrics at the threshold 0.5, with the report's figures."""
+        """Loss and binary metrics at the threshold 0.5."""
         logits = []
         labels = []
         index = []
@@ -202,9 +204,60 @@ class ClassificationTrainer(Trainer):
         if not np.isfinite(outputs["logits"]).all():
             return Evaluation(metrics={"loss": float("nan")}, outputs=outputs)
         loss = self.loss(run, torch.from_numpy(outputs["logits"]), torch.from_numpy(outputs["labels"]))
-        outputs["probabilities"] = torch.from_numpy(outputs["logits"]).double().sigmoid().numpy()
         metrics = {"loss": float(loss), **binary_metrics(outputs["logits"], outputs["labels"])}
-        return Evaluation(metrics, classification_figures(outputs, run.data.dataset.classes), outputs)
+        return Evaluation(metrics, outputs=outputs)
+
+    def calibrate(self, run: Run, validation: Evaluation) -> dict[str, Any]:
+        """Temperature, operating points, and what tells images unlike the training images."""
+        outputs, data, s = validation.outputs, run.data, self.settings
+        if not np.isfinite(outputs["logits"]).all():
+            return {}
+        train = spread(data.split.train, data.size)
+        negative, positive = data.dataset.classes
+        rule = fit_decision_rule(
+            Fitting(
+                classes=(negative, positive),
+                logits=outputs["logits"],
+                labels=outputs["labels"],
+                train_levels=data.images[train],
+                train_labels=data.labels[train],
+                validation_levels=data.images[spread(data.split.validation, data.size)],
+            ),
+            chosen=s.operating_point,
+            wanted_sensitivity=s.wanted_sensitivity,
+            miss_cost=s.miss_cost,
+            seed=s.seed,
+        )
+        return rule.state()
+
+    def assess(self, run: Run, split: str, evaluation: Evaluation) -> Evaluation:
+        """Intervals, operating points, subtypes, a baseline, and what was called wrong."""
+        outputs = evaluation.outputs
+        if not np.isfinite(outputs["logits"]).all():
+            return evaluation
+        rule = DecisionRule.from_state(run.calibration, run.data.dataset.classes)
+        if rule.images:
+            rule = rule.at(self.settings.operating_point)
+        records = [run.data.dataset.records[int(position)] for position in outputs["index"]]
+        found = Predictions(
+            logits=outputs["logits"].astype(np.float64),
+            labels=outputs["labels"].astype(np.int64),
+            names=[record.name for record in records],
+            patients=[record.patient for record in records],
+            subtypes=[record.subtype for record in records],
+        )
+        baseline = None
+        if rule.baseline is not None:
+            chunks = np.array_split(outputs["index"], len(records) // 1024 + 1)
+            baseline = np.concatenate([rule.baseline.logits(run.data.images[chunk]) for chunk in chunks])
+        return assess(evaluation, found, rule, baseline, self.settings.seed)
+
+    def judge(self, run: Run, evaluations: Mapping[str, Evaluation]) -> Judgement | None:
+        """What the decisions rest on: the surest right and wrong cases, and whether their maps say anything."""
+        split = next((name for name in ("test", "validation") if name in evaluations), "")
+        if not split or not np.isfinite(evaluations[split].outputs["logits"]).all():
+            return None
+        return explain(run, split, evaluations[split], self.evaluation_transform(run.model_entry.spec))
 
 
 def check_outputs(model: torch.nn.Module, size: int, outputs: int, name: str) -> None:
@@ -228,29 +281,3 @@ def check_outputs(model: torch.nn.Module, size: int, outputs: int, name: str) ->
         raise UsageError(
             f"the model {name} returns {shape} for one image, where a classifier returns [1, {outputs}]"
         )
-
-
-def classification_figures(
-    outputs: Mapping[str, NDArray[np.generic]], classes: tuple[str, ...]
-) -> tuple[NamedFigure, ...]:
-    """Confusion matrix, ROC curve and precision-recall curve of one split's predictions (SOURCE 4)."""
-    from pneumo_cli.reports import figures
-
-    logits, labels = outputs["logits"], outputs["labels"]
-    return (
-        NamedFigure(
-            "confusion-matrix",
-            "Confusion matrix at the threshold 0.5: counts, and shares of each true class.",
-            partial(figures.confusion_matrix, confusion(logits, labels), classes),
-        ),
-        NamedFigure(
-            "roc",
-            f"ROC curve: sensitivity for {classes[1]} against the share of false alarms among {classes[0]}.",
-            partial(figures.roc_curve, logits, labels),
-        ),
-        NamedFigure(
-            "precision-recall",
-            f"Precision-recall curve for {classes[1]}; the dashed line is its prevalence in this split.",
-            partial(figures.precision_recall_curve, logits, labels),
-        ),
-    )

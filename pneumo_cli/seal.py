@@ -1,8 +1,8 @@
 """The seal of the test images: who has looked at them, how often, with which checkpoint.
 
 A test set is worth what nobody has chosen by it. pneumo chooses nothing by it, but people do, run after run; so
-each look is written down, below the folder of imported datasets, under a fingerprint of the very images, whatever the
-dataset is called and wherever it lies. A further look is allowed, and counted where its numbers are shown.
+each look is written down, below the folder of imported datasets, under a fingerprint of the very images, whatever
+the dataset is called and wherever it lies. A further look is allowed, and counted where its numbers are shown.
 """
 
 from __future__ import annotations

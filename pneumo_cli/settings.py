@@ -128,6 +128,21 @@ class ClassificationSettings(TrainerSettings):
     monitor: Literal["accuracy", "auc", "f1", "loss"] = Field(
         "accuracy", description="validation metric that chooses the best checkpoint"
     )
+    operating_point: Literal["default", "balanced", "screening", "cost"] = Field(
+        "default",
+        description="threshold at which the result is judged and predict decides, chosen on the validation images: "
+        "default: 0.5, as the report's; balanced: the largest sum of sensitivity and specificity; screening: the "
+        "sensitivity that is wanted; cost: the smallest cost",
+    )
+    wanted_sensitivity: float = Field(
+        0.95, gt=0, le=1, description="sensitivity of the operating point screening on the validation images"
+    )
+    miss_cost: float = Field(
+        10.0,
+        gt=0,
+        le=1_000_000,
+        description="cost of a missed image of class 1, in false alarms, for the operating point cost",
+    )
 
 
 class TransferSettings(ClassificationSettings):

@@ -84,8 +84,8 @@ class SubtypeTargets(Targets):
 def positive_logits(outputs: Tensor) -> Tensor:
     """The logit of class 1 against class 0, float32 [B], of a classifier's outputs [B, K].
 
-    With one output it is that; with more, the first is the score of class 0 and the others are those of the subtypes
-    of class 1, any of which counts.
+    With one output it is that; with more, the first is the score of class 0 and the others are those of the
+    subtypes of class 1, any of which counts.
     """
     outputs = outputs.float()
     if outputs.shape[1] == 1:

@@ -43,6 +43,7 @@ class Trained:
         epoch: after which the checkpoint was written.
         fingerprint: of the data that it was trained on.
         dataset: the registered name of these data.
+        calibration: what the trainer fitted when training was over; empty where nothing was.
     """
 
     folder: RunFolder
@@ -55,6 +56,7 @@ class Trained:
     epoch: int
     fingerprint: str
     dataset: str
+    calibration: Mapping[str, Any]
 
     @property
     def name(self) -> str:
@@ -97,6 +99,7 @@ def load_trained(
         epoch=int(state["epoch"]),
         fingerprint=str(state["fingerprint"]),
         dataset=str(recorded_facts(folder.settings).get("dataset", resolved.trainer.dataset)),
+        calibration=state.get("calibration", {}),
     )
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pneumo_cli.cli import data, doctor, images, listing, runs, show
+from pneumo_cli.cli import data, doctor, images, listing, predict, runs, show
 from pneumo_cli.cli.light import LightGroup
 from pneumo_cli.errors import PneumoError, nearest
 from pneumo_cli.plugins import Plugins, command_problem, discover
@@ -81,6 +81,7 @@ def build_app(plugins: Plugins) -> typer.Typer:
                 print(f"pneumo: {problem}", file=sys.stderr)
 
     runs.add_commands(app, plugins)
+    predict.add_commands(app)
     images.add_commands(app)
     show.add_commands(app)
     listing.add_commands(app)

@@ -99,13 +99,23 @@ def add_commands(app: typer.Typer, plugins: Plugins) -> None:
         dataset: Annotated[
             str | None, typer.Option("--dataset", help="Another registered dataset.", show_default=False)
         ] = None,
+        operating_point: Annotated[
+            str | None,
+            typer.Option(
+                "--operating-point",
+                help="default, balanced, screening or cost.",
+                show_default="the run's own",
+            ),
+        ] = None,
         device: DeviceFlag = None,
         precision: PrecisionFlag = None,
         data_root: RootFlag = None,
         json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     ) -> None:
-        """Judge a run's checkpoint again, on its own data or on others."""
+        """Judge a run's checkpoint again, on its own data or on others. Looks at test images are counted."""
         flags = {"dataset": dataset, "device": device, "precision": precision, "data_root": data_root}
+        if operating_point is not None:
+            flags["operating_point"] = operating_point
         _evaluate(ctx.obj, run, flags, on, checkpoint, json)
 
 
@@ -225,11 +235,13 @@ def _evaluate(
 ) -> None:
     from pneumo_cli.errors import nearest
     from pneumo_cli.folder import RunFolder
-
-    for name, known in ((split, ("train", "validation", "test")), (checkpoint, ("best", "last"))):
-        if name not in known:
-            raise UsageError(f"{name!r} is none of {', '.join(known)}; {nearest(name, known)}")
     from pneumo_cli.judging import judge_again
+    from pneumo_cli.trained import check_checkpoint
+
+    splits = ("train", "validation", "test")
+    if split not in splits:
+        raise UsageError(f"{split!r} is none of {', '.join(splits)}; {nearest(split, splits)}")
+    check_checkpoint(checkpoint)
     from pneumo_cli.ranks import Ranks
     from pneumo_cli.runner import Runner
     from pneumo_cli.session import observing_plugins, open_run, reopen_settings
@@ -241,10 +253,19 @@ def _evaluate(
     if as_json:
         print_json(result)
         return
-    print_table(["metric", "value"], [[name, f"{value:.4f}"] for name, value in result["metrics"].items()])
+    intervals = result.get("intervals", {})
+    rows = [[name, f"{value:.4f}"] for name, value in result["metrics"].items()]
+    head = ["metric", "value"]
+    if intervals:
+        head.append("95 % interval")
+        for row in rows:
+            ends = intervals.get(row[0])
+            row.append(f"{ends[0]:.4f} to {ends[1]:.4f}" if ends else "")
+    print_table(head, rows)
+    at = f", operating point {result['operating_point']}" if "operating_point" in result else ""
     print(
         f"pneumo: {result['images']} {split} images of {result['dataset']}, {checkpoint} checkpoint "
-        f"of epoch {result['epoch']}",
+        f"of epoch {result['epoch']}{at}",
         file=sys.stderr,
     )
 

@@ -1,24 +1,27 @@
 """From the bytes of an image file to grey levels: the one place that decodes.
 
-JPEG and PNG in every mode that radiographs come in. Pillow decodes; torchvision's decoders are deprecated.
-Nothing here trusts its input: the number of pixels is checked before anything is decoded, and whatever the
-decoder raises becomes an :class:`~pneumo_cli.errors.UnreadableImage` with a short reason.
+:func:`decode` reads JPEG and PNG, which datasets are made of, in every mode that radiographs come in;
+:func:`decode_image` also TIFF and DICOM, which people have at hand and want judged. Pillow decodes; torchvision's
+decoders are deprecated. Nothing here trusts its input: the number of pixels is checked before anything is decoded,
+and whatever the decoder raises becomes an :class:`~pneumo_cli.errors.UnreadableImage` with a short reason.
 """
 
 from __future__ import annotations
 
 import io
+import warnings
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
 
+from pneumo_cli.data.dicom import decode_dicom, is_dicom
 from pneumo_cli.errors import UnreadableImage
 
 Grey = NDArray[np.uint8]
 
 SUFFIXES = (".jpeg", ".jpg", ".png")
-"""File names that are taken for images, in lower case."""
+"""File names that are taken for a dataset's images, in lower case."""
 
 MAX_PIXELS = 100_000_000
 """More than any radiograph has (the largest detectors give about 20 million), less than exhausts memory."""
@@ -55,15 +58,50 @@ def decode(data: bytes, size: int | None = None) -> Grey:
         UnreadableImage: the data are empty, truncated, damaged, of another format, or of over 100 million
             pixels.
     """
+    return _decode(data, size, _FORMATS, "JPEG or PNG")
+
+
+def decode_image(data: bytes, size: int | None = None) -> Grey:
+    """Decode an image file that somebody wants judged: what :func:`decode` reads, TIFF and DICOM.
+
+    The format is recognised by the content. JPEG and PNG give exactly what :func:`decode` gives. TIFF: one page;
+    1 to 16 bits, scaled as those of a PNG; signed values from their lowest possible (black) to their highest;
+    floating point from 0 to 1 where all values lie there, else from their lowest to their highest; a
+    photometric interpretation in which 0 is white is inverted. DICOM: see
+    :func:`~pneumo_cli.data.dicom.decode_dicom`.
+
+    Args:
+        data: the content of the file.
+        size: resize to this height and width in pixels, as :func:`decode` does.
+
+    Returns:
+        uint8 [H, W], or [size, size].
+
+    Raises:
+        UnreadableImage: as :func:`decode`; also a TIFF of several pages or of 32-bit integers, and a DICOM file
+            that is no single radiograph or that needs a package that is not installed.
+    """
+    if is_dicom(data):
+        levels = decode_dicom(data, MAX_PIXELS)
+        return levels if size is None else resize(levels, size)
+    return _decode(data, size, (*_FORMATS, "TIFF"), "JPEG, PNG, TIFF or DICOM")
+
+
+def _decode(data: bytes, size: int | None, formats: tuple[str, ...], known: str) -> Grey:
     if not data:
         raise UnreadableImage("empty file")
+    # Remarks on metadata, on stderr, in the middle of other output. For each image, because catch_warnings is not
+    # safe in threads; a filter that is there already is not added again.
+    warnings.filterwarnings("ignore", module=r"PIL\b")
     try:
-        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+        with Image.open(io.BytesIO(data), formats=formats) as image:
+            if isinstance(image, TiffImagePlugin.TiffImageFile):
+                return _tiff(image, size)
             return _upright_grey(image, size)
     except UnreadableImage:
         raise
     except UnidentifiedImageError:
-        raise UnreadableImage("not a JPEG or PNG image, or its header is damaged") from None
+        raise UnreadableImage(f"not a {known} image, or its header is damaged") from None
     except Image.DecompressionBombError:
         raise UnreadableImage(f"more than {MAX_PIXELS // 10**6} million pixels") from None
     except MemoryError:
@@ -95,9 +133,7 @@ def _resize_part(image: Grey, size: int, part: tuple[float, float, float, float]
 
 
 def _upright_grey(image: Image.Image, size: int | None) -> Grey:
-    width, height = image.size
-    if width * height > MAX_PIXELS:
-        raise UnreadableImage(f"{width} x {height} pixels, more than {MAX_PIXELS // 10**6} million")
+    _check_pixels(image)
     # For colour, the decoder hands out the luminance that a JPEG stores anyway.
     draft = image.draft("L", (2 * size, 2 * size)) if size is not None else None
     image.load()
@@ -108,6 +144,12 @@ def _upright_grey(image: Image.Image, size: int | None) -> Grey:
         grey = _resize_part(grey, size, draft[1] if draft else None)
     turn = _TURNS.get(_orientation(image))
     return grey if turn is None else np.asarray(Image.fromarray(grey).transpose(turn))
+
+
+def _check_pixels(image: Image.Image) -> None:
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise UnreadableImage(f"{width} x {height} pixels, more than {MAX_PIXELS // 10**6} million")
 
 
 def _orientation(image: Image.Image) -> int:
@@ -125,6 +167,49 @@ def _to_grey(image: Image.Image) -> Grey:
         return np.asarray(image.convert("L"))
     # Palettes and CMYK (whose inversion by Adobe's writers Pillow has undone) have no direct way to grey.
     return np.asarray(image.convert("RGB").convert("L"))
+
+
+def _tiff(image: TiffImagePlugin.TiffImageFile, size: int | None) -> Grey:
+    _check_pixels(image)
+    try:
+        image.seek(1)
+    except EOFError:
+        image.seek(0)
+    else:
+        raise UnreadableImage("several pages; a TIFF of one is needed")
+    bits = int(image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (1,))[0])
+    signed = image.tag_v2.get(TiffImagePlugin.SAMPLEFORMAT, (1,))[0] == 2
+    zero_is_white = image.tag_v2.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0
+    image.load()  # turns it upright, too
+    if image.mode == "F":
+        levels = _floats(np.asarray(image))
+    elif image.mode.startswith("I"):
+        levels = _integers(np.asarray(image).astype(np.int64), bits, signed)
+    else:
+        levels, zero_is_white = _to_grey(image), False  # Pillow has inverted it
+    if zero_is_white:
+        levels = 255 - levels
+    return levels if size is None else resize(levels, size)
+
+
+def _integers(values: NDArray[np.int64], bits: int, signed: bool) -> Grey:
+    if bits > 16:
+        raise UnreadableImage(f"integers of {bits} bits; at most 16 can be read")
+    if signed:
+        values = values + 2 ** (bits - 1)
+    levels: Grey = np.rint(values * (255 / (2**bits - 1))).astype(np.uint8)
+    return levels
+
+
+def _floats(values: NDArray[np.float32]) -> Grey:
+    low, high = float(values.min()), float(values.max())
+    if not np.isfinite([low, high]).all():
+        raise UnreadableImage("values that are not finite")
+    if low >= 0 and high <= 1:
+        low, high = 0.0, 1.0
+    shares = (values.astype(np.float64) - low) / (high - low or 1.0)
+    levels: Grey = np.rint(255 * shares).astype(np.uint8)
+    return levels
 
 
 def _reason(error: Exception) -> str:

@@ -23,6 +23,9 @@ _ABBREVIATIONS = {
     "discriminator_loss": "disc loss",
 }
 _COLUMNS = 6
+_LATER = {"average_precision", "balanced_accuracy", "specificity", "mcc", "brier", "ece"}
+"""Metrics that wait for the report: a row per epoch has to fit a terminal."""
+_RESULTS = ("accuracy", "auc", "recall", "specificity", "precision", "f1")
 _NOTES = 4
 
 
@@ -97,15 +100,11 @@ class Console:
     def run_finished(self, run: Run, report: Mapping[str, Any]) -> None:
         """Name the results, the folder, the report and the next command."""
         title = f"{'best of epoch' if run.trainer.monitor.metric else 'epoch'} {run.best.epoch}"
-        names = list(next(iter(report["evaluations"].values()), {}))
-        labels = {name: _abbreviated(name) for name in names}
-        widths = {name: max(9, len(label) + 2) for name, label in labels.items()}
-        _say(title + "".join(f"{labels[name]:>{widths[name]}}" for name in names))
-        for split, values in report["evaluations"].items():
-            cells = "".join(f"{values.get(name, float('nan')):>{widths[name]}.4f}" for name in names)
-            _say(f"{split:<{len(title)}}{cells}")
+        for line in _with_intervals(title, report) if report.get("intervals") else _in_columns(title, report):
+            _say(line)
         notes = report.get("judgement", {}).get("notes", [])
-        for notice in (*report["notices"], *notes[:_NOTES]):
+        rules = [rule["text"] for rule in report.get("honesty", [])]
+        for notice in (*report["notices"], *rules, *notes[:_NOTES]):
             for line in textwrap.wrap(f"note     {notice}", 110, subsequent_indent=" " * 9):
                 _say(line)
         _say(f"took     {_time(report['run']['seconds'])}")
@@ -131,7 +130,37 @@ def _columns(run: Run, metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
     names = [name for name in metrics["validation"] if name != "loss"]
     columns = [("train", "loss")] if "loss" in metrics["train"] else []
     columns += [("validation", "loss")] if "loss" in metrics["validation"] else []
-    return columns + [("validation", name) for name in names if name != "average_precision"][:_COLUMNS]
+    return columns + [("validation", name) for name in names if name not in _LATER][:_COLUMNS]
+
+
+def _in_columns(title: str, report: Mapping[str, Any]) -> list[str]:
+    """A row per split, a column per metric."""
+    evaluations = report["evaluations"]
+    names = list(next(iter(evaluations.values()), {}))
+    labels = {name: _abbreviated(name) for name in names}
+    widths = {name: max(9, len(label) + 2) for name, label in labels.items()}
+    lines = [title + "".join(f"{labels[name]:>{widths[name]}}" for name in names)]
+    for split, values in evaluations.items():
+        cells = "".join(f"{values.get(name, float('nan')):>{widths[name]}.4f}" for name in names)
+        lines.append(f"{split:<{len(title)}}{cells}")
+    return lines
+
+
+def _with_intervals(title: str, report: Mapping[str, Any]) -> list[str]:
+    """A row per metric that has an interval, a column per split: the first few; the report has all."""
+    evaluations, intervals = report["evaluations"], report["intervals"]
+    known = list(dict.fromkeys(name for ends in intervals.values() for name in ends))
+    names = [name for name in _RESULTS if name in known] or known[:_COLUMNS]
+    rows = [[title, *evaluations], *([_abbreviated(name)] for name in names)]
+    for name, row in zip(names, rows[1:], strict=True):
+        for split, values in evaluations.items():
+            low, high = intervals.get(split, {}).get(name, (None, None))
+            shown = f"{values[name]:.4f}" if name in values else "–"
+            row.append(shown if low is None else f"{shown} ({low:.4f} to {high:.4f})")
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]
 
 
 def _heading(side: str, name: str) -> str:

@@ -268,19 +268,12 @@ def _content(
 
 def _beside_metrics(evaluations: Mapping[str, Evaluation]) -> dict[str, Any]:
     """Intervals, tables and details by split, as far as there are any."""
-    found = {
-        "intervals": {
-            split: {name: list(ends) for name, ends in evaluation.intervals.items()}
-            for split, evaluation in evaluations.items()
-        },
-        "tables": {
-            split: [asdict(table) for table in evaluation.tables] for split, evaluation in evaluations.items()
-        },
-        "details": {split: dict(evaluation.details) for split, evaluation in evaluations.items()},
-    }
-    return {
-        name: kept for name, by_split in found.items() if (kept := {s: v for s, v in by_split.items() if v})
-    }
+    found: dict[str, dict[str, Any]] = {"intervals": {}, "tables": {}, "details": {}}
+    for split, evaluation in evaluations.items():
+        found["intervals"][split] = {name: list(ends) for name, ends in evaluation.intervals.items()}
+        found["tables"][split] = [asdict(table) for table in evaluation.tables]
+        found["details"][split] = dict(evaluation.details)
+    return {name: by_split for name, by_split in found.items() if any(by_split.values())}
 
 
 def _judgement(judgement: Judgement) -> dict[str, Any]:

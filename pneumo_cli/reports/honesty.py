@@ -1,6 +1,6 @@
 """What a reader has to keep in mind: rules that look at a report and say where its numbers promise too much.
 
-Each rule is a function of what ``report.json`` holds, and of nothing else, so a report tells of itself what is wrong
+Each rule is a function of what ``report.json`` holds, and of nothing else: a report tells of itself what is wrong
 with it. A rule that has nothing to say returns the empty string.
 """
 
@@ -146,20 +146,21 @@ def no_better_than_guessing(report: Report) -> str:
 
 def no_better_than_baseline(report: Report) -> str:
     """A network that does not beat a straight line through grey levels."""
-    sentences = []
-    for split, details in mapping(report.get("details")).items():
-        baseline = mapping(mapping(details).get("baseline"))
-        for metric, found in mapping(baseline.get("differences")).items():
-            low, high = number(mapping(found).get("low")), number(mapping(found).get("high"))
-            if low is None or high is None or low > 0:
-                continue
-            name = lowered(metric_label(text(metric)).label)
-            relation = "worse than" if high < 0 else "not shown to be better than"
-            sentences.append(
-                f"On the {split} images its {name} is {relation} that of {text(baseline.get('name'))} "
-                f"(difference {low:+.3f} to {high:+.3f})."
-            )
-    return " ".join(sentences)
+    details = mapping(report.get("details"))
+    split = "test" if "test" in details else next(iter(details), "")
+    baseline = mapping(mapping(details.get(split)).get("baseline"))
+    said = []
+    for metric, found in mapping(baseline.get("differences")).items():
+        low, high = number(mapping(found).get("low")), number(mapping(found).get("high"))
+        if low is None or high is None or low > 0:
+            continue
+        relation = "worse" if high < 0 else "not shown to be better"
+        said.append(
+            f"{lowered(metric_label(text(metric)).label)} {relation} (difference {low:+.3f} to {high:+.3f})"
+        )
+    if not said:
+        return ""
+    return f"Beside {text(baseline.get('name'))}, on the {split} images: {', '.join(said)}."
 
 
 RULES: Mapping[str, Callable[[Report], str]] = {

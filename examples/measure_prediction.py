@@ -1,0 +1,53 @@
+"""How fast does `pneumo predict` judge files, and how much memory does it take as they become more?
+
+    python examples/measure_prediction.py RUN FOLDER [--files 500 5000]
+
+Predicts links to the images of FOLDER, repeated until there are as many files as asked for, in a process of its own
+for each number; prints images per minute, start-up included, and the process's largest memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+SUFFIXES = (".jpeg", ".jpg", ".png", ".tif", ".tiff", ".dcm")
+
+
+def main() -> None:
+    """Measure each number of files."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("run", type=Path)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--files", type=int, nargs="+", default=[500, 5000])
+    arguments = parser.parse_args()
+    images = sorted(p.absolute() for p in arguments.folder.rglob("*") if p.suffix.lower() in SUFFIXES)
+    if not images:
+        parser.error(f"there are no images below {arguments.folder}")
+    for count in arguments.files:
+        with tempfile.TemporaryDirectory() as place:
+            for number in range(count):
+                image = images[number % len(images)]
+                (Path(place) / f"{number:07}{image.suffix}").symlink_to(image)
+            seconds, peak = measured(arguments.run, Path(place))
+        print(f"{count:,} files: {count / seconds * 60:,.0f} images/min ({seconds:.1f} s), {peak:.0f} MiB")
+
+
+def measured(run: Path, folder: Path) -> tuple[float, float]:
+    """Seconds that one process takes, and its largest memory in MiB."""
+    command = [sys.executable, "-m", "pneumo_cli", "predict", str(run), str(folder), "--csv"]
+    began = time.monotonic()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        sys.exit(f"{' '.join(command)} failed")
+    return time.monotonic() - began, usage.ru_maxrss / 1024
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,185 @@
+"""From what somebody names on the command line to image files, and to their bytes.
+
+Files, folders, globs that the shell has left alone, and lists on standard input. Knows names, and looks into a file
+only to tell DICOM files that have none of the usual suffixes; decodes nothing. A file that is named outright is
+always given back, whatever it is: reading it says what is wrong with it, and the others are still read.
+"""
+
+from __future__ import annotations
+
+import glob
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
+from typing import TextIO
+
+from pneumo_cli.data.decoding import SUFFIXES
+from pneumo_cli.data.dicom import is_dicom
+from pneumo_cli.data.files import ImageFiles
+from pneumo_cli.errors import DataError, UnreadableImage, UsageError
+
+IMAGE_SUFFIXES = (*SUFFIXES, ".tif", ".tiff", ".dcm", ".dicom")
+"""File names that are taken for images when a folder is searched, in lower case."""
+
+STANDARD_INPUT = "-"
+"""The argument that stands for a list of names on standard input."""
+
+_log = logging.getLogger("pneumo")
+
+
+def expand(arguments: Sequence[str], stdin: TextIO | None = None) -> Iterator[Path]:
+    """Yield the files that the arguments name, each once, in the order of the arguments.
+
+    - A file, or what does not exist: itself.
+    - A folder: the images below it, sorted by name: those with one of :data:`IMAGE_SUFFIXES`, and files without
+      a suffix, or whose suffix is a number (the unique identifiers of DICOM), that begin as DICOM files do.
+      Hidden files and folders are left out; links are followed, but no folder is searched twice.
+    - A glob (``*``, ``?``, ``[…]``; ``**`` is any number of folders), unless something has that very name: what
+      matches, sorted; folders among it as above. Where its last part is only ``*`` or ``**``, images alone.
+    - ``-``: the files and folders listed on ``stdin``, separated by line ends, or by NUL characters where there
+      are any. Blank lines are skipped, globs are not expanded.
+
+    Where a folder or glob holds no image but others do, that is a warning in the log.
+
+    Raises:
+        UsageError: no file at all is named; ``-`` without standard input; a folder cannot be listed; an empty
+            argument; a name that is not valid UTF-8, which no result could be printed for.
+    """
+    seen: set[str] = set()
+    barren: list[str] = []
+    for argument in arguments:
+        found = False
+        for path in _named(argument, stdin):
+            found = True
+            identity = str(path.absolute())  # not resolved: "a/../b" is another file where a is a link
+            if identity not in seen:
+                seen.add(identity)
+                yield path
+        if not found:
+            barren.append(argument)
+    if not seen:
+        raise UsageError(_nothing(barren))
+    for argument in barren:
+        _log.warning("%s", _nothing([argument]))
+
+
+def read_file(path: Path) -> bytes:
+    """Return the content of a file; may be called from several threads.
+
+    Raises:
+        UnreadableImage: it does not exist, is no regular file, is larger than
+            :data:`~pneumo_cli.data.files.MAX_BYTES`, or cannot be read.
+    """
+    if os.path.isdir(path):  # Path.is_dir raises where the name is too long
+        raise UnreadableImage("a folder, not a file")
+    try:
+        return ImageFiles(path.parent).read_bytes(path.name)
+    except (DataError, ValueError):  # its folder cannot be opened, or the name holds a NUL character
+        raise UnreadableImage("no such file, or its folder cannot be opened") from None
+
+
+def _named(argument: str, stdin: TextIO | None) -> Iterator[Path]:
+    if argument == STANDARD_INPUT:
+        for name in _listed(stdin):
+            yield from _files(name)
+    elif not os.path.lexists(argument) and any(character in argument for character in "*?["):
+        yield from _matching(_checked(argument))
+    else:
+        yield from _files(argument)
+
+
+def _files(name: str) -> Iterator[Path]:
+    path = Path(_checked(name))
+    if not os.path.isdir(path):
+        yield path
+        return
+    yield from (path / below for below in ImageFiles(path).files() if _is_image(path / below))
+
+
+def _matching(pattern: str) -> Iterator[Path]:
+    parts = PurePosixPath(pattern).parts
+    only_images = set(parts[-1]) == {"*"}
+    if "**" not in parts:
+        for name in sorted(glob.glob(pattern)):
+            path = Path(name)
+            if only_images and (path.name == "__MACOSX" or (path.is_file() and not _is_image(path))):
+                continue
+            yield from _files(name)
+        return
+    # Not left to glob, which follows links that lead back up for ever.
+    first = parts.index("**")
+    above = str(PurePosixPath(*parts[:first])) if first else "."
+    for folder in sorted(glob.glob(above)):
+        if not os.path.isdir(folder):
+            continue
+        for below in ImageFiles(Path(folder)).files():
+            path = Path(folder) / below
+            if _matches(PurePosixPath(below).parts, parts[first:]) and (not only_images or _is_image(path)):
+                yield path
+
+
+def _matches(parts: Sequence[str], pattern: Sequence[str]) -> bool:
+    """Whether a path below a folder matches a pattern, part by part; ``**`` is any number of parts."""
+    reached = {0}  # how much of the pattern the parts so far may have used
+    for part in parts:
+        reached = _past_stars(reached, pattern)
+        reached = {
+            place + (pattern[place] != "**")
+            for place in reached
+            if place < len(pattern) and (pattern[place] == "**" or fnmatchcase(part, pattern[place]))
+        }
+    return len(pattern) in _past_stars(reached, pattern)
+
+
+def _past_stars(reached: set[int], pattern: Sequence[str]) -> set[int]:
+    result = set(reached)
+    for place in sorted(reached):
+        while place < len(pattern) and pattern[place] == "**":
+            place += 1
+            result.add(place)
+    return result
+
+
+def _listed(stdin: TextIO | None) -> list[str]:
+    if stdin is None:
+        raise UsageError("- reads a list of files from standard input, and there is none")
+    binary = getattr(stdin, "buffer", None)  # bytes where they can be had: names need not be valid text
+    text = os.fsdecode(binary.read()) if binary is not None else stdin.read()
+    names = text.split("\0") if "\0" in text else [line.removesuffix("\r") for line in text.split("\n")]
+    return [name for name in names if name.strip()]
+
+
+def _checked(name: str) -> str:
+    if not name:
+        raise UsageError("an empty path: name files, folders, or - for a list on standard input")
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"a file name is not valid UTF-8, {name!a}: rename it") from None
+    if "\0" in name:
+        raise UsageError(f"no path: {name!a}")
+    return name
+
+
+def _is_image(path: Path) -> bool:
+    suffix = path.suffix.lower()
+    if suffix in IMAGE_SUFFIXES:
+        return True
+    if (suffix and not suffix[1:].isdecimal()) or path.name == "DICOMDIR":  # an index of others
+        return False
+    try:
+        with path.open("rb") as handle:
+            start = handle.read(132)
+    except OSError:
+        return False
+    return start[128:] == b"DICM" and is_dicom(start)
+
+
+def _nothing(arguments: Sequence[str]) -> str:
+    if list(arguments) == [STANDARD_INPUT]:
+        return "standard input lists no files"
+    named = ", ".join("standard input" if one == STANDARD_INPUT else one for one in arguments[:3])
+    more = f" and {len(arguments) - 3} more" if len(arguments) > 3 else ""
+    return f"no images in {named or 'nothing'}{more}: looked for {', '.join(IMAGE_SUFFIXES)} and DICOM files"

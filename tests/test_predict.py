@@ -1,0 +1,220 @@
+"""``pneumo predict``: the numbers are those of the run, bad files are reported and lose nothing, output is for both."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pneumo_cli.testing import TinyDataset
+
+CLASSES = ("NORMAL", "PNEUMONIA")
+
+
+@pytest.fixture(scope="module")
+def kept() -> dict[str, Path]:
+    """The one run of these tests."""
+    return {}
+
+
+@pytest.fixture
+def run(kept, pneumo, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of a classifier, made once."""
+    if "run" not in kept:
+        place = tmp_path_factory.mktemp("predict")
+        done = pneumo(
+            "run", "fake", "--dataset", "tiny", "--split", "patient", "--output", place, "--precision", "fp32"
+        )
+        assert done.code == 0, done.stderr
+        (kept["run"],) = (place / "fake").iterdir()
+    return kept["run"]
+
+
+@pytest.fixture
+def films(fakes: Path) -> Path:
+    """The test images of that run as files, at the place that their names say."""
+    dataset = TinyDataset("tiny")
+    folder = fakes / "films"
+    for record in dataset.records:
+        if record.pool == "test":
+            path = folder / f"{record.name}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(dataset.read(record)).save(path)
+    return folder
+
+
+def expected(run: Path) -> dict[str, float]:
+    """Name to logit, as the run itself judged its test images."""
+    with (run / "predictions" / "test.csv").open(newline="") as file:
+        return {row["name"]: float(row["logits"]) for row in csv.DictReader(file)}
+
+
+def test_files_get_the_logits_that_the_run_gave_its_own_images(run: Path, films: Path, pneumo) -> None:
+    done = pneumo("predict", run, films, "--json")
+    assert done.code == 0, done.stderr
+    found = json.loads(done.stdout)
+    known = expected(run)
+    assert len(found["predictions"]) == len(known) == 16
+    temperature = found["temperature"]
+    cut = found["operating_point"]["cut"]
+    assert found["classes"] == list(CLASSES)
+    for one in found["predictions"]:
+        name = Path(one["file"]).relative_to(films).with_suffix("").as_posix()
+        assert one["logit"] == pytest.approx(known[name], abs=1e-4)
+        assert one["probability"] == pytest.approx(1 / (1 + np.exp(-one["logit"] / temperature)), abs=1e-9)
+        assert one["decision"] == CLASSES[int(one["logit"] >= cut)]
+        assert one["out_of_distribution"] in (True, False)
+    assert "no medical device" in found["notice"]
+    assert "no medical device" in done.stderr
+
+
+def test_the_operating_point_changes_decisions_and_no_probability(run: Path, films: Path, pneumo) -> None:
+    answers = {
+        name: json.loads(pneumo("predict", run, films, "--json", "--operating-point", name).stdout)
+        for name in ("default", "screening")
+    }
+    cuts = {name: answer["operating_point"]["cut"] for name, answer in answers.items()}
+    assert cuts["default"] == 0
+    assert cuts["screening"] != 0
+    numbers = [[p["probability"] for p in answer["predictions"]] for answer in answers.values()]
+    assert numbers[0] == numbers[1]
+    for name, answer in answers.items():
+        for one in answer["predictions"]:
+            assert (one["decision"] == CLASSES[1]) == (one["logit"] >= cuts[name])
+    unknown = pneumo("predict", run, films, "--operating-point", "screeening")
+    assert (unknown.code, unknown.stdout) == (2, "")
+    assert "did you mean screening?" in unknown.stderr
+
+
+def test_a_bad_file_is_reported_the_rest_is_done_and_the_exit_code_says_so(
+    run: Path, films: Path, pneumo
+) -> None:
+    bad = films / "bad"
+    bad.mkdir()
+    (bad / "empty.png").write_bytes(b"")
+    (bad / "text.jpeg").write_text("no image")
+    whole = next(films.rglob("*.png")).read_bytes()
+    (bad / "torn.png").write_bytes(whole[: len(whole) // 2])
+    for form in ("--json", "--csv", None):
+        done = pneumo("predict", run, films, films / "missing.png", *([form] if form else []))
+        assert done.code == 1
+        assert "4 of 20 files could not be judged" in done.stderr
+        if form == "--json":
+            rows = json.loads(done.stdout)["predictions"]
+            failed = {Path(r["file"]).name: r["error"] for r in rows if "error" in r}
+            assert len(rows) == 20
+        elif form == "--csv":
+            rows = list(csv.DictReader(io.StringIO(done.stdout)))
+            failed = {Path(r["file"]).name: r["error"] for r in rows if r["error"]}
+            assert [r["probability"] for r in rows if r["error"]] == [""] * 4
+        else:
+            lines = done.stdout.splitlines()
+            failed = {Path(line.split()[0]).name: line for line in lines[1:] if "–" in line.split()}
+        assert set(failed) == {"empty.png", "text.jpeg", "torn.png", "missing.png"}
+        assert "empty file" in failed["empty.png"]
+        assert "No such file" in failed["missing.png"]
+
+
+def test_csv_and_json_say_the_same(run: Path, films: Path, pneumo) -> None:
+    rows = list(csv.DictReader(io.StringIO(pneumo("predict", run, films, "--csv").stdout)))
+    items = json.loads(pneumo("predict", run, films, "--json").stdout)["predictions"]
+    assert [r["file"] for r in rows] == [i["file"] for i in items]
+    assert [float(r["probability"]) for r in rows] == [i["probability"] for i in items]
+    assert [r["decision"] for r in rows] == [i["decision"] for i in items]
+    assert [r["out_of_distribution"] == "yes" for r in rows] == [i["out_of_distribution"] for i in items]
+
+
+def test_files_come_from_folders_globs_and_standard_input(
+    run: Path, films: Path, pneumo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    by_folder = [p["file"] for p in json.loads(pneumo("predict", run, films, "--json").stdout)["predictions"]]
+    by_glob = json.loads(pneumo("predict", run, str(films / "**" / "*.png"), "--json").stdout)["predictions"]
+    assert sorted(p["file"] for p in by_glob) == sorted(by_folder)
+    monkeypatch.setattr(sys, "stdin", io.StringIO("\n".join(by_folder[:3]) + "\n\n"))
+    listed = json.loads(pneumo("predict", run, "-", "--json").stdout)["predictions"]
+    assert [p["file"] for p in listed] == by_folder[:3]
+
+
+def test_overlays_are_written_one_per_file_at_its_own_shape(
+    run: Path, films: Path, pneumo, tmp_path: Path
+) -> None:
+    wide = films / "wide.png"
+    Image.fromarray(np.tile(np.arange(96, dtype=np.uint8) * 2, (48, 1))).save(wide)
+    target = tmp_path / "maps"
+    done = pneumo("predict", run, films, "--cam", target, "--csv")
+    assert done.code == 0, done.stderr
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert len(list(target.iterdir())) == len(rows) == 17
+    with Image.open(target / "wide.png") as image:
+        assert (image.mode, image.size) == ("RGB", (96, 48))
+    again = pneumo("predict", run, films, "--cam", target)
+    assert (again.code, again.stdout) == (2, "")
+    assert "is not empty" in again.stderr
+    # The numbers do not depend on whether pictures are drawn.
+    plain = list(csv.DictReader(io.StringIO(pneumo("predict", run, films, "--csv").stdout)))
+    assert [r["probability"] for r in plain] == [r["probability"] for r in rows]
+
+
+def test_images_unlike_the_training_images_are_flagged(run: Path, films: Path, pneumo) -> None:
+    stripes = films / "stripes.png"
+    Image.fromarray(np.tile(np.array([0, 255] * 16, np.uint8), (32, 1))).save(stripes)
+    done = pneumo("predict", run, films, "--json")
+    flagged = {
+        Path(p["file"]).name for p in json.loads(done.stdout)["predictions"] if p["out_of_distribution"]
+    }
+    assert "stripes.png" in flagged
+    assert len(flagged) <= 8, "of noise, with a threshold from 12 images, most are not"
+    assert "unlike those that the model was trained on" in done.stderr
+    assert "do not trust the number" in pneumo("predict", run, stripes).stdout
+
+
+def test_a_checkpoint_without_calibration_predicts_at_one_half_and_says_so(
+    run: Path, films: Path, pneumo
+) -> None:
+    done = pneumo("predict", run, films, "--checkpoint", "last", "--json")
+    assert done.code == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert (found["temperature"], found["operating_point"]["cut"]) == (1.0, 0.0)
+    assert "nothing calibrated it" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("predict", "nowhere", "films"), "there is no run folder"),
+        (("predict", "films", "films"), "is no run folder"),
+        (("predict", "RUN", "nothing-there-*.png"), "nothing-there-*.png"),
+        (("predict", "RUN", "films", "--json", "--csv"), "ask for one of them"),
+        (("predict", "RUN", "films", "--checkpoint", "first"), "is none of best, last"),
+        (("predict", "RUN"), "PATH"),
+    ],
+)
+def test_misuse_is_one_line_and_exit_code_2(run: Path, films: Path, pneumo, arguments, words: str) -> None:
+    done = pneumo(*(run if argument == "RUN" else argument for argument in arguments))
+    assert (done.code, done.stdout) == (2, "")
+    assert len(done.stderr.splitlines()) == 1
+    assert words in done.stderr
+
+
+def test_runs_that_classify_nothing_and_damaged_ones_are_refused(
+    run: Path, films: Path, pneumo, trained_run, tmp_path: Path
+) -> None:
+    other = trained_run("duel", epochs=1)
+    done = pneumo("predict", other, films)
+    assert (done.code, len(done.stderr.splitlines())) == (2, 1)
+    assert "classifies no images" in done.stderr
+    import shutil
+
+    broken = tmp_path / "broken"
+    shutil.copytree(run, broken)
+    best = broken / "checkpoints" / "best.pt"
+    best.write_bytes(best.read_bytes()[:-100])
+    done = pneumo("predict", broken, films)
+    assert (done.code, len(done.stderr.splitlines())) == (1, 1)
+    assert "damaged" in done.stderr
