@@ -174,7 +174,7 @@ def _check_kind(dataset: FileDataset) -> None:
     if "PixelData" not in dataset:
         kind = dataset.get("SOPClassUID")
         name = getattr(kind, "name", "") if kind else ""
-        raise UnreadableImage(f"a DICOM file without an image{f' ({name[:60]})' if name else ''}")
+        raise UnreadableImage(f"a DICOM file without an image{f' ({name[:60]})' if name else ', or cut off'}")
     modality = str(dataset.get("Modality") or "").strip().upper()[:16]
     if modality not in MODALITIES:
         said = f"modality {modality}" if modality else "a DICOM file that states no modality"

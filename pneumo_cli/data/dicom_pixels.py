@@ -44,8 +44,8 @@ _LOSSLESS = ("1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70")
 _CODECS = ("pillow", "pyjpegls", "pylibjpeg")
 """Which of pydicom's codecs are asked, in this order.
 
-Pillow first because it decodes the same compressions outside of DICOM, so that both agree; pylibjpeg, which the extra
-does not bring, for 12 bits of JPEG Extended. Not GDCM: damaged data make it end the process.
+Pillow first because it decodes the same compressions outside of DICOM, so that both agree; pylibjpeg, which the
+extra does not bring, for 12 bits of JPEG Extended. Not GDCM: damaged data make it end the process.
 """
 
 

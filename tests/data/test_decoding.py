@@ -1,3 +1,4 @@
+import contextlib
 import io
 import struct
 import zlib
@@ -7,7 +8,7 @@ import pytest
 import torchvision.transforms.v2.functional as TF
 from PIL import Image
 
-from pneumo_cli.data.decoding import decode, resize
+from pneumo_cli.data.decoding import decode, decode_image, resize
 from pneumo_cli.errors import UnreadableImage
 
 
@@ -136,3 +137,116 @@ def test_an_image_bomb_is_refused_before_it_is_decoded(side: int) -> None:
     head = b"\x89PNG\r\n\x1a\n\0\0\0\r" + header + struct.pack(">I", zlib.crc32(header))
     with pytest.raises(UnreadableImage, match="more than 100 million"):
         decode(head + b"\0\0\0\0IEND\xaeB`\x82")
+
+
+# --- what people want judged: TIFF, too ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("compression", [None, "tiff_lzw", "tiff_adobe_deflate", "packbits"])
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "P", "CMYK"])
+def test_tiff_of_every_mode_gives_the_grey_levels_that_went_in(mode: str, compression: str | None) -> None:
+    data = encoded(Image.fromarray(GREY).convert(mode), "TIFF", compression=compression)
+    assert np.abs(decode_image(data).astype(int) - GREY).max() <= (1 if mode == "CMYK" else 0)
+    assert np.array_equal(decode_image(data, 32), resize(decode_image(data), 32))
+
+
+def test_a_tiff_of_one_bit_becomes_black_and_white() -> None:
+    bits = GREY > 100
+    data = encoded(Image.fromarray(bits), "TIFF", compression="group4")
+    assert np.array_equal(decode_image(data), np.where(bits, 255, 0))
+
+
+def tiff(pixels: bytes, shape: tuple[int, int], bits: int, *, order: str = "<", **tags: int) -> bytes:
+    """An uncompressed TIFF, written tag by tag; ``tags`` are named t262 and so on."""
+    entries = {256: shape[1], 257: shape[0], 258: bits, 259: 1, 262: 1, 273: 0, 277: 1, 278: shape[0]}
+    entries |= {279: len(pixels)} | {int(name[1:]): value for name, value in tags.items()}
+    entries[273] = 8 + 2 + 12 * len(entries) + 4
+    head = (b"II" if order == "<" else b"MM") + struct.pack(order + "HI", 42, 8)
+    table = b"".join(struct.pack(order + "HHII", tag, 4, 1, entries[tag]) for tag in sorted(entries))
+    return head + struct.pack(order + "H", len(entries)) + table + bytes(4) + pixels
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_a_tiff_of_16_bits_is_scaled_as_a_png_is(order: str) -> None:
+    levels = np.array([[0, 128, 129, 257, 30_000, 65_535]], np.uint16)
+    data = tiff(levels.astype(f"{order}u2").tobytes(), levels.shape, 16, order=order)
+    assert np.array_equal(decode_image(data), decode_image(encoded(Image.fromarray(levels))))
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_a_tiff_in_which_0_is_white_is_inverted(bits: int) -> None:
+    stored = (255 - GREY).astype("<u2") * 257 if bits == 16 else 255 - GREY
+    assert np.array_equal(decode_image(tiff(stored.tobytes(), GREY.shape, bits, t262=0)), GREY)
+
+
+def test_a_tiff_of_12_bits_fills_the_range() -> None:
+    packed = bytes.fromhex("000 fff 800 010".replace(" ", ""))
+    assert decode_image(tiff(packed, (1, 4), 12)).tolist() == [[0, 255, 128, 1]]
+
+
+def test_signed_values_run_from_black_to_white() -> None:
+    values = np.array([[-32_768, 0, 32_767]], "<i2")
+    assert decode_image(tiff(values.tobytes(), values.shape, 16, t339=2)).tolist() == [[0, 128, 255]]
+
+
+def test_floating_point_runs_from_0_to_1_or_from_the_lowest_to_the_highest() -> None:
+    for values, expected in (
+        ([[0.0, 0.2, 0.5]], [[0, 51, 128]]),
+        ([[-1000.0, 0.0, 3000.0]], [[0, 64, 255]]),
+        ([[7.0, 7.0]], [[0, 0]]),
+    ):
+        picture = Image.fromarray(np.array(values, np.float32))
+        assert decode_image(encoded(picture, "TIFF")).tolist() == expected
+
+
+def test_the_orientation_of_a_tiff_is_applied() -> None:
+    data = tiff(GREY.tobytes(), GREY.shape, 8, t274=6)
+    assert np.array_equal(decode_image(data), np.rot90(GREY, -1))
+
+
+def test_only_what_is_to_be_judged_may_be_a_tiff() -> None:
+    with pytest.raises(UnreadableImage, match="not a JPEG or PNG image"):
+        decode(encoded(Image.fromarray(GREY), "TIFF"))
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "empty"),
+        (encoded(Image.fromarray(GREY), "GIF"), "not a JPEG, PNG, TIFF or DICOM image"),
+        (
+            encoded(Image.fromarray(GREY), "TIFF", save_all=True, append_images=[Image.fromarray(GREY)]),
+            "pages",
+        ),
+        (encoded(Image.fromarray(GREY), "TIFF")[:900], "."),
+        (encoded(Image.fromarray(GREY), "TIFF", compression="tiff_lzw")[:-400], "."),
+        (encoded(Image.fromarray(np.array([[np.nan, 1.0]], np.float32)), "TIFF"), "not finite"),
+        (encoded(Image.fromarray(GREY.astype(np.int32)), "TIFF"), "32 bits"),
+        (tiff(b"", (20_000, 20_000), 8), "more than 100 million"),
+        (tiff(b"", (2**31, 2**31), 8), "."),
+    ],
+)
+def test_a_tiff_that_cannot_be_judged_has_a_reason(data: bytes, reason: str) -> None:
+    with pytest.raises(UnreadableImage, match=reason) as caught:
+        decode_image(data)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 150
+
+
+@pytest.mark.parametrize("compression", [None, "tiff_lzw", "tiff_adobe_deflate", "jpeg"])
+def test_damaged_tiffs_give_a_picture_or_a_reason_and_no_warnings(
+    compression: str | None, capfd: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder
+) -> None:
+    whole = np.frombuffer(encoded(Image.fromarray(GREY), "TIFF", compression=compression), np.uint8)
+    random = np.random.default_rng(3)
+    for _ in range(50):
+        damaged = whole.copy()
+        damaged[random.integers(8, len(whole), 8)] = random.integers(0, 256, 8)
+        # The directory lies at the end or at the beginning: hit it, too.
+        damaged[random.integers(8, 200, 2)] = random.integers(0, 256, 2)
+        damaged[-random.integers(1, 200, 2)] = random.integers(0, 256, 2)
+        with contextlib.suppress(UnreadableImage):
+            assert decode_image(damaged.tobytes()).dtype == np.uint8
+    if compression is None:  # libtiff itself writes what it thinks of damaged data to stderr
+        assert capfd.readouterr() == ("", "")
+    assert not recwarn.list
