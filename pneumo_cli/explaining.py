@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pneumo_cli.data.augment import Transform
     from pneumo_cli.run import Run
 
-_CHECKED = 24  # images that the maps are checked on
+_CHECKED = 16  # images that the maps are checked on
 _SHOWN = 6  # cases of each sort
 
 

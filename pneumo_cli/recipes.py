@@ -14,6 +14,7 @@ STRONG: Mapping[str, Any] = MappingProxyType(
     {
         "split": "patient",
         "monitor": "auc",
+        "operating_point": "balanced",
         "optimizer": "adamw",
         "weight_decay": 0.05,
         "decay_norms": False,

@@ -1,4 +1,4 @@
-"""``pneumo predict``: the numbers are those of the run, bad files are reported and lose nothing, output is for both."""
+"""``pneumo predict``: the numbers are those of the run, a bad file costs no other, people and programs read it."""
 
 from __future__ import annotations
 
@@ -218,3 +218,56 @@ def test_runs_that_classify_nothing_and_damaged_ones_are_refused(
     done = pneumo("predict", broken, films)
     assert (done.code, len(done.stderr.splitlines())) == (1, 1)
     assert "damaged" in done.stderr
+
+
+def written_dicom(levels: np.ndarray, inverted: bool, syntax: str) -> bytes:
+    """A computed radiograph of 8 bits, compressed by pydicom where the syntax says so."""
+    from pydicom.dataset import FileDataset, FileMetaDataset
+    from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian
+
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = ComputedRadiographyImageStorage
+    meta.MediaStorageSOPInstanceUID = "1.2.3"
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    film = FileDataset("", {}, file_meta=meta, preamble=bytes(128))
+    film.SOPClassUID, film.SOPInstanceUID = ComputedRadiographyImageStorage, "1.2.3"
+    film.Modality = "CR"
+    film.Rows, film.Columns = levels.shape
+    film.SamplesPerPixel = 1
+    film.BitsAllocated = film.BitsStored = 8
+    film.HighBit = 7
+    film.PixelRepresentation = 0
+    film.PhotometricInterpretation = "MONOCHROME1" if inverted else "MONOCHROME2"
+    film.PixelData = (255 - levels if inverted else levels).tobytes()
+    if syntax:
+        film.compress(syntax)
+    file = io.BytesIO()
+    film.save_as(file, enforce_file_format=True)
+    return file.getvalue()
+
+
+def test_a_dicom_gets_the_probability_of_the_same_picture_as_png(run: Path, fakes: Path, pneumo) -> None:
+    from pydicom.uid import JPEGLSLossless, RLELossless
+
+    radiographs = Path(__file__).parents[2] / "shared" / "data" / "chest_xray_fullres"
+    found = sorted(radiographs.rglob("*.jpeg"))[:2]
+    pictures = [np.asarray(Image.open(path).convert("L")) for path in found]
+    dataset = TinyDataset("tiny")
+    pictures.append(np.kron(dataset.read(dataset.records[-1]), np.ones((4, 4), np.uint8)))
+    folder = fakes / "studies"
+    folder.mkdir()
+    for number, levels in enumerate(pictures):
+        Image.fromarray(levels).save(folder / f"{number}-picture.png")
+        for inverted in (False, True):
+            for name, syntax in (("raw", ""), ("rle", RLELossless), ("jpegls", JPEGLSLossless)):
+                path = folder / f"{number}-{name}-{inverted}.dcm"
+                path.write_bytes(written_dicom(levels, inverted, syntax))
+    done = pneumo("predict", run, folder, "--json")
+    assert done.code == 0, done.stderr
+    by_picture: dict[str, list[float]] = {}
+    for one in json.loads(done.stdout)["predictions"]:
+        by_picture.setdefault(Path(one["file"]).name[0], []).append(one["probability"])
+    assert len(by_picture) == len(pictures)
+    for probabilities in by_picture.values():
+        assert len(probabilities) == 7
+        assert max(probabilities) - min(probabilities) <= 1e-3

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from pneumo_cli.trained import Trained
 
 NOTICE = "Research software, no medical device: not for diagnosis, and not to be used on patients."
-_UNLIKE = "unlike the training images: do not trust the number"
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -137,6 +136,15 @@ class _Writer(ABC):
     def write(self, prediction: Prediction) -> None:
         """Write one prediction."""
 
+    def unlike(self, prediction: Prediction) -> str:
+        """How far a flagged file is from the training images."""
+        novelty = self.predictor.rule.novelty
+        times = (
+            prediction.novelty / novelty.threshold if novelty is not None and novelty.threshold > 0 else 0.0
+        )
+        far = f" ({times:.1f} times the limit)" if times else ""
+        return f"unlike the training images{far}: do not trust the number"
+
     def called(self, prediction: Prediction) -> str:
         """The name of the class that a file was called."""
         return self.predictor.rule.classes[int(prediction.positive)]
@@ -166,7 +174,7 @@ class _Text(_Writer):
             shown, called, note = "–", "–", prediction.error
         else:
             shown, called = _percent(prediction.probability), self.called(prediction)
-            note = _UNLIKE if prediction.unlike else ""
+            note = self.unlike(prediction) if prediction.unlike else ""
         line = f"{name:<{self._file}}  {shown:>{self._probability}}  {called:<{self._decision}}  {note}"
         print(line.rstrip())
 
@@ -187,6 +195,7 @@ class _Json(_Writer):
             "temperature": rule.temperature,
             "validation_images": rule.images,
             "operating_point": {**point.plain(), "probability": rule.probability_at(point)},
+            "novelty_threshold": rule.novelty.threshold if rule.novelty is not None else None,
             "notice": NOTICE,
         }
         print(

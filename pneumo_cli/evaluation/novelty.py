@@ -1,20 +1,20 @@
-"""Whether an image is like the images that a classifier was trained on: photographs, noise and other organs are not.
+"""Whether an image is like those that a classifier was trained on; photographs, noise and other organs are not.
 
-A classifier answers for whatever it is shown. :func:`fit_novelty` learns from the grey levels of the training images
-alone, not from the network, so that it is the same for every classifier and takes seconds. Three things are
-measured of an image:
+A classifier answers for whatever it is shown. :func:`fit_novelty` learns what the training images look like from
+their grey levels alone, not from the network, so that it is the same for every classifier and takes seconds. Three
+things are measured of an image:
 
 - how far its thumbnail is from the subspace of the training thumbnails (the error of reconstruction from principal
-  components; Jackson & Mudholkar 1979) and how unusual it is within that subspace (Hotelling 1931);
-- how much detail it has at each scale, beyond and within the thumbnail;
+  components; Jackson & Mudholkar 1979) and where it lies within that subspace (Hotelling 1931);
+- how much detail it has at each scale, beyond the thumbnail and within it;
 - how its grey levels are distributed.
 
 Together they are one vector, whose Mahalanobis distance from the training images is the score. The threshold is a
 quantile of the scores of validation images. Nothing here sees a test image.
 
-Not for anything that looks like a radiograph of the training data: a mirrored radiograph, another disease or another
-detector with the same grey levels passes. A flag says that the probability of the classifier means nothing; no flag
-does not say that it is right.
+Not for what looks like a radiograph of the training data: one that is mirrored, upside down or a little too dark,
+another disease, another detector with the same grey levels may pass. A flag says that the classifier's probability
+means nothing; no flag does not say that the probability is right.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ Floats: TypeAlias = NDArray[np.float64]
 Levels: TypeAlias = NDArray[np.uint8] | Tensor
 """Grey levels as a network receives them, uint8 [N, S, S] on the CPU, S at least 32."""
 
-QUANTILE = 0.98
-"""Share of the validation images that is not flagged: of other images of their kind at most 5 % are to be."""
+QUANTILE = 0.99
+"""Share of the validation images that is not flagged: leaves room for other hospitals under a wanted 5 %."""
 
 _SIDE = 32  # of a thumbnail, pixels: lungs and ribs are seen, grain is not
 _WORKING_SIDE = 64  # pixels: finer detail is not looked at, and images of any size cost the same from here on
 _COARSE = (16, 8, 4)  # sides at which the roughness of the thumbnail is described too
-_COMPONENTS = 48
+_COMPONENTS = 48  # at most
 _IMAGES_PER_COMPONENT = 4
 _MOST_FITTED = 4096  # images: a decomposition of about a second
 _BATCH = 256
@@ -101,13 +101,14 @@ class Novelty:
 
     def shares(self, scores: Floats) -> Floats:
         """The share of the validation images that are less unlike, 0 to 1, for scores [n]."""
-        return np.searchsorted(self.usual.numpy(), scores, side="left") / len(self.usual)
+        found: Floats = np.searchsorted(self.usual.numpy(), scores, side="left") / len(self.usual)
+        return found
 
     def sentence(self, score: float) -> str:
         """Say a score in words, to follow "this image is ".
 
-        >>> novelty.sentence(9.1)  # doctest: +SKIP
-        'more unlike the training images than all of the 1148 validation images (6.0 times the threshold)'
+        For example "more unlike the training images than all of the 1148 validation images (6.0 times the
+        threshold)".
         """
         share = float(self.shares(np.array([score]))[0])
         most = "all" if share == 1 else f"{math.floor(1000 * share) / 10:.1f} %"
@@ -165,6 +166,8 @@ class Novelty:
                 return f"{name} has values that are not finite"
         if not len(self.usual):
             return "it has no scores of validation images"
+        if bool((self.usual.diff() < 0).any()):
+            return "its scores of validation images are not in order"
         if not (isinstance(self.size, int) and self.size >= _SIDE):
             return f"size is {self.size!r}, not a number of pixels from {_SIDE} on"
         if not (isinstance(self.threshold, float) and math.isfinite(self.threshold) and self.threshold > 0):
@@ -194,7 +197,7 @@ def fit_novelty(levels_train: Levels, levels_validation: Levels, *, seed: int) -
     size = int(train.shape[-1])
     if len(train) > _MOST_FITTED:
         drawn = np.random.default_rng(seed).choice(len(train), _MOST_FITTED, replace=False)
-        train = train[torch.from_numpy(np.sort(drawn))]
+        train = train[np.sort(drawn)]
     batches = list(_batches(train, size))  # at most 64 MiB
     thumbnails = torch.cat([_pooled(batch, _SIDE).flatten(1) for batch in batches])
     mean = thumbnails.mean(0)
@@ -218,7 +221,8 @@ def _principal(centred: Tensor) -> Tensor:
     # Of few images, many components would describe these very images and not their kind.
     most = min(_COMPONENTS, len(centred) // _IMAGES_PER_COMPONENT)
     kept = int((values.flip(0)[:most] > _FLOOR).sum())
-    return vectors.flip(1)[:, :kept].T.float().contiguous()
+    components: Tensor = vectors.flip(1)[:, :kept].T.float().contiguous()
+    return components
 
 
 def _whitening(centred: Tensor) -> Tensor:
@@ -228,7 +232,8 @@ def _whitening(centred: Tensor) -> Tensor:
     correlation = covariance / scale / scale[:, None]
     shrunk = (1 - _SHRINKAGE) * correlation + _SHRINKAGE * torch.eye(len(scale), dtype=torch.float64)
     values, vectors = torch.linalg.eigh(shrunk)
-    return vectors / values.clamp(min=_SHRINKAGE / 2).sqrt() / scale[:, None]
+    whitening: Tensor = vectors / values.clamp(min=_SHRINKAGE / 2).sqrt() / scale[:, None]
+    return whitening
 
 
 def _described(batch: Tensor, mean: Tensor, components: Tensor) -> Tensor:
@@ -248,13 +253,13 @@ def _described(batch: Tensor, mean: Tensor, components: Tensor) -> Tensor:
 def _roughness(images: Tensor) -> Tensor:
     """Mean squared difference of neighbouring pixels, [n]."""
     down, right = images.diff(dim=1).square(), images.diff(dim=2).square()
-    return (down.flatten(1).mean(1) + right.flatten(1).mean(1)) / 2
+    return torch.stack((down.flatten(1).mean(1), right.flatten(1).mean(1))).mean(0)
 
 
-def _batches(levels: Tensor, size: int) -> Iterator[Tensor]:
+def _batches(levels: NDArray[np.uint8], size: int) -> Iterator[Tensor]:
     """Images as float32 [n, W, W] in [0, 1], a few at a time; W is the size of fitting, at most 64."""
-    for batch in levels.split(_BATCH):
-        scaled = batch.float() / 255
+    for start in range(0, len(levels), _BATCH):
+        scaled = torch.from_numpy(levels[start : start + _BATCH].astype(np.float32)) / 255
         if scaled.shape[-1] != size:
             scaled = F.interpolate(scaled[:, None], (size, size), mode="bilinear", antialias=True)[:, 0]
         yield _pooled(scaled, min(size, _WORKING_SIDE))
@@ -265,13 +270,15 @@ def _pooled(images: Tensor, side: int) -> Tensor:
     if images.shape[-1] == side:
         return images
     areas = torch.from_numpy(_areas(images.shape[-1], side))
-    return _across(_across(images, areas), areas)
+    pooled: Tensor = _across(_across(images, areas), areas)
+    return pooled
 
 
 def _across(images: Tensor, weights: Tensor) -> Tensor:
     """Combine the columns of images [n, H, W] by weights [V, W] and transpose: [n, V, H]."""
     # One large matrix product: a product per image takes three times as long.
-    return F.linear(images, weights).transpose(1, 2)
+    combined: Tensor = F.linear(images, weights)
+    return combined.transpose(1, 2)
 
 
 @functools.cache
@@ -280,12 +287,13 @@ def _areas(length: int, side: int) -> NDArray[np.float32]:
     inner, outer = np.arange(length + 1) / length, np.arange(side + 1) / side
     upper = np.minimum(inner[None, 1:], outer[1:, None])
     lower = np.maximum(inner[None, :-1], outer[:-1, None])
-    return (np.clip(upper - lower, 0, None) * side).astype(np.float32)
+    covered: NDArray[np.float32] = (np.clip(upper - lower, 0, None) * side).astype(np.float32)
+    return covered
 
 
-def _checked(levels: Levels) -> Tensor:
-    found = torch.from_numpy(np.ascontiguousarray(levels)) if isinstance(levels, np.ndarray) else levels
-    if found.dtype != torch.uint8 or found.ndim != 3 or found.shape[1] != found.shape[2]:
+def _checked(levels: Levels) -> NDArray[np.uint8]:
+    found: NDArray[np.uint8] = levels.cpu().numpy() if isinstance(levels, Tensor) else levels
+    if found.dtype != np.uint8 or found.ndim != 3 or found.shape[1] != found.shape[2]:
         raise ValueError(f"images are {found.dtype} {list(found.shape)}; uint8 [n, S, S] is wanted")
     if found.shape[1] < _SIDE:
         raise ValueError(f"images are {found.shape[1]} px wide; at least {_SIDE} px are needed")

@@ -100,7 +100,7 @@ class GradCam:
         Raises:
             ValueError: as :meth:`evidence`.
         """
-        return _enlarged(self.evidence(images, towards), images.shape[-2:])
+        return enlarged(self.evidence(images, towards), images.shape[-2:])
 
     def _evidence(self, images: Tensor) -> Tensor:
         leaves: list[Tensor] = []
@@ -123,7 +123,7 @@ class GradCam:
             return (weights * leaves[0].detach()).sum(1).nan_to_num(0.0, 0.0, 0.0)
 
 
-def _enlarged(evidence: Tensor, size: torch.Size | tuple[int, int]) -> Tensor:
+def enlarged(evidence: Tensor, size: torch.Size | tuple[int, int]) -> Tensor:
     """Coarse evidence [B, h, w] as maps [B, H, W] of 0 to 1: what speaks against is cut off, the highest is 1."""
     smooth = F.interpolate(evidence.clamp(min=0)[:, None], size=tuple(size), mode="bilinear")[:, 0]
     highest = smooth.amax((1, 2), keepdim=True)

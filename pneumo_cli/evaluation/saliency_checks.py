@@ -2,7 +2,8 @@
 
 - Other weights, other maps (Adebayo et al. 2018, NeurIPS, "Sanity checks for saliency maps"). A map that stays the
   same when the weights are drawn at random shows edges of the image, not what the model has learned.
-- The border. A model that reads the marker in a corner, or the collimator's edge, has its maps on the border.
+- The border. A model that reads the marker in a corner, or the collimator's edge, has its maps on the border or
+  decides otherwise when that is covered.
 - Occlusion (after Samek et al. 2017). Covering what a map points at has to move the logit more than covering as
   much of the same shape elsewhere.
 
@@ -24,7 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pneumo_cli.evaluation.result import NamedTable
-from pneumo_cli.evaluation.saliency import GradCam
+from pneumo_cli.evaluation.saliency import GradCam, enlarged
 
 MOST = 32
 BORDER = 0.1
@@ -82,6 +83,8 @@ class SaliencyChecks:
         border: share of the maps' mass on the outer tenth of the image, mean over the images called class 0 and
             class 1; NaN for a class without a map. Evenly spread mass has :attr:`border_area`.
         border_area: the border's share of the area, 0.36.
+        flipped: share of the images called class 0 and class 1 that are called otherwise when the border is covered
+            by the image's mean; NaN for a class without an image.
         occlusion: of each image with a map.
     """
 
@@ -91,6 +94,7 @@ class SaliencyChecks:
     correlation_all: float
     border: tuple[float, float]
     border_area: float
+    flipped: tuple[float, float]
     occlusion: Occlusion
 
     @property
@@ -100,8 +104,11 @@ class SaliencyChecks:
 
     @property
     def off_border(self) -> bool:
-        """Whether less than half of the mass is on the border, for either class."""
-        return not any(share >= _ON_BORDER for share in self.border)
+        """Whether the border has less than half of the mass, and turns less than half of the calls, of each class.
+
+        Mass alone lets a reader of markers through whose maps have some evidence everywhere.
+        """
+        return not any(share >= _ON_BORDER for share in (*self.border, *self.flipped))
 
     @property
     def passed(self) -> bool:
@@ -117,9 +124,9 @@ class SaliencyChecks:
             "The maps change with the weights, as they should."
             if self.weights_matter
             else "The maps hardly change with the weights: they show the image, not the model.",
-            "Most of the evidence lies inside the image."
+            "Most of the evidence lies inside, and the decisions do not hang on the border."
             if self.off_border
-            else "At least half of the evidence lies on the border: the model may read markers or edges.",
+            else "The decisions rest on the border: the model may read markers or edges.",
             "Covering what the maps point at moves the decision more than covering another part."
             if self.occlusion.passed
             else "Covering what the maps point at does not move the decision more than covering another part.",
@@ -135,6 +142,8 @@ class SaliencyChecks:
             "saliency_correlation_all": self.correlation_all,
             "saliency_border_0": self.border[0],
             "saliency_border_1": self.border[1],
+            "saliency_flipped_0": self.flipped[0],
+            "saliency_flipped_1": self.flipped[1],
             "saliency_drop_highest": highest,
             "saliency_drop_elsewhere": elsewhere,
             "saliency_drop_lowest": lowest,
@@ -163,13 +172,9 @@ class SaliencyChecks:
             ),
             (
                 "Evidence on the border",
-                ", ".join(
-                    f"{name} {share:.0%}"
-                    for name, share in zip(classes, self.border, strict=True)
-                    if share >= 0
-                )
-                or "–",
-                f"below {_ON_BORDER:.0%}; {self.border_area:.0%} if spread evenly",
+                f"mass of the maps: {_shares(classes, self.border)}; called otherwise when it is covered: "
+                f"{_shares(classes, self.flipped)}",
+                f"both below {_ON_BORDER:.0%}; mass spread evenly: {self.border_area:.0%}",
                 border,
             ),
             (
@@ -181,10 +186,7 @@ class SaliencyChecks:
         )
         note = f"On {self.images} images; the border is the outer {BORDER:.0%} on each side."
         if self.empty:
-            note += (
-                f" {self.empty} of them have no evidence for the class that they were called: the last two checks "
-                "leave them out."
-            )
+            note += f" {self.empty} of them have no map, for want of evidence for the class that they were called."
         return NamedTable(
             "Can the maps be believed?", ("Check", "Measured", "Expected", "Verdict"), rows, note
         )
@@ -195,7 +197,7 @@ def saliency_checks(
 ) -> SaliencyChecks:
     """Check the maps of a handful of images, each for the class that it is called.
 
-    Costs about ``draws`` + 14 forward passes of the images, under the caller's autocast. The model is copied, not
+    Costs about ``draws`` + 12 forward passes of the images, under the caller's autocast. The model is copied, not
     changed; the global random generators are not touched.
 
     Args:
@@ -212,17 +214,19 @@ def saliency_checks(
     generator = torch.Generator().manual_seed(seed)
     logits = cam.logits(images)
     called = (logits >= cut).long()
-    maps = cam.maps(images, called)
+    signs = called.float() * 2 - 1
+    evidence = cam.evidence(images)
+    maps = enlarged(evidence * signs[:, None, None], images.shape[-2:])
     shown = maps.amax((1, 2)) > 0
-    border = border_shares(maps[shown])
-    calls = called[shown].cpu().numpy()
+
     return SaliencyChecks(
         images=len(shown),
         empty=int((~shown).sum()),
-        correlation_head=_correlation(cam, images, generator, whole=False, copies=1),
-        correlation_all=_correlation(cam, images, generator, whole=True, copies=_COPIES),
-        border=(_mean(border[calls == 0]), _mean(border[calls == 1])),
+        correlation_head=_correlation(cam, images, evidence, generator, whole=False, copies=1),
+        correlation_all=_correlation(cam, images, evidence, generator, whole=True, copies=_COPIES),
+        border=_of_each_class(border_shares(maps[shown]), called[shown]),
         border_area=border_area(*images.shape[-2:]),
+        flipped=_of_each_class(_flipped_without_border(cam, images, called, cut), called),
         occlusion=occlude(
             cam.logits, images[shown], maps[shown], called[shown], generator=generator, draws=draws
         ),
@@ -264,11 +268,9 @@ def occlude(
         return Occlusion(nothing, nothing, nothing)
     signs = called.float() * 2 - 1
     whole = to_logits(images)
-    mean = images.mean((2, 3), keepdim=True)
 
     def fall(mask: Tensor) -> NDArray[np.float64]:
-        covered = torch.where(mask[:, None].to(images.device), mean, images)
-        return np.asarray((signs * (whole - to_logits(covered))).double().cpu().numpy())
+        return np.asarray((signs * (whole - to_logits(_covered(images, mask)))).double().cpu().numpy())
 
     order = _in_patches(maps.detach().float().cpu(), generator)
     highest, lowest = _largest_part(order), _largest_part(-order)
@@ -307,7 +309,7 @@ def rank_correlation(first: NDArray[np.generic], second: NDArray[np.generic]) ->
 
 
 def _correlation(
-    cam: GradCam, images: Tensor, generator: torch.Generator, *, whole: bool, copies: int
+    cam: GradCam, images: Tensor, evidence: Tensor, generator: torch.Generator, *, whole: bool, copies: int
 ) -> float:
     """Median absolute rank correlation of the evidence with that of randomised copies.
 
@@ -315,7 +317,7 @@ def _correlation(
     evidence for the class would be called different for that alone. Absolute, since the sign of a drawn head is
     chance.
     """
-    ours = cam.evidence(images).cpu().numpy()
+    ours = evidence.cpu().numpy()
     found = []
     for _ in range(copies):
         model = randomised(cam.model, images, generator, whole=whole)
@@ -381,8 +383,30 @@ def _ranks(values: NDArray[np.generic]) -> NDArray[np.float64]:
     return np.asarray((np.cumsum(counts) - (counts - 1) / 2)[inverse.ravel()], np.float64)
 
 
-def _mean(values: NDArray[np.float64]) -> float:
-    return float(values.mean()) if values.size else float("nan")
+def _flipped_without_border(cam: GradCam, images: Tensor, called: Tensor, cut: float) -> NDArray[np.float64]:
+    """1 for each image that is called otherwise when its border is covered, 0 for the others."""
+    border = torch.from_numpy(_on_border(*images.shape[-2:]) > 0.5).to(images.device)
+    logits = cam.logits(_covered(images, border.expand(len(images), -1, -1)))
+    return np.asarray(((logits >= cut) != (called == 1)).double().cpu().numpy())
+
+
+def _covered(images: Tensor, masks: Tensor) -> Tensor:
+    """Images [N, C, H, W] with their own mean, channel by channel, where masks [N, H, W] are true."""
+    return torch.where(masks[:, None].to(images.device), images.mean((2, 3), keepdim=True), images)
+
+
+def _of_each_class(values: NDArray[np.float64], called: Tensor) -> tuple[float, float]:
+    """Mean over the images called class 0, and over those called class 1; NaN where there are none."""
+    first, second = (values[called.cpu().numpy() == label] for label in (0, 1))
+    return (
+        float(first.mean()) if first.size else float("nan"),
+        float(second.mean()) if second.size else float("nan"),
+    )
+
+
+def _shares(classes: tuple[str, str], shares: tuple[float, float]) -> str:
+    known = zip(classes, shares, strict=True)
+    return ", ".join(f"{name} {share:.0%}" for name, share in known if np.isfinite(share)) or "–"
 
 
 def _number(value: float) -> str:

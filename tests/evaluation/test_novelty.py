@@ -1,0 +1,288 @@
+"""Images unlike the training images are flagged, others of their kind are not, and a checkpoint keeps all of it."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from pneumo_cli.data.decoding import decode, resize
+from pneumo_cli.errors import PneumoError, UsageError
+from pneumo_cli.evaluation.novelty import Novelty, fit_novelty
+
+SIDE = 64
+Grey = NDArray[np.uint8]
+
+
+def drawn(n: int, seed: int, side: int = SIDE) -> Grey:
+    """Two dark fields in a bright trunk on black, each image with its own places, widths, exposure and grain."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:side, :side] / side
+
+    def ellipse(row: float, column: float, high: float, wide: float) -> NDArray[np.float64]:
+        distance = ((y - row) / high) ** 2 + ((x - column) / wide) ** 2
+        return 1 / (1 + np.exp(np.minimum(12 * (distance - 1), 50)))
+
+    images = np.empty((n, side, side), np.uint8)
+    for image in images:
+        place = rng.normal(0, 0.02, 6)
+        trunk = ellipse(0.55 + place[0], 0.5 + place[1], 0.6, 0.45 + place[2])
+        fields = [ellipse(0.45 + place[3], centre + place[4], 0.3, 0.15 + place[5]) for centre in (0.3, 0.7)]
+        level = rng.uniform(0.85, 1.1) * (200 * trunk - 110 * trunk * sum(fields))
+        image[:] = (level + 10 + rng.normal(0, rng.uniform(2, 5), image.shape)).round().clip(0, 255)
+    return images
+
+
+def foreign(side: int = SIDE) -> dict[str, Grey]:
+    """Noise, flat and sloping grey, stripes, boards: one image or several of each."""
+    rng = np.random.default_rng(5)
+    ramp = np.linspace(0, 255, side).astype(np.uint8)
+    y, x = np.mgrid[:side, :side]
+    frequency = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None])
+    frequency[0, 0] = np.inf
+    clouds = np.fft.irfft2(np.fft.rfft2(rng.normal(size=(6, side, side))) / frequency**1.5, s=(side, side))
+    clouds *= 50 / clouds.std((1, 2), keepdims=True)
+    return {
+        "uniform noise": rng.integers(0, 256, (4, side, side), dtype=np.uint8),
+        "faint noise": rng.normal(120, 8, (4, side, side)).round().astype(np.uint8),
+        "clouds": (clouds + 120).round().clip(0, 255).astype(np.uint8),
+        "flat": np.stack([np.full((side, side), level, np.uint8) for level in (0, 60, 120, 255)]),
+        "slopes": np.stack([np.tile(ramp, (side, 1)), np.tile(ramp[::-1], (side, 1)).T]),
+        "stripes": np.stack([(127 + 100 * np.sin(x / w + y / 9)).astype(np.uint8) for w in (2, 5, 11)]),
+        "boards": np.stack([(((x // w + y // w) % 2) * 200 + 20).astype(np.uint8) for w in (4, 8, 16)]),
+    }
+
+
+TRAIN, VALIDATION = drawn(240, 1), drawn(100, 2)
+
+
+@pytest.fixture(scope="module")
+def novelty() -> Novelty:
+    return fit_novelty(TRAIN, VALIDATION, seed=1)
+
+
+def test_other_images_of_their_kind_are_not_flagged(novelty: Novelty) -> None:
+    assert novelty.flags(drawn(200, 3)).mean() <= 0.05
+
+
+@pytest.mark.parametrize("name", foreign())
+def test_foreign_images_are_flagged(novelty: Novelty, name: str) -> None:
+    assert novelty.flags(foreign()[name]).all()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda image: 255 - image, id="inverted"),
+        pytest.param(lambda image: np.rot90(image, axes=(1, 2)), id="turned"),
+        pytest.param(
+            lambda image: image[:, : SIDE // 2, : SIDE // 2].repeat(2, 1).repeat(2, 2), id="a quarter"
+        ),
+        pytest.param(lambda image: np.random.default_rng(1).permuted(image, axis=2), id="shuffled"),
+    ],
+)
+def test_images_of_their_kind_presented_wrongly_are_flagged(
+    novelty: Novelty, change: Callable[[Grey], Grey]
+) -> None:
+    assert novelty.flags(change(drawn(20, 3))).all()
+
+
+def test_the_more_an_image_is_mixed_with_noise_the_higher_its_score(novelty: Novelty) -> None:
+    image = drawn(1, 3).astype(np.float64)
+    noise = np.random.default_rng(1).uniform(0, 255, image.shape)
+    mixed = np.concatenate([(1 - share) * image + share * noise for share in (0, 0.1, 0.2, 0.4, 0.7, 1)])
+    assert (np.diff(novelty.scores(mixed.round().astype(np.uint8))) > 0).all()
+
+
+def test_detail_beyond_the_thumbnail_counts(novelty: Novelty) -> None:
+    # A board of single pixels vanishes in every mean over two by two pixels.
+    board = np.indices((SIDE, SIDE)).sum(0) % 2 * 16
+    grained = (np.minimum(drawn(20, 3), 239) + board).astype(np.uint8)
+    assert novelty.flags(grained).all()
+
+
+def test_the_threshold_leaves_one_percent_of_the_validation_images_above_it() -> None:
+    many = drawn(300, 2)
+    assert fit_novelty(TRAIN, many, seed=1).flags(many).sum() == 2
+    few = fit_novelty(TRAIN, VALIDATION[:10], seed=1)
+    assert few.threshold == few.scores(VALIDATION[:10]).max()
+
+
+def test_the_threshold_depends_on_validation_and_the_rest_on_training(novelty: Novelty) -> None:
+    other = fit_novelty(TRAIN, np.concatenate((VALIDATION, foreign()["clouds"])), seed=1)
+    assert other.threshold > novelty.threshold
+    assert np.array_equal(other.scores(VALIDATION), novelty.scores(VALIDATION))
+
+
+def test_the_same_images_give_the_same_bits_and_the_callers_generator_is_left_alone(novelty: Novelty) -> None:
+    torch.manual_seed(3)
+    before = torch.random.get_rng_state()
+    again = fit_novelty(torch.from_numpy(TRAIN), torch.from_numpy(VALIDATION), seed=1)
+    assert torch.equal(before, torch.random.get_rng_state())
+    for name, value in novelty.state().items():
+        other = again.state()[name]
+        assert torch.equal(value, other) if isinstance(value, torch.Tensor) else value == other
+
+
+def test_of_many_training_images_the_seed_draws_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pneumo_cli.evaluation.novelty._MOST_FITTED", 100)
+    one, same, other = (fit_novelty(TRAIN, VALIDATION, seed=seed) for seed in (1, 1, 2))
+    assert torch.equal(one.mean, same.mean)
+    assert not torch.equal(one.mean, other.mean)
+
+
+def test_an_image_has_the_same_score_alone_and_among_others(novelty: Novelty) -> None:
+    images = drawn(300, 3)  # more than one batch
+    alone = np.concatenate([novelty.scores(images[place : place + 1]) for place in (0, 7, 299)])
+    np.testing.assert_allclose(alone, novelty.scores(images)[[0, 7, 299]], rtol=1e-4)
+    assert novelty.scores(images[:0]).shape == (0,)
+
+
+def test_images_of_read_only_memory_are_scored_without_a_warning(
+    novelty: Novelty, recwarn: pytest.WarningsRecorder
+) -> None:
+    images = VALIDATION.copy()
+    images.setflags(write=False)
+    novelty.scores(images)
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize("side", [32, 50, 150])
+def test_images_of_any_size_from_32_pixels_on_are_told_apart(side: int) -> None:
+    fitted = fit_novelty(drawn(120, 1, side), drawn(60, 2, side), seed=1)
+    assert fitted.flags(drawn(60, 3, side)).mean() <= 0.1
+    for images in foreign(side).values():
+        assert fitted.flags(images).all()
+
+
+def test_images_of_another_size_than_those_fitted_on_are_resized(novelty: Novelty) -> None:
+    larger = np.stack([resize(image, 2 * SIDE) for image in drawn(30, 3)])
+    assert np.median(novelty.scores(larger)) < novelty.threshold
+
+
+def test_training_images_that_are_all_the_same_can_be_fitted_on() -> None:
+    flat = np.full((5, 32, 32), 90, np.uint8)
+    fitted = fit_novelty(flat, flat[:1], seed=1)
+    assert not fitted.flags(flat).any()
+    assert fitted.flags(foreign(32)["uniform noise"]).all()
+
+
+def test_a_score_is_said_in_words(novelty: Novelty) -> None:
+    assert novelty.shares(np.array([0.0, np.inf])).tolist() == [0, 1]
+    assert novelty.sentence(3 * novelty.threshold) == (
+        "more unlike the training images than all of the 100 validation images (3.0 times the threshold)"
+    )
+    median = float(novelty.usual[50])
+    assert "than 50.0 % of the 100 validation images" in novelty.sentence(median)
+
+
+@pytest.mark.parametrize(
+    ("images", "reason"),
+    [
+        (TRAIN.astype(np.float32), r"float32 \[240, 64, 64\]; uint8"),
+        (TRAIN[0], r"\[64, 64\]; uint8 \[n, S, S\]"),
+        (TRAIN[:, :40], r"\[240, 40, 64\]"),
+        (TRAIN[:, :16, :16], "at least 32 px"),
+    ],
+)
+def test_what_are_no_square_grey_levels_is_refused(novelty: Novelty, images: Any, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        novelty.scores(images)
+
+
+@pytest.mark.parametrize(("train", "validation"), [(1, 5), (5, 0)])
+def test_too_few_images_are_an_error_in_words(train: int, validation: int) -> None:
+    with pytest.raises(UsageError, match=f"there are {train} and {validation}"):
+        fit_novelty(TRAIN[:train], VALIDATION[:validation], seed=1)
+
+
+def test_a_checkpoint_keeps_it_to_the_bit_and_is_small(novelty: Novelty) -> None:
+    file = io.BytesIO()
+    torch.save(novelty.state(), file)
+    assert file.tell() < 3_000_000
+    file.seek(0)
+    restored = Novelty.from_state(torch.load(file, weights_only=True))
+    images = np.concatenate((drawn(10, 3), *foreign().values()))
+    assert np.array_equal(restored.scores(images), novelty.scores(images))
+    assert restored.threshold == novelty.threshold
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("mean", None, "mean"),
+        ("mean", "a word", "dtype"),
+        (
+            "mean",
+            torch.zeros(1024, dtype=torch.float64),
+            r"mean is torch.float64 \[1024\], not torch.float32",
+        ),
+        ("components", torch.zeros(3, 99), r"\[3, 99\]"),
+        ("components", torch.tensor(1.0), "0-d tensor"),
+        ("centre", torch.zeros(4, dtype=torch.float64), r"centre is .* \[4\]"),
+        ("whitening", torch.full((62, 62), torch.nan, dtype=torch.float64), "not finite"),
+        ("usual", torch.zeros(0, dtype=torch.float64), "no scores"),
+        ("usual", torch.tensor([2.0, 1.0], dtype=torch.float64), "not in order"),
+        ("size", 8, "size is 8"),
+        ("size", "64", "size is '64'"),
+        ("threshold", float("nan"), "threshold is nan"),
+        ("threshold", "1", "threshold is '1'"),
+    ],
+)
+def test_a_damaged_state_is_refused_in_words(novelty: Novelty, name: str, value: Any, reason: str) -> None:
+    state = {key: found for key, found in novelty.state().items() if key != name or value is not None}
+    if value is not None:
+        state[name] = value
+    with pytest.raises(PneumoError, match=f"damaged in the checkpoint: .*{reason}"):
+        Novelty.from_state(state)
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize("side", [64, 224])
+def test_of_real_radiographs_few_are_flagged_and_of_photographs_noise_and_patterns_most(side: int) -> None:
+    root = Path(__file__).resolve().parents[3] / "shared" / "data" / "chest_xray"
+    if not root.is_dir():
+        pytest.skip(f"the real radiographs are not at {root}")
+
+    def some(part: str, step: int, patients: Callable[[int], bool] = lambda number: True) -> Grey:
+        files = [file for kind in ("NORMAL", "PNEUMONIA") for file in sorted((root / part / kind).glob("*"))]
+        # The first number of a name is the patient's: "person12_bacteria_47.jpeg", "IM-0115-0001.jpeg".
+        chosen = [file for file in files if patients(int(re.findall(r"\d+", file.name)[0]))]
+        return np.stack([decode(file.read_bytes(), side) for file in chosen[::step]])
+
+    fitted = fit_novelty(
+        some("train", 5, lambda number: number % 4 > 0),
+        some("train", 3, lambda number: number % 4 == 0),
+        seed=1,
+    )
+    assert fitted.flags(some("test", 3)).mean() <= 0.05
+    shown = np.concatenate((photographs(side), *foreign(side).values()))
+    assert len(shown) > 50
+    assert fitted.flags(shown).mean() >= 0.95
+
+
+def photographs(side: int) -> Grey:
+    """Three photographs that come with matplotlib and scikit-learn, whole and in parts."""
+    sklearn = pytest.importorskip("sklearn")
+    files = [Path(mpl.get_data_path()) / "sample_data" / "grace_hopper.jpg"]
+    files += sorted((Path(sklearn.__file__).parent / "datasets" / "images").glob("*.jpg"))
+    rng = np.random.default_rng(1)
+    views = []
+    for file in files:
+        with Image.open(file) as image:
+            whole = np.asarray(image.convert("L"))
+        views.append(resize(whole, side))
+        for _ in range(9):
+            row, column = (int(rng.integers(0, length // 2)) for length in whole.shape)
+            part = whole[row : row + whole.shape[0] // 2, column : column + whole.shape[1] // 2]
+            views.append(resize(part, side))
+    return np.stack(views)
