@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pneumo_cli import atomic
+from pneumo_cli.data.leaks import find_leaks
 from pneumo_cli.environment import describe_environment
 from pneumo_cli.errors import PneumoError
 from pneumo_cli.evaluation.result import Evaluation, Judgement
@@ -27,12 +28,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from pneumo_cli.data.loader import Loader
+    from pneumo_cli.data.prepare import PreparedData
     from pneumo_cli.registry import Entry
     from pneumo_cli.run import Run
 
 # The report shows ten batches of training images and one of each other split (figures 5-7).
 _SAMPLE_BATCHES = {"train": 10, "validation": 1, "test": 1}
 _COLUMNS = 8
+_COMPARED = 20_000  # images, of which all pairs are compared within seconds
 
 
 def write_report(
@@ -325,19 +328,26 @@ def _dataset(run: Run) -> dict[str, Any]:
             "seed": data.split.seed,
             "fraction": data.split.fraction,
             "rows": _split_rows(run),
-            "shared": [
-                {
-                    "between": f"{pair.first}/{pair.second}",
-                    "patients": pair.patients,
-                    "images": pair.images,
-                    "identical": pair.identical,
-                }
-                for pair in data.overlaps.pairs
-            ],
+            "shared": _shared(data),
             "excluded": len(data.split.excluded),
         },
         "unreadable": [{"name": name, "reason": reason} for name, reason in data.unreadable],
     }
+
+
+def _shared(data: PreparedData) -> list[dict[str, Any]]:
+    """What each pair of splits has in common; altered copies among it, where looking for them takes seconds."""
+    if len(data.dataset.records) > _COMPARED:
+        return [
+            {
+                "between": f"{pair.first}/{pair.second}",
+                "patients": pair.patients,
+                "images": pair.images,
+                "identical": pair.identical,
+            }
+            for pair in data.overlaps.pairs
+        ]
+    return [{**leak.plain(), "between": f"{leak.first}/{leak.second}"} for leak in find_leaks(data).pairs]
 
 
 def _settings(run: Run) -> list[dict[str, Any]]:

@@ -15,13 +15,20 @@ from pneumo_cli.reports.document import (
     Commands,
     Document,
     Folded,
-    Headline,
     Paragraph,
-    Pictures,
     Section,
     Table,
 )
-from pneumo_cli.reports.labels import in_order, is_known, metric_label, metric_text, number
+from pneumo_cli.reports.labels import metric_label, metric_text, number
+from pneumo_cli.reports.results import (
+    headlines,
+    judgement_title,
+    of_the_whole,
+    pictures,
+    results,
+    split_rows,
+    verdict,
+)
 from pneumo_cli.reports.wording import (
     count,
     duration,
@@ -47,22 +54,27 @@ _POLICIES = {
     ),
     "all": "Split as in the source report: all images of the training pool train, none validates.",
 }
-_JUDGEMENT = "How good are the images?"
-_HEADLINES = 4
+_SHARED = {
+    "patients": "Patients",
+    "images": "Their images",
+    "identical": "Identical images",
+    "pixels": "Identical pixels",
+    "near": "Altered copies",
+}
 _EPOCHS_SHOWN = 12
 _SIDES = {"train": "training", "validation": "validation"}
 
 
 def document(report: Mapping[str, Any]) -> Document:
     """Arrange a report. Absent parts are left out, sections without content too."""
-    evaluations = mapping(report.get("evaluations"))
-    headline_title, headlines = _headlines(report, evaluations)
+    headline_title, numbers = headlines(report)
     sections = (
         Section("data", "What was run on what", tuple(_what(report))),
-        Section("results", "Results", tuple(_results(report, evaluations))),
-        Section("judgement", _JUDGEMENT, tuple(_judgement(report))),
+        Section("results", "Results", tuple(results(report))),
+        Section("judgement", judgement_title(report), tuple(of_the_whole(report, "judgement"))),
+        Section("why", "What it looks at", tuple(of_the_whole(report, "why"))),
         Section("training", "Training", tuple(_training(report))),
-        Section("samples", "Sample images", tuple(_pictures(report, "samples"))),
+        Section("samples", "Sample images", tuple(pictures(report, "samples"))),
         Section("settings", "Settings", tuple(_settings(report))),
         Section("environment", "Environment", tuple(_environment(report))),
         Section("reproduce", "How to reproduce", tuple(_commands(report))),
@@ -70,31 +82,21 @@ def document(report: Mapping[str, Any]) -> Document:
     return Document(
         title=text(report.get("title") or "Run"),
         byline=_byline(report),
-        notices=tuple(text(notice) for notice in sequence(report.get("notices"))),
+        cautions=_cautions(report),
         summary=_summary(report),
+        verdict=verdict(report),
         headline_title=headline_title,
-        headlines=headlines,
+        headlines=numbers,
         sections=tuple(section for section in sections if section.blocks),
         version=text(report.get("pneumo")),
     )
 
 
-def _headlines(report: Mapping[str, Any], evaluations: Mapping[str, Any]) -> tuple[str, tuple[Headline, ...]]:
-    """On what, and the few numbers to see first: of the result as a whole, where it was judged; else of one split.
-
-    A judgement has many numbers, and most are there to be compared with: only those of the table of labels count.
-    """
-    metrics = mapping(mapping(report.get("judgement")).get("metrics"))
-    title, wanted = _JUDGEMENT, [name for name in metrics if is_known(text(name))]
-    if not any(number(metrics[name]) is not None for name in wanted):
-        judged = next((name for name in ("test", "validation", *evaluations) if evaluations.get(name)), "")
-        metrics = mapping(evaluations.get(judged))
-        title, wanted = _measured_on(report, judged), [name for name in metrics if name != "loss"]
-    shown = [name for name in in_order(wanted) if number(metrics[name]) is not None][:_HEADLINES]
-    return title, tuple(
-        Headline(metric_label(name).label, metric_text(name, metrics[name]), metric_label(name).meaning)
-        for name in shown
-    )
+def _cautions(report: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a run has to say before its numbers, and the rules that found something; a sentence stands once."""
+    said = [text(notice) for notice in sequence(report.get("notices"))]
+    said += [text(mapping(rule).get("text")) for rule in sequence(report.get("honesty"))]
+    return tuple(dict.fromkeys(sentence for sentence in said if sentence))
 
 
 def _byline(report: Mapping[str, Any]) -> str:
@@ -111,7 +113,7 @@ def _byline(report: Mapping[str, Any]) -> str:
 def _summary(report: Mapping[str, Any]) -> str:
     trainer, model = mapping(report.get("trainer")), mapping(report.get("model"))
     dataset, monitor = mapping(report.get("dataset")), mapping(report.get("monitor"))
-    counts = {row.get("split"): row.get("images") for row in _rows(dataset)}
+    counts = {row.get("split"): row.get("images") for row in split_rows(report)}
     sentences = []
     if trainer.get("name") and dataset.get("name"):
         trained = f"{count(counts['train'])} images of " if number(counts.get("train")) else ""
@@ -144,15 +146,6 @@ def _summary(report: Mapping[str, Any]) -> str:
     return " ".join(sentences)
 
 
-def _measured_on(report: Mapping[str, Any], split: str) -> str:
-    if not split:
-        return ""
-    for row in _rows(mapping(report.get("dataset"))):
-        if row.get("split") == split and number(row.get("images")):
-            return f"On the {split} set, {count(row['images'])} images"
-    return f"On the {split} set"
-
-
 def _what(report: Mapping[str, Any]) -> Iterator[Block]:
     dataset = mapping(report.get("dataset"))
     facts = [
@@ -169,7 +162,7 @@ def _what(report: Mapping[str, Any]) -> Iterator[Block]:
     for note in sequence(report.get("notes")):
         yield Paragraph(f"{text(note).rstrip('.')}.")
     split = mapping(dataset.get("split"))
-    rows = _rows(dataset)
+    rows = split_rows(report)
     if rows:
         yield _class_table(dataset, rows)
     if split.get("policy"):
@@ -184,7 +177,7 @@ def _what(report: Mapping[str, Any]) -> Iterator[Block]:
             sentence += f" {count(excluded)} images of the training pool were left out."
         yield Paragraph(sentence)
     yield from _shared(sequence(split.get("shared")))
-    yield from _pictures(report, "data")
+    yield from pictures(report, "data")
     unreadable = [mapping(item) for item in sequence(dataset.get("unreadable"))]
     if unreadable:
         images = "image" if len(unreadable) == 1 else "images"
@@ -220,7 +213,9 @@ def _shared(pairs: Sequence[Any]) -> Iterator[Block]:
     found = [mapping(pair) for pair in pairs]
     if not found:
         return
-    if not any(number(pair.get(key)) for pair in found for key in ("patients", "images", "identical")):
+    # The last two are known only where somebody has looked for them.
+    there = [key for key in _SHARED if any(number(pair.get(key)) is not None for pair in found)]
+    if not any(number(pair.get(key)) for pair in found for key in there):
         yield Paragraph("No patient and no identical image occurs in more than one split.")
         return
     yield Paragraph(
@@ -229,61 +224,15 @@ def _shared(pairs: Sequence[Any]) -> Iterator[Block]:
         warning=True,
     )
     body = tuple(
-        (
-            text(pair.get("between")).replace("/", " and "),
-            count(pair.get("patients")),
-            count(pair.get("images")),
-            count(pair.get("identical")),
-        )
+        (text(pair.get("between")).replace("/", " and "), *(count(pair.get(key)) for key in there))
         for pair in found
     )
-    head = ("Shared between", "Patients", "Their images", "Identical images")
-    yield Table(head, body, frozenset({1, 2, 3}))
-
-
-def _results(report: Mapping[str, Any], evaluations: Mapping[str, Any]) -> Iterator[Block]:
-    measured = {name: mapping(values) for name, values in evaluations.items() if values}
-    if measured:
-        metrics = in_order({metric: None for values in measured.values() for metric in values})
-        body = tuple(
-            (
-                metric_label(metric).label,
-                *(metric_text(metric, values.get(metric)) for values in measured.values()),
-                metric_label(metric).meaning,
-            )
-            for metric in metrics
-        )
-        columns = tuple(text(name).capitalize() for name in measured)
-        yield Table(("Metric", *columns, "What it means"), body, frozenset(range(1, len(columns) + 1)))
-    elsewhere = ("judgement", "training", "data", "samples")
-    yield from _pictures(report, "results")
-    groups = dict.fromkeys(text(mapping(item).get("group")) for item in sequence(report.get("figures")))
-    for group in groups:
-        if group not in ("results", *elsewhere):
-            yield from _pictures(report, group)
-
-
-def _judgement(report: Mapping[str, Any]) -> Iterator[Block]:
-    judgement = mapping(report.get("judgement"))
-    for note in sequence(judgement.get("notes")):
-        yield Paragraph(text(note))
-    for table in map(mapping, sequence(judgement.get("tables"))):
-        head = tuple(text(cell) for cell in sequence(table.get("head")))
-        if not head:
-            continue
-        # From a plugin, perhaps a stranger's: every row gets as many cells as the head has.
-        rows = tuple(
-            tuple(text(cell) for cell in [*sequence(row), *[""] * len(head)][: len(head)])
-            for row in sequence(table.get("rows"))
-        )
-        yield Table(head, rows, frozenset(range(1, len(head))), title=text(table.get("title")))
-        if table.get("note"):
-            yield Paragraph(text(table["note"]))
-    yield from _pictures(report, "judgement")
+    head = ("Shared between", *(_SHARED[key] for key in there))
+    yield Table(head, body, frozenset(range(1, len(head))))
 
 
 def _training(report: Mapping[str, Any]) -> Iterator[Block]:
-    yield from _pictures(report, "training")
+    yield from pictures(report, "training")
     history = [mapping(entry) for entry in sequence(report.get("history"))]
     if not history:
         return
@@ -396,21 +345,6 @@ def _commands(report: Mapping[str, Any]) -> Iterator[Block]:
     if following:
         yield Paragraph("What can come next:")
         yield Commands(following)
-
-
-def _pictures(report: Mapping[str, Any], group: str) -> Iterator[Block]:
-    figures = [mapping(item) for item in sequence(report.get("figures"))]
-    items = tuple(
-        (text(item["file"]), text(item.get("caption")))
-        for item in figures
-        if item.get("file") and text(item.get("group")) == group
-    )
-    if items:
-        yield Pictures(items)
-
-
-def _rows(dataset: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    return [mapping(row) for row in sequence(mapping(dataset.get("split")).get("rows"))]
 
 
 def _from(part: Mapping[str, Any]) -> str:

@@ -19,13 +19,17 @@ class Paragraph:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of texts, below a title if any. ``numeric`` columns are flush right; the ``marked`` row stands out."""
+    """Rows of texts, below a title and above a note, if any.
+
+    ``numeric`` columns are flush right, and what is in brackets there steps back; the ``marked`` row stands out.
+    """
 
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     numeric: frozenset[int] = frozenset()
     marked: int | None = None
     title: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -64,11 +68,12 @@ class Section:
 
 @dataclass(frozen=True)
 class Headline:
-    """One large number: what it is called, its value, and what it means in a few words."""
+    """One large number: its name, its value, what that means in a few words, and its 95 % interval, if known."""
 
     label: str
     value: str
     meaning: str
+    interval: str = ""
 
 
 @dataclass(frozen=True)
@@ -77,14 +82,17 @@ class Document:
 
     Attributes:
         byline: when, how long, which run.
+        cautions: what a reader has to keep in mind, a sentence or two each.
         summary: what was done, for a reader who is no programmer.
+        verdict: how good the result is, in one sentence; may be empty.
         headline_title: on which images the headline numbers were measured.
     """
 
     title: str
     byline: str
-    notices: tuple[str, ...]
+    cautions: tuple[str, ...]
     summary: str
+    verdict: str
     headline_title: str
     headlines: tuple[Headline, ...]
     sections: tuple[Section, ...]

@@ -4,7 +4,8 @@ Pure functions: data in, :class:`matplotlib.figure.Figure` out, without pyplot, 
 ``curves`` and ``sample_grid`` are as wide as a journal's page, all others as wide as its column. The colours
 are those of Okabe and Ito; what colour tells, line style, marker, hatching or text tell too. The looks are
 kept in :mod:`pneumo_cli.reports.style`, which also writes the files; metrics are computed in
-:mod:`pneumo_cli.evaluation`, not here.
+:mod:`pneumo_cli.evaluation`, not here. What is drawn of a classifier's predictions is in
+:mod:`pneumo_cli.reports.uncertainty`.
 """
 
 from __future__ import annotations
@@ -15,12 +16,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pneumo_cli.evaluation.binary import (
-    binary_metrics,
-    confusion,
-    precision_recall_points,
-    roc_points,
-)
 from pneumo_cli.reports.epochs import (
     Entry,
     epoch_axis,
@@ -31,17 +26,15 @@ from pneumo_cli.reports.epochs import (
     say_empty,
     series,
 )
-from pneumo_cli.reports.labels import metric_label, number
+from pneumo_cli.reports.labels import in_order, metric_label, metric_text, number
 from pneumo_cli.reports.style import (
     BLUE,
     CLASS_COLOURS,
-    FAINT,
     HATCHES,
     INK,
     PAGE,
     SERIES,
     SMOOTH,
-    VERMILLION,
     column_figure,
     legend_above,
     shortened,
@@ -52,7 +45,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from pneumo_cli.evaluation.binary import Values
+_BESIDE = tuple(zip(CLASS_COLOURS[1:], "Ds^vP", strict=True))
+"""Colour and marker of what else was measured."""
 
 
 @styled
@@ -185,75 +179,62 @@ def confusion_matrix(matrix: ArrayLike, classes: Sequence[str]) -> Figure:
 
 
 @styled
-def roc_curve(logits: Values, labels: Values, *, threshold: float = 0.5) -> Figure:
-    """Sensitivity against 1 - specificity, with the area, the chance line and the operating point.
+def metric_intervals(
+    metrics: Mapping[str, float],
+    intervals: Mapping[str, Sequence[float]],
+    *,
+    beside: Mapping[str, Mapping[str, float]] | None = None,
+) -> Figure:
+    """Each metric with its 95 % interval, one row each; of the metrics that are shares with 1 as the best.
 
     Args:
-        logits: [N]; labels: [N], 1 is the positive class.
-        threshold: the probability whose operating point is marked.
-
-    Raises:
-        ValueError: one class is missing, or the input is not what :mod:`pneumo_cli.evaluation.binary` takes.
+        metrics: name to value; others than shares, and those without a finite value, are left out.
+        intervals: name to (low, high); a metric without one is a point.
+        beside: what else was measured on the same images, name to metrics, as open markers in the same rows.
     """
-    points = roc_points(logits, labels)
-    metrics = binary_metrics(logits, labels, threshold=threshold)
-    (negatives, false_positives), (misses, hits) = confusion(logits, labels, threshold)
-    positives = int(misses + hits)
-    total = positives + int(negatives + false_positives)
-    figure, axes = column_figure(3.05)
-    axes.plot([0, 1], [0, 1], color=FAINT, linestyle=":", linewidth=1, label="Chance (AUC 0.5)")
+    names = [name for name in in_order(metrics) if metric_label(name).share]
+    names = [name for name in names if number(metrics[name]) is not None]
+    rows = np.arange(len(names))
+    others = beside or {}
+    figure, axes = column_figure(0.6 + 0.25 * max(1, len(names)) + (0.2 if others else 0))
+    values = {name: float(metrics[name]) for name in names}
+    reached = [*values.values()]
+    for row, name in enumerate(names):
+        if name in intervals:
+            low, high = intervals[name]
+            axes.plot([low, high], [row, row], color=BLUE, linewidth=2, solid_capstyle="butt")
+            reached.append(float(low))
+        text = metric_text(name, metrics[name])
+        axes.text(1.02, row, text, transform=axes.get_yaxis_transform(), va="center", clip_on=False)
     axes.plot(
-        points.false_positive_rate,
-        points.true_positive_rate,
-        color=BLUE,
-        label=f"AUC {metrics['auc']:.3f} (n = {total:,}; {positives:,} positive)",
+        [*values.values()], rows, color=BLUE, marker="o", markersize=5, linestyle="none", label="this model"
     )
-    x, y = false_positives / (negatives + false_positives), hits / positives
-    _mark_threshold(axes, x, y, f"Threshold {threshold:g}: sensitivity {y:.3f},\nspecificity {1 - x:.3f}")
-    axes.set_xlabel("1 − specificity (false positive rate)")
-    axes.set_ylabel("Sensitivity (true positive rate)")
-    _unit_square(axes)
-    axes.legend(loc="lower right", reverse=True, borderaxespad=0.3)
-    return figure
-
-
-@styled
-def precision_recall_curve(logits: Values, labels: Values, *, threshold: float = 0.5) -> Figure:
-    """Precision against recall, with the average precision, the prevalence and the operating point.
-
-    Args:
-        logits: [N]; labels: [N], 1 is the positive class.
-        threshold: the probability whose operating point is marked, where anything is called positive at it.
-
-    Raises:
-        ValueError: one class is missing, or the input is not what :mod:`pneumo_cli.evaluation.binary` takes.
-    """
-    points = precision_recall_points(logits, labels)
-    metrics = binary_metrics(logits, labels, threshold=threshold)
-    if "average_precision" not in metrics:
-        raise ValueError("a precision-recall curve says nothing where every label is 1")
-    (_, false_positives), (misses, hits) = matrix = confusion(logits, labels, threshold)
-    total, positives = int(matrix.sum()), int(misses + hits)
-    prevalence = positives / total
-    figure, axes = column_figure(3.05)
-    axes.axhline(
-        prevalence, color=FAINT, linestyle=":", linewidth=1, label=f"Chance (prevalence {prevalence:.3f})"
-    )
-    # Between two points the precision is that of the higher recall: what average precision sums up.
-    axes.plot(
-        points.recall,
-        points.precision,
-        color=BLUE,
-        drawstyle="steps-post",
-        label=f"AP {metrics['average_precision']:.3f} (n = {total:,}; {positives:,} positive)",
-    )
-    if hits + false_positives:
-        x, y = metrics["recall"], metrics["precision"]
-        _mark_threshold(axes, x, y, f"Threshold {threshold:g}: precision {y:.3f},\nrecall {x:.3f}")
-    axes.set_xlabel("Recall (sensitivity)")
-    axes.set_ylabel("Precision (positive predictive value)")
-    _unit_square(axes)
-    axes.legend(loc="lower left" if prevalence > 0.4 else "upper right", reverse=True, borderaxespad=0.3)
+    for (colour, marker), (other, measured) in zip(_BESIDE, others.items(), strict=False):
+        there = {
+            row: float(measured[name])
+            for row, name in enumerate(names)
+            if number(measured.get(name)) is not None
+        }
+        reached += there.values()
+        axes.plot(
+            [*there.values()],
+            [*there],
+            color=colour,
+            marker=marker,
+            markersize=4.5,
+            markerfacecolor="white",
+            linestyle="none",
+            label=shortened(other, 24),
+        )
+    # To the next twentieth below, with some room.
+    axes.set_xlim(max(-0.02, np.floor(20 * min(reached, default=0.0) - 0.2) / 20), 1.005)
+    axes.set_ylim(max(1, len(names)) - 0.5, -0.5)
+    axes.set_yticks(rows, [metric_label(name).label for name in names])
+    axes.tick_params(axis="y", length=0)
+    axes.grid(False, axis="y")
+    axes.set_xlabel("Value, and its 95 % interval")
+    if others:
+        legend_above(axes)
     return figure
 
 
@@ -357,27 +338,6 @@ def _draw_curve(axes: Axes, history: Sequence[Entry], metric: str, label: str | 
         low, high = axes.get_ylim()
         axes.set_ylim(max(low, -0.02), min(high, 1.02))
     epoch_axis(axes, epochs)
-
-
-def _mark_threshold(axes: Axes, x: float, y: float, label: str) -> None:
-    axes.plot(
-        [x],
-        [y],
-        color=VERMILLION,
-        marker="D",
-        markersize=5,
-        markeredgecolor="white",
-        linestyle="none",
-        label=label,
-        clip_on=False,
-        zorder=4,
-    )
-
-
-def _unit_square(axes: Axes) -> None:
-    axes.set_xlim(-0.01, 1.01)
-    axes.set_ylim(-0.01, 1.02)
-    axes.set_aspect("equal")
 
 
 def _split_text(row: Mapping[str, Any]) -> str:

@@ -42,13 +42,15 @@ def shared_patients(report: Report) -> str:
     for pair in map(mapping, sequence(_split(report).get("shared"))):
         first, _, second = text(pair.get("between")).partition("/")
         patients, shown, copies = (number(pair.get(key)) or 0 for key in ("patients", "images", "identical"))
-        near = number(pair.get("near")) or 0
-        if not (patients or copies or near):
+        pixels, near = (number(pair.get(key)) or 0 for key in ("pixels", "near"))
+        if not (patients or copies or pixels or near):
             continue
         share = shown / max(1, images.get(second, 0))
         said = [f"{count(shown)} of the {second} images ({share:.0%}) show a patient whom {first} has seen"]
         if copies:
             said.append(f"{count(copies)} are identical copies")
+        if pixels:
+            said.append(f"{count(pixels)} have the very pixels of another file")
         if near:
             said.append(f"{count(near)} look like altered copies")
         sentences.append(

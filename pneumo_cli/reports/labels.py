@@ -39,13 +39,36 @@ KNOWN: Mapping[str, MetricLabel] = {
         "how often a positive image gets a higher score than a negative one; 0.5 is chance",
         share=True,
     ),
-    "recall": MetricLabel("Recall", 3, "the share of the positive images that were found", share=True),
+    "recall": MetricLabel(
+        "Sensitivity (recall)", 3, "the share of the positive images that were found", share=True
+    ),
+    "specificity": MetricLabel(
+        "Specificity", 3, "the share of the negative images that were called negative", share=True
+    ),
     "precision": MetricLabel(
         "Precision", 3, "the share of the images called positive that are positive", share=True
     ),
     "f1": MetricLabel("F1 score", 3, "precision and recall in one number (harmonic mean)", share=True),
+    "balanced_accuracy": MetricLabel(
+        "Balanced accuracy", 3, "the mean of sensitivity and specificity; 0.5 is chance", share=True
+    ),
+    "mcc": MetricLabel("MCC", 3, "how calls and truth correlate (Matthews), −1 to 1; 0 is chance"),
     "average_precision": MetricLabel(
         "Average precision", 3, "the area under the precision-recall curve", share=True
+    ),
+    "brier": MetricLabel(
+        "Brier score", 3, "the mean squared error of the network's own probabilities; lower is better"
+    ),
+    "brier_calibrated": MetricLabel(
+        "Brier score, calibrated", 3, "the same of the calibrated probabilities; lower is better"
+    ),
+    "ece": MetricLabel(
+        "Calibration error (ECE)",
+        3,
+        "how far the network's own probabilities are from the shares that they promise; lower is better",
+    ),
+    "ece_calibrated": MetricLabel(
+        "Calibration error (ECE), calibrated", 3, "the same of the calibrated probabilities; lower is better"
     ),
     "kid": MetricLabel(
         "KID × 1000",
@@ -177,3 +200,24 @@ def metric_text(name: str, value: object) -> str:
     if known != 0 and (abs(known) >= 1e5 or abs(known) < 10.0**-digits):
         return f"{known:.{digits - 1}e}"
     return f"{known:.{digits}f}"
+
+
+def number_ends(value: object) -> tuple[float, float] | None:
+    """The two ends of an interval, or None for everything else."""
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        return None
+    low, high = number(value[0]), number(value[1])
+    return None if low is None or high is None else (low, high)
+
+
+def interval_text(name: str, ends: object, between: str = "–") -> str:
+    """The ends of a metric's interval in its digits; nothing where they are none.
+
+    >>> interval_text("auc", [0.9441, 0.9731]), interval_text("mcc", (-0.1, 0.3))
+    ('0.944–0.973', '-0.100 to 0.300')
+    """
+    known = number_ends(ends)
+    if known is None:
+        return ""
+    low, high = known
+    return (" to " if low < 0 else between).join((metric_text(name, low), metric_text(name, high)))

@@ -29,12 +29,18 @@ def render_markdown(report: Mapping[str, Any], folder: Path) -> str:
     """
     page = document(report)
     blocks = [f"# {escaped(page.title)}", escaped(page.byline)]
-    blocks += [f"> **Note.** {escaped(notice)}" for notice in page.notices]
     blocks += [f"> {DISCLAIMER}", escaped(page.summary)]
+    if page.verdict:
+        blocks.append(f"**{escaped(page.verdict)}**")
+    if page.cautions:
+        blocks.append("**What to keep in mind**")
+        blocks.append("\n".join(f"- {escaped(caution)}" for caution in page.cautions))
     if page.headlines:
         head = tuple(item.label for item in page.headlines)
-        values = tuple(item.value for item in page.headlines)
-        blocks += [f"**{escaped(page.headline_title)}**", _table(Table(head, (values,)))]
+        rows = [tuple(item.value for item in page.headlines)]
+        if any(item.interval for item in page.headlines):
+            rows.append(tuple(item.interval and f"95 %: {item.interval}" for item in page.headlines))
+        blocks += [f"**{escaped(page.headline_title)}**", _table(Table(head, tuple(rows)))]
     for section in page.sections:
         blocks.append(f"## {section.title}")
         blocks += [text for block in section.blocks for text in _block(block, folder)]
@@ -57,6 +63,8 @@ def _block(block: Block, folder: Path) -> Iterator[str]:
             if block.title:
                 yield f"**{escaped(block.title)}**"
             yield _table(block)
+            if block.note:
+                yield escaped(block.note)
         case Pictures(items):
             for file, caption in items:
                 yield from _picture(file, caption, folder)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pneumo_cli.reports.content import DISCLAIMER, document
+from pneumo_cli.reports.document import Document
 from pneumo_cli.reports.pictures import embedded
 
 _WIDE = 1000
@@ -24,6 +25,11 @@ def render_html(report: Mapping[str, Any], folder: Path) -> str:
     Returns:
         The page. Whatever it quotes is escaped, and its content security policy forbids scripts and network.
     """
+    return render_document(document(report), folder)
+
+
+def render_document(page: Document, folder: Path) -> str:
+    """Render a document as :func:`render_html` does; its pictures are read from ``folder``."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -34,7 +40,7 @@ def render_html(report: Mapping[str, Any], folder: Path) -> str:
         lstrip_blocks=True,
     )
     return environment.get_template("report.html").render(
-        page=document(report),
+        page=page,
         disclaimer=DISCLAIMER,
         picture=lambda file: embedded(folder, file),
         kind=lambda block: type(block).__name__,

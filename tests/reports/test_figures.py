@@ -133,32 +133,28 @@ def test_a_class_without_images_divides_nothing_by_zero_and_a_wrong_shape_is_an_
         figures.confusion_matrix([[1, 2, 3]], ["a", "b"])
 
 
-def test_the_roc_curve_states_area_images_chance_and_operating_point() -> None:
-    figure = figures.roc_curve([-2.0, -1.0, 1.0, 2.0], [0, 0, 0, 1])
-    words = texts(figure)
-    assert "AUC 1.000 (n = 4; 1 positive)" in words
-    assert "Chance" in words
-    assert "Threshold 0.5: sensitivity 1.000,\nspecificity 0.667" in words
-    marked = figure.axes[0].lines[-1]
-    assert (marked.get_xdata()[0], marked.get_ydata()[0]) == pytest.approx((1 / 3, 1.0))
-    assert "specificity" in figure.axes[0].get_xlabel()
+def test_each_share_stands_in_a_row_with_its_interval_and_its_value() -> None:
+    metrics = {"auc": 0.96, "loss": 0.3, "mcc": 0.7, "accuracy": 0.9, "recall": float("nan"), "f1": 0.8}
+    figure = figures.metric_intervals(
+        metrics,
+        {"accuracy": (0.87, 0.92), "auc": (0.94, 0.98)},
+        beside={"thumbnails": {"auc": 0.71, "f1": None}},
+    )
+    (axes,) = figure.axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["Accuracy", "ROC AUC", "F1 score"]
+    assert {"0.900", "0.960", "0.800"} <= set(texts(figure).splitlines())
+    bars = [line.get_xdata() for line in axes.lines if len(line.get_xdata()) == 2]
+    np.testing.assert_array_equal(bars, [(0.87, 0.92), (0.94, 0.98)])
+    other = next(line for line in axes.lines if line.get_label() == "thumbnails")
+    assert (list(other.get_xdata()), list(other.get_ydata())) == ([0.71], [1])
+    low, high = axes.get_xlim()
+    assert low < 0.71
+    assert high > 1
 
 
-def test_the_precision_recall_curve_states_area_prevalence_and_operating_point() -> None:
-    words = texts(figures.precision_recall_curve([-2.0, -1.0, 1.0, 2.0], [0, 0, 0, 1]))
-    assert "AP 1.000 (n = 4; 1 positive)" in words
-    assert "prevalence 0.250" in words
-    assert "Threshold 0.5: precision 0.500,\nrecall 1.000" in words
-
-
-def test_no_operating_point_is_marked_where_nothing_is_called_positive() -> None:
-    assert "Threshold" not in texts(figures.precision_recall_curve([-2.0, -1.0], [0, 1]))
-
-
-def test_curves_of_one_class_are_errors() -> None:
-    for draw in (figures.roc_curve, figures.precision_recall_curve):
-        with pytest.raises(ValueError, match=r"both classes|every label"):
-            draw([0.0, 1.0], [1, 1])
+def test_no_metric_at_all_is_an_empty_figure() -> None:
+    assert not figures.metric_intervals({}, {}).axes[0].get_yticklabels()
+    assert figures.metric_intervals({"auc": 0.0}, {"auc": (0.0, 0.1)}).axes[0].get_xlim()[0] < 0
 
 
 def test_class_balance_shows_every_count_and_ratio() -> None:

@@ -225,10 +225,12 @@ def test_a_reader_finds_what_was_done_on_what_and_how_good_it_is(render, folder:
 @pytest.mark.parametrize("render", [render_html, render_markdown])
 def test_leaks_and_unreadable_images_are_said(render, folder: Path) -> None:
     report = full_report()
-    report["dataset"]["split"]["shared"][0].update(patients=12, images=40)
+    report["dataset"]["split"]["shared"][0].update(patients=12, images=40, near=3)
     report["dataset"]["unreadable"] = [{"name": "train/a|b.jpeg", "reason": "truncated"}]
     source = render(report, folder)
     assert "occur in more than one split" in source
+    assert "Altered copies" in source
+    assert "Identical pixels" not in source, "nobody looked for them"
     assert "1 image could not be read" in source
     assert "truncated" in source
 

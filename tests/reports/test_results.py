@@ -1,0 +1,328 @@
+"""What the report of a classifier says of its result: how good, how sure, what is wrong, and on which images."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pneumo_cli.reports import uncertainty
+from pneumo_cli.reports.content import document
+from pneumo_cli.reports.document import Block, Folded, Paragraph, Pictures, Table
+from pneumo_cli.reports.labels import interval_text, metric_label
+from pneumo_cli.reports.markdown import render_markdown
+from pneumo_cli.reports.page import render_html
+from pneumo_cli.reports.style import save
+
+TEST = {
+    "loss": 0.111,
+    "accuracy": 0.9599,
+    "auc": 0.98795,
+    "recall": 0.9744,
+    "specificity": 0.8846,
+    "precision": 0.9337,
+    "mcc": 0.8714,
+    "ece": 0.031,
+    "ece_calibrated": 0.019,
+}
+VALIDATION = {**TEST, "accuracy": 0.9702, "recall": 0.9611}
+INTERVALS = {
+    "accuracy": [0.9442, 0.9731],
+    "auc": [0.9791, 0.9934],
+    "recall": [0.9433, 0.9886],
+    "specificity": [0.8372, 0.9198],
+    "mcc": [-0.0123, 0.9021],
+}
+
+
+def wrong(count: int) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": f"test/NORMAL/IM-{number:04}.jpeg",
+            "patient": f"n{number:04}",
+            "subtype": "" if number % 2 else "virus",
+            "truth": "NORMAL",
+            "called": "PNEUMONIA",
+            "probability": 0.999 - number / 1000,
+        }
+        for number in range(count)
+    ]
+
+
+def table(title: str) -> dict[str, Any]:
+    return {
+        "title": title,
+        "head": ["Point", "Sensitivity", "Specificity", "In words"],
+        "rows": [
+            ["default", "0.974 (0.943–0.989)", "0.885 (0.837–0.920)", "chosen by nobody"],
+            ["screening", "0.990 (0.971–0.997)", "0.816", "the highest cut that finds 95 % of the images"],
+        ],
+        "note": "Chosen on validation.",
+    }
+
+
+def classified() -> dict[str, Any]:
+    """The report of a classifier on radiographs, as a run writes it."""
+    return {
+        "title": "fine-tuning on chest-xray",
+        "trainer": {"name": "fine-tuning"},
+        "model": {"name": "efficientnet-lite0", "trainable": 3373409},
+        "dataset": {
+            "name": "chest-xray",
+            "classes": ["NORMAL", "PNEUMONIA"],
+            "split": {"policy": "patient", "rows": [{"split": "test", "images": 624}]},
+        },
+        "evaluations": {"validation": VALIDATION, "test": TEST},
+        "intervals": {"validation": {}, "test": INTERVALS},
+        "tables": {"validation": [table("Points on validation")], "test": [table("Points on test")]},
+        "details": {
+            "validation": {"errors": {"count": 0, "of": 1308, "rows": []}},
+            "test": {
+                "temperature": 1.37,
+                "delong": {"auc": 0.98795, "low": 0.9807, "high": 0.9925},
+                "errors": {"count": 25, "of": 624, "rows": wrong(25)},
+            },
+        },
+        "figures": [
+            {"file": "roc-validation.png", "caption": "V", "group": "results", "split": "validation"},
+            {"file": "roc-test.png", "caption": "T", "group": "results", "split": "test"},
+            {"file": "cases.png", "caption": "The surest cases", "group": "why"},
+        ],
+        "why": {
+            "metrics": {"border": 0.2},
+            "tables": [
+                {"title": "Can the maps be believed?", "head": ["Check", "Verdict"], "rows": [["a", "b"]]}
+            ],
+            "notes": ["Read these maps with care."],
+        },
+        "notices": ["2 unreadable images were left out."],
+        "honesty": [
+            {"rule": "test-opened-again", "text": "Test set opened 3 times with this data."},
+            {"rule": "one-seed", "text": "One run with one seed (42)."},
+        ],
+    }
+
+
+def section(report: dict[str, Any], anchor: str) -> tuple[Block, ...]:
+    return next((part.blocks for part in document(report).sections if part.anchor == anchor), ())
+
+
+def tables(blocks: tuple[Block, ...]) -> list[Table]:
+    return [block for block in blocks if isinstance(block, Table)]
+
+
+def words(page: str) -> str:
+    return " ".join(re.sub(r"<[^>]+>", " ", page).split())
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("run")
+    figure = uncertainty.roc_curve([0.0, 1.0], [0, 1])
+    for name in ("roc-validation", "roc-test", "cases"):
+        save(figure, run / f"{name}.png")
+    return run
+
+
+@pytest.mark.parametrize("render", [render_html, render_markdown])
+def test_a_reader_is_told_in_order_what_how_good_what_is_wrong_and_how_sure(render, folder: Path) -> None:
+    text = words(render(classified(), folder))
+    places = [
+        text.index(said)
+        for said in (
+            "The trainer fine-tuning trained the model efficientnet-lite0",
+            "Of 100 PNEUMONIA images it finds about 97 (94 to 99), and of 100 NORMAL ones it calls about 12 "
+            "PNEUMONIA (8 to 16).",
+            "What to keep in mind",
+            "2 unreadable images were left out.",
+            "Test set opened 3 times with this data.",
+            "One run with one seed (42).",
+            "On the test set, 624 images",
+            "0.944 to 0.973",
+            "0.988 (0.979–0.993)",
+            "Points on test",
+            "Called wrong: 25 of the 624 test images (4.0%)",
+            "Points on validation",
+            "Read these maps with care.",
+            "Can the maps be believed?",
+        )
+    ]
+    assert places == sorted(places)
+    assert "no medical device" in text
+
+
+def test_the_large_numbers_are_the_judged_splits_with_their_intervals() -> None:
+    page = document(classified())
+    assert [(item.label, item.value, item.interval) for item in page.headlines] == [
+        ("Accuracy", "0.960", "0.944 to 0.973"),
+        ("ROC AUC", "0.988", "0.979 to 0.993"),
+        ("Sensitivity (recall)", "0.974", "0.943 to 0.989"),
+        ("Specificity", "0.885", "0.837 to 0.920"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("recall", "specificity", "said"),
+    [
+        (0.9744, 0.8846, "finds about 97, and of 100 NORMAL ones it calls about 12 PNEUMONIA."),
+        (0.9974, 0.9991, "finds more than 99, and of 100 NORMAL ones it calls fewer than 1 PNEUMONIA."),
+        (1.0, 1.0, "finds all, and of 100 NORMAL ones it calls none PNEUMONIA."),
+        (0.0, 0.0, "finds none, and of 100 NORMAL ones it calls all PNEUMONIA."),
+    ],
+)
+def test_the_sentence_never_rounds_to_all_or_none(recall: float, specificity: float, said: str) -> None:
+    report = classified()
+    del report["intervals"]
+    report["evaluations"]["test"] = {"recall": recall, "specificity": specificity}
+    assert document(report).verdict == f"Of 100 PNEUMONIA images it {said}"
+
+
+def test_the_sentence_says_where_it_was_measured_and_is_missing_where_it_cannot_be_said() -> None:
+    report = classified()
+    report["evaluations"] = {"validation": VALIDATION}
+    assert document(report).verdict.startswith(
+        "Of 100 PNEUMONIA images of the validation set it finds about 96"
+    )
+    report["evaluations"] = {"test": {"recall": 0.9}}
+    assert document(report).verdict == ""
+    report = classified()
+    report["dataset"]["classes"] = ["a", "b", "c"]
+    assert document(report).verdict == ""
+
+
+def test_the_table_of_metrics_has_a_range_wherever_one_is_known_and_says_what_it_is() -> None:
+    metrics = tables(section(classified(), "results"))[0]
+    assert metrics.head == ("Metric", "Test", "Validation", "What it means")
+    rows = {row[0]: row[1:3] for row in metrics.rows}
+    assert rows["Accuracy"] == ("0.960 (0.944–0.973)", "0.970")
+    assert rows["MCC"] == ("0.871 (-0.012 to 0.902)", "0.871")
+    assert rows["Calibration error (ECE)"] == ("0.031", "0.031")
+    assert "95 % intervals" in metrics.note
+    assert tables(section({**classified(), "interval_note": "By DeLong."}, "results"))[0].note == "By DeLong."
+    assert tables(section({**classified(), "intervals": {}}, "results"))[0].note == ""
+
+
+def test_what_is_of_another_split_than_the_judged_one_is_folded() -> None:
+    blocks = section(classified(), "results")
+    assert [block.items for block in blocks if isinstance(block, Pictures)] == [(("roc-test.png", "T"),)]
+    assert [found.title for found in tables(blocks)[1:]] == [
+        "Points on test",
+        "Called wrong: 25 of the 624 test images (4.0%)",
+    ]
+    *_, last = blocks
+    assert isinstance(last, Folded)
+    assert last.title == "The same for the validation set"
+    found, picture, errors = last.blocks
+    assert isinstance(found, Table)
+    assert found.title == "Points on validation"
+    assert isinstance(picture, Pictures)
+    assert picture.items == (("roc-validation.png", "V"),)
+    assert isinstance(errors, Paragraph)
+    assert errors.text == "None of the 1,308 validation images was called wrong."
+
+
+def test_figures_that_name_no_split_all_stand_open() -> None:
+    report = classified()
+    for figure in report["figures"]:
+        figure.pop("split", None)
+    (pictures,) = (block for block in section(report, "results") if isinstance(block, Pictures))
+    assert [file for file, _ in pictures.items] == ["roc-validation.png", "roc-test.png"]
+
+
+def test_the_surest_errors_are_listed_and_the_others_folded_up_to_a_limit() -> None:
+    report = classified()
+    report["details"]["test"]["errors"] = {"count": 999, "of": 1000, "rows": wrong(300)}
+    blocks = section(report, "results")
+    shown = tables(blocks)[-1]
+    assert shown.head == ("Image", "Patient", "Subtype", "Truth", "Called", "Probability of PNEUMONIA")
+    assert shown.rows[0] == ("test/NORMAL/IM-0000.jpeg", "n0000", "virus", "NORMAL", "PNEUMONIA", "0.999")
+    assert len(shown.rows) == 20
+    assert "200 are listed" in shown.note
+    more = next(block for block in blocks if isinstance(block, Folded))
+    assert more.title == "180 more that were called wrong"
+    (rest,) = tables(more.blocks)
+    assert (len(rest.rows), rest.rows[0][1]) == (180, "n0020")
+
+
+def test_columns_of_errors_that_nobody_filled_are_left_out() -> None:
+    report = classified()
+    report["details"]["test"]["errors"] = {"rows": [{"name": "a.png", "probability": None}]}
+    shown = tables(section(report, "results"))[-1]
+    assert (shown.head, shown.rows) == (("Image", "Probability of PNEUMONIA"), (("a.png", "–"),))
+    assert shown.title == "Called wrong: 1 test images"
+
+
+def test_calibration_and_the_other_interval_of_the_area_are_said() -> None:
+    (said,) = (block.text for block in section(classified(), "results") if isinstance(block, Paragraph))
+    assert "temperature 1.37" in said
+    assert "less extreme" in said
+    assert "0.981 to 0.993" in said
+
+
+def test_a_column_with_sentences_is_set_as_text_and_short_ones_as_numbers() -> None:
+    assert tables(section(classified(), "results"))[1].numeric == {1, 2}
+
+
+def test_ranges_step_back_in_the_page_and_stay_in_one_piece(folder: Path) -> None:
+    report = classified()
+    report["tables"]["test"][0]["rows"][0][1] = "<b> (<i>)"
+    page = render_html(report, folder)
+    assert '<span>&lt;b&gt;</span> <span class="range">(&lt;i&gt;)</span>' in page
+    assert '<span>0.960</span> <span class="range">(0.944–0.973)</span>' in page
+    assert '<td class="number">0.031</td>' in page
+
+
+def test_what_it_looks_at_stands_in_a_section_of_its_own() -> None:
+    why = section(classified(), "why")
+    assert [type(block) for block in why] == [Paragraph, Pictures, Table]
+    assert all(
+        ("cases.png", "The surest cases") not in block.items
+        for block in section(classified(), "results")
+        if isinstance(block, Pictures)
+    )
+
+
+def test_a_judgement_may_bring_a_title_of_its_own() -> None:
+    report = classified()
+    report["judgement"] = {"title": "Is it any use?", "metrics": {"diversity": 0.9}}
+    page = document(report)
+    assert page.headline_title == "Is it any use?"
+    report["judgement"]["notes"] = ["It is."]
+    assert "Is it any use?" in [part.title for part in document(report).sections]
+
+
+def test_a_sentence_that_a_notice_and_a_rule_both_say_stands_once() -> None:
+    report = classified()
+    report["honesty"].append({"rule": "x", "text": report["notices"][0]})
+    assert len(document(report).cautions) == 3
+
+
+BROKEN: tuple[Any, ...] = (None, [], {}, "text", 3, [1], {"test": 3}, {"test": [3]}, {"test": {"errors": 3}})
+
+
+@pytest.mark.parametrize("key", ["intervals", "tables", "details", "why", "honesty", "seal", "judgement"])
+def test_no_part_has_to_be_there_or_whole(key: str, folder: Path) -> None:
+    for broken in (*BROKEN, {"test": {"accuracy": [0.1], "auc": ["a", None], "recall": [0, float("nan")]}}):
+        report = {**classified(), key: broken}
+        assert "Accuracy" in render_html(report, folder)
+        assert "Accuracy" in render_markdown(report, folder)
+    report = classified()
+    report.pop(key, None)
+    assert "Accuracy" in render_html(json.loads(json.dumps(report)), folder)
+
+
+def test_intervals_have_the_digits_and_the_scale_of_their_metric() -> None:
+    assert interval_text("kid_pixels", (0.0012, 0.0034)) == "1.2–3.4"
+    assert interval_text("auc", (0.9, 0.95), " to ") == "0.900 to 0.950"
+    assert interval_text("auc", (0.9, None)) == interval_text("auc", 3) == ""
+
+
+def test_metrics_of_which_less_is_better_are_no_shares_and_say_so() -> None:
+    for name in ("brier", "ece", "brier_calibrated", "ece_calibrated"):
+        assert not metric_label(name).share
+        assert "lower is better" in metric_label(name).meaning
+    assert metric_label("specificity").share
+    assert metric_label("balanced_accuracy").share
