@@ -8,6 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pneumo_cli.cli.audit import add_command
+from pneumo_cli.cli.datachoice import (
+    CacheFlag,
+    DataRootFlag,
+    DatasetFlag,
+    FractionFlag,
+    HomeFlag,
+    SplitSeedFlag,
+    dataset_entry,
+)
 from pneumo_cli.cli.output import print_json, print_table
 from pneumo_cli.errors import PneumoError, UsageError
 from pneumo_cli.plugins import Plugins
@@ -18,16 +28,6 @@ if TYPE_CHECKING:
     from pneumo_cli.registry import Entry
     from pneumo_cli.specs import DatasetSpec
 
-DatasetFlag = Annotated[
-    str | None,
-    typer.Option("--dataset", help="A registered dataset.", show_default="the one that reads files"),
-]
-HomeFlag = Annotated[
-    str | None, typer.Option("--data-home", help="Folder of imported datasets.", show_default=False)
-]
-CacheFlag = Annotated[
-    str | None, typer.Option("--cache", help="Folder of decoded images.", show_default=False)
-]
 # Decoding at this size finds every damaged file, and is quick.
 _CHECK_SIZE = 64
 
@@ -41,15 +41,10 @@ def add_commands(app: typer.Typer) -> None:
     def check(
         ctx: typer.Context,
         dataset: DatasetFlag = None,
-        data_root: Annotated[
-            str | None,
-            typer.Option("--data-root", help="Folder or zip archive of the images.", show_default=False),
-        ] = None,
+        data_root: DataRootFlag = None,
         split: Annotated[str, typer.Option("--split", help="patient or source.")] = "patient",
-        validation_fraction: Annotated[
-            float, typer.Option("--validation-fraction", help="Share of the training pool that validates.")
-        ] = 0.25,
-        split_seed: Annotated[int, typer.Option("--split-seed", help="Seed of the split.")] = 42,
+        validation_fraction: FractionFlag = 0.25,
+        split_seed: SplitSeedFlag = 42,
         data_home: HomeFlag = None,
         cache: CacheFlag = None,
         json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -84,15 +79,7 @@ def add_commands(app: typer.Typer) -> None:
         """Fetch a dataset from where its authors publish it, and remember the place."""
         _download(ctx.obj, name, {"data_home": data_home, "cache": cache})
 
-
-def _entry(plugins: Plugins, name: str | None) -> Entry[DatasetSpec]:
-    if name is not None:
-        return plugins.datasets.get(name)
-    reading = [entry for entry in plugins.datasets.entries() if entry.spec.needs_root]
-    if len(reading) == 1:
-        return reading[0]
-    names = ", ".join(entry.qualified_name for entry in reading) or "none"
-    raise UsageError(f"say which dataset with --dataset NAME; those that read files: {names}")
+    add_command(data)
 
 
 def _check(
@@ -109,7 +96,7 @@ def _check(
     split, fraction, seed = policy
     if split not in ("patient", "source"):
         raise UsageError(f"--split is patient or source, not {split!r}")
-    entry = _entry(plugins, name)
+    entry = dataset_entry(plugins, name)
     machine = resolve_machine(machine_flags)
     progress = for_stderr()
     given = machine_flags["data_root"] is not None
@@ -237,7 +224,7 @@ def _import(
     from pneumo_cli.data.store import import_data
     from pneumo_cli.layers import resolve_machine
 
-    entry = _entry(plugins, name)
+    entry = dataset_entry(plugins, name)
     machine = resolve_machine(machine_flags)
     root = import_data(
         entry.spec,

@@ -36,7 +36,7 @@ def shrunk(levels: NDArray[np.uint8], size: int) -> NDArray[np.float32]:
 
 
 def area_weights(length: int, size: int, first: float = 0.0, last: float = 1.0) -> NDArray[np.float32]:
-    """How much each of ``length`` pixels counts in each of ``size`` pixels that cover the same line, or a part of it.
+    """How much each of ``length`` pixels counts in each of ``size`` that cover the same line, or a part of it.
 
     Args:
         length, size: numbers of pixels, at least 1.

@@ -1,8 +1,8 @@
 """What is had without a network: a logistic regression on thumbnails.
 
-A report puts it beside a trained network as the baseline, and an audit uses it to tell training from test images. It
-sees where an image is bright and where it is dark, how it was framed and exposed, and no detail of the lung. It is
-not meant to be good; whoever does not beat it has learnt nothing that needed learning.
+A report puts it beside a trained network as the baseline, and an audit uses it to tell training from test images.
+It sees where an image is bright and where it is dark, how it was framed and exposed, and no detail of the lung. It
+is not meant to be good; a network that does not beat it has learnt nothing that needed a network.
 
 Everything is deterministic: no seed, no iteration that ends by the clock.
 """
@@ -85,12 +85,12 @@ class LogisticRegression:
         """
         truth = np.asarray(labels, np.float64)
         if features.ndim != 2 or truth.shape != (len(features),):
-            raise ValueError(f"features {list(features.shape)} and labels {list(truth.shape)} do not fit together")
+            raise ValueError(
+                f"features {list(features.shape)} and labels {list(truth.shape)} do not fit together"
+            )
         if set(np.unique(truth).tolist()) != {0.0, 1.0}:
             raise ValueError("a logistic regression needs labels 0 and 1, and both of them")
-        mean = features.mean(0, dtype=np.float64)
-        deviation = features.std(0, dtype=np.float64)
-        scale = np.where(deviation > _FLAT, 1 / np.maximum(deviation, _FLAT), 0.0)
+        mean, scale = _standard(features)
         standard = ((features - mean) * scale).astype(np.float32)
         axes = principal_axes(standard, components)
         slope, bias = newton(standard @ axes, truth, penalty)
@@ -103,8 +103,23 @@ class LogisticRegression:
         return found
 
 
+def principal_components(features: NDArray[np.floating], most: int = COMPONENTS) -> Floats:
+    """Standardised features [N, D] along the directions in which they vary most: [N, K], K at most ``most``."""
+    mean, scale = _standard(features)
+    standard = ((features - mean) * scale).astype(np.float32)
+    found: Floats = standard @ principal_axes(standard, most)
+    return found
+
+
+def _standard(features: NDArray[np.floating]) -> tuple[Floats, Floats]:
+    """The mean of each feature and what makes its standard deviation 1: [D] each, 0 where it is always the same."""
+    deviation = features.std(0, dtype=np.float64)
+    scale = np.where(deviation > _FLAT, 1 / np.maximum(deviation, _FLAT), 0.0)
+    return features.mean(0, dtype=np.float64), scale
+
+
 def principal_axes(features: NDArray[np.float32], most: int) -> Floats:
-    """The directions in which centred features [N, D] vary most, as columns [D, K]; K is at most ``most``, N and D."""
+    """The directions in which centred features [N, D] vary most, as columns [D, K]; K at most ``most``, N, D."""
     count, width = features.shape
     if count < width:
         values, vectors = np.linalg.eigh((features @ features.T).astype(np.float64))

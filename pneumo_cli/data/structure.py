@@ -1,0 +1,119 @@
+"""Are a split's patients drawn at random, or blocks of consecutive patient numbers?
+
+Hospitals number patients as they come. A split that was cut by number so divides by time, and by whatever changed
+with time: the machine, the protocol, the season. The number of blocks that a split's patients form, when all are
+ordered by number, is compared with what a random draw gives (the runs test of Wald and Wolfowitz 1940).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pneumo_cli.data.prepare import PreparedData
+
+_NUMBER = re.compile(r"(\d+)(?!.*\d)", re.ASCII)
+_UNLIKELY = -4.0  # standard deviations below what is expected
+_FEWER = 0.7  # share of the expected number of blocks
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """The blocks that the patients of one split and class form among all patients of that class.
+
+    Attributes:
+        split, title: names of the split and the class.
+        patients: how many of the class's patients with a number have images in the split.
+        blocks: runs of them in the order of numbers, each series of numbers for itself.
+        expected, deviation: mean and standard deviation of the number of blocks if as many were drawn at random.
+        order: uint8 [n], 1 where a patient is in the split, in the order of series and numbers.
+    """
+
+    split: str
+    title: str
+    patients: int
+    blocks: int
+    expected: float
+    deviation: float
+    order: NDArray[np.uint8]
+
+    @property
+    def z(self) -> float:
+        """Standard deviations above the expected number of blocks (below, if negative); 0 without any choice."""
+        return (self.blocks - self.expected) / self.deviation if self.deviation > 0 else 0.0
+
+    @property
+    def contiguous(self) -> bool:
+        """True where there are far fewer blocks than chance makes."""
+        return self.z < _UNLIKELY and self.blocks < _FEWER * self.expected
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON can hold it."""
+        return {
+            "split": self.split,
+            "class": self.title,
+            "patients": self.patients,
+            "blocks": self.blocks,
+            "expected": self.expected,
+            "z": self.z,
+            "contiguous": self.contiguous,
+        }
+
+
+def patient_number(key: str) -> tuple[str, int] | None:
+    """The series that a patient key belongs to, and the patient's number in it; None where it has no number.
+
+    >>> patient_number("person23-bacteria")
+    ('person#-bacteria', 23)
+    >>> patient_number("NORMAL2-IM-27")
+    ('NORMAL2-IM-#', 27)
+    """
+    match = _NUMBER.search(key)
+    return (f"{key[: match.start()]}#{key[match.end() :]}", int(match[1])) if match else None
+
+
+def find_blocks(data: PreparedData) -> tuple[Blocks, ...]:
+    """Count the blocks of validation and test patients, for each class with numbered patients on either side."""
+    records, labels = data.dataset.records, data.labels
+    parts = data.split.parts()
+    found = []
+    for name in ("validation", "test"):
+        inside = {records[position].patient for position in parts[name]}
+        everyone = np.concatenate([*parts.values(), data.split.excluded])
+        for label, title in enumerate(data.dataset.classes):
+            patients = {records[position].patient for position in everyone if labels[position] == label}
+            series = defaultdict(list)
+            for key in patients:
+                numbered = patient_number(key)
+                if numbered is not None:
+                    series[numbered[0]].append((numbered[1], key))
+            flags = [
+                np.array([key in inside for _, key in sorted(series[name])], np.uint8)
+                for name in sorted(series)
+            ]
+            blocks = count_blocks(name, title, flags)
+            if 0 < blocks.patients < len(blocks.order):
+                found.append(blocks)
+    return tuple(found)
+
+
+def count_blocks(split: str, title: str, series: Sequence[NDArray[np.uint8]]) -> Blocks:
+    """Count blocks in some series of patients, each in the order of its numbers: uint8 [n], 1 inside the split."""
+    blocks, expected, variance = 0, 0.0, 0.0
+    for flags in series:
+        total, inside = len(flags), int(flags.sum())
+        outside = total - inside
+        blocks += int((np.diff(flags.astype(np.int8), prepend=0) == 1).sum())
+        # The number of runs of one kind is hypergeometric: of all places that a block can begin at, outside + 1.
+        expected += inside * (outside + 1) / total if total else 0.0
+        if total > 1:
+            variance += inside * (inside - 1) * outside * (outside + 1) / (total**2 * (total - 1))
+    order = np.concatenate(series) if series else np.zeros(0, np.uint8)
+    return Blocks(split, title, int(order.sum()), blocks, expected, math.sqrt(variance), order)

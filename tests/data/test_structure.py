@@ -1,0 +1,53 @@
+"""A split that was cut by patient number shows as few blocks; a random one does not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pneumo_cli.data.structure import count_blocks, patient_number
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        ("person23-bacteria", ("person#-bacteria", 23)),
+        ("IM-115", ("IM-#", 115)),
+        ("NORMAL2-IM-27", ("NORMAL2-IM-#", 27)),
+        ("007", ("#", 7)),
+        ("somebody", None),
+        ("", None),
+    ],
+)
+def test_the_last_number_of_a_key_is_the_patients(key: str, expected: tuple[str, int] | None) -> None:
+    assert patient_number(key) == expected
+
+
+def test_expectation_and_deviation_are_those_of_random_draws() -> None:
+    rng = np.random.default_rng(0)
+    flags = np.repeat([1, 0], [30, 70]).astype(np.uint8)
+    seen = [count_blocks("test", "A", [rng.permutation(flags)]) for _ in range(3000)]
+    blocks = np.array([each.blocks for each in seen])
+    assert seen[0].expected == pytest.approx(blocks.mean(), abs=0.15)
+    assert seen[0].deviation == pytest.approx(blocks.std(), rel=0.05)
+    assert not any(each.contiguous for each in seen)
+
+
+def test_a_cut_by_number_is_called_contiguous_in_each_series() -> None:
+    series = [
+        np.repeat([0, 1, 0], [50, 40, 60]).astype(np.uint8),
+        np.repeat([1, 0], [40, 90]).astype(np.uint8),
+    ]
+    found = count_blocks("test", "A", series)
+    assert (found.blocks, found.patients) == (2, 80)
+    assert found.expected > 40
+    assert found.contiguous
+
+
+@pytest.mark.parametrize(
+    "series", [[], [np.zeros(5, np.uint8)], [np.ones(5, np.uint8)], [np.ones(1, np.uint8)]]
+)
+def test_without_a_choice_nothing_is_said(series: list[np.ndarray]) -> None:
+    found = count_blocks("test", "A", series)
+    assert found.z == 0
+    assert not found.contiguous

@@ -1,0 +1,124 @@
+"""``pneumo data audit``: a page, an exit code, and JSON that say the same."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Run = Callable[..., object]
+
+LEAKY = """
+import numpy as np
+from dataclasses import replace
+from pneumo_cli.api import DatasetSpec, hookimpl
+from pneumo_cli.testing import TinyDataset
+
+api_version = 1
+
+class Leaky(TinyDataset):
+    def __init__(self):
+        super().__init__("leaky", images=160)
+        first = next(r for r in self.records if r.pool == "train")
+        copied = next(r for r in self.records if r.pool == "test")
+        levels = self._pixels[copied.name].astype(float) * 0.8 + 20
+        self._pixels[first.name] = levels.round().astype(np.uint8)
+        # A name is data: it must not become markup.
+        renamed = replace(copied, name="test/<script>alert(1)</script>")
+        self._pixels[renamed.name] = self._pixels[copied.name]
+        self.records[self.records.index(copied)] = renamed
+
+def open_leaky(request):
+    return Leaky()
+
+@hookimpl
+def register_datasets():
+    yield DatasetSpec(name="leaky", summary="One altered copy", factory="leaky_plugin:open_leaky", synthetic=True)
+"""
+
+
+@pytest.fixture
+def leaky(install: Callable[..., None]) -> str:
+    install("pneumo-leaky", {"leaky": "leaky_plugin"}, {"leaky_plugin": LEAKY})
+    return "leaky"
+
+
+def test_data_without_a_leak_get_a_page_and_the_exit_code_0(pneumo: Run, fakes: Path) -> None:
+    ended = pneumo("data", "audit", "--dataset", "small", "--out", "page")
+    assert ended.code == 0, ended.stderr
+    assert "No leak found" in ended.stdout
+    assert "page/audit.html" in ended.stderr
+    page = (fakes / "page" / "audit.html").read_text()
+    assert "No leak found" in page
+    assert "Synthetic data" in page
+    assert "data:image/png" in page
+    assert sorted(file.name for file in (fakes / "page").iterdir()) == ["audit.html", "audit.json"]
+
+
+def test_a_leak_is_the_exit_code_1_with_the_pair_as_a_picture(pneumo: Run, fakes: Path, leaky: str) -> None:
+    ended = pneumo("data", "audit", "--dataset", leaky, "--out", "page", "--json")
+    assert ended.code == 1, ended.stderr
+    content = json.loads(ended.stdout)
+    assert content == json.loads((fakes / "page" / "audit.json").read_text())
+    assert not content["clean"]
+    assert sum(leak["near"] for leak in content["leaks"]) == 1
+    (pair,) = (pair for leak in content["leaks"] for pair in leak["pairs"])
+    assert pair["names"][1] == "test/<script>alert(1)</script>"
+    assert pair["correlation"] > 0.9
+    page = (fakes / "page" / "audit.html").read_text()
+    assert "1 leak found" in page
+    assert "Altered copy" in page
+    assert "<script" not in page
+    assert "alert(1)" in page
+    assert {shift["class"] for shift in content["shift"]} <= {"NORMAL", "PNEUMONIA"}
+
+
+def test_the_split_of_the_report_shares_patients_and_says_which(pneumo: Run, fakes: Path) -> None:
+    ended = pneumo("data", "audit", "--dataset", "small", "--split", "source", "--json")
+    assert ended.code == 1
+    content = json.loads(ended.stdout)
+    shared = content["leaks"][0]
+    assert shared["patients"] == len(shared["shared_patients"]) > 10
+    assert "Same patient" in (fakes / "audit" / "audit.html").read_text()
+
+
+def test_an_audit_is_replaced_only_if_asked_for(pneumo: Run, fakes: Path) -> None:
+    (fakes / "page").mkdir()
+    (fakes / "page" / "notes.txt").write_text("mine")
+    ended = pneumo("data", "audit", "--dataset", "tiny", "--out", "page")
+    assert ended.code == 2
+    assert "--overwrite" in ended.stderr
+    assert [file.name for file in (fakes / "page").iterdir()] == ["notes.txt"]
+    assert pneumo("data", "audit", "--dataset", "tiny", "--out", "page", "--overwrite").code == 0
+    assert (fakes / "page" / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--dataset", "tiny", "--split", "sideways"), "--split is"),
+        (("--dataset", "tinny"), "tiny"),
+        (("--dataset", "tiny", "--validation-fraction", "1.5"), "between 0 and 1"),
+        (("--dataset", "tiny", "--out", "file"), "file is not a folder"),
+        (("--dataset", "tiny", "--out", "file/below"), "file/below"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line_and_the_exit_code_2(
+    pneumo: Run, fakes: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    (fakes / "file").write_text("mine")
+    ended = pneumo("data", "audit", *arguments)
+    assert ended.code == 2
+    assert message in ended.stderr
+    assert len(ended.stderr.strip().splitlines()) == 1
+    assert ended.stdout == ""
+    assert not (fakes / "audit").exists()
+
+
+def test_images_that_cannot_be_read_are_left_out_and_named(pneumo: Run, fakes: Path) -> None:
+    ended = pneumo("data", "audit", "--dataset", "torn", "--json")
+    content = json.loads(ended.stdout)
+    assert len(content["unreadable"]) == 2
+    assert "2 of the images cannot be read" in (fakes / "audit" / "audit.html").read_text()
