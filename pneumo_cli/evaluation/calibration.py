@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pneumo_cli.evaluation.bounds import wilson
+
 if TYPE_CHECKING:
     from pneumo_cli.evaluation.binary import Values
 
@@ -24,8 +26,6 @@ Floats: TypeAlias = NDArray[np.float64]
 COLDEST, HOTTEST = 0.05, 20.0
 """Bounds of a fitted temperature. Outside of them the data do not say what it is: classes that the logits tell
 apart perfectly want 0, logits that tell nothing want infinity."""
-
-_Z = 1.959963984540054  # the normal distribution's 97.5 % quantile
 
 
 @dataclass(frozen=True, eq=False)  # no tuple: those have a method named count
@@ -147,21 +147,6 @@ def predictive_values(sensitivity: float, specificity: float, prevalence: ArrayL
     alarms, rest = (1 - specificity) * (1 - frequent), specificity * (1 - frequent)
     with np.errstate(invalid="ignore"):
         return hits / (hits + alarms), rest / (rest + misses)
-
-
-def wilson(share: ArrayLike, count: ArrayLike, z: float = _Z) -> tuple[Floats, Floats]:
-    """The score interval of a share (Wilson 1927); it has a width where the share is 0 or 1, too.
-
-    Args:
-        share: 0 to 1; any shape.
-        count: how many independent observations it is worth, > 0; need not be whole.
-        z: the normal quantile; 1.96 gives 95 %.
-    """
-    p, n = np.asarray(share, dtype=np.float64), np.asarray(count, dtype=np.float64)
-    middle = (p + z * z / (2 * n)) / (1 + z * z / n)
-    half = z * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    # Rounding must not put a share of 0 or 1 outside of its own interval.
-    return np.minimum(p, np.maximum(0.0, middle - half)), np.maximum(p, np.minimum(1.0, middle + half))
 
 
 def bin_of(probabilities: Floats, bins: int) -> NDArray[np.int64]:

@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from pneumo_cli.evaluation.binary import Floats, Integers, checked
+from pneumo_cli.evaluation.bounds import Z
 
 if TYPE_CHECKING:
     from pneumo_cli.evaluation.binary import Values
-
-_Z = 1.959963984540054  # the normal distribution's 97.5 % quantile
 
 
 class Area(NamedTuple):
@@ -61,11 +60,11 @@ def delong_interval(logits: Values, labels: Values) -> Area:
     error = math.sqrt(_variance(of_positives) + _variance(of_negatives))
     if not 0 < area < 1 or error == 0:
         smaller = min(of_positives.size, of_negatives.size)
-        bound = smaller / (smaller + _Z * _Z)
+        bound = smaller / (smaller + Z * Z)
         return Area(
             area, min(area, bound) if area > 0.5 else 0.0, max(area, 1 - bound) if area < 0.5 else 1.0
         )
-    middle, half = math.log(area / (1 - area)), _Z * error / (area * (1 - area))
+    middle, half = math.log(area / (1 - area)), Z * error / (area * (1 - area))
     low, high = (1 / (1 + math.exp(-max(-700.0, end))) for end in (middle - half, middle + half))
     return Area(area, low, high)
 

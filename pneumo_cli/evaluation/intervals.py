@@ -4,11 +4,8 @@ Images of one patient are not independent, so patients are drawn with replacemen
 & Welsh 2007). A drawn sample is a vector of weights, and every metric is computed from weights for all samples at
 once (:mod:`pneumo_cli.evaluation.resampling`).
 
-The bootstrap gives the standard error. The interval around the value is the score interval of a share (Wilson 1927)
-of as many independent images as would have that error, with a t quantile for the number of patients: percentile
-intervals are too short for few patients and for values near 0 or 1, and have no width at all where nothing was wrong.
-Where all resamples agree, the number of patients stands in for that number. Coverage is measured by
-``examples/measure_intervals.py``.
+How the ends come from the samples is told in :mod:`pneumo_cli.evaluation.bounds`; how often such intervals cover
+the truth is measured by ``examples/measure_intervals.py``.
 
 The intervals tell how the number would vary over other patients like these. They know nothing of another training
 seed, of another hospital, or of a choice that was made on the same images.
@@ -24,7 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pneumo_cli.evaluation.binary import Floats, Integers, checked, cut_of
-from pneumo_cli.evaluation.calibration import wilson
+from pneumo_cli.evaluation.bounds import accelerated_ends, calibration_ends, difference_ends, score_ends
 from pneumo_cli.evaluation.resampling import Sample, draws, patient_codes
 
 if TYPE_CHECKING:
@@ -32,8 +29,6 @@ if TYPE_CHECKING:
 
     Patients: TypeAlias = Sequence[str] | NDArray[np.generic]
     """Whose image each is, [N]; equal means the same patient."""
-
-_Z = 1.959963984540054  # the normal distribution's 97.5 % quantile
 
 
 class Interval(NamedTuple):
@@ -75,6 +70,10 @@ def metric_intervals(
     For a subtype, call it with the images of the subtype and all negatives: of the result, ``recall`` and ``auc``
     are about the subtype.
 
+    That of ``ece`` is about the true error, of which the value is an overestimate: it need not hold the value. It
+    is made to hold the truth at least as often as it says, and does so rather too often; but for models that are
+    calibrated perfectly and make a handful of errors only it does so less often (about 80 %).
+
     Args:
         logits: [N], finite.
         labels: [N], each 0 or 1.
@@ -97,15 +96,25 @@ def metric_intervals(
     _check_resamples(resamples)
     if sample.patients < 2:
         return {}
-    parts = [sample.metrics(times) for times in draws(sample.patients, truth.size, resamples, seed)]
+    parts, noise = [], []
+    for times in draws(sample.patients, truth.size, resamples, seed):
+        parts.append(sample.metrics(times))
+        noise.append(sample.calibration_noise(times))
     values = sample.metrics(_once(sample))
     behind = _patients_behind(sample)
     found = {}
     for name, value in values.items():
         drawn = np.concatenate([part[name] for part in parts])
-        if np.isfinite(value[0]) and np.isfinite(drawn).sum() > 1:
-            low, high = _ends(value, drawn[:, None], behind[name], _RANGE.get(name, (0.0, 1.0)))
-            found[name] = Interval(float(low[0]), float(high[0]))
+        if not np.isfinite(value[0]) or np.isfinite(drawn).sum() < 2:
+            continue
+        at, share, n = float(value[0]), _share(name, drawn), behind[name]
+        if name == "ece":
+            low, high = calibration_ends(at, drawn, np.concatenate(noise), n)
+        elif name in _CONTINUOUS:
+            low, high = accelerated_ends(at, drawn, n)
+        else:
+            low, high = (float(end[0]) for end in score_ends(_share(name, value), share[:, None], n))
+        found[name] = Interval(_metric(name, low), _metric(name, high))
     return found
 
 
@@ -138,7 +147,8 @@ def share_interval(
     for times in draws(count, values.size, resamples, seed):
         total, images = (times @ sums).T
         drawn.append(total / images)
-    low, high = _ends(values.mean(keepdims=True), np.concatenate(drawn)[:, None], count, (0.0, 1.0))
+    behind = _effective(np.bincount(codes).astype(np.float64))
+    low, high = score_ends(values.mean(keepdims=True), np.concatenate(drawn)[:, None], behind)
     return Interval(float(low[0]), float(high[0]))
 
 
@@ -194,16 +204,14 @@ def difference_intervals(
     for name in values[0]:
         value = float(values[0][name][0] - values[1][name][0])
         drawn = np.concatenate([part[0][name] - part[1][name] for part in parts])
-        drawn = drawn[np.isfinite(drawn)]
-        if not math.isfinite(value) or drawn.size < 2:
+        if not math.isfinite(value) or np.isfinite(drawn).sum() < 2:
             continue
         if equal:
             found[name] = Difference(0.0, 0.0, 0.0, 1.0)
             continue
-        low, high = _RANGE.get(name, (0.0, 1.0))
-        span = high - low
-        patients_behind = min(behind[0][name], behind[1][name])
-        found[name] = _difference(value, drawn, patients_behind, span)
+        span = _SPAN.get(name, 1.0)
+        low, high, p = difference_ends(value / span, drawn / span, min(each[name] for each in behind))
+        found[name] = Difference(value, span * low, span * high, p)
     return found
 
 
@@ -225,7 +233,10 @@ def roc_band(
     Raises:
         ValueError: a class is missing, there is one patient only, or as :func:`metric_intervals`.
     """
-    return _band(_sensitivity_at, logits, labels, patients, points, resamples, seed)
+    band = _band(_sensitivity_at, logits, labels, patients, points, resamples, seed)
+    # A sensitivity never falls with the false positive rate; a band that wavers is widened until it does not.
+    low = np.minimum.accumulate(band.low[::-1])[::-1]
+    return Band(band.x, low, np.maximum.accumulate(band.high))
 
 
 def precision_recall_band(
@@ -250,7 +261,18 @@ def precision_recall_band(
     return _band(_precision_at, logits, labels, patients, points, resamples, seed)
 
 
-_RANGE = {"mcc": (-1.0, 1.0)}
+_SPAN = {"mcc": 2.0}  # from the least to the largest value, where that is not 1
+_CONTINUOUS = ("auc", "average_precision", "brier")
+
+
+def _share(name: str, values: Floats) -> Floats:
+    """A metric's place between its least and its largest value."""
+    return (values + 1) / 2 if name == "mcc" else values
+
+
+def _metric(name: str, share: float) -> float:
+    """The inverse of :func:`_share`."""
+    return 2 * share - 1 if name == "mcc" else share
 
 
 def _sample(scores: Floats, truth: Integers, codes: Integers, cut: float, temperature: float) -> Sample:
@@ -269,14 +291,22 @@ def _once(sample: Sample) -> Floats:
     return np.ones((1, sample.patients))
 
 
-def _patients_behind(sample: Sample) -> dict[str, int]:
+def _effective(images: Floats) -> float:
+    """How many equally large patients tell as much as patients with so many images each, [P] (Kish 1965).
+
+    At least 1.5, so that an error that rests on a single one is far too large, and not infinite.
+    """
+    return max(1.5, float(images.sum() ** 2 / (images**2).sum())) if images.any() else 1.5
+
+
+def _patients_behind(sample: Sample) -> dict[str, float]:
     """How many patients a metric rests on: those of the class, or of the smaller one, that it is about."""
     images, sick, called = sample.sums[:, 0], sample.sums[:, 1], sample.sums[:, 2]
-    ill, well = int((sick > 0).sum()), int((sick < images).sum())
-    everyone, smaller = sample.patients, min(ill, well)
+    everyone, ill, well, found = (_effective(each) for each in (images, sick, images - sick, called))
+    smaller = min(ill, well)
     return {
         "accuracy": everyone,
-        "precision": int((called > 0).sum()),
+        "precision": found,
         "recall": ill,
         "specificity": well,
         "f1": ill,
@@ -287,49 +317,6 @@ def _patients_behind(sample: Sample) -> dict[str, int]:
         "auc": smaller,
         "average_precision": smaller,
     }
-
-
-def _variance(drawn: Floats, patients: int) -> Floats:
-    """Of each column, without the bias of n - 1 patients; samples in which a metric is undefined do not count."""
-    return np.nanvar(drawn, axis=0, ddof=1) * patients / max(patients - 1, 1)
-
-
-def _ends(value: Floats, drawn: Floats, patients: int, bounds: tuple[float, float]) -> tuple[Floats, Floats]:
-    """The intervals of values [K] within bounds, from resamples [B, K] of them."""
-    least, most = bounds
-    span = most - least
-    share = np.clip((value - least) / span, 0.0, 1.0)
-    variance = _variance(drawn, patients) / span**2
-    spread = share * (1 - share)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        worth = np.where((variance > 1e-12) & (spread > 1e-12), spread / variance, patients)
-    low, high = wilson(share, worth, _t(patients - 1))
-    return least + span * low, least + span * high
-
-
-def _difference(value: float, drawn: Floats, patients: int, span: float) -> Difference:
-    error = math.sqrt(float(_variance(drawn[:, None], patients)[0]))
-    if error < 1e-9 * span:
-        error = span / (2 * math.sqrt(patients))
-    half = _t(patients - 1) * error
-    return Difference(
-        value,
-        max(-span, value - half),
-        min(span, value + half),
-        math.erfc(_normal(abs(value) / error, patients - 1) / math.sqrt(2)),
-    )
-
-
-def _normal(t: float, freedom: int) -> float:
-    """The normal quantile that is as far out as a t quantile (Wallace 1959; within 1 % from 3 degrees on)."""
-    n = max(freedom, 1)
-    return math.sqrt(n * math.log1p(t * t / n)) * (8 * n + 1) / (8 * n + 3)
-
-
-def _t(freedom: int) -> float:
-    """The t distribution's 97.5 % quantile: the inverse of :func:`_normal`."""
-    n = max(freedom, 1)
-    return math.sqrt(n * math.expm1((_Z * (8 * n + 3) / (8 * n + 1)) ** 2 / n))
 
 
 def _band(
@@ -360,13 +347,15 @@ def _band(
     drawn = [row for times in draws(sample.patients, truth.size, resamples, seed) for row in rows(times)]
     if len(drawn) < 2:
         raise ValueError("a band needs more patients: hardly any resample has both classes")
-    low, high = _ends(rows(_once(sample))[0], np.stack(drawn), _patients_behind(sample)["recall"], (0.0, 1.0))
+    low, high = score_ends(rows(_once(sample))[0], np.stack(drawn), _patients_behind(sample)["recall"])
     return Band(x, low, high)
 
 
 def _sensitivity_at(x: Floats, positives: Floats, negatives: Floats) -> Floats:
     """Linear between the corners, as the area under the curve is."""
-    return np.interp(x, np.append(0.0, negatives / negatives[-1]), np.append(0.0, positives / positives[-1]))
+    corners = np.append(0.0, negatives / negatives[-1]), np.append(0.0, positives / positives[-1])
+    sensitivity: Floats = np.interp(x, *corners)
+    return sensitivity
 
 
 def _precision_at(x: Floats, positives: Floats, negatives: Floats) -> Floats:

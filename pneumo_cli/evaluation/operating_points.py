@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from pneumo_cli.evaluation.binary import Values
 
 
+_LARGEST = float(np.finfo(np.float64).max)
+
+
 @dataclass(frozen=True)
 class OperatingPoint:
     """A named cut.
@@ -121,14 +124,16 @@ def choose_operating_points(
 def _cuts(scores: Floats, truth: Integers) -> tuple[Floats, Integers, Integers]:
     """All cuts that differ in whom they call positive, falling, with the positives and negatives called so."""
     distinct, place = np.unique(scores, return_inverse=True)
-    gaps = np.diff(distinct)
+    with np.errstate(over="ignore"):
+        gaps = np.diff(distinct)
     # Beyond the ends as far as the middle half of the neighbours are apart, on average: finite and not extreme.
     margin = float(np.median(gaps)) / 2 if gaps.size else 0.5
     margin = max(margin, float(np.spacing(np.abs(distinct).max())))
-    between = distinct[:-1] + gaps / 2
+    between = distinct[:-1] / 2 + distinct[1:] / 2
     # Where two neighbours are one rounding apart, half way is one of them: the upper one keeps the rule "at least".
     between = np.where(between > distinct[:-1], between, distinct[1:])
     cuts = np.concatenate(([distinct[0] - margin], between, [distinct[-1] + margin]))
+    cuts = np.clip(cuts, -_LARGEST, _LARGEST)
     positives = np.bincount(place, weights=truth, minlength=distinct.size).astype(np.int64)
     images = np.bincount(place, minlength=distinct.size)
     hits = np.append(np.cumsum(positives[::-1])[::-1], 0)

@@ -130,6 +130,13 @@ class Sample:
             metrics["auc"], metrics["average_precision"] = (both * area for area in self._areas(times))
         return metrics
 
+    def calibration_noise(self, times: Floats) -> Floats:
+        """How far samples are from the split itself, as a calibration error: the errors of a perfect model, [b]."""
+        images = times @ self.sums[:, :1]
+        own = self.residuals.sum(axis=0) / self.sums[:, 0].sum()
+        noise: Floats = np.abs(times @ self.residuals / images - own).sum(axis=1)
+        return noise
+
     def curves(self, times: Floats) -> Curves:
         """The counts behind the two curves of samples in which the patients occur so many times, [b, P]."""
         weights = times[:, self._codes]

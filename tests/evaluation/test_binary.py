@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -25,15 +28,34 @@ def random_split(seed: int, size: int = 400, ties: bool = False) -> tuple[np.nda
 
 
 def expected_metrics(logits: np.ndarray, labels: np.ndarray, threshold: float) -> dict[str, float]:
-    called = (1 / (1 + np.exp(-logits)) >= threshold).astype(int)
-    return {
+    probabilities = 1 / (1 + np.exp(-logits))
+    called = (logits >= np.log(threshold / (1 - threshold))).astype(int)
+    metrics = {
         "accuracy": reference.accuracy_score(labels, called),
         "precision": reference.precision_score(labels, called, zero_division=0),
         "recall": reference.recall_score(labels, called, zero_division=0),
+        "specificity": reference.recall_score(labels, called, pos_label=0, zero_division=0),
         "f1": reference.f1_score(labels, called, zero_division=0),
-        "auc": reference.roc_auc_score(labels, logits),
-        "average_precision": reference.average_precision_score(labels, logits),
+        "mcc": reference.matthews_corrcoef(labels, called),
+        "brier": np.mean((probabilities - labels) ** 2),
+        "ece": calibration_error(probabilities, labels, 15),
     }
+    if 0 < labels.sum() < labels.size:
+        metrics["balanced_accuracy"] = reference.balanced_accuracy_score(labels, called)
+        metrics["auc"] = reference.roc_auc_score(labels, logits)
+        metrics["average_precision"] = reference.average_precision_score(labels, logits)
+    return metrics
+
+
+def calibration_error(probabilities: np.ndarray, labels: np.ndarray, bins: int) -> float:
+    """By its definition, bin by bin."""
+    total = 0.0
+    for k in range(bins):
+        upper = probabilities < (k + 1) / bins if k + 1 < bins else True
+        inside = (probabilities >= k / bins) & upper
+        if inside.any():
+            total += inside.mean() * abs(probabilities[inside].mean() - labels[inside].mean())
+    return total
 
 
 @pytest.mark.parametrize("ties", [False, True])
@@ -41,16 +63,50 @@ def expected_metrics(logits: np.ndarray, labels: np.ndarray, threshold: float) -
 def test_metrics_equal_those_of_scikit_learn(ties: bool, threshold: float) -> None:
     logits, labels = random_split(1, ties=ties)
     measured = binary_metrics(logits, labels, threshold=threshold)
-    assert measured == pytest.approx(expected_metrics(logits, labels, threshold), abs=1e-6)
+    assert measured == pytest.approx(expected_metrics(logits, labels, threshold), abs=1e-12)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(-20, 20), st.booleans()), min_size=1, max_size=40),
+    st.sampled_from([0.1, 0.5, 0.77]),
+)
+@pytest.mark.filterwarnings("ignore::UserWarning")  # scikit-learn's, of a single class
+def test_metrics_equal_those_of_scikit_learn_with_any_ties_and_classes(
+    images: list[tuple[int, bool]], threshold: float
+) -> None:
+    logits = np.array([logit / 7 for logit, _ in images])
+    labels = np.array([label for _, label in images], dtype=int)
+    measured = binary_metrics(logits, labels, threshold=threshold)
+    assert measured == pytest.approx(expected_metrics(logits, labels, threshold), abs=1e-9)
+
+
+def test_a_cut_is_the_threshold_as_a_logit_and_does_not_saturate() -> None:
+    logits, labels = random_split(6)
+    assert binary_metrics(logits, labels, cut=np.log(0.2 / 0.8)) == binary_metrics(
+        logits, labels, threshold=0.2
+    )
+    assert confusion([49.0, 51.0], [0, 1], cut=50.0).tolist() == [[1, 0], [0, 1]]
+    for cut in (float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="finite logit"):
+            binary_metrics(logits, labels, cut=cut)
+
+
+def test_metrics_wait_for_no_heavy_library() -> None:
+    code = (
+        "import sys; from pneumo_cli.evaluation.binary import binary_metrics; "
+        "binary_metrics([0.0, 1.0], [0, 1]); assert not {'torch', 'torchmetrics'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
 def test_areas_do_not_suffer_from_the_saturation_of_the_sigmoid() -> None:
     logits, labels = random_split(2)
     far = logits * 10 + 300  # every probability is 1.0 in double precision
     measured = binary_metrics(far, labels)
-    assert measured["auc"] == pytest.approx(reference.roc_auc_score(labels, far), abs=1e-6)
+    assert measured["auc"] == pytest.approx(reference.roc_auc_score(labels, far), abs=1e-12)
     assert measured["average_precision"] == pytest.approx(
-        reference.average_precision_score(labels, far), abs=1e-6
+        reference.average_precision_score(labels, far), abs=1e-12
     )
 
 
@@ -61,7 +117,7 @@ def test_logits_between_zero_and_one_are_not_taken_for_probabilities() -> None:
 @pytest.mark.parametrize(("label", "recall"), [(0, 0.0), (1, 0.75)])
 def test_with_one_class_the_areas_are_absent_and_nothing_is_nan(label: int, recall: float) -> None:
     measured = binary_metrics([-1.0, 2.0, 3.0, 4.0], [label] * 4)
-    assert set(measured) == {"accuracy", "precision", "recall", "f1"}
+    assert set(measured) == {"accuracy", "precision", "recall", "specificity", "f1", "mcc", "brier", "ece"}
     assert measured["recall"] == recall
     assert all(np.isfinite(value) for value in measured.values())
 
