@@ -171,7 +171,7 @@ def test_images_unlike_the_training_images_are_flagged(run: Path, films: Path, p
     assert "stripes.png" in flagged
     assert len(flagged) <= 8, "of noise, with a threshold from 12 images, most are not"
     assert "unlike those that the model was trained on" in done.stderr
-    assert "do not trust the number" in pneumo("predict", run, stripes).stdout
+    assert "do not trust it" in pneumo("predict", run, stripes).stdout
 
 
 def test_a_checkpoint_without_calibration_predicts_at_one_half_and_says_so(

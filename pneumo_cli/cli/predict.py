@@ -6,6 +6,7 @@ import csv
 import json
 import shutil
 import sys
+import textwrap
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -142,8 +143,8 @@ class _Writer(ABC):
         times = (
             prediction.novelty / novelty.threshold if novelty is not None and novelty.threshold > 0 else 0.0
         )
-        far = f" ({times:.1f} times the limit)" if times else ""
-        return f"unlike the training images{far}: do not trust the number"
+        far = f" ({times:.1f} × the limit)" if times else ""
+        return f"unlike the training images{far}: do not trust it"
 
     def called(self, prediction: Prediction) -> str:
         """The name of the class that a file was called."""
@@ -306,20 +307,22 @@ def _say_what_it_means(predictor: Predictor, files: int, failed: int, unlike: in
     positive = rule.classes[1]
     if rule.images:
         number = (
-            f"the number is the probability of {positive}, calibrated on {rule.images:,} validation images of which "
-            f"{rule.prevalence:.0%} were {positive}; where the disease is rarer it is too high"
+            f"the number is the probability of {positive}, calibrated on {rule.images:,} validation images, of "
+            f"which {rule.prevalence:.0%} were {positive}; where the disease is rarer it is too high"
         )
     else:
         number = f"the number is the model's own idea of the probability of {positive}; nothing calibrated it"
     said = [
         number,
-        f"{positive} is called from {_percent(rule.probability_at(point))} on (operating point {point.name}: "
-        f"{point.rule})",
+        f"{positive} is called from {_percent(rule.probability_at(point))} on, the operating point {point.name}. "
+        f"{point.rule}",
     ]
     if unlike:
-        said.append(f"{unlike} of {files} images are unlike those that the model was trained on")
+        verb = "is" if unlike == 1 else "are"
+        said.append(f"{unlike} of {files} images {verb} unlike those that the model was trained on")
     if failed:
         said.append(f"{failed} of {files} files could not be judged")
     said.append(NOTICE)
+    width = shutil.get_terminal_size().columns if sys.stderr.isatty() else 10_000
     for line in said:
-        print(f"pneumo: {line}", file=sys.stderr)
+        print(textwrap.fill(f"pneumo: {line}", width, subsequent_indent=" " * 8), file=sys.stderr)
