@@ -95,6 +95,8 @@ def assess(
         "errors": _errors(found, rule),
     }
     tables = [_points_table(points, rule)]
+    if rule.images:
+        tables.append(_rules_table(rule))
     both = 0 < found.labels.sum() < found.labels.size
     if both:
         area, low, high = delong_interval(found.logits, found.labels)
@@ -180,13 +182,20 @@ def _points_table(points: Mapping[str, _Point], rule: DecisionRule) -> NamedTabl
             )
         )
     negative, positive = rule.classes
-    chosen = " ".join(f"{name.capitalize()}: {at.point.rule}" for name, at in points.items())
     return NamedTable(
         title="Operating points, chosen on the validation images" if rule.images else "Operating point",
         head=("Point", "From", *_SHARES.values(), "Found", "Missed", "False alarms", f"Right {negative}"),
         rows=tuple(rows),
         note=f"An image is called {positive} from this calibrated probability on. PPV and NPV are those at this "
-        f"split's share of {positive}; the figure shows them for other shares. {chosen}",
+        f"split's share of {positive}; the figure shows them for other shares.",
+    )
+
+
+def _rules_table(rule: DecisionRule) -> NamedTable:
+    return NamedTable(
+        title="How they were chosen",
+        head=("Point", "Rule, and what it gave there"),
+        rows=tuple((point.name, point.rule) for point in rule.points),
     )
 
 

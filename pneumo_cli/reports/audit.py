@@ -408,7 +408,7 @@ def _method(audit: Audit) -> Iterator[Block]:
         "Patients are compared by their keys, files by the hash of their contents, pixels by the decoded grey "
         "levels. Altered copies are searched among all pairs of images by a perceptual hash of 255 bits, of the "
         "image, its mirror image and some crops; candidates are aligned, and their local contrast is correlated. "
-        f"From {threshold(size):g} on they count as copies. Two different children reach at most 0.74 among the 5,216 "
-        "radiographs that this was tuned on; copies that were re-encoded, rescaled, brightened, cropped by up to "
-        "4 % of a side or turned by 2 degrees reach 0.88 and more. Larger crops and turns are not found."
+        f"From {threshold(size):g} on they count as copies. Two different children reach at most 0.74 among the "
+        "5,216 radiographs that this was tuned on; copies that were re-encoded, rescaled, brightened, cropped by up "
+        "to 4 % of a side or turned by 2 degrees reach 0.88 and more. Larger crops and turns are not found."
     )

@@ -155,13 +155,16 @@ def _training_figures(run: Run) -> list[dict[str, str]]:
 
 def _evaluation_figures(run: Run, split: str, evaluation: Evaluation) -> list[dict[str, str]]:
     return [
-        _save(
-            run,
-            figure.draw(),
-            f"figures/{figure.name}-{split}.png",
-            f"{split.capitalize()}. {figure.caption}",
-            figure.group,
-        )
+        {
+            **_save(
+                run,
+                figure.draw(),
+                f"figures/{figure.name}-{split}.png",
+                f"{split.capitalize()}. {figure.caption}",
+                figure.group,
+            ),
+            "split": split,
+        }
         for figure in evaluation.figures
     ]
 
