@@ -132,7 +132,7 @@ def _write(found: Audit, out: Path) -> None:
 
 
 def _print(found: Audit) -> None:
-    from pneumo_cli.reports.audit import shift_sentence, verdict
+    from pneumo_cli.auditing import shift_sentence, verdict
 
     data = found.data
     images, patients = len(data.dataset.records), len({record.patient for record in data.dataset.records})

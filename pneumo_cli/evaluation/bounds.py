@@ -11,6 +11,7 @@ Knows no metric by name: :mod:`pneumo_cli.evaluation.intervals` does.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -102,6 +103,33 @@ def calibration_ends(value: float, drawn: Floats, noise: Floats, patients: float
     least = max(0.0, value - few * float(np.quantile(noise, 0.95)))
     most = max(0.0, 2 * value - float(drawn.mean())) + t * math.sqrt(variance)
     return least, min(1.0, most)
+
+
+def mean_ends(
+    values: Sequence[float], ends: Sequence[tuple[float, float]], drawn: Sequence[Floats]
+) -> tuple[float, float]:
+    """The interval of the mean of two values, from the interval of each (Zou & Donner 2008).
+
+    The distances to the ends add up as standard errors do.
+
+    Args:
+        values: of the two.
+        ends: their intervals.
+        drawn: resamples of each, [B], from the same draws: how they vary together.
+    """
+    both = np.stack(drawn)
+    both = both[:, np.isfinite(both).all(axis=0)]
+    constant = both.shape[1] < 2 or bool((both.var(axis=1) <= _NOTHING).any())
+    together = 0.0 if constant else float(np.corrcoef(both)[0, 1])
+    mean = sum(values) / 2
+    below, above = (
+        math.sqrt(max(0.0, first**2 + second**2 + 2 * together * first * second)) / 2
+        for first, second in zip(
+            *((value - low, high - value) for value, (low, high) in zip(values, ends, strict=True)),
+            strict=True,
+        )
+    )
+    return mean - below, mean + above
 
 
 def difference_ends(value: float, drawn: Floats, patients: float) -> tuple[float, float, float]:

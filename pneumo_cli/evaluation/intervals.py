@@ -21,7 +21,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pneumo_cli.evaluation.binary import Floats, Integers, checked, cut_of
-from pneumo_cli.evaluation.bounds import accelerated_ends, calibration_ends, difference_ends, score_ends
+from pneumo_cli.evaluation.bounds import (
+    accelerated_ends,
+    calibration_ends,
+    difference_ends,
+    mean_ends,
+    score_ends,
+)
 from pneumo_cli.evaluation.resampling import Sample, draws, patient_codes
 
 if TYPE_CHECKING:
@@ -101,10 +107,11 @@ def metric_intervals(
         parts.append(sample.metrics(times))
         noise.append(sample.calibration_noise(times))
     values = sample.metrics(_once(sample))
+    drawn_values = {name: np.concatenate([part[name] for part in parts]) for name in values}
     behind = _patients_behind(sample)
-    found = {}
+    found: dict[str, Interval] = {}
     for name, value in values.items():
-        drawn = np.concatenate([part[name] for part in parts])
+        drawn = drawn_values[name]
         if not np.isfinite(value[0]) or np.isfinite(drawn).sum() < 2:
             continue
         at, share, n = float(value[0]), _share(name, drawn), behind[name]
@@ -115,6 +122,15 @@ def metric_intervals(
         else:
             low, high = (float(end[0]) for end in score_ends(_share(name, value), share[:, None], n))
         found[name] = Interval(_metric(name, low), _metric(name, high))
+    if "balanced_accuracy" in found:
+        # Where one of the two is 1 in all resamples, their mean's resamples hide how unsure that one is.
+        shares = ("recall", "specificity")
+        ends = mean_ends(
+            [float(values[name][0]) for name in shares],
+            [found[name] for name in shares],
+            [drawn_values[name] for name in shares],
+        )
+        found["balanced_accuracy"] = Interval(*ends)
     return found
 
 

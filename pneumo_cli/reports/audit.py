@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from pneumo_cli import atomic
-from pneumo_cli.auditing import Audit
+from pneumo_cli.auditing import Audit, shift_sentence, verdict
 from pneumo_cli.data.copies import threshold
 from pneumo_cli.data.leaks import Leak, Pair
 from pneumo_cli.data.records import Record
@@ -49,46 +49,6 @@ def write_audit(audit: Audit, folder: Path) -> None:
         page = render_document(_document(audit, Path(pictures)), Path(pictures))
     atomic.write_json(folder / CONTENT, audit.plain())
     atomic.write_text(folder / PAGE, page)
-
-
-def verdict(audit: Audit) -> str:
-    """What was found, in one sentence; what exactly, :meth:`pneumo_cli.auditing.Audit.problems` says."""
-    if audit.clean:
-        return "No leak found: no patient and no image is on two sides."
-    if not audit.leaks.leaks:
-        return "The dataset leaks from its training into its test pool; this split leaves those images out."
-    count = len(audit.problems())
-    found = "1 leak" if count == 1 else f"{count} leaks"
-    return f"{found} found: what is measured with this split is better than the truth."
-
-
-def shift_sentence(audit: Audit) -> str:
-    """What the shift cards say of the test numbers, in words; empty where there is none."""
-    if not audit.shift:
-        return ""
-    worst = max(audit.shift, key=lambda card: ("none", "slight", "clear", "strong").index(card.strength))
-    if worst.strength == "none":
-        return (
-            "A simple classifier cannot tell test images from training images any better than random halves: "
-            "as far as thumbnails show, numbers on the test images hold for images like the training images."
-        )
-    found = f"A simple classifier tells test from training images of {worst.title} with an AUC of {worst.auc:.2f}. "
-    return (
-        found
-        + {
-            "slight": (
-                "The two differ a little; numbers on validation and test images may differ for that reason alone."
-            ),
-            "clear": (
-                "The two differ visibly in something other than the disease, such as framing or exposure: the test "
-                "numbers also measure how well a model copes with that, and validation numbers promise too much."
-            ),
-            "strong": (
-                "The test images are of another kind: the test numbers measure how a model does on foreign images, "
-                "and say little about images like those it was trained on; validation numbers do not foretell them."
-            ),
-        }[worst.strength]
-    )
 
 
 def _document(audit: Audit, pictures: Path) -> Document:
@@ -409,6 +369,6 @@ def _method(audit: Audit) -> Iterator[Block]:
         "levels. Altered copies are searched among all pairs of images by a perceptual hash of 255 bits, of the "
         "image, its mirror image and some crops; candidates are aligned, and their local contrast is correlated. "
         f"From {threshold(size):g} on they count as copies. Two different children reach at most 0.74 among the "
-        "5,216 radiographs that this was tuned on; copies that were re-encoded, rescaled, brightened, cropped by up "
-        "to 4 % of a side or turned by 2 degrees reach 0.88 and more. Larger crops and turns are not found."
+        "5,216 radiographs that this was tuned on; copies that were re-encoded, rescaled, brightened, cropped by "
+        "up to 4 % of a side or turned by 2 degrees reach 0.88 and more. Larger crops and turns are not found."
     )
