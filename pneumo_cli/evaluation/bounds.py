@@ -120,7 +120,7 @@ def mean_ends(
     both = np.stack(drawn)
     both = both[:, np.isfinite(both).all(axis=0)]
     constant = both.shape[1] < 2 or bool((both.var(axis=1) <= _NOTHING).any())
-    together = 0.0 if constant else float(np.corrcoef(both)[0, 1])
+    together = 0.0 if constant else float(np.corrcoef(both).flat[1])
     mean = sum(values) / 2
     below, above = (
         math.sqrt(max(0.0, first**2 + second**2 + 2 * together * first * second)) / 2

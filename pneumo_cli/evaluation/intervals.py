@@ -78,7 +78,8 @@ def metric_intervals(
 
     That of ``ece`` is about the true error, of which the value is an overestimate: it need not hold the value. It
     is made to hold the truth at least as often as it says, and does so rather too often; but for models that are
-    calibrated perfectly and make a handful of errors only it does so less often (about 80 %).
+    calibrated perfectly and make a handful of errors only it does so less often (about 80 %). That of ``brier``
+    is somewhat short (covers 91 to 93 %) where patients have several images and a handful of errors make it up.
 
     Args:
         logits: [N], finite.
@@ -194,7 +195,7 @@ def difference_intervals(
 
     Returns:
         metric to difference, first less second; metrics as in :func:`metric_intervals`. Equal predictions differ by
-        0, from 0 to 0, with p = 1.
+        0, from 0 to 0, with p = 1. That of ``ece`` compares two overestimates.
 
     Raises:
         ValueError: as :func:`metric_intervals`.

@@ -122,6 +122,14 @@ def test_a_perfect_result_on_few_patients_is_not_certain() -> None:
     assert repeated["accuracy"] == pytest.approx(found["accuracy"])
 
 
+def test_a_perfect_sensitivity_on_few_patients_makes_the_balanced_accuracy_unsure() -> None:
+    labels = np.repeat([0, 1], [200, 5])
+    logits = np.where(np.arange(205) % 20 == 0, 1.0, labels - 0.5)  # 10 false alarms, no miss
+    found = metric_intervals(logits, labels, np.arange(205))
+    assert found["recall"].low < 0.7
+    assert found["balanced_accuracy"].low < 0.85 < found["specificity"].low
+
+
 def test_what_is_not_defined_has_no_interval() -> None:
     assert metric_intervals([0.0, 1.0, 2.0], [0, 1, 1], ["a", "a", "a"]) == {}
     assert share_interval([1, 0], ["a", "a"]) is None
