@@ -12,7 +12,7 @@ import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -161,12 +161,8 @@ def write_down(home: Path, dataset: Dataset, look: Look, *, again: bool = False)
 
 
 def _same(look: Look, other: Look) -> bool:
-    return (look.run, look.checkpoint, look.epoch, look.by) == (
-        other.run,
-        other.checkpoint,
-        other.epoch,
-        other.by,
-    )
+    """Whether two looks differ in nothing but when they were."""
+    return replace(look, when=other.when) == other
 
 
 def _parsed(line: str) -> Look | None:
