@@ -314,6 +314,7 @@ def test_observers_hear_of_everything_in_its_order(start_run) -> None:
         ("checkpoint_saved best", 1),
         ("checkpoint_saved last", 2),
         ("epoch_finished", 2),
+        ("checkpoint_saved best", 2),  # with what was fitted on the validation images
         ("run_finished", 2),
     ]
 

@@ -23,6 +23,7 @@ from pneumo_cli.reports.animation import write_animation
 from pneumo_cli.reports.labels import number
 from pneumo_cli.reports.markdown import render_markdown
 from pneumo_cli.reports.page import render_html
+from pneumo_cli.seal import fingerprint_of_test
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -322,6 +323,7 @@ def _dataset(run: Run) -> dict[str, Any]:
         "place": dataset.place,
         "synthetic": dataset.synthetic,
         "fingerprint": data.fingerprint,
+        "test_fingerprint": fingerprint_of_test(dataset),
         "classes": list(dataset.classes),
         "images": len(dataset.records),
         "patients": len({record.patient for record in dataset.records}),
