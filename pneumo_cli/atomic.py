@@ -46,6 +46,21 @@ def replace_file(path: Path) -> Iterator[BinaryIO]:
     flush_folder(path.parent)
 
 
+def try_folder(folder: Path) -> None:
+    """Find out whether a folder that may not be there yet could be written to, and leave nothing behind.
+
+    Tried, not asked for: an administrator may write anywhere, but not to a file system that is read-only.
+
+    Raises:
+        OSError: it could not.
+    """
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    probe = folder / f".pneumo-{secrets.token_hex(4)}"
+    probe.mkdir()
+    probe.rmdir()
+
+
 def flush_folder(folder: Path) -> None:
     """Make the renames in ``folder`` survive a power failure, where the system can."""
     if os.name == "nt":  # folders cannot be opened there; NTFS journals its renames

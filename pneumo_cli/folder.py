@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO
 
+from pneumo_cli import atomic
 from pneumo_cli.errors import PneumoError, UsageError
 
 
@@ -95,13 +96,8 @@ def check_writable(output: Path, trainer: str) -> None:
     Raises:
         UsageError: it could not.
     """
-    existing = output / trainer
-    while not existing.exists() and existing != existing.parent:
-        existing = existing.parent
-    probe = existing / f".pneumo-{secrets.token_hex(4)}"
     try:
-        probe.mkdir()
-        probe.rmdir()
+        atomic.try_folder(output / trainer)
     except OSError as error:
         raise UsageError(f"the output folder {output} cannot be written: {error.strerror}") from error
 

@@ -214,14 +214,8 @@ def check_target(target: Path, *, overwrite: bool) -> None:
         )
     if (target / MANIFEST).exists() and not _earlier(target):
         raise UsageError(f"{target / MANIFEST} was not written by pneumo generate, and is not replaced")
-    existing = target
-    while not existing.exists() and existing != existing.parent:
-        existing = existing.parent
-    # Tried, not asked for: an administrator may write anywhere, but not to a file system that is read-only.
-    probe = existing / f".pneumo-{secrets.token_hex(4)}"
     try:
-        probe.mkdir()
-        probe.rmdir()
+        atomic.try_folder(target)
     except OSError as error:
         raise UsageError(f"the folder {target} cannot be written: {error.strerror}") from error
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
@@ -71,6 +70,8 @@ def check_target(target: Path, *, overwrite: bool) -> None:
     Raises:
         UsageError: it may not.
     """
+    from pneumo_cli import atomic
+
     if os.path.lexists(target) and not target.is_dir():
         raise UsageError(f"{target} is not a folder")
     try:
@@ -79,13 +80,7 @@ def check_target(target: Path, *, overwrite: bool) -> None:
                 f"the folder {target} is not empty: name another one with --out, or replace the audit that is in "
                 "it with --overwrite"
             )
-        existing = target
-        while not existing.exists() and existing != existing.parent:
-            existing = existing.parent
-        # Tried, not asked for: an administrator may write anywhere, but not to a file system that is read-only.
-        probe = existing / f".pneumo-{secrets.token_hex(4)}"
-        probe.mkdir()
-        probe.rmdir()
+        atomic.try_folder(target)
     except OSError as error:
         raise UsageError(f"the folder {target} cannot be written: {error.strerror}") from error
 

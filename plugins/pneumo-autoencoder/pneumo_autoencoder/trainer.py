@@ -162,7 +162,11 @@ class AutoencoderTrainer(GenerativeTrainer):
         judgement = judge_reconstruction(task, run.progress)
         figures = judgement_figures(self, run, task.parts["test"])
         dead = self._dead_channels(run, task.parts["test"])
-        return judgement + Judgement(figures=figures, notes=dead) + (super().judge(run, evaluations) or Judgement())
+        return (
+            judgement
+            + Judgement(figures=figures, notes=dead)
+            + (super().judge(run, evaluations) or Judgement())
+        )
 
     def draws(self, model: nn.Module) -> bool:
         """Where the model is variational."""
