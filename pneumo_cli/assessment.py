@@ -112,9 +112,10 @@ def assess(
         evaluation,
         metrics=metrics,
         intervals=intervals,
-        tables=tuple(tables),
-        details=details,
-        figures=_figures(found, rule, points, intervals, seed) if both else (),
+        # What an extension has added to the evaluation stays.
+        tables=(*evaluation.tables, *tables),
+        details={**evaluation.details, **details},
+        figures=(*evaluation.figures, *(_figures(found, rule, points, intervals, seed) if both else ())),
         outputs={
             **evaluation.outputs,
             "probabilities": rule.probabilities(found.logits),
