@@ -131,12 +131,14 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int, default=1000)
     parser.add_argument("--resamples", type=int, default=1000)
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--images", type=int, choices=(150, 624), help="only the designs of that many images")
     wanted = parser.parse_args()
+    designs = [design for design in DESIGNS if wanted.images in (None, design.images)]
     for images in (624, 5_216, 100_000):
         print(f"1000 resamples of {images:,} predictions, all metrics: {seconds(images):.3f} s")
     measure = partial(covered, repetitions=wanted.repetitions, resamples=wanted.resamples)
     with ProcessPoolExecutor(wanted.processes) as pool:
-        table(zip(DESIGNS, pool.map(measure, DESIGNS), strict=True))
+        table(zip(designs, pool.map(measure, designs), strict=True))
 
 
 if __name__ == "__main__":
