@@ -29,7 +29,7 @@ def judge_again(runner: Runner, folder: RunFolder, checkpoint: str, split: str) 
         split: ``train``, ``validation`` or ``test``.
     """
     run = runner.run
-    if _loaded(runner, folder, checkpoint) != run.data.fingerprint:
+    if load_checkpoint(runner, folder, checkpoint) != run.data.fingerprint:
         _log.warning("these are not the data that the run was trained on: its own splits mean nothing here")
     if split == "test":
         open_test(run, checkpoint, by="evaluate")
@@ -55,7 +55,7 @@ def judge_again(runner: Runner, folder: RunFolder, checkpoint: str, split: str) 
     return result
 
 
-def _loaded(runner: Runner, folder: RunFolder, checkpoint: str) -> str:
+def load_checkpoint(runner: Runner, folder: RunFolder, checkpoint: str) -> str:
     """Build the run's model and put a checkpoint's weights into it; return its data's fingerprint."""
     run = runner.run
     runner.build()
@@ -81,7 +81,7 @@ def judge_as_a_whole(runner: Runner, folder: RunFolder, checkpoint: str) -> Judg
         UsageError: the trainer says nothing of the kind, or the data have changed.
     """
     run = runner.run
-    trained_on = _loaded(runner, folder, checkpoint)
+    trained_on = load_checkpoint(runner, folder, checkpoint)
     run.best = Best(run.epoch)
     if trained_on != run.data.fingerprint:
         raise UsageError(

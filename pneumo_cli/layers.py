@@ -223,10 +223,13 @@ def _checked(
 def _explain(error: ValidationError, origins: Mapping[str, str]) -> str:
     parts = []
     for item in error.errors(include_url=False):
-        name = str(item["loc"][0]) if item["loc"] else "settings"
-        origin = origins.get(name, "default")
         what = item["msg"].removeprefix("Value error, ")
         what = what[0].lower() + what[1:]
+        if not item["loc"]:  # what does not go together; the words name the settings
+            parts.append(what)
+            continue
+        name = str(item["loc"][0])
+        origin = origins.get(name, "default")
         parts.append(f"{name} = {item['input']!r} ({origin}): {what}")
     return "; ".join(parts)
 

@@ -1,36 +1,36 @@
 """What a trained classifier says of image files: in batches, in the order of the files, one bad file at a time.
 
 Files are read and decoded ahead in threads while the network works; only a few are held at once, so memory does not
-grow with their number. What files are read is :mod:`pneumo_cli.data.paths`, how results are shown the command's.
+grow with their number. What files are read is :mod:`pneumo_cli.data.paths`, how results are shown the command's,
+and what can answer for an image - a run, an exported model, several of them - :mod:`pneumo_cli.predictors`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 
-from pneumo_cli.classification import ClassificationTrainer
 from pneumo_cli.data.decoding import Grey, decode_image, resize
 from pneumo_cli.data.paths import read_file
 from pneumo_cli.data.workers import ordered_map
 from pneumo_cli.decision import DecisionRule
-from pneumo_cli.errors import UnreadableImage, UsageError
+from pneumo_cli.errors import UnreadableImage
 from pneumo_cli.evaluation.operating_points import OperatingPoint
-from pneumo_cli.evaluation.saliency import GradCam
-from pneumo_cli.targets import positive_logits
-from pneumo_cli.trained import Trained
 
 _BATCH = 32
 _PICTURE = 1024  # longer side, in pixels, of what an overlay is drawn on
+
+Sized: TypeAlias = Mapping[int, NDArray[np.uint8]]
+"""The same images at each size that is wanted: S to uint8 [B, S, S]."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,9 @@ class Prediction:
         probability: of class 1, calibrated, 0 to 1.
         positive: whether it is called class 1 at the operating point.
         unlike: whether it is unlike the images that the model was trained on.
-        novelty: how unlike: the score, of which the rule's threshold is the largest that is not flagged; 0 where
-            the checkpoint cannot tell.
+        novelty: how unlike: the score, of which the predictor's threshold is the largest that is not flagged; 0
+            where nothing can tell.
+        members: the calibrated probabilities of the models that were averaged; empty where there is only one.
         overlay: the picture with what the decision rests on, uint8 [H, W, 3]; None where it was not asked for.
     """
 
@@ -56,71 +57,77 @@ class Prediction:
     positive: bool = False
     unlike: bool = False
     novelty: float = 0.0
+    members: tuple[float, ...] = ()
     overlay: NDArray[np.uint8] | None = None
 
 
-class Predictor:
-    """A run's classifier, ready for grey images.
+@dataclass(frozen=True)
+class Judged:
+    """What a predictor says of a batch.
 
-    Args:
-        trained: the run's model.
-        point: the name of an operating point; empty: the run's own.
+    Attributes:
+        logits: of class 1, [B], finite.
+        novelty: how unlike the training images each image is, [B].
+        members: calibrated probabilities of each averaged model, [B] each; empty where there is only one.
+    """
+
+    logits: NDArray[np.float64]
+    novelty: NDArray[np.float64]
+    members: tuple[NDArray[np.float64], ...] = field(default=())
+
+
+class Predictor(ABC):
+    """Whatever answers for grey images.
 
     Attributes:
         rule: how logits become probabilities and decisions.
         point: the operating point in use.
-        size: height and width of the images that the model takes, in pixels.
-
-    Raises:
-        UsageError: the run trained no classifier, or its checkpoint has no such operating point.
-        PneumoError: the checkpoint is damaged.
+        sizes: heights (and widths) of the images that it takes, in pixels; several where models of several sizes
+            are averaged.
+        facts: what it is, as JSON can hold it: ``run``, ``model``, ``checkpoint``, ``epoch``, ``dataset``.
     """
 
-    def __init__(self, trained: Trained, point: str = "") -> None:
-        if not isinstance(trained.trainer, ClassificationTrainer):
-            raise UsageError(
-                f"{trained.folder.path} is a run of {trained.resolved.entry.spec.name}, which classifies no images"
-            )
-        self._trained = trained
-        self._transform = trained.trainer.evaluation_transform(trained.entry.spec)
-        self._mirrored = trained.trainer.settings.flip_test
-        self.rule = DecisionRule.from_state(trained.calibration)
-        self.point: OperatingPoint = self.rule.named(point) if point else self.rule.point
-        self.size = trained.resolved.trainer.image_size
-        self._cam: GradCam | None = None
+    rule: DecisionRule
+    point: OperatingPoint
+    sizes: tuple[int, ...]
+    facts: Mapping[str, Any]
 
-    def inputs(self, levels: Grey) -> Tensor:
-        """The network's input for uint8 [B, S, S], on its device."""
-        device = self._trained.device
-        images = torch.from_numpy(levels).to(device.torch)
-        return self._transform(images, torch.arange(len(levels)), 0).contiguous(
-            memory_format=device.memory_format
-        )
+    @property
+    def novelty_threshold(self) -> float | None:
+        """The largest score that is not flagged; None where nothing can tell foreign images."""
+        return self.rule.novelty.threshold if self.rule.novelty is not None else None
 
-    def logits(self, levels: Grey) -> NDArray[np.float64]:
-        """Logits of class 1, [B], for uint8 [B, S, S]: as a run judges its own images."""
-        images = self.inputs(levels)
-        with torch.no_grad(), self._trained.device.autocast():
-            views = [positive_logits(self._trained.model(images))]
-            if self._mirrored:
-                views.append(positive_logits(self._trained.model(images.flip(-1))))
-        return torch.stack(views).mean(0).cpu().double().numpy()
+    @property
+    def count(self) -> int:
+        """How many models answer."""
+        return 1
 
-    def maps(self, levels: Grey, positive: NDArray[np.bool_]) -> NDArray[np.float32]:
-        """Where the evidence lies for what each image was called: float32 [B, S, S], 0 to 1 (Grad-CAM).
+    @abstractmethod
+    def logits(self, images: Sized) -> NDArray[np.float64]:
+        """Logits of class 1, [B].
+
+        Raises:
+            PneumoError: the model gives no finite number.
+        """
+
+    @abstractmethod
+    def maps(self, images: Sized, positive: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """Where the evidence lies for what each image was called: float32 [B, S, S], 0 to 1.
 
         Args:
             positive: [B], whether it was called class 1.
 
         Raises:
-            UsageError: the model is not convolutional.
+            UsageError: the model cannot tell.
         """
-        images = self.inputs(levels)
-        if self._cam is None:
-            self._cam = GradCam(self._trained.model, positive_logits, images[:1])
-        with self._trained.device.autocast():
-            found = self._cam.maps(images, torch.from_numpy(positive.astype(np.int64)).to(images.device))
-        return found.cpu().numpy()
+
+    def judge(self, images: Sized) -> Judged:
+        """Logits, and how unlike the training images each image is. Raises as :meth:`logits`."""
+        (levels,) = (images[size] for size in self.sizes)
+        novelty = self.rule.novelty
+        return Judged(
+            self.logits(images), novelty.scores(levels) if novelty is not None else np.zeros(len(levels))
+        )
 
 
 def predict(predictor: Predictor, files: Iterable[Path], *, overlays: bool = False) -> Iterator[Prediction]:
@@ -130,11 +137,11 @@ def predict(predictor: Predictor, files: Iterable[Path], *, overlays: bool = Fal
         overlays: draw what each decision rests on over its picture.
 
     Raises:
-        UsageError: overlays are wanted of a model that is not convolutional.
+        UsageError: overlays are wanted of a model that cannot tell what its decisions rest on.
     """
 
     def load(file: Path) -> _Loaded:
-        return _load(file, predictor.size, overlays)
+        return _load(file, predictor.sizes, overlays)
 
     with closing(ordered_map(load, files)) as loaded:
         while batch := list(islice(loaded, _BATCH)):
@@ -143,52 +150,52 @@ def predict(predictor: Predictor, files: Iterable[Path], *, overlays: bool = Fal
 
 @dataclass(frozen=True)
 class _Loaded:
-    """A file's image for the network [S, S], and for people; or why there is none."""
+    """A file's image for the network, [S, S] by S, and for people; or why there is none."""
 
     file: Path
     error: str = ""
-    levels: Grey | None = None
+    levels: Mapping[int, Grey] = field(default_factory=dict)
     picture: Grey | None = None
 
 
-def _load(file: Path, size: int, pictured: bool) -> _Loaded:
+def _load(file: Path, sizes: tuple[int, ...], pictured: bool) -> _Loaded:
     try:
         data = read_file(file)
         if not pictured:
-            return _Loaded(file, levels=resize(decode_image(data, size), size))
+            # Each size from the file itself, so that a model among several sees what it sees alone.
+            return _Loaded(file, levels={s: resize(decode_image(data, s), s) for s in sizes})
         whole = decode_image(data, None)
         picture = Image.fromarray(whole)
         picture.thumbnail((_PICTURE, _PICTURE), Image.Resampling.BILINEAR)
-        return _Loaded(file, levels=resize(whole, size), picture=np.asarray(picture))
+        return _Loaded(file, levels={s: resize(whole, s) for s in sizes}, picture=np.asarray(picture))
     except UnreadableImage as error:
         return _Loaded(file, error=str(error))
 
 
 def _judged(predictor: Predictor, batch: list[_Loaded], overlays: bool) -> Iterator[Prediction]:
-    readable = [one.levels for one in batch if one.levels is not None]
+    readable = [one.levels for one in batch if not one.error]
     if not readable:
         yield from (Prediction(one.file, one.error) for one in batch)
         return
-    levels = np.stack(readable)
-    logits = predictor.logits(levels)
-    rule = predictor.rule
-    probabilities = rule.probabilities(logits)
-    novelty = rule.novelty.scores(levels) if rule.novelty is not None else np.zeros(len(levels))
-    threshold = rule.novelty.threshold if rule.novelty is not None else np.inf
-    positive = logits >= predictor.point.cut
-    maps = predictor.maps(levels, positive) if overlays else None
+    images = {size: np.stack([levels[size] for levels in readable]) for size in predictor.sizes}
+    judged = predictor.judge(images)
+    probabilities = predictor.rule.probabilities(judged.logits)
+    threshold = predictor.novelty_threshold
+    positive = judged.logits >= predictor.point.cut
+    maps = predictor.maps(images, positive) if overlays else None
     place = 0
     for one in batch:
-        if one.levels is None:
+        if one.error:
             yield Prediction(one.file, one.error)
             continue
         yield Prediction(
             one.file,
-            logit=float(logits[place]),
+            logit=float(judged.logits[place]),
             probability=float(probabilities[place]),
             positive=bool(positive[place]),
-            unlike=bool(novelty[place] > threshold),
-            novelty=float(novelty[place]),
+            unlike=threshold is not None and bool(judged.novelty[place] > threshold),
+            novelty=float(judged.novelty[place]),
+            members=tuple(float(member[place]) for member in judged.members),
             overlay=_overlay(one.picture, maps[place])
             if maps is not None and one.picture is not None
             else None,

@@ -8,8 +8,9 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +55,12 @@ class Runner:
         self.loaders = Loaders(run)
         self._signal = Interruption()
 
-    def start(self) -> dict[str, Any]:
+    def start(self, make_folder: Callable[[], RunFolder] | None = None) -> dict[str, Any]:
         """Carry out a new run, from the untrained model to the report.
+
+        Args:
+            make_folder: makes the run's folder, on the first rank, when all that could be refused has been looked
+                at; None: a new one below the output folder.
 
         Returns:
             the content of ``report.json``.
@@ -64,9 +69,8 @@ class Runner:
         self.load_pretrained()
         self.average_weights()
         self.run.sources = self.run.trainer.cache_sources(self.run)
-        folder = (
-            RunFolder.create(self.run.machine.output, self.run.spec.name) if self.run.ranks.first else None
-        )
+        make_folder = make_folder or partial(RunFolder.create, self.run.machine.output, self.run.spec.name)
+        folder = make_folder() if self.run.ranks.first else None
         self.run.folder = self.run.ranks.broadcast(folder)
         self.saver = Saver(self.run, self.tell_saved)
         with self.sole_writer():
@@ -367,7 +371,7 @@ class Runner:
             evaluations["validation"] = self.evaluate("validation", "best checkpoint, validation")
             self.calibrate(evaluations["validation"])
         # Opened only now: nothing is fitted or chosen any more.
-        if len(run.data.split.test):
+        if len(run.data.split.test) and run.settings.judge_test:
             open_test(run, "best", by="run")
             evaluations["test"] = self.evaluate("test", "best checkpoint, test")
         report: dict[str, Any] = {}

@@ -128,6 +128,8 @@ def open_data(
         progress=progress,
         skip_unreadable=settings.skip_unreadable,
         only=only,
+        folds=settings.folds,
+        fold=settings.fold,
     )
 
 

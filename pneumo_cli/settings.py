@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, Self
 
 from platformdirs import user_cache_path, user_data_path
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 SplitPolicy = Literal["source", "patient", "last", "all"]
@@ -53,6 +53,22 @@ class TrainerSettings(_Settings):
         0.25, gt=0, lt=1, description="share of the training pool that validates"
     )
     split_seed: int = Field(42, ge=0, lt=2**63, description="seed of the split, apart from the run's seed")
+    folds: int = Field(
+        0,
+        ge=0,
+        le=100,
+        description="cross-validation: one run for each of so many parts of the training pool, patients apart, "
+        "which validates on that part (validation_fraction has no say); 0: none",
+    )
+    fold: int = Field(
+        0, ge=0, le=100, description="the part that validates, to run one of the folds alone; 0: all in turn"
+    )
+    seeds: int = Field(
+        1, ge=1, le=100, description="one run for each of so many seeds: seed, seed + 1 and so on"
+    )
+    judge_test: bool = Field(
+        True, description="judge the test images when training is over; if not, they stay sealed"
+    )
     skip_unreadable: bool = Field(
         False, description="leave unreadable images out, and count them in the report, instead of stopping"
     )
@@ -69,6 +85,26 @@ class TrainerSettings(_Settings):
         "0: none",
     )
     clip_norm: float = Field(0.0, ge=0, description="largest norm of the gradient; 0: not clipped")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _folds_keep_patients_together(cls, values: Any) -> Any:
+        """Where there are folds and nobody names a split, it is ``patient``."""
+        if isinstance(values, dict) and str(values.get("folds", 0)) != "0":
+            return {"split": "patient", **values}
+        return values
+
+    @model_validator(mode="after")
+    def _folds_fit(self) -> Self:
+        if self.folds == 1:
+            raise ValueError("folds = 1: cross-validation needs at least 2 of them, and 0 means none")
+        if self.fold > self.folds:
+            raise ValueError(f"fold = {self.fold}: there are {self.folds} folds")
+        if self.folds and self.split != "patient":
+            raise ValueError(
+                f"split = {self.split!r}: with folds, which keep patients apart, it is 'patient'"
+            )
+        return self
 
 
 class ClassificationSettings(TrainerSettings):

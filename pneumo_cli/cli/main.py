@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pneumo_cli.cli import data, doctor, images, listing, predict, runs, show
+from pneumo_cli.cli import compare, data, doctor, export, images, listing, predict, reproduce, runs, show
 from pneumo_cli.cli.light import LightGroup
 from pneumo_cli.errors import PneumoError, nearest
 from pneumo_cli.plugins import Plugins, command_problem, discover
@@ -82,6 +82,9 @@ def build_app(plugins: Plugins) -> typer.Typer:
 
     runs.add_commands(app, plugins)
     predict.add_commands(app)
+    reproduce.add_commands(app)
+    export.add_commands(app)
+    compare.add_commands(app)
     images.add_commands(app)
     show.add_commands(app)
     listing.add_commands(app)

@@ -1,4 +1,4 @@
-"""``pneumo predict``: what a trained classifier says of image files."""
+"""``pneumo predict``: what a trained classifier, or several of them together, say of image files."""
 
 from __future__ import annotations
 
@@ -16,14 +16,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pneumo_cli.cli.images import CheckpointFlag
-from pneumo_cli.cli.runs import DeviceFlag, PrecisionFlag, RunPath
+from pneumo_cli.cli.runs import DeviceFlag, PrecisionFlag
 from pneumo_cli.errors import PneumoError, UsageError
 from pneumo_cli.plugins import Plugins
 from pneumo_cli.progress import for_stderr
 
 if TYPE_CHECKING:
     from pneumo_cli.prediction import Prediction, Predictor
-    from pneumo_cli.trained import Trained
 
 NOTICE = "Research software, no medical device: not for diagnosis, and not to be used on patients."
 
@@ -34,7 +33,14 @@ def add_commands(app: typer.Typer) -> None:
     @app.command(rich_help_panel="Images")
     def predict(
         ctx: typer.Context,
-        run: RunPath,
+        run: Annotated[
+            Path,
+            typer.Argument(
+                metavar="RUN",
+                help="A run's or group's folder, an exported bundle or .onnx file.",
+                show_default=False,
+            ),
+        ],
         paths: Annotated[
             list[str],
             typer.Argument(
@@ -43,6 +49,15 @@ def add_commands(app: typer.Typer) -> None:
                 show_default=False,
             ),
         ],
+        further: Annotated[
+            list[Path] | None,
+            typer.Option(
+                "--with",
+                metavar="RUN",
+                help="A further model to average with (calibrated logits); may be repeated.",
+                show_default=False,
+            ),
+        ] = None,
         operating_point: Annotated[
             str | None,
             typer.Option(
@@ -70,18 +85,19 @@ def add_commands(app: typer.Typer) -> None:
             typer.Option("--threads", help="CPU threads; 0: all.", min=0, show_default="the run's own"),
         ] = None,
     ) -> None:
-        """Classify image files with a trained run. Calibrated, at a named operating point. No medical device."""
+        """Classify image files with trained models. Calibrated, at a named operating point. No medical device."""
         if as_json and as_csv:
             raise UsageError("--json and --csv are two forms: ask for one of them")
         writer = _Json if as_json else _Csv if as_csv else _Text
         flags = {"device": device, "precision": precision, "threads": threads}
-        if _predict(ctx.obj, run, paths, operating_point or "", cam, writer, checkpoint, flags):
+        models = [run, *(further or [])]
+        if _predict(ctx.obj, models, paths, operating_point or "", cam, writer, checkpoint, flags):
             raise typer.Exit(1)
 
 
 def _predict(
     plugins: Plugins,
-    run: Path,
+    models: Sequence[Path],
     arguments: Sequence[str],
     point: str,
     cam: Path | None,
@@ -91,23 +107,24 @@ def _predict(
 ) -> int:
     """Return how many files could not be judged."""
     from pneumo_cli.data.paths import expand
-    from pneumo_cli.folder import RunFolder
-    from pneumo_cli.trained import check_checkpoint, load_trained
+    from pneumo_cli.prediction import predict
+    from pneumo_cli.predictors import model_places, open_predictor
+    from pneumo_cli.trained import check_checkpoint
 
     check_checkpoint(checkpoint)
-    folder = RunFolder.open(run)
+    places = model_places(models)
     if cam is not None:
         _check_new(cam)
     files = list(expand(arguments, sys.stdin))
-    from pneumo_cli.prediction import Predictor, predict
 
-    trained = load_trained(plugins, folder, checkpoint, flags)
-    predictor = Predictor(trained, point)
+    predictor = open_predictor(
+        plugins, places, point=point, checkpoint=checkpoint, flags=flags, overlays=cam is not None
+    )
     names = _Names()
     failed = unlike = 0
     with (
         for_stderr().stage("predicting", len(files)) as advance,
-        writer(trained, predictor, files).open() as out,
+        writer(predictor, files).open() as out,
     ):
         for prediction in predict(predictor, files, overlays=cam is not None):
             if cam is not None and prediction.overlay is not None:
@@ -123,8 +140,7 @@ def _predict(
 class _Writer(ABC):
     """Shows predictions on stdout as they come."""
 
-    def __init__(self, trained: Trained, predictor: Predictor, files: Sequence[Path]) -> None:
-        self.trained = trained
+    def __init__(self, predictor: Predictor, files: Sequence[Path]) -> None:
         self.predictor = predictor
         self.files = files
 
@@ -139,10 +155,8 @@ class _Writer(ABC):
 
     def unlike(self, prediction: Prediction) -> str:
         """How far a flagged file is from the training images."""
-        novelty = self.predictor.rule.novelty
-        times = (
-            prediction.novelty / novelty.threshold if novelty is not None and novelty.threshold > 0 else 0.0
-        )
+        threshold = self.predictor.novelty_threshold
+        times = prediction.novelty / threshold if threshold else 0.0
         far = f" ({times:.1f} × the limit)" if times else ""
         return f"unlike the training images{far}: do not trust it"
 
@@ -187,16 +201,12 @@ class _Json(_Writer):
     def open(self) -> Iterator[_Writer]:
         rule, point = self.predictor.rule, self.predictor.point
         head = {
-            "run": str(self.trained.folder.path),
-            "model": self.trained.entry.spec.name,
-            "checkpoint": self.trained.checkpoint,
-            "epoch": self.trained.epoch,
-            "dataset": self.trained.dataset,
+            **self.predictor.facts,
             "classes": list(rule.classes),
             "temperature": rule.temperature,
             "validation_images": rule.images,
             "operating_point": {**point.plain(), "probability": rule.probability_at(point)},
-            "novelty_threshold": rule.novelty.threshold if rule.novelty is not None else None,
+            "novelty_threshold": self.predictor.novelty_threshold,
             "notice": NOTICE,
         }
         print(
@@ -219,6 +229,8 @@ class _Json(_Writer):
                 "out_of_distribution": prediction.unlike,
                 "novelty": prediction.novelty,
             }
+            if prediction.members:
+                item["members"] = list(prediction.members)
         print(f"{self._between}    {json.dumps(item, ensure_ascii=False, allow_nan=False)}", end="")
         self._between = ",\n"
 
@@ -305,18 +317,24 @@ def _percent(probability: float) -> str:
 def _say_what_it_means(predictor: Predictor, files: int, failed: int, unlike: int) -> None:
     rule, point = predictor.rule, predictor.point
     positive = rule.classes[1]
+    several = predictor.count > 1
+    said = []
+    if several:
+        said.append(f"{predictor.count} models answer together: the mean of their calibrated logits")
     if rule.images:
-        number = (
-            f"the number is the probability of {positive}, calibrated on {rule.images:,} validation images, of "
-            f"which {rule.prevalence:.0%} were {positive}; where the disease is rarer it is too high"
+        on = "each model's own" if several else f"{rule.images:,}"
+        said.append(
+            f"the number is the probability of {positive}, calibrated on {on} validation images, of which "
+            f"{rule.prevalence:.0%} were {positive}; where the disease is rarer it is too high"
         )
     else:
-        number = f"the number is the model's own idea of the probability of {positive}; nothing calibrated it"
-    said = [
-        number,
+        said.append(
+            f"the number is the model's own idea of the probability of {positive}; nothing calibrated it"
+        )
+    said.append(
         f"{positive} is called from {_percent(rule.probability_at(point))} on, the operating point {point.name}. "
-        f"{point.rule}",
-    ]
+        f"{point.rule}"
+    )
     if unlike:
         verb = "is" if unlike == 1 else "are"
         said.append(f"{unlike} of {files} images {verb} unlike those that the model was trained on")

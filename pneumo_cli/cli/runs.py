@@ -22,7 +22,12 @@ if TYPE_CHECKING:
     from pneumo_cli.specs import TrainerSpec
 
 _PANEL = "Runs"
-RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.", show_default=False)]
+RunPath = Annotated[
+    Path,
+    typer.Argument(
+        metavar="RUN", help="A run's folder, or a group's (--folds, --seeds).", show_default=False
+    ),
+]
 DeviceFlag = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
 PrecisionFlag = Annotated[str | None, typer.Option("--precision", help="auto, fp32, bf16 or fp16.")]
 RootFlag = Annotated[str | None, typer.Option("--data-root", help="Folder or zip archive of the images.")]
@@ -94,6 +99,12 @@ def add_commands(app: typer.Typer, plugins: Plugins) -> None:
     def evaluate(
         ctx: typer.Context,
         run: RunPath,
+        others: Annotated[
+            list[Path] | None,
+            typer.Option(
+                "--with", help="A further run: all are judged as one, by their mean.", show_default=False
+            ),
+        ] = None,
         on: Annotated[str, typer.Option("--on", help="train, validation or test.")] = "test",
         checkpoint: Annotated[str, typer.Option("--checkpoint", help="best or last.")] = "best",
         dataset: Annotated[
@@ -116,7 +127,7 @@ def add_commands(app: typer.Typer, plugins: Plugins) -> None:
         flags = {"dataset": dataset, "device": device, "precision": precision, "data_root": data_root}
         if operating_point is not None:
             flags["operating_point"] = operating_point
-        _evaluate(ctx.obj, run, flags, on, checkpoint, json)
+        _evaluate(ctx.obj, [run, *(others or [])], flags, on, checkpoint, json)
 
 
 def _trainer_app(plugins: Plugins, entry: Entry[TrainerSpec]) -> typer.Typer:
@@ -203,6 +214,13 @@ def _run(
     if print_config:
         print(resolved.explained(), end="")
         return
+    from pneumo_cli.gathering import makes_group
+
+    if makes_group(resolved.trainer):
+        from pneumo_cli.cli.gather import run_group
+
+        run_group(plugins, resolved)
+        return
     _carry_out(plugins, resolved)
 
 
@@ -210,6 +228,11 @@ def _resume(plugins: Plugins, path: Path, flags: dict[str, Any]) -> None:
     from pneumo_cli.folder import RunFolder
     from pneumo_cli.session import finished_epochs, reopen_settings
 
+    if (path / "group.toml").is_file():
+        from pneumo_cli.cli.gather import resume_group
+
+        resume_group(plugins, path, flags)
+        return
     folder = RunFolder.open(path)
     resolved = reopen_settings(plugins, folder, flags)
     done = finished_epochs(folder)
@@ -231,25 +254,32 @@ def _resume(plugins: Plugins, path: Path, flags: dict[str, Any]) -> None:
 
 
 def _evaluate(
-    plugins: Plugins, path: Path, flags: dict[str, Any], split: str, checkpoint: str, as_json: bool
+    plugins: Plugins, paths: list[Path], flags: dict[str, Any], split: str, checkpoint: str, as_json: bool
 ) -> None:
     from pneumo_cli.errors import nearest
     from pneumo_cli.folder import RunFolder
-    from pneumo_cli.judging import judge_again
     from pneumo_cli.trained import check_checkpoint
 
     splits = ("train", "validation", "test")
     if split not in splits:
         raise UsageError(f"{split!r} is none of {', '.join(splits)}; {nearest(split, splits)}")
     check_checkpoint(checkpoint)
+    from pneumo_cli.judging import judge_again
     from pneumo_cli.ranks import Ranks
     from pneumo_cli.runner import Runner
     from pneumo_cli.session import observing_plugins, open_run, reopen_settings
 
-    folder = RunFolder.open(path)
-    resolved = reopen_settings(plugins, folder, flags)
-    run = open_run(plugins, resolved, for_stderr(), Ranks())
-    result = judge_again(Runner(run, observing_plugins(plugins), sys.argv), folder, checkpoint, split)
+    if len(paths) > 1 or (paths[0] / "group.toml").is_file():
+        from pneumo_cli.cli.gather import evaluate_together
+
+        result = evaluate_together(plugins, paths, flags, split, checkpoint)
+        by = f"the mean of {len(result['runs'])} runs, {checkpoint} checkpoints"
+    else:
+        folder = RunFolder.open(paths[0])
+        resolved = reopen_settings(plugins, folder, flags)
+        run = open_run(plugins, resolved, for_stderr(), Ranks())
+        result = judge_again(Runner(run, observing_plugins(plugins), sys.argv), folder, checkpoint, split)
+        by = f"{checkpoint} checkpoint of epoch {result['epoch']}"
     if as_json:
         print_json(result)
         return
@@ -263,11 +293,7 @@ def _evaluate(
             row.append(f"{ends[0]:.4f} to {ends[1]:.4f}" if ends else "")
     print_table(head, rows)
     at = f", operating point {result['operating_point']}" if "operating_point" in result else ""
-    print(
-        f"pneumo: {result['images']} {split} images of {result['dataset']}, {checkpoint} checkpoint "
-        f"of epoch {result['epoch']}{at}",
-        file=sys.stderr,
-    )
+    print(f"pneumo: {result['images']} {split} images of {result['dataset']}, {by}{at}", file=sys.stderr)
 
 
 def _carry_out(plugins: Plugins, resolved: Resolved, folder: RunFolder | None = None) -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pneumo_cli.data.cache import decoded_images
 from pneumo_cli.data.files import UNREADABLE
+from pneumo_cli.data.folds import fold_split
 from pneumo_cli.data.records import Dataset
 from pneumo_cli.data.splits import Overlaps, Policy, Split, SplitRow, class_table, overlaps, split_records
 from pneumo_cli.errors import DataError, UsageError, nearest
@@ -83,6 +84,8 @@ def prepare(
     progress: Progress,
     skip_unreadable: bool,
     only: str = "",
+    folds: int = 0,
+    fold: int = 0,
 ) -> PreparedData:
     """Split and decode a dataset.
 
@@ -96,6 +99,8 @@ def prepare(
             else changes sides.
         only: the class to keep in the split; empty: all. The division is made before, so that it is the same for
             every class.
+        folds, fold: see :func:`pneumo_cli.data.folds.fold_split`, which divides in place of policy and fraction
+            where there are folds.
 
     Raises:
         DataError: there are unreadable images and they are not to be skipped, a class has no image in
@@ -125,7 +130,11 @@ def prepare(
             f"{len(unreadable)} of {len(records)} images in {dataset.place} cannot be read: {shown}{more}. "
             "Replace them, or leave them out with --skip-unreadable"
         )
-    split = split_records(records, policy, fraction, seed).without(decoded.unreadable)
+    if folds:
+        split = fold_split(records, folds, fold, seed, dataset.classes)
+    else:
+        split = split_records(records, policy, fraction, seed)
+    split = split.without(decoded.unreadable)
     labels = np.array([record.label for record in records], np.int64)
     wanted = {dataset.classes.index(only)} if only else set(range(len(dataset.classes)))
     others = split.where(lambda position: labels[position] not in wanted)

@@ -4,6 +4,7 @@ The test pool is the dataset's own and is never touched; a policy divides the tr
 ``all`` are the source report's, image by image, patients on both sides included: its random division of tasks 1
 to 3, bit for bit (SOURCE 1 and 10), Keras' ``validation_split`` of its autoencoder (SOURCE 8), and its GAN's, which
 validates nothing (SOURCE 7). ``patient`` keeps every patient, and every identical image, on one side.
+Several such divisions, in which everybody validates once, are made by :mod:`pneumo_cli.data.folds`.
 """
 
 from __future__ import annotations
@@ -144,12 +145,7 @@ def _not(records: Sequence[Record], fraction: float, seed: int) -> tuple[list[in
 def _by_patient(
     records: Sequence[Record], fraction: float, seed: int
 ) -> tuple[list[int], list[int], list[int]]:
-    groups, excluded = [], []
-    for group in patient_groups(records):
-        if any(records[position].pool == "test" for position in group):
-            excluded += [position for position in group if records[position].pool == "train"]
-        else:
-            groups.append(group)
+    groups, excluded = groups_apart_from_test(records)
 
     def stratum(position: int) -> tuple[int, str]:
         return records[position].label, records[position].subtype
@@ -167,6 +163,21 @@ def _by_patient(
         else:
             train += group
     return sorted(train), sorted(validation), sorted(excluded)
+
+
+def groups_apart_from_test(records: Sequence[Record]) -> tuple[list[list[int]], list[int]]:
+    """The :func:`patient_groups` of the train pool that share nothing with the test pool.
+
+    Returns:
+        the groups, and the positions of the train pool's records that would leak into the test pool.
+    """
+    groups, excluded = [], []
+    for group in patient_groups(records):
+        if any(records[position].pool == "test" for position in group):
+            excluded += [position for position in group if records[position].pool == "train"]
+        else:
+            groups.append(group)
+    return groups, excluded
 
 
 def patient_groups(records: Sequence[Record]) -> list[list[int]]:

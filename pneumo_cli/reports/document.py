@@ -22,6 +22,7 @@ class Table:
     """Rows of texts, below a title and above a note, if any.
 
     ``numeric`` columns are flush right, and what is in brackets there steps back; the ``marked`` row stands out.
+    ``links`` lead from the rows' names to other files, relative to the page, one for each row; empty: none.
     """
 
     head: tuple[str, ...]
@@ -30,6 +31,7 @@ class Table:
     marked: int | None = None
     title: str = ""
     note: str = ""
+    links: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from pneumo_cli.reports.content import DISCLAIMER, document
-from pneumo_cli.reports.document import Block, Commands, Folded, Paragraph, Pictures, Table
+from pneumo_cli.reports.document import Block, Commands, Document, Folded, Paragraph, Pictures, Table
 from pneumo_cli.reports.pictures import inside
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]#|~$])")
@@ -27,7 +27,11 @@ def render_markdown(report: Mapping[str, Any], folder: Path) -> str:
         The text, ending in a newline. Whatever it quotes is escaped: it can neither break a table nor become
         markup.
     """
-    page = document(report)
+    return render_document(document(report), folder)
+
+
+def render_document(page: Document, folder: Path) -> str:
+    """Render a document as :func:`render_markdown` does; its pictures are linked relative to ``folder``."""
     blocks = [f"# {escaped(page.title)}", escaped(page.byline)]
     blocks += [f"> {DISCLAIMER}", escaped(page.summary)]
     if page.verdict:
@@ -80,6 +84,9 @@ def _block(block: Block, folder: Path) -> Iterator[str]:
 def _table(table: Table) -> str:
     rules = ["---:" if column in table.numeric else "---" for column in range(len(table.head))]
     rows = [[escaped(cell) for cell in row] for row in table.rows]
+    for row, link in zip(rows, table.links, strict=False):
+        if link:
+            row[0] = f"[{row[0]}]({quote(link)})"
     if table.marked is not None:
         rows[table.marked] = [f"**{cell}**" if cell else cell for cell in rows[table.marked]]
     lines = [[escaped(cell) for cell in table.head], rules, *rows]

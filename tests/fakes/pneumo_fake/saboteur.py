@@ -3,7 +3,8 @@
 The environment variable ``SABOTAGE`` holds ``ACT@POINT``. Points: ``step:EPOCH:STEP``, ``epoch:EPOCH`` (after it is
 saved), ``begin:EPOCH``, ``best:EPOCH`` (best is saved, last is not), ``last:NUMBER`` (the n-th last checkpoint is
 saved), ``evaluate:NUMBER`` (inside the n-th evaluation) and ``report`` (while the report's figures are drawn).
-Acts: ``SIGKILL`` and other signals, ``full`` (no file may grow beyond 2 kB), ``nan``.
+Acts: ``SIGKILL`` and other signals, ``full`` (no file may grow beyond 2 kB), ``nan``. Of a group of runs
+``SABOTAGE_FOLD`` names the one that is harmed.
 """
 
 import dataclasses
@@ -74,6 +75,7 @@ class Saboteur:
 
 
 @hookimpl
-def plugins_for_run():
-    if os.environ.get("SABOTAGE"):
+def plugins_for_run(run):
+    harmed = os.environ.get("SABOTAGE_FOLD") in (None, str(run.settings.fold))
+    if os.environ.get("SABOTAGE") and harmed:
         yield Saboteur(os.environ["SABOTAGE"])

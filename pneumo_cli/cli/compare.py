@@ -1,0 +1,264 @@
+"""``pneumo compare`` and ``pneumo list-runs``: which runs there are, and whether they differ."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pneumo_cli.cli.light import LightCommand
+from pneumo_cli.cli.output import print_json, print_table, print_text
+from pneumo_cli.errors import PneumoError, UsageError
+
+if TYPE_CHECKING:
+    from pneumo_cli.comparing import Comparison
+    from pneumo_cli.runlist import ListedRun, Problem
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+_PANEL = "Runs"
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Add both commands to the program."""
+
+    @app.command(rich_help_panel=_PANEL)
+    def compare(
+        runs: Annotated[
+            list[Path], typer.Argument(metavar="RUN...", help="Folders of finished runs.", show_default=False)
+        ],
+        split: Annotated[
+            str, typer.Option("--split", help="Images to compare on: test or validation.")
+        ] = "test",
+        baseline: Annotated[
+            Path | None,
+            typer.Option(
+                "--baseline",
+                metavar="RUN",
+                help="Run that the others are compared with.",
+                show_default="the first one",
+            ),
+        ] = None,
+        out: Annotated[
+            Path | None,
+            typer.Option(
+                "--out",
+                metavar="DIR|FILE.html",
+                help="Write the page, with figures, to a new file or into a new folder.",
+                show_default=False,
+            ),
+        ] = None,
+        json: Json = False,
+    ) -> None:
+        """Compare runs on the same images, with paired intervals and tests."""
+        if out is not None:
+            check_target(out)
+        from pneumo_cli.comparing import compare_runs
+
+        found = compare_runs(runs, split=split, baseline=baseline)
+        if out is not None:
+            _write(found, out)
+        if json:
+            from pneumo_cli.reports.comparison_tables import plain
+
+            print_json(plain(found))
+        else:
+            _print(found)
+
+    @app.command("list-runs", cls=LightCommand, rich_help_panel=_PANEL)
+    def list_runs(
+        folder: Annotated[
+            Path | None,
+            typer.Argument(help="Where to look, subfolders included.", show_default="the output folder"),
+        ] = None,
+        trainer: Annotated[str | None, typer.Option("--trainer", help="Only runs of this trainer.")] = None,
+        model: Annotated[str | None, typer.Option("--model", help="Only runs of this model.")] = None,
+        dataset: Annotated[str | None, typer.Option("--dataset", help="Only runs on this dataset.")] = None,
+        finished: Annotated[
+            bool | None, typer.Option("--finished/--unfinished", help="Only runs with, or without, a result.")
+        ] = None,
+        where: Annotated[
+            list[str] | None,
+            typer.Option(
+                "--where", metavar="SETTING=VALUE", help="Only runs with this setting; may be repeated."
+            ),
+        ] = None,
+        sort: Annotated[
+            str, typer.Option("--sort", help="started, name, or a metric, the best first.")
+        ] = "started",
+        json: Json = False,
+    ) -> None:
+        """List the runs below a folder, with their state and results."""
+        from pneumo_cli.runlist import find_runs, in_sequence, matching
+
+        if folder is None:
+            from pneumo_cli.layers import resolve_machine
+
+            folder = resolve_machine({}).output
+            if not folder.exists():
+                print(
+                    f"pneumo: there are no runs yet: the output folder {folder} does not exist",
+                    file=sys.stderr,
+                )
+                if json:
+                    print_json({"runs": [], "problems": []})
+                return
+        runs, problems = find_runs(folder)
+        listed = matching(
+            runs, trainer=trainer, model=model, dataset=dataset, finished=finished, where=where or ()
+        )
+        _show(in_sequence(listed, sort), problems, json)
+
+
+def check_target(target: Path) -> None:
+    """Find out whether a comparison may be written somewhere, before it is made.
+
+    Raises:
+        UsageError: something is there already, or it could not be written.
+    """
+    if target.suffix == ".html":
+        if os.path.lexists(target):
+            raise UsageError(f"{target} exists already: name another file with --out")
+        folder = target.parent
+    else:
+        if os.path.lexists(target) and not target.is_dir():
+            raise UsageError(
+                f"{target} exists already and is no folder: name another one, or a new FILE.html, with --out"
+            )
+        folder = target
+    try:
+        if folder is target and target.is_dir() and any(target.iterdir()):
+            raise UsageError(f"the folder {target} is not empty: name another one with --out")
+        while not folder.exists() and folder != folder.parent:
+            folder = folder.parent
+        # Tried, not asked for: an administrator may write anywhere, but not to a file system that is read-only.
+        probe = folder / f".pneumo-{secrets.token_hex(4)}"
+        probe.mkdir()
+        probe.rmdir()
+    except OSError as error:
+        raise UsageError(f"{target} cannot be written: {error.strerror}") from error
+
+
+def _write(found: Comparison, out: Path) -> None:
+    from pneumo_cli.reports.comparison import write_comparison
+
+    try:
+        page = write_comparison(found, out)
+    except OSError as error:
+        raise PneumoError(f"the comparison cannot be written to {out}: {error.strerror}") from error
+    print(f"pneumo: the page is {page}", file=sys.stderr)
+
+
+def _print(found: Comparison) -> None:
+    from pneumo_cli.reports import comparison_tables as tables
+    from pneumo_cli.reports.verdicts import cautions, p_clause, pair_sentence
+    from pneumo_cli.reports.wording import value_text
+
+    letters = tables.letters(found.runs)
+    print_table(["", "run", "trainer", "model", "seed", "epochs"], tables.run_rows(found))
+    images = found.first.images
+    of = f", {len(images.names):,} images of {len(set(images.patients)):,} patients" if images else ""
+    print(f"\nOn the {found.split} set{of}")
+    print_table(["metric", *letters], tables.metric_rows(found))
+    for place, pair in found.pairs.items():
+        if pair.metrics:
+            print(f"\n{found.runs[place].letter} − {found.first.letter}, the same patients")
+            print_table(
+                ["metric", "difference", "p", "adjusted", "verdict"], tables.difference_table(found, place)
+            )
+            checks = [] if pair.delong is None else [f"DeLong p {p_clause(pair.delong.p)}"]
+            checks += [f"McNemar p {p_clause(pair.calls['accuracy'].p)}"]
+            print(f"Image by image: {', '.join(checks)}")
+    recipe = [
+        (name, *map(value_text, values))
+        for name, values, machine in tables.settings_that_differ(found.runs)
+        if not machine
+    ]
+    print()
+    if recipe:
+        print_table(["set differently", *letters], recipe)
+    else:
+        print("The recipe is the same, the seed included.")
+    print()
+    for place in found.pairs:
+        print_text(pair_sentence(found, place))
+    for caution in cautions(found):
+        print_text(f"Keep in mind: {caution}")
+
+
+def _show(runs: list[ListedRun], problems: list[Problem], as_json: bool) -> None:
+    from pneumo_cli.reports.labels import interval_text, metric_label, metric_text
+
+    if as_json:
+        print_json(
+            {
+                "runs": [_plain(run) for run in runs],
+                "problems": [{"path": str(problem.path), "problem": problem.reason} for problem in problems],
+            }
+        )
+        return
+
+    def cell(run: ListedRun, split: str) -> str:
+        name = run.headline
+        value = run.value(split, name)
+        if value is None:
+            return "–"
+        between = interval_text(name, run.intervals.get(split, {}).get(name))
+        return metric_text(name, value) + (f" ({between})" if between else "")
+
+    head = [
+        "run",
+        "trainer",
+        "model",
+        "dataset",
+        "split",
+        "epochs",
+        "started",
+        "state",
+        "metric",
+        "validation",
+        "test",
+    ]
+    print_table(
+        head,
+        [
+            [
+                run.name,
+                run.trainer,
+                run.model,
+                run.dataset,
+                run.split,
+                f"{run.epochs}/{run.of}",
+                run.started[:16].replace("T", " "),
+                run.state,
+                metric_label(run.headline).label if run.headline else "–",
+                cell(run, "validation"),
+                cell(run, "test"),
+            ]
+            for run in runs
+        ],
+    )
+    for problem in problems:
+        print(f"problem: {problem.path}: {problem.reason}")
+
+
+def _plain(run: ListedRun) -> dict[str, Any]:
+    return {
+        "run": str(run.path),
+        "name": run.name,
+        "trainer": run.trainer,
+        "model": run.model,
+        "dataset": run.dataset,
+        "split": run.split,
+        "epochs": run.epochs,
+        "of": run.of,
+        "started": run.started,
+        "state": run.state,
+        "headline": run.headline,
+        "evaluations": {split: dict(metrics) for split, metrics in run.evaluations.items()},
+        "intervals": {split: dict(ends) for split, ends in run.intervals.items()},
+        "settings": dict(run.settings),
+    }

@@ -1,0 +1,122 @@
+"""Figures of several runs at once: their curves laid over each other, and how far their results lie apart.
+
+The figures of one run are :mod:`pneumo_cli.reports.figures`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pneumo_cli.reports.epochs import Entry, epoch_axis, say_empty, series
+from pneumo_cli.reports.labels import metric_label
+from pneumo_cli.reports.style import FAINT, INK, PAGE, SERIES, shortened, styled
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+@styled
+def overlaid_curves(histories: Sequence[Sequence[Entry]], metrics: Sequence[str]) -> Figure:
+    """Several metrics over the epochs, one panel each: a thin line per run, a thick one for their mean.
+
+    Args:
+        histories: ``report["history"]`` of each run, at least one; a side without values is left out.
+        metrics: at least one name.
+
+    Raises:
+        ValueError: there is no run or no metric.
+    """
+    from matplotlib.figure import Figure
+
+    if not metrics or not histories:
+        raise ValueError("overlaid curves need at least one run and one metric")
+    columns = min(3, len(metrics))
+    rows = -(-len(metrics) // columns)
+    figure = Figure(figsize=(PAGE, 1.75 * rows + 0.3))
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes, metric in zip(grid, metrics, strict=False):
+        _draw(axes, histories, metric)
+    for axes in grid[len(metrics) :]:
+        axes.set_axis_off()
+    found = {str(line.get_label()): line for axes in grid for line in axes.lines}
+    handles = [line for label, line in found.items() if not label.startswith("_")]
+    if handles:
+        figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
+    return figure
+
+
+def _draw(axes: Axes, histories: Sequence[Sequence[Entry]], metric: str) -> None:
+    longest = max(len(history) for history in histories)
+    epochs = list(range(longest))
+    for side, look in SERIES.items():
+        values = np.full((len(histories), longest), np.nan)
+        for row, history in enumerate(histories):
+            values[row, : len(history)] = series(history, side, metric)
+        if not np.isfinite(values).any():
+            continue
+        plain: dict[str, Any] = {"color": look["color"], "linestyle": look["linestyle"]}
+        for line in values:
+            axes.plot(epochs, line, linewidth=0.5, alpha=0.5, label="_part", **plain)
+        there = np.isfinite(values).any(axis=0)
+        mean = np.full(longest, np.nan)
+        mean[there] = np.nanmean(values[:, there], axis=0)
+        axes.plot(epochs, mean, linewidth=1.6, label=f"{look['label']}, mean", **plain)
+    if not axes.lines:
+        say_empty(axes)
+    axes.set_ylabel(metric_label(metric).label)
+    epoch_axis(axes, epochs)
+
+
+@styled
+def spread_of(values: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
+    """Where each run's result lies: a row per metric, a dot per run, a bar for mean and standard deviation.
+
+    Args:
+        values: by split, then by metric, one number per run: shares between 0 and 1 (others are not drawn).
+
+    Raises:
+        ValueError: there is nothing to draw.
+    """
+    from matplotlib.figure import Figure
+
+    metrics = [
+        name
+        for name in dict.fromkeys(name for of in values.values() for name in of)
+        if metric_label(name).share
+    ]
+    if not metrics:
+        raise ValueError("a figure of the spread needs at least one metric that is a share")
+    figure = Figure(figsize=(PAGE, 0.28 * len(metrics) * max(1, len(values) / 1.5) + 0.9))
+    axes = figure.subplots()
+    looks = {"validation": SERIES["validation"], "test": {"color": INK, "marker": "D"}}
+    for number, split in enumerate(values):
+        look = looks.get(split, looks["test"])
+        shift = 0.34 * (number - (len(values) - 1) / 2)
+        label = split.capitalize()
+        for row, metric in enumerate(metrics):
+            found = np.asarray(values[split].get(metric, ()), dtype=np.float64)
+            if not found.size:
+                continue
+            at = row + shift
+            spread = float(found.std(ddof=1)) if found.size > 1 else 0.0
+            axes.plot(
+                found, np.full(found.size, at), look["marker"], color=look["color"], alpha=0.55,
+                markersize=3, linestyle="none", label=label,
+            )  # fmt: skip
+            axes.errorbar(
+                found.mean(), at, xerr=spread, color=look["color"], marker="|", markersize=9, linewidth=1.1,
+                capsize=2.5, label="_bar",
+            )  # fmt: skip
+            label = "_more"
+    axes.set_yticks(range(len(metrics)), [shortened(metric_label(name).label, 28) for name in metrics])
+    axes.invert_yaxis()
+    axes.set_xlabel("Each run (dots), mean and standard deviation (bars)")
+    axes.xaxis.label.set_color(FAINT)
+    axes.set_xlim(right=min(1.0, axes.get_xlim()[1]) + 0.002)
+    if len(values) > 1:
+        axes.legend(loc="best")
+    return figure

@@ -1,0 +1,354 @@
+"""The runs below a folder, read from what they wrote: ``run.toml``, ``report.json``, ``metrics.jsonl``, the lock.
+
+Imports neither torch nor pydantic nor numpy, asks no plugin, and writes nothing: a run of a plugin that is not
+installed is listed like any other, and one damaged folder among thousands is a line, not the end.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pneumo_cli.errors import PneumoError, UsageError, nearest
+from pneumo_cli.evaluation.direction import lower_is_better
+from pneumo_cli.folder import RunFolder
+from pneumo_cli.reports.labels import in_order, number
+from pneumo_cli.reports.wording import mapping, sequence, text, value_text
+
+FINISHED, INTERRUPTED, RUNNING, EXPORTED = "finished", "interrupted", "running", "exported"
+BUNDLE = "model.json"
+"""What tells an exported bundle from a run (:data:`pneumo_cli.exported.DESCRIPTION`, which imports torch)."""
+
+_LARGEST = 64 * 2**20  # bytes of a report; a hundred times the largest one seen
+_EPOCHS = re.compile(r"^epochs = (\d+)$", re.MULTILINE)
+_PARTS = frozenset({"checkpoints", "figures", "samples", "predictions", "evaluations"})
+"""Folders of a run in which no other run is looked for."""
+_TRUTHS = {"yes": "true", "no": "false"}
+
+
+@dataclass(frozen=True)
+class ListedRun:
+    """What a list says of one run.
+
+    Attributes:
+        path: its folder.
+        name: the same relative to the folder that was searched.
+        trainer, model, dataset: registered names, without their distributions.
+        split: the policy.
+        epochs: finished ones, the untrained model not counted; ``of`` as many.
+        started: ISO date and time; empty where it is not known.
+        state: ``finished``, ``interrupted``, ``running`` while a process is at it, or ``exported``: a bundle that
+            was made from a run, with its settings and without its results.
+        settings: as they were resolved.
+        evaluations, intervals: split to metrics, and to their 95 % intervals; of a run without a report its last
+            epoch's validation.
+    """
+
+    path: Path
+    name: str
+    trainer: str
+    model: str
+    dataset: str
+    split: str
+    epochs: int
+    of: int
+    started: str
+    state: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    evaluations: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    intervals: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    @property
+    def headline(self) -> str:
+        """The metric to see first: the ROC AUC where there is one, else the first that a report would show."""
+        names = [name for metrics in self.evaluations.values() for name in metrics]
+        known = [name for name in in_order(dict.fromkeys(names)) if name != "loss"]
+        return "auc" if "auc" in known else next(iter(known or names), "")
+
+    def value(self, split: str, metric: str) -> float | None:
+        """A metric's value on a split, where it is known."""
+        return number(mapping(self.evaluations.get(split)).get(metric))
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A folder that cannot be listed, and the reason."""
+
+    path: Path
+    reason: str
+
+
+def find_runs(folder: Path) -> tuple[list[ListedRun], list[Problem]]:
+    """Find all runs in and below a folder, the newest first. Links below it are not followed.
+
+    Raises:
+        UsageError: there is no such folder.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"there is no folder {folder}")
+    runs: list[ListedRun] = []
+    problems: list[Problem] = []
+    for path, found in _walk(folder):
+        if isinstance(found, str):
+            problems.append(Problem(path, found))
+            continue
+        try:
+            runs.append(read_run(path, folder))
+        except PneumoError as error:
+            problems.append(Problem(path, str(error)))
+    return sorted(runs, key=lambda run: (run.started, run.name), reverse=True), problems
+
+
+def _walk(folder: Path) -> Iterator[tuple[Path, str | None]]:
+    """Folders with a ``run.toml``, and None; or those that look like a run without it, and what is wrong."""
+    waiting = [folder]
+    while waiting:
+        path = waiting.pop()
+        try:
+            with os.scandir(path) as entries:
+                below = {entry.name: entry.is_dir(follow_symlinks=False) for entry in entries}
+        except OSError as error:
+            yield path, f"cannot be read: {error.strerror}"
+            continue
+        is_run = "run.toml" in below
+        if is_run:
+            yield path, None
+        elif below.get("checkpoints") or below.get("metrics.jsonl") is False:
+            yield path, "looks like a run, but has no run.toml: it cannot be resumed or compared"
+        inner = [name for name, is_folder in below.items() if is_folder and not name.startswith(".")]
+        waiting += [path / name for name in inner if not (is_run and name in _PARTS)]
+
+
+def read_run(path: Path, base: Path | None = None) -> ListedRun:
+    """Read what a run's folder says of it.
+
+    Args:
+        base: what its name is relative to; the folder of its parent by default.
+
+    Raises:
+        UsageError: ``run.toml`` cannot be read or is not that of a run.
+        PneumoError: ``report.json`` is damaged.
+    """
+    folder = RunFolder(path)
+    report = read_report(folder)
+    try:
+        recorded = folder.settings.read_text(encoding="utf-8")
+        planned = _EPOCHS.search(recorded)
+        # Reading TOML takes longer than all the rest; a finished run's report has the settings too.
+        content = _settings_of(report) if report and planned else tomllib.loads(recorded)
+    except (OSError, ValueError, RecursionError) as error:
+        raise UsageError(
+            f"run.toml cannot be read: {text(getattr(error, 'strerror', None) or error)}"
+        ) from error
+    facts = mapping(content.pop("run", None))
+    content.pop("origin", None)
+    trainer = _bare(facts.get("trainer") or content.pop("trainer", ""))
+    if not trainer:
+        file = "report.json" if report and planned else "run.toml"
+        raise UsageError(f"{file} is not that of a run: it names no trainer")
+    rows = sequence(report.get("history")) if report else _rows(folder.metrics)
+    last = mapping(rows[-1]) if rows else {}
+    done = int(number(last.get("epoch")) or 0)
+    of = int(planned[1]) if planned else int(number(content.get("epochs")) or 0)
+    if report is None and (path / BUNDLE).is_file():
+        state = EXPORTED
+    elif _locked(path):
+        state = RUNNING
+    else:
+        state = FINISHED if report is not None and done >= of else INTERRUPTED
+    return ListedRun(
+        path=path,
+        name=_name(path.absolute(), (base or path.absolute().parent.parent).absolute()),
+        trainer=trainer,
+        model=_bare(facts.get("model") or content.get("model")),
+        dataset=_bare(facts.get("dataset") or content.get("dataset")),
+        split=text(content.get("split")),
+        epochs=done,
+        of=of,
+        started=text(facts.get("started")),
+        state=state,
+        settings={key: value for key, value in content.items() if not isinstance(value, Mapping)},
+        evaluations=_numbers(mapping(report.get("evaluations")))
+        if report
+        else _numbers({"validation": last.get("validation")}),
+        intervals={name: mapping(ends) for name, ends in mapping(report.get("intervals")).items()}
+        if report
+        else {},
+    )
+
+
+def read_report(folder: RunFolder) -> dict[str, Any] | None:
+    """The content of ``report.json``; None where there is none, because the run is not finished.
+
+    Raises:
+        PneumoError: it is damaged.
+    """
+    file = folder.report_json
+    again = f"without it, pneumo resume {folder.path} writes it again"
+    try:
+        size = file.stat().st_size
+        if size > _LARGEST:
+            raise PneumoError(f"{file} is no report: it has {size / 2**20:,.0f} MB")
+        report = json.loads(file.read_bytes())
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise PneumoError(f"{file} cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise PneumoError(f"{file} is damaged ({text(error)}); {again}") from error
+    if not isinstance(report, dict) or not isinstance(report.get("evaluations"), dict):
+        raise PneumoError(f"{file} is damaged (it holds no evaluations); {again}")
+    return report
+
+
+def matching(
+    runs: Sequence[ListedRun],
+    *,
+    trainer: str | None = None,
+    model: str | None = None,
+    dataset: str | None = None,
+    finished: bool | None = None,
+    where: Sequence[str] = (),
+) -> list[ListedRun]:
+    """The runs that all conditions hold for.
+
+    Args:
+        trainer, model, dataset: registered names.
+        finished: True for those with a report of all their epochs, False for the others.
+        where: ``setting=value``; numbers are compared as numbers, ``yes`` and ``true`` are one.
+
+    Raises:
+        UsageError: a condition is no ``setting=value``, or no run has such a setting.
+    """
+    conditions = [_condition(one, runs) for one in where]
+    wanted = {"trainer": trainer, "model": model, "dataset": dataset}
+    return [
+        run
+        for run in runs
+        if all(name is None or getattr(run, part) == _bare(name) for part, name in wanted.items())
+        and finished in (None, run.state == FINISHED)
+        and all(key in run.settings and _equal(run.settings[key], value) for key, value in conditions)
+    ]
+
+
+def in_sequence(runs: Sequence[ListedRun], by: str) -> list[ListedRun]:
+    """Sort runs: ``started`` the newest first, ``name``, or a metric's best first.
+
+    By a metric, runs with a test value come first, then those that have one of the validation images only, then
+    those without.
+
+    Raises:
+        UsageError: no run has such a metric.
+    """
+    if by == "started":
+        return sorted(runs, key=lambda run: (run.started, run.name), reverse=True)
+    if by == "name":
+        return sorted(runs, key=lambda run: run.name)
+    known = {name for run in runs for metrics in run.evaluations.values() for name in metrics}
+    if by not in known and runs:
+        raise UsageError(f"no run has a metric {by!r}; {nearest(by, known | {'started', 'name'})}")
+    sign = 1 if lower_is_better(by) else -1
+
+    def place(run: ListedRun) -> tuple[int, float]:
+        for rank, split in enumerate(("test", "validation")):
+            value = run.value(split, by)
+            if value is not None:
+                return rank, sign * value
+        return 2, 0.0
+
+    return sorted(runs, key=place)
+
+
+def _condition(written: str, runs: Sequence[ListedRun]) -> tuple[str, str]:
+    key, equals, value = written.partition("=")
+    key = key.strip().replace("-", "_")
+    if not equals or not key:
+        raise UsageError(f"--where takes setting=value, such as lr=0.005, not {written!r}")
+    known = {name for run in runs for name in run.settings}
+    if runs and key not in known:
+        raise UsageError(f"no run has a setting {key!r}; {nearest(key, known)}")
+    return key, value.strip()
+
+
+def _equal(value: Any, wanted: str) -> bool:
+    known = number(value)
+    if known is not None:
+        try:
+            return known == float(wanted)
+        except ValueError:
+            return False
+    if isinstance(value, bool):
+        return _TRUTHS.get(wanted.lower(), wanted.lower()) == str(value).lower()
+    return wanted in (str(value), value_text(value))
+
+
+def _settings_of(report: Mapping[str, Any]) -> dict[str, Any]:
+    """A report's settings and names, in the shape of a ``run.toml``."""
+    settings = {
+        text(item["name"]): item.get("value")
+        for item in map(mapping, sequence(report.get("settings")))
+        if item.get("name")
+    }
+    facts = {part: mapping(report.get(part)).get("name") for part in ("trainer", "model", "dataset")}
+    return {**settings, "run": {**facts, "started": mapping(report.get("run")).get("started")}}
+
+
+def _rows(file: Path) -> list[Any]:
+    """The last row of ``metrics.jsonl`` that is whole, as a list of one; none where there is none."""
+    try:
+        lines = file.read_bytes().splitlines()
+    except OSError:
+        return []
+    for line in reversed(lines):
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):  # a killed process may have written half of it
+            continue
+        if isinstance(row, dict):
+            return [row]
+    return []
+
+
+def _numbers(evaluations: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    found = {
+        split: {
+            name: known for name, value in mapping(metrics).items() if (known := number(value)) is not None
+        }
+        for split, metrics in evaluations.items()
+    }
+    return {split: metrics for split, metrics in found.items() if metrics}
+
+
+def _locked(path: Path) -> bool:
+    """Whether a process is working on a run. Looks, and holds nothing."""
+    try:
+        import fcntl
+    except ImportError:  # no such locks on this system
+        return False
+    try:
+        with (path / ".lock").open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _bare(name: Any) -> str:
+    """A registered name without its distribution."""
+    return text(name).rpartition(":")[2]
+
+
+def _name(path: Path, base: Path) -> str:
+    try:
+        relative = path.relative_to(base).as_posix()
+    except ValueError:
+        return str(path)
+    return path.name if relative == "." else relative

@@ -1,0 +1,157 @@
+"""``pneumo predict --with``: several classifiers answer as one, and each of them still sees what it sees alone."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from pneumo_cli.decision import DecisionRule
+from pneumo_cli.errors import UsageError
+from pneumo_cli.evaluation.operating_points import OperatingPoint
+from pneumo_cli.prediction import Predictor, Sized, predict
+from pneumo_cli.predictors import MeanPredictor
+
+
+class Brightness(Predictor):
+    """Its logit is the mean grey level in hundreds; and it remembers what it has seen."""
+
+    def __init__(
+        self,
+        size: int,
+        temperature: float = 1.0,
+        cuts: Mapping[str, float] = {"default": 0.0},
+        chosen: str = "default",
+        classes: tuple[str, str] = ("dark", "bright"),
+    ) -> None:
+        points = tuple(OperatingPoint(name, cut, "") for name, cut in cuts.items())
+        self.rule = DecisionRule(classes, temperature, points, chosen, images=10, prevalence=size / 100)
+        self.point = self.rule.point
+        self.sizes = (size,)
+        self.facts = {"run": f"brightness-{size}"}
+        self.seen: list[NDArray[np.uint8]] = []
+
+    def logits(self, images: Sized) -> NDArray[np.float64]:
+        levels = images[self.sizes[0]]
+        self.seen.append(levels)
+        return levels.reshape(len(levels), -1).mean(1) / 100
+
+    def maps(self, images: Sized, positive: NDArray[np.bool_]) -> NDArray[np.float32]:
+        size = self.sizes[0]
+        return np.full((len(positive), size, size), size / 100, np.float32)
+
+
+@pytest.fixture
+def films(tmp_path: Path) -> list[Path]:
+    drawn = np.random.default_rng(3)
+    files = []
+    for number in range(5):
+        files.append(tmp_path / f"{number}.png")
+        Image.fromarray(drawn.integers(0, 256, (70, 50), np.uint8)).save(files[-1])
+    return files
+
+
+def test_the_logit_is_the_mean_of_calibrated_logits_and_cuts_are_averaged_likewise(films: list[Path]) -> None:
+    members = [
+        Brightness(16, 2.0, {"default": 0.0, "own": 1.0}, "own"),
+        Brightness(40, 0.5, {"own": 0.4}, "own"),
+    ]
+    mean = MeanPredictor(members)
+    assert mean.sizes == (16, 40)
+    assert mean.point.cut == pytest.approx((1.0 / 2 + 0.4 / 0.5) / 2)
+    alone = [list(predict(member, films)) for member in members]
+    for one, first, second in zip(predict(mean, films), *alone, strict=True):
+        assert one.logit == pytest.approx((first.logit / 2 + second.logit / 0.5) / 2, abs=1e-12)
+        assert one.probability == pytest.approx(1 / (1 + np.exp(-one.logit)))
+        assert one.members == (first.probability, second.probability)
+        assert one.positive == (one.logit >= mean.point.cut)
+    assert not alone[0][0].members
+
+
+def test_each_member_gets_the_pixels_that_it_gets_alone(films: list[Path]) -> None:
+    members = [Brightness(16), Brightness(40), Brightness(16)]
+    list(predict(MeanPredictor(members), films))
+    for member in members:
+        alone = Brightness(member.sizes[0])
+        list(predict(alone, films))
+        assert np.array_equal(member.seen[0], alone.seen[0])
+
+
+def test_one_member_twice_over_decides_as_it_does_alone(films: list[Path]) -> None:
+    alone, mean = Brightness(16, 3.0), MeanPredictor([Brightness(16, 3.0), Brightness(16, 3.0)])
+    for one, other in zip(predict(alone, films), predict(mean, films), strict=True):
+        assert (one.probability, one.positive) == pytest.approx((other.probability, other.positive))
+
+
+def test_maps_are_averaged_at_the_largest_size(films: list[Path]) -> None:
+    mean = MeanPredictor([Brightness(16), Brightness(40)])
+    found = mean.maps({16: np.zeros((2, 16, 16), np.uint8)}, np.array([True, False]))
+    assert found.shape == (2, 40, 40)
+    assert found == pytest.approx(0.28)
+
+
+def test_a_foreign_image_is_one_that_is_foreign_to_the_members_on_average(films: list[Path]) -> None:
+    class Wary(Brightness):
+        def __init__(self, size: int, threshold: float) -> None:
+            super().__init__(size)
+            self.threshold = threshold
+
+        @property
+        def novelty_threshold(self) -> float:
+            return self.threshold
+
+        def judge(self, images: Sized) -> Any:
+            from pneumo_cli.prediction import Judged
+
+            count = len(images[self.sizes[0]])
+            return Judged(self.logits(images), np.linspace(0, 4, count))
+
+    members = [Wary(16, 2.0), Wary(16, 6.0), Brightness(16)]
+    found = list(predict(MeanPredictor(members), films))
+    # Scores 0 to 4 are 0 to 2 and 0 to 2/3 times the limits; the third member cannot tell and has no say.
+    assert [one.novelty for one in found] == pytest.approx(np.linspace(0, 4 / 3, 5).tolist())
+    assert [one.unlike for one in found] == [False, False, False, False, True]
+    assert not any(one.unlike for one in predict(MeanPredictor([Brightness(16), Brightness(20)]), films))
+
+
+def test_models_of_other_classes_are_refused() -> None:
+    with pytest.raises(UsageError, match="different classes"):
+        MeanPredictor([Brightness(16), Brightness(16, classes=("cat", "dog"))])
+
+
+def test_runs_are_averaged_from_the_command_line(
+    trained_run: Callable[..., Path], pneumo: Callable[..., Any], films: list[Path], tmp_path: Path
+) -> None:
+    runs = [trained_run("fake", epochs=1, dataset="tiny", precision="fp32", seed=seed) for seed in (1, 2)]
+
+    def predicted(*arguments: object) -> dict[str, Any]:
+        done = pneumo("predict", *arguments, "--checkpoint", "last", "--json")
+        assert done.code == 0, done.stderr
+        return json.loads(done.stdout)
+
+    single = [predicted(run, *films)["predictions"] for run in runs]
+    both = predicted(runs[0], "--with", runs[1], *films)
+    assert [one["run"] for one in both["runs"]] == [str(run) for run in runs]
+    for one, first, second in zip(both["predictions"], *single, strict=True):
+        assert first["logit"] != second["logit"]
+        assert one["logit"] == pytest.approx((first["logit"] + second["logit"]) / 2, abs=1e-9)
+        assert one["members"] == [first["probability"], second["probability"]]
+    group = tmp_path / "group"
+    group.mkdir()
+    (group / "group.toml").touch()
+    done = pneumo("predict", group, *films)
+    assert (done.code, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
+    assert "no part of" in done.stderr
+    assert "is a group of runs" in pneumo("export", group, "--format", "torch").stderr
+    for number, run in enumerate(runs):
+        part = shutil.copytree(run, group / "parts" / f"seed-{number}")
+        (part / "report.json").write_text("{}")  # which marks a part as finished
+    gathered = predicted(group, *films)
+    assert [one["logit"] for one in gathered["predictions"]] == [one["logit"] for one in both["predictions"]]

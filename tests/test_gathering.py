@@ -1,0 +1,369 @@
+"""Folds and seeds: parts that resume by themselves, one look at the test images, one report of them all."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from pneumo_cli.checkpoints import Checkpoints
+from pneumo_cli.decision import DecisionRule
+from pneumo_cli.ensemble import Member, average, averaged_rule, judge_average
+from pneumo_cli.errors import UsageError
+from pneumo_cli.evaluation.operating_points import OperatingPoint
+from pneumo_cli.gathering import makes_group, parts_of
+from pneumo_cli.reports.gathered import kept_in_mind, spread
+from pneumo_cli.settings import TrainerSettings
+
+if TYPE_CHECKING:
+    from conftest import Ended
+
+# Two folds of a classifier, whose mean is judged; and of a task without a mean, whose reports are quickly drawn.
+FOLDS = ("run", "fake", "--folds", 2, "--epochs", 1)
+QUICK = ("run", "duel", "--folds", 2, "--epochs", 1)
+
+
+def only_group(folder: Path) -> Path:
+    (path,) = (folder / "runs").glob("*/*")
+    assert path.name.endswith(("-folds", "-seeds"))
+    return path
+
+
+def report_of(group: Path) -> dict[str, Any]:
+    return dict(json.loads((group / "report.json").read_text()))
+
+
+def looks_of(group: Path, environ: dict[str, str]) -> int:
+    lines = [
+        line
+        for path in Path(environ["PNEUMO_DATA_HOME"]).glob("test-looks/*.jsonl")
+        for line in path.read_text().splitlines()
+    ]
+    return sum(json.loads(line)["run"].startswith(str(group)) for line in lines)
+
+
+def assert_same_group(expected: Path, actual: Path) -> None:
+    """Weights of all parts, and all numbers of both reports, are equal, bit for bit."""
+    names = sorted(path.name for path in (expected / "parts").iterdir())
+    assert names == sorted(path.name for path in (actual / "parts").iterdir())
+    for name in names:
+        folders = [group / "parts" / name / "checkpoints" for group in (expected, actual)]
+        one, other = (Checkpoints(folder).load("best") for folder in folders)
+        assert one["model"].keys() == other["model"].keys()
+        assert all(one["model"][key].equal(other["model"][key]) for key in one["model"])
+    reports = [report_of(group) for group in (expected, actual)]
+    for key in ("spread", "evaluations", "intervals", "tables", "details"):
+        assert reports[0][key] == reports[1][key], key
+    for path in (expected / "predictions").glob("*"):
+        assert path.read_bytes() == (actual / "predictions" / path.name).read_bytes()
+
+
+@dataclass(frozen=True)
+class Recovered:
+    """A group of which one part failed at first, and what was there then."""
+
+    group: Path
+    failed: Ended
+    report: dict[str, Any]
+    markdown: str
+    looks: int
+
+
+@pytest.fixture(scope="module")
+def recovered(processes, tmp_path_factory, fake_environ) -> Recovered:
+    """Two folds of a classifier; the first one's loss was NaN at first, and the group was resumed."""
+    folder = tmp_path_factory.mktemp("recovered")
+    failed = processes.run(folder, *FOLDS, SABOTAGE="nan@step:1:2", SABOTAGE_FOLD="1")
+    group = only_group(folder)
+    before = (report_of(group), (group / "report.md").read_text(), looks_of(group, fake_environ))
+    ended = processes.run(folder, "resume", group)
+    assert ended.code == 0, ended.stderr
+    assert "2 parts gathered in" in ended.stderr
+    return Recovered(group, failed, *before)
+
+
+@pytest.fixture(scope="module")
+def whole(recovered: Recovered) -> Path:
+    """The same, finished."""
+    return recovered.group
+
+
+@pytest.fixture(scope="module")
+def undisturbed(processes, tmp_path_factory) -> Path:
+    """Two quick folds that nobody disturbs."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    ended = processes.run(folder, *QUICK)
+    assert ended.code == 0, ended.stderr
+    return only_group(folder)
+
+
+def test_every_fold_validates_once_and_the_report_pools_them(whole: Path) -> None:
+    report = report_of(whole)
+    assert [(part["name"], part["state"]) for part in report["parts"]] == [
+        ("fold-1", "finished"),
+        ("fold-2", "finished"),
+    ]
+    validated = []
+    for part in report["parts"]:
+        with (whole / part["folder"] / "predictions" / "validation.csv").open() as file:
+            validated += [row["name"] for row in csv.DictReader(file)]
+    with (whole / "predictions" / "validation.csv").open() as file:
+        pooled = [row["name"] for row in csv.DictReader(file)]
+    assert sorted(validated) == sorted(pooled)
+    assert len(set(pooled)) == len(pooled) == report["dataset"]["split"]["rows"][0]["images"]
+    low, high = report["intervals"]["validation"]["auc"]
+    assert low <= report["evaluations"]["validation"]["auc"] <= high
+    assert {rule["rule"] for rule in report["honesty"]} >= {"synthetic-data", "one-seed-per-fold"}
+
+
+def test_spread_is_that_of_the_parts(whole: Path) -> None:
+    report = report_of(whole)
+    own = [
+        json.loads((whole / "parts" / name / "report.json").read_text())["evaluations"]["validation"]["auc"]
+        for name in ("fold-1", "fold-2")
+    ]
+    of = report["spread"]["validation"]["auc"]
+    assert of["mean"] == pytest.approx(np.mean(own))
+    assert of["sd"] == pytest.approx(abs(own[0] - own[1]) / 2**0.5)
+    assert (of["min"], of["max"]) == (min(own), max(own))
+
+
+def test_the_spread_of_one_part_has_no_standard_deviation() -> None:
+    assert spread({"a": {"test": {"auc": 0.5}}})["test"]["auc"]["sd"] is None
+
+
+def test_the_test_images_are_opened_once_for_the_whole_group(whole: Path, fake_environ) -> None:
+    assert looks_of(whole, fake_environ) == 1
+    for part in (whole / "parts").iterdir():
+        assert not (part / "predictions" / "test.csv").exists()
+        assert "test" not in json.loads((part / "report.json").read_text())["evaluations"]
+    assert report_of(whole)["spread"]["test"]["auc"]["parts"] == 2
+
+
+def test_pages_show_spread_and_link_to_the_parts(whole: Path) -> None:
+    page, markdown = ((whole / name).read_text() for name in ("report.html", "report.md"))
+    assert '<a href="parts/fold-1/report.html">fold-1</a>' in page
+    assert "[fold-2](parts/fold-2/report.html)" in markdown
+    assert "Standard deviation" in markdown
+    assert "out of fold" in page
+    assert "Missing figure" not in page + markdown
+
+
+def test_a_part_s_settings_run_it_again_alone(undisturbed: Path, processes, tmp_path: Path) -> None:
+    part = undisturbed / "parts" / "fold-2"
+    ended = processes.run(
+        tmp_path, "run", "duel", "--config", part / "run.toml", "--output", tmp_path / "again"
+    )
+    assert ended.code == 0, ended.stderr
+    (again,) = (tmp_path / "again").glob("*/*")
+    one, other = (Checkpoints(run / "checkpoints").load("best")["model"] for run in (part, again))
+    assert all(one[key].equal(other[key]) for key in one)
+
+
+def test_a_group_that_is_killed_and_stopped_again_and_again_ends_with_the_same_bits(
+    undisturbed: Path, processes, tmp_path: Path
+) -> None:
+    killed = processes.run(tmp_path, *QUICK, SABOTAGE="SIGKILL@last:1", SABOTAGE_FOLD="1")
+    assert killed.code == -signal.SIGKILL, killed.stderr
+    group = only_group(tmp_path)
+    killed = processes.run(tmp_path, "resume", group, SABOTAGE="SIGKILL@step:1:2", SABOTAGE_FOLD="1")
+    assert killed.code == -signal.SIGKILL, killed.stderr
+    stopped = processes.run(tmp_path, "resume", group, SABOTAGE="SIGTERM@step:1:2", SABOTAGE_FOLD="2")
+    assert stopped.code == 143
+    assert f"go on with: pneumo resume {group}\n" in stopped.stderr
+    first = (group / "parts" / "fold-1" / "report.json").stat().st_mtime_ns
+    killed = processes.run(tmp_path, "resume", group, SABOTAGE="SIGKILL@epoch:1", SABOTAGE_FOLD="2")
+    assert killed.code == -signal.SIGKILL, killed.stderr
+    resumed = processes.run(tmp_path, "resume", group)
+    assert resumed.code == 0, resumed.stderr
+    assert_same_group(undisturbed, group)
+    assert (group / "parts" / "fold-1" / "report.json").stat().st_mtime_ns == first
+
+
+def test_a_part_that_was_killed_before_its_first_checkpoint_begins_again(
+    undisturbed: Path, processes, tmp_path: Path
+) -> None:
+    group = tmp_path / "group"
+    shutil.copytree(undisturbed, group)
+    (group / "report.json").unlink()
+    shutil.rmtree(group / "parts" / "fold-2" / "checkpoints")
+    (group / "parts" / "fold-2" / "report.json").unlink()
+    assert processes.run(tmp_path, "resume", group).code == 0
+    assert_same_group(undisturbed, group)
+
+
+def test_a_group_killed_while_it_gathers_goes_on_and_does_not_look_twice(
+    whole: Path, processes, tmp_path: Path, fake_environ
+) -> None:
+    # The ledger knows the group by its place, so it is moved there and back.
+    away = tmp_path / "kept"
+    shutil.copytree(whole, away)
+    (whole / "report.json").unlink()
+    killed = processes.run(tmp_path, "resume", whole, SABOTAGE="SIGKILL@evaluate:2", SABOTAGE_FOLD="2")
+    assert killed.code == -signal.SIGKILL
+    assert processes.run(tmp_path, "resume", whole).code == 0
+    assert_same_group(away, whole)
+    assert looks_of(whole, fake_environ) == 1
+
+
+def test_a_failed_part_loses_nothing_and_keeps_the_test_images_sealed(recovered: Recovered) -> None:
+    assert recovered.failed.code == 1
+    assert "1 of 2 parts failed (fold-1: epoch 1" in recovered.failed.stderr
+    assert [part["state"] for part in recovered.report["parts"]] == ["failed", "finished"]
+    assert "test" not in recovered.report["evaluations"]
+    assert "The test images stay sealed until all parts are there." in recovered.markdown
+    assert recovered.looks == 0
+
+
+def test_resuming_a_finished_group_changes_nothing_and_says_so(whole: Path, pneumo) -> None:
+    before = {path: path.stat().st_mtime_ns for path in whole.rglob("*") if path.is_file()}
+    ended = pneumo("resume", whole)
+    assert ended.code == 0
+    assert "is finished (2 parts of 1 epochs)" in ended.stderr
+    assert {path: path.stat().st_mtime_ns for path in whole.rglob("*") if path.is_file()} == before
+
+
+def test_fewer_epochs_than_are_done_is_an_error(undisturbed: Path, pneumo, tmp_path: Path) -> None:
+    group = tmp_path / "copy"
+    shutil.copytree(undisturbed, group)
+    settings = (group / "group.toml").read_text()
+    (group / "group.toml").write_text(settings.replace("\nepochs = 1\n", "\nepochs = 2\n"))
+    for path in group.glob("parts/*/report.json"):
+        report = json.loads(path.read_text())
+        path.write_text(json.dumps({**report, "history": [*report["history"], report["history"][-1]]}))
+    ended = pneumo("resume", group, "--epochs", 1)
+    assert ended.code == 2
+    assert "2 epochs already" in ended.stderr
+
+
+def test_parts_are_named_after_what_differs() -> None:
+    def names(**settings: int) -> list[str]:
+        return [part.name for part in parts_of(TrainerSettings(seed=7, **settings))]
+
+    assert names(seeds=2) == ["seed-7", "seed-8"]
+    assert names(folds=2) == ["fold-1", "fold-2"]
+    assert names(folds=2, seeds=2) == ["fold-1-seed-7", "fold-2-seed-7", "fold-1-seed-8", "fold-2-seed-8"]
+    assert names(folds=2, fold=2, seeds=2) == ["fold-2-seed-7", "fold-2-seed-8"]
+    assert not makes_group(TrainerSettings(folds=2, fold=1))
+    assert makes_group(TrainerSettings(folds=2))
+
+
+def test_several_seeds_silence_the_rule_about_one_seed(whole: Path) -> None:
+    first = json.loads((whole / "parts" / "fold-1" / "report.json").read_text())
+    report = {**report_of(whole), "seeds": [7, 8]}
+    assert not [rule for rule in kept_in_mind(report, first) if rule["rule"].startswith("one-seed")]
+
+
+def test_a_task_without_a_mean_is_gathered_part_by_part(undisturbed: Path, fake_environ) -> None:
+    report = report_of(undisturbed)
+    assert report["evaluations"] == {}
+    assert report["spread"]["test"]["loss"]["parts"] == 2
+    assert looks_of(undisturbed, fake_environ) == 2
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--folds", 90), "with 90 folds, fold"),
+        (("--folds", 1), "at least 2"),
+        (("--folds", 3, "--fold", 4), "there are 3 folds"),
+        (("--folds", 3, "--split", "source"), "with folds"),
+        (("--seeds", 2, "--model", "two-nets"), "kind"),
+    ],
+)
+def test_a_group_that_cannot_be_writes_nothing(
+    flags: tuple[Any, ...], said: str, pneumo, fakes: Path
+) -> None:
+    ended = pneumo("run", "fake", *flags)
+    assert ended.code == 2
+    assert said in ended.stderr
+    assert not (fakes / "runs").exists()
+
+
+# --- several runs as one ----------------------------------------------------------------------------------------
+
+
+def test_evaluating_a_group_gives_what_its_report_says(whole: Path, pneumo) -> None:
+    ended = pneumo("evaluate", whole, "--json")
+    assert ended.code == 0, ended.stderr
+    result = json.loads(ended.stdout)
+    assert result["metrics"] == report_of(whole)["evaluations"]["test"]
+    assert len(result["runs"]) == 2
+    assert len(list((whole / "evaluations").iterdir())) == 1
+
+
+def test_runs_are_judged_by_their_mean(trained_run, pneumo, tmp_path: Path) -> None:
+    runs = []
+    for seed in (1, 2):
+        runs.append(tmp_path / f"seed-{seed}")
+        shutil.copytree(trained_run("fake", epochs=1, seed=seed), runs[-1])
+    ended = pneumo("evaluate", runs[0], "--with", runs[1], "--on", "validation", "--json")
+    assert ended.code == 0, ended.stderr
+    result = json.loads(ended.stdout)
+    alone = [json.loads(pneumo("evaluate", run, "--on", "validation", "--json").stdout) for run in runs]
+    for one, other in zip(result["runs"], alone, strict=True):
+        assert one["metrics"]["auc"] == other["metrics"]["auc"]
+    assert result["metrics"]["brier"] not in [other["metrics"]["brier"] for other in alone]
+    assert (runs[0] / "evaluations").is_dir()
+
+
+def test_runs_that_validate_on_different_images_have_no_mean_there(whole: Path, pneumo) -> None:
+    ended = pneumo("evaluate", whole, "--on", "validation")
+    assert ended.code == 2
+    assert "do not have the same validation images" in ended.stderr
+
+
+def test_a_run_named_twice_is_refused(whole: Path, pneumo) -> None:
+    ended = pneumo("evaluate", whole, "--with", whole / "parts" / "fold-1")
+    assert ended.code == 2
+    assert "named twice" in ended.stderr
+
+
+def member(logits: list[float], temperature: float, cut: float, index: list[int] | None = None) -> Member:
+    points = (OperatingPoint("default", 0.0, "d."), OperatingPoint("balanced", cut, "b."))
+    rule = DecisionRule(("NORMAL", "PNEUMONIA"), temperature, points, "balanced", 10, 0.5)
+    places = np.array(index if index is not None else range(len(logits)), np.int64)
+    return Member(Path("run"), 1, "print", rule, places, np.array(logits), places % 2)
+
+
+def test_the_mean_calls_positive_what_lies_above_the_members_cuts_on_average() -> None:
+    rng = np.random.default_rng(0)
+    members = [member(rng.normal(size=50).tolist(), t, c) for t, c in ((0.5, 0.3), (2.0, -1.0), (4.0, 2.0))]
+    rule = averaged_rule([one.rule for one in members])
+    _, logits, _ = average(members)
+    excess = np.mean([(one.logits - one.rule.point.cut) / one.rule.temperature for one in members], axis=0)
+    assert ((logits >= rule.point.cut) == (excess >= 0)).all()
+    assert rule.chosen == "balanced"
+
+
+def test_each_image_is_judged_by_the_members_that_have_seen_it() -> None:
+    index, logits, labels = average([member([2.0, 4.0], 2.0, 0, [3, 0]), member([3.0], 1.0, 0, [3])])
+    assert index.tolist() == [0, 3]
+    assert logits.tolist() == [2.0, 2.0]
+    assert labels.tolist() == [0, 1]
+
+
+def test_members_of_other_classes_or_other_data_have_no_mean() -> None:
+    with pytest.raises(UsageError, match="different classes"):
+        averaged_rule([DecisionRule(("a", "b")), DecisionRule(("a", "c"))])
+    one, other = member([1.0], 1, 0), member([1.0], 1, 0)
+    with pytest.raises(UsageError, match="not judged on the same data"):
+        average([one, Member(other.folder, 1, "else", other.rule, other.index, other.logits, other.labels)])
+
+
+def test_the_mean_s_probabilities_are_calibrated_ones() -> None:
+    from pneumo_cli.data.records import Record
+
+    records = [Record(f"{i}", i % 2, f"p{i}", "test", f"d{i}", "") for i in range(40)]
+    rng = np.random.default_rng(1)
+    found = judge_average([member(rng.normal(size=40).tolist(), 2.0, 0.1)], records, seed=0)
+    assert "brier_calibrated" in found.metrics
+    assert "brier" not in found.metrics
+    assert set(found.intervals) <= set(found.metrics)
