@@ -26,7 +26,6 @@ from pneumo_cli.folder import RunFolder
 from pneumo_cli.gathering import GroupFolder, is_group
 from pneumo_cli.plugins import Plugins
 from pneumo_cli.prediction import Judged, Predictor, Sized
-from pneumo_cli.requirements import check_plugins
 from pneumo_cli.targets import positive_logits
 from pneumo_cli.trained import Trained, load_trained
 
@@ -224,5 +223,4 @@ def _open(
             raise exported.no_maps(path)
         return exported.OnnxPredictor(path, point, checkpoint, flags)
     folder = RunFolder.open(path)
-    check_plugins(plugins, folder)
     return RunPredictor(load_trained(plugins, folder, checkpoint, flags), point)

@@ -1,4 +1,4 @@
-"""What a run needs to be installed: its plugins, by distribution and version.
+"""What a run's model needs to be installed: the plugins of its trainer and its model, by distribution and version.
 
 A run folder or bundle that was copied to another machine works there with the same plugins. Where one is missing,
 a person is told which distribution and version to install, not that a name is unknown.
@@ -20,7 +20,7 @@ _log = logging.getLogger("pneumo")
 
 
 def check_plugins(plugins: Plugins, folder: RunFolder) -> None:
-    """Find out whether the parts that a run was made of are here.
+    """Find out whether the parts that a run's model is made of are here; its dataset is not one of them.
 
     Another version than the run's is used, and that is said in the log: whether its weights fit is checked where
     they are loaded.
@@ -31,7 +31,7 @@ def check_plugins(plugins: Plugins, folder: RunFolder) -> None:
     facts = recorded_facts(folder.settings)
     versions = _recorded_versions(folder)
     different = set()
-    for part, registry in zip(("trainer", "model", "dataset"), plugins.registries(), strict=True):
+    for part, registry in (("trainer", plugins.trainers), ("model", plugins.models)):
         distribution, _, name = str(facts.get(part, "")).rpartition(":")
         if not distribution:  # nothing is recorded: looking it up by its name says what is wrong
             continue

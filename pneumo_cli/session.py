@@ -43,6 +43,15 @@ def choose_parts(plugins: Plugins, resolved: Resolved) -> Choice:
     Raises:
         UsageError: one is unknown or ambiguous, or the model is of a kind that the trainer does not train.
     """
+    return Choice(choose_model(plugins, resolved), plugins.datasets.get(resolved.trainer.dataset))
+
+
+def choose_model(plugins: Plugins, resolved: Resolved) -> Entry[ModelSpec]:
+    """Look up the model that the settings name.
+
+    Raises:
+        UsageError: it is unknown or ambiguous, or of a kind that the trainer does not train.
+    """
     entry = resolved.entry
     wanted = resolved.trainer.model
     # A trainer's default model is the one that its own distribution brings, whoever else uses the name.
@@ -56,7 +65,7 @@ def choose_parts(plugins: Plugins, resolved: Resolved) -> Choice:
             f"{entry.spec.name} trains models of kind {entry.spec.kind}, and {wanted} is of kind "
             f"{model.spec.kind}; of the right kind: {', '.join(fitting) or 'none'}"
         )
-    return Choice(model, plugins.datasets.get(resolved.trainer.dataset))
+    return model
 
 
 def open_dataset(

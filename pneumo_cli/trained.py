@@ -19,8 +19,9 @@ from pneumo_cli.folder import RunFolder
 from pneumo_cli.layers import Resolved, recorded_facts
 from pneumo_cli.plugins import Plugins
 from pneumo_cli.registry import Entry
+from pneumo_cli.requirements import check_plugins
 from pneumo_cli.run import build_registered
-from pneumo_cli.session import choose_parts, make_trainer, reopen_settings
+from pneumo_cli.session import choose_model, make_trainer, reopen_settings
 from pneumo_cli.specs import ModelSpec
 from pneumo_cli.state import judged_weights, load_weights
 from pneumo_cli.trainer import Trainer
@@ -77,6 +78,7 @@ def load_trained(
         PneumoError: the checkpoint is damaged.
     """
     check_checkpoint(checkpoint)
+    check_plugins(plugins, folder)
     resolved = reopen_settings(plugins, folder, flags or {})
     machine = resolved.machine
     set_threads(machine.threads)
@@ -84,7 +86,7 @@ def load_trained(
     device = choose_device(machine.device, machine.precision)
     state = Checkpoints(folder.checkpoints).load(checkpoint, device.torch)
     trainer = make_trainer(resolved)
-    entry = choose_parts(plugins, resolved).model
+    entry = choose_model(plugins, resolved)
     model = build_registered(entry, trainer.model_options())
     load_weights(model, judged_weights(state))
     model.to(device.torch).to(memory_format=device.memory_format).eval().requires_grad_(False)

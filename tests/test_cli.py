@@ -314,6 +314,7 @@ def test_completion_knows_commands_and_trainers(
         "list-datasets",
         "list-models",
         "list-plugins",
+        "list-runs",
         "list-trainers",
     ]
     assert complete("pneumo run f", 2) == ["fake"]
