@@ -309,6 +309,14 @@ def _check_same_images(first: ComparedRun, other: ComparedRun, split: str) -> No
                 f"{first.name} and {other.name} have the same {split} images with different {what}: "
                 f"{len(names):,} differ ({_few(names)})"
             )
+    contents = {
+        text(mapping(run.report.get("dataset")).get("test_fingerprint")) for run in (first, other)
+    } - {""}
+    if split == "test" and len(contents) > 1:
+        raise UsageError(
+            f"{first.name} and {other.name} were judged on test images of the same names that are other files: "
+            "their numbers cannot be compared"
+        )
 
 
 def _few(names: Sequence[str] | set[str]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from datetime import datetime
 from pathlib import Path
-from typing import IO
+from typing import IO, Self
 
 from pneumo_cli import atomic
 from pneumo_cli.errors import PneumoError, UsageError
@@ -38,17 +38,18 @@ class RunFolder:
         return self.samples / f"epoch-{epoch:03}.png"
 
     @classmethod
-    def create(cls, output: Path, trainer: str) -> RunFolder:
-        """Make a new folder ``output/trainer/DATE-XXXX``.
+    def create(cls, output: Path, trainer: str, kind: str = "") -> Self:
+        """Make a new folder ``output/trainer/DATE-XXXX``, or ``…-KIND``.
 
         Raises:
             UsageError: the output folder cannot be written.
         """
         parent = output / trainer
+        ending = f"-{kind}" if kind else ""
         try:
             parent.mkdir(parents=True, exist_ok=True)
             while True:
-                path = parent / f"{datetime.now():%Y-%m-%d}-{secrets.token_hex(2)}"
+                path = parent / f"{datetime.now():%Y-%m-%d}-{secrets.token_hex(2)}{ending}"
                 try:
                     path.mkdir()
                 except FileExistsError:

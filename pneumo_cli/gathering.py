@@ -12,7 +12,6 @@ from __future__ import annotations
 import gc
 import json
 import logging
-import secrets
 import shutil
 import signal
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,7 +26,7 @@ from typing import IO, TYPE_CHECKING, Any
 from pneumo_cli import atomic
 from pneumo_cli.classification import ClassificationTrainer
 from pneumo_cli.ensemble import Member, judge_members
-from pneumo_cli.errors import Interrupted, PneumoError, UsageError
+from pneumo_cli.errors import Interrupted, PneumoError
 from pneumo_cli.folder import RunFolder
 from pneumo_cli.layers import Resolved, recorded_facts
 from pneumo_cli.progress import NOTICE, Progress
@@ -63,26 +62,6 @@ class GroupFolder(RunFolder):
     def finished(self) -> list[RunFolder]:
         """The folders of the parts that have a report, in the order of their names."""
         return [RunFolder(path.parent) for path in sorted(self.path.glob("parts/*/report.json"))]
-
-    @classmethod
-    def create(cls, output: Path, trainer: str, kind: str = "group") -> GroupFolder:
-        """Make a new folder ``output/trainer/DATE-XXXX-KIND``.
-
-        Raises:
-            UsageError: the output folder cannot be written.
-        """
-        parent = output / trainer
-        try:
-            parent.mkdir(parents=True, exist_ok=True)
-            while True:
-                path = parent / f"{datetime.now():%Y-%m-%d}-{secrets.token_hex(2)}-{kind}"
-                try:
-                    path.mkdir()
-                except FileExistsError:
-                    continue
-                return cls(path)
-        except OSError as error:
-            raise UsageError(f"the output folder {parent} cannot be written: {error.strerror}") from error
 
 
 def is_group(path: Path) -> bool:

@@ -348,3 +348,15 @@ def test_what_the_program_writes_is_what_is_listed_and_compared(
     report = json.loads(run.folder.report_json.read_text())
     assert found.first.metrics == pytest.approx(report["evaluations"]["test"])
     assert found.first.intervals == {name: tuple(ends) for name, ends in report["intervals"]["test"].items()}
+
+
+def test_test_images_of_the_same_names_that_are_other_files_are_refused(tmp_path: Path) -> None:
+    dataset = {"name": "tiny", "classes": CLASSES, "fingerprint": "f" * 64, "synthetic": False}
+    paths = [
+        write_run(tmp_path / name, logits(seed), dataset={**dataset, "test_fingerprint": contents * 64})
+        for name, seed, contents in (("a", 1, "1"), ("b", 2, "1"), ("c", 3, "2"))
+    ]
+    assert compare_runs(paths[:2])
+    with pytest.raises(UsageError, match="same names that are other files"):
+        compare_runs([paths[0], paths[2]])
+    assert compare_runs([paths[0], paths[2]], split="validation")
