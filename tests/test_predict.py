@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -209,8 +211,6 @@ def test_runs_that_classify_nothing_and_damaged_ones_are_refused(
     done = pneumo("predict", other, films)
     assert (done.code, len(done.stderr.splitlines())) == (2, 1)
     assert "classifies no images" in done.stderr
-    import shutil
-
     broken = tmp_path / "broken"
     shutil.copytree(run, broken)
     best = broken / "checkpoints" / "best.pt"
@@ -271,3 +271,29 @@ def test_a_dicom_gets_the_probability_of_the_same_picture_as_png(run: Path, fake
     for probabilities in by_picture.values():
         assert len(probabilities) == 7
         assert max(probabilities) - min(probabilities) <= 1e-3
+
+
+_ELSEWHERE = """
+from pneumo_cli.api import DatasetSpec, hookimpl
+
+api_version = 1
+
+@hookimpl
+def register_datasets():
+    yield DatasetSpec(name="elsewhere", summary="Noise", factory="pneumo_fake.data:open_tiny", synthetic=True)
+"""
+
+
+def test_a_run_predicts_where_the_plugin_of_its_dataset_is_not(
+    films: Path, pneumo, install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install("pneumo-elsewhere", {"elsewhere": "elsewhere_plugin"}, {"elsewhere_plugin": _ELSEWHERE})
+    done = pneumo("run", "fake", "--dataset", "elsewhere", "--epochs", "1", "--output", "out")
+    assert done.code == 0, done.stderr
+    (folder,) = Path("out/fake").iterdir()
+    monkeypatch.setenv("PNEUMO_DISABLE_PLUGINS", f"{os.environ['PNEUMO_DISABLE_PLUGINS']},elsewhere")
+    done = pneumo("predict", folder, films, "--csv")
+    assert done.code == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 17
+    again = pneumo("evaluate", folder)
+    assert (again.code, len(again.stderr.splitlines())) == (2, 1), "its own images cannot be had, though"
