@@ -142,14 +142,14 @@ def _document(
         byline=" · ".join(
             (when(plan["made"]), f"preset {text(plan['preset'])}", f"{duration(spent)} of runs", folder.name)
         ),
-        cautions=tuple(_cautions(plan, ours, outcomes)),
+        cautions=tuple(_cautions(source, plan, ours, outcomes)),
         summary=(
             "A course report on paediatric pneumonia (Tarbiat Modares University, autumn 2024) trained three "
             "classifiers, a GAN and an autoencoder on the chest radiographs of Kermany et al. 2018. Each of its "
             "numbers, tables and figures stands here beside what the same task gave now, with a 95 % interval over "
             "patients where there is one. All of ours are from real runs, whose own reports lie beside this page."
         ),
-        verdict=verdict(source, ours, len(done), synthetic=data["synthetic"]),
+        verdict=verdict(source, ours, len(done), other_images=_other_images(source, data)),
         headline_title="Accuracy on the test images",
         headlines=tuple(headlines(source, ours)),
         sections=tuple(section for section in sections if section.blocks),
@@ -157,11 +157,21 @@ def _document(
     )
 
 
+def _images(data: Mapping[str, Any]) -> int:
+    """How many images a plan's dataset has."""
+    return sum(sum(counts.values()) for counts in data["counts"].values())
+
+
+def _other_images(source: SourceReport, data: Mapping[str, Any]) -> bool:
+    """Whether a plan's images are surely not those of the report."""
+    return bool(data["synthetic"]) or _images(data) != source.data["images"]
+
+
 def _cautions(
-    plan: Mapping[str, Any], ours: Mapping[str, Ours], outcomes: Mapping[str, Outcome]
+    source: SourceReport, plan: Mapping[str, Any], ours: Mapping[str, Ours], outcomes: Mapping[str, Outcome]
 ) -> Iterator[str]:
     data = plan["dataset"]
-    images = sum(sum(counts.values()) for counts in data["counts"].values())
+    images = _images(data)
     if data["synthetic"]:
         yield (
             "Synthetic data: these radiographs are drawn, and no patient is behind them. Equal numbers would be "
@@ -169,8 +179,9 @@ def _cautions(
         )
     else:
         yield (
-            f"The images are those at {data['place']}: {images:,}. The report has 5,856, of which 624 are for the "
-            "test. Unless these are the same, test results are not to be compared digit by digit."
+            f"The images are those at {data['place']}: {images:,}. The report has {source.data['images']:,}, "
+            "of which 624 are for the test. Unless these are the same, test results are not to be compared digit "
+            "by digit."
         )
     if plan["preset"] != "source":
         yield (

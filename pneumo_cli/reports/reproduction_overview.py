@@ -22,12 +22,12 @@ _OVERVIEW = "figures/beside-the-report.png"
 STATES = {"done": "done", "failed": "failed", "stopped": "interrupted", "waiting": "not run"}
 
 
-def verdict(source: SourceReport, ours: Mapping[str, Ours], done: int, *, synthetic: bool) -> str:
+def verdict(source: SourceReport, ours: Mapping[str, Ours], done: int, *, other_images: bool) -> str:
     """How many tasks have results, and where our accuracy lies beside the report's, in two sentences.
 
     Args:
         done: how many tasks have results.
-        synthetic: whether ours are on drawn images, which are not compared with real ones.
+        other_images: whether ours are on other images than the report's, so that which is better cannot be said.
     """
     said = f"{done} of {len(source.tasks)} tasks have been run."
     compared = [
@@ -40,8 +40,10 @@ def verdict(source: SourceReport, ours: Mapping[str, Ours], done: int, *, synthe
         "is lower than the report's": sum(report > high for report, _, high in known),
     }
     parts = [(words, count_) for words, count_ in counted.items() if count_]
-    if not parts or synthetic:
+    if not parts:
         return said
+    if other_images:
+        return f"{said} On other images than the report's: which numbers are better cannot be said."
     if len(parts) == 1:
         whose = "In the one classifier" if len(known) == 1 else f"In all {len(known)} classifiers"
         return f"{said} {whose} judged, accuracy here {parts[0][0]}."

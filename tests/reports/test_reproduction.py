@@ -43,11 +43,11 @@ def planned(name, title):
     }
 
 
-def plan(synthetic=False, **changes):
+def plan(synthetic=False, images=80, **changes):
     tasks = [planned(task.name, task.title) for task in SOURCE.tasks]
     for name, change in changes.items():
         next(task for task in tasks if task["name"] == name.replace("_", "-")).update(change)
-    counts = {pool: {"NORMAL": 20, "PNEUMONIA": 20} for pool in ("train", "test")}
+    counts = {pool: {"NORMAL": images // 4, "PNEUMONIA": images // 4} for pool in ("train", "test")}
     data = {
         "name": "tiny",
         "origin": "Noise.",
@@ -174,8 +174,14 @@ def test_ours_stands_beside_the_report_with_its_interval(one_task):
     ],
 )
 def test_the_verdict_compares_only_with_the_interval(tmp_path, interval, word):
-    _, html, _ = written(tmp_path, {"cnn": classifier(interval=interval)})
+    _, html, _ = written(tmp_path, {"cnn": classifier(interval=interval)}, images=5856)
     assert word.replace("'", "&#39;") in html
+
+
+def test_on_other_images_than_the_report_s_nothing_is_called_better(tmp_path):
+    _, html, _ = written(tmp_path, {"cnn": classifier(interval=(0.82, 0.9))}, images=5216)
+    assert "accuracy here" not in html
+    assert "which numbers are better cannot be said" in html
 
 
 def test_a_failed_task_is_an_empty_place_with_the_reason_and_the_others_are_there(one_task):
@@ -217,7 +223,7 @@ def test_what_differs_is_told_with_its_reason_and_what_does_not_is_not(empty):
 
 
 def test_synthetic_data_are_named_first_and_not_compared_with_real_ones(tmp_path):
-    _, html, _ = written(tmp_path, {"cnn": classifier(interval=(0.82, 0.9))}, synthetic=True)
+    _, html, _ = written(tmp_path, {"cnn": classifier(interval=(0.82, 0.9))}, synthetic=True, images=5856)
     assert "Synthetic data" in html
     assert "accuracy here" not in html
 
