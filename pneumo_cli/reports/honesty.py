@@ -45,18 +45,20 @@ def shared_patients(report: Report) -> str:
         pixels, near = (number(pair.get(key)) or 0 for key in ("pixels", "near"))
         if not (patients or copies or pixels or near):
             continue
-        share = shown / max(1, images.get(second, 0))
-        said = [f"{count(shown)} of the {second} images ({share:.0%}) show a patient whom {first} has seen"]
+        said = []
+        if patients:
+            share = shown / max(1, images.get(second, 0))
+            said.append(
+                f"{count(patients)} patients are in {first} and {second}, {count(shown)} of the {second} images "
+                f"({share:.0%}) show one of them"
+            )
         if copies:
-            said.append(f"{count(copies)} are identical copies")
+            said.append(f"{count(copies)} {second} images are identical copies")
         if pixels:
-            said.append(f"{count(pixels)} have the very pixels of another file")
+            said.append(f"{count(pixels)} {second} images have the very pixels of another file in {first}")
         if near:
-            said.append(f"{count(near)} look like altered copies")
-        sentences.append(
-            f"Leak: {first} and {second} share {count(patients)} patients: {', '.join(said)}. "
-            f"The {second} numbers are flattered by it."
-        )
+            said.append(f"{count(near)} {second} images look like altered copies of images in {first}")
+        sentences.append(f"Leak: {'; '.join(said)}. The {second} numbers are flattered by it.")
     return " ".join(sentences)
 
 

@@ -108,8 +108,8 @@ def _by_accuracy(report: dict[str, Any]) -> None:
     ("spoil", "rule", "words"),
     [
         (_synthetic, "synthetic-data", "no patient is behind them"),
-        (_leaking, "leaking-split", "443 of the validation images (39%) show a patient whom train has seen"),
-        (_near_copies, "leaking-split", "5 look like altered copies"),
+        (_leaking, "leaking-split", "443 of the validation images (39%) show one of them"),
+        (_near_copies, "leaking-split", "Leak: 5 test images look like altered copies of images in train."),
         (_image_level, "image-level-split", "5,216 images are of 3,654 patients"),
         (_guessing, "no-better-than-guessing", "chance gets 0.5"),
         (_saying_one_word, "no-better-than-guessing", "always saying PNEUMONIA gets 0.625"),
