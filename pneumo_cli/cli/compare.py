@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -119,6 +118,8 @@ def check_target(target: Path) -> None:
     Raises:
         UsageError: something is there already, or it could not be written.
     """
+    from pneumo_cli import atomic
+
     if target.suffix == ".html":
         if os.path.lexists(target):
             raise UsageError(f"{target} exists already: name another file with --out")
@@ -132,12 +133,7 @@ def check_target(target: Path) -> None:
     try:
         if folder is target and target.is_dir() and any(target.iterdir()):
             raise UsageError(f"the folder {target} is not empty: name another one with --out")
-        while not folder.exists() and folder != folder.parent:
-            folder = folder.parent
-        # Tried, not asked for: an administrator may write anywhere, but not to a file system that is read-only.
-        probe = folder / f".pneumo-{secrets.token_hex(4)}"
-        probe.mkdir()
-        probe.rmdir()
+        atomic.try_folder(folder)
     except OSError as error:
         raise UsageError(f"{target} cannot be written: {error.strerror}") from error
 
