@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 # The report shows ten batches of training images and one of each other split (figures 5-7).
 _SAMPLE_BATCHES = {"train": 10, "validation": 1, "test": 1}
 _COLUMNS = 8
-_COMPARED = 20_000  # images, of which all pairs are compared within seconds
+_COMPARED = 10_000  # images, of which all pairs are compared within some seconds
 
 
 def write_report(
