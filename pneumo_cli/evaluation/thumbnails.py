@@ -220,25 +220,3 @@ class ThumbnailClassifier:
         if weights.shape != (SIZE * SIZE,) or not (np.isfinite(weights).all() and np.isfinite(bias)):
             raise ValueError(f"the baseline's weights are not {SIZE * SIZE} finite numbers")
         return cls(LogisticRegression(weights, bias))
-
-
-def baseline_logits(
-    levels: NDArray[np.uint8],
-    labels: NDArray[np.generic],
-    train: NDArray[np.int64],
-    wanted: NDArray[np.int64],
-) -> Floats:
-    """Fit the baseline to some of the images and ask it about others.
-
-    Args:
-        levels: uint8 [N, S, S], of the whole dataset (may be mapped from a file: only what is needed is read).
-        labels: [N], each 0 or 1.
-        train, wanted: positions among them.
-
-    Returns:
-        Logits of class 1 for ``wanted``, float64 [n].
-
-    Raises:
-        ValueError: the training images are not of two classes.
-    """
-    return ThumbnailClassifier.fit(levels[train], np.asarray(labels)[train]).logits(levels[wanted])

@@ -20,10 +20,11 @@ from pneumo_cli.reports.style import (
     CLASS_COLOURS,
     FAINT,
     INK,
-    PAGE,
     VERMILLION,
     column_figure,
     legend_above,
+    line_labels,
+    panels,
     shortened,
     styled,
 )
@@ -61,19 +62,12 @@ def overlaid_curves(runs: Mapping[str, Sequence[Entry]], metrics: Sequence[str])
     Raises:
         ValueError: no metric is named.
     """
-    from matplotlib.figure import Figure
-
     if not metrics:
         raise ValueError("curves need at least one metric")
-    columns = min(3, len(metrics))
-    rows = -(-len(metrics) // columns)
-    figure = Figure(figsize=(PAGE, 1.75 * rows + 0.35))
-    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    figure, grid = panels(len(metrics), 0.35)
     for axes, metric in zip(grid, metrics, strict=False):
         _overlay(axes, runs, metric)
-    for axes in grid[len(metrics) :]:
-        axes.set_axis_off()
-    found = {str(line.get_label()): line for axes in grid for line in axes.lines}
+    found = line_labels(grid)
     figure.legend(handles=[*found.values()], loc="outside upper center", ncols=min(4, len(found)) or 1)
     return figure
 

@@ -26,7 +26,7 @@ from pneumo_cli.reports.epochs import (
     say_empty,
     series,
 )
-from pneumo_cli.reports.labels import in_order, metric_label, metric_text, number
+from pneumo_cli.reports.labels import metric_label, number
 from pneumo_cli.reports.style import (
     BLUE,
     CLASS_COLOURS,
@@ -37,6 +37,8 @@ from pneumo_cli.reports.style import (
     SMOOTH,
     column_figure,
     legend_above,
+    line_labels,
+    panels,
     shortened,
     styled,
 )
@@ -81,22 +83,14 @@ def curves(history: Sequence[Entry], metrics: Sequence[str], *, best: int | None
     Raises:
         ValueError: no metric is named.
     """
-    from matplotlib.figure import Figure
-
     if not metrics:
         raise ValueError("curves need at least one metric")
-    columns = min(3, len(metrics))
-    rows = -(-len(metrics) // columns)
-    figure = Figure(figsize=(PAGE, 1.75 * rows + 0.3))
-    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    figure, grid = panels(len(metrics), 0.3)
     for axes, metric in zip(grid, metrics, strict=False):
         _draw_curve(axes, history, metric, None)
         mark_best(axes, history, best)
-    for axes in grid[len(metrics) :]:
-        axes.set_axis_off()
     # One legend for all: in the free cell where there is one, above the panels where there is none.
-    found = {str(line.get_label()): line for axes in grid for line in axes.lines}
-    handles = [found[label] for label in found if not label.startswith("_")]
+    handles = list(line_labels(grid).values())
     if len(metrics) < len(grid):
         grid[-1].legend(handles=handles, loc="center", fontsize=8.5, labelspacing=0.9)
     else:
@@ -175,66 +169,6 @@ def confusion_matrix(matrix: ArrayLike, classes: Sequence[str]) -> Figure:
     axes.tick_params(length=0)
     axes.grid(False)
     axes.spines[:].set_visible(False)
-    return figure
-
-
-@styled
-def metric_intervals(
-    metrics: Mapping[str, float],
-    intervals: Mapping[str, Sequence[float]],
-    *,
-    beside: Mapping[str, Mapping[str, float]] | None = None,
-) -> Figure:
-    """Each metric with its 95 % interval, one row each; of the metrics that are shares with 1 as the best.
-
-    Args:
-        metrics: name to value; others than shares, and those without a finite value, are left out.
-        intervals: name to (low, high); a metric without one is a point.
-        beside: what else was measured on the same images, name to metrics, as open markers in the same rows.
-    """
-    names = [name for name in in_order(metrics) if metric_label(name).share]
-    names = [name for name in names if number(metrics[name]) is not None]
-    rows = np.arange(len(names))
-    others = beside or {}
-    figure, axes = column_figure(0.6 + 0.25 * max(1, len(names)) + (0.2 if others else 0))
-    values = {name: float(metrics[name]) for name in names}
-    reached = [*values.values()]
-    for row, name in enumerate(names):
-        if name in intervals:
-            low, high = intervals[name]
-            axes.plot([low, high], [row, row], color=BLUE, linewidth=2, solid_capstyle="butt")
-            reached.append(float(low))
-        text = metric_text(name, metrics[name])
-        axes.text(1.02, row, text, transform=axes.get_yaxis_transform(), va="center", clip_on=False)
-    axes.plot(
-        [*values.values()], rows, color=BLUE, marker="o", markersize=5, linestyle="none", label="this model"
-    )
-    for (colour, marker), (other, measured) in zip(_BESIDE, others.items(), strict=False):
-        there = {
-            row: float(measured[name])
-            for row, name in enumerate(names)
-            if number(measured.get(name)) is not None
-        }
-        reached += there.values()
-        axes.plot(
-            [*there.values()],
-            [*there],
-            color=colour,
-            marker=marker,
-            markersize=4.5,
-            markerfacecolor="white",
-            linestyle="none",
-            label=shortened(other, 24),
-        )
-    # To the next twentieth below, with some room.
-    axes.set_xlim(max(-0.02, np.floor(20 * min(reached, default=0.0) - 0.2) / 20), 1.005)
-    axes.set_ylim(max(1, len(names)) - 0.5, -0.5)
-    axes.set_yticks(rows, [metric_label(name).label for name in names])
-    axes.tick_params(axis="y", length=0)
-    axes.grid(False, axis="y")
-    axes.set_xlabel("Value, and its 95 % interval")
-    if others:
-        legend_above(axes)
     return figure
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from pneumo_cli.reports.epochs import Entry, epoch_axis, say_empty, series
 from pneumo_cli.reports.labels import metric_label
-from pneumo_cli.reports.style import FAINT, INK, PAGE, SERIES, shortened, styled
+from pneumo_cli.reports.style import FAINT, INK, PAGE, SERIES, line_labels, panels, shortened, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,20 +30,12 @@ def overlaid_curves(histories: Sequence[Sequence[Entry]], metrics: Sequence[str]
     Raises:
         ValueError: there is no run or no metric.
     """
-    from matplotlib.figure import Figure
-
     if not metrics or not histories:
         raise ValueError("overlaid curves need at least one run and one metric")
-    columns = min(3, len(metrics))
-    rows = -(-len(metrics) // columns)
-    figure = Figure(figsize=(PAGE, 1.75 * rows + 0.3))
-    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    figure, grid = panels(len(metrics), 0.3)
     for axes, metric in zip(grid, metrics, strict=False):
         _draw(axes, histories, metric)
-    for axes in grid[len(metrics) :]:
-        axes.set_axis_off()
-    found = {str(line.get_label()): line for axes in grid for line in axes.lines}
-    handles = [line for label, line in found.items() if not label.startswith("_")]
+    handles = list(line_labels(grid).values())
     if handles:
         figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
     return figure

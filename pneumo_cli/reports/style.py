@@ -6,15 +6,18 @@ What every figure shares, and nothing about what any of them shows; that is :mod
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec
 
 from pneumo_cli import atomic
 
 if TYPE_CHECKING:
+    import numpy as np
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from numpy.typing import NDArray
 
 COLUMN = 3.35
 """Width of a journal's column in inches."""
@@ -113,6 +116,33 @@ def column_figure(height: float) -> tuple[Figure, Axes]:
 
     figure = Figure(figsize=(COLUMN, height))
     return figure, figure.subplots()
+
+
+def panels(count: int, margin: float) -> tuple[Figure, NDArray[np.object_]]:
+    """Axes in rows of up to three on the width of a page; those beyond ``count`` are there and not shown.
+
+    Args:
+        count: at least 1.
+        margin: inches of the height that are left beside the panels, for a legend.
+
+    Returns:
+        the figure and all its axes, flat.
+    """
+    from matplotlib.figure import Figure
+
+    columns = min(3, count)
+    rows = -(-count // columns)
+    figure = Figure(figsize=(PAGE, 1.75 * rows + margin))
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in grid[count:]:
+        axes.set_axis_off()
+    return figure, grid
+
+
+def line_labels(grid: Iterable[Axes]) -> dict[str, Artist]:
+    """The lines of several axes by their labels, each label once, those without one left out."""
+    found = {str(line.get_label()): line for axes in grid for line in axes.lines}
+    return {label: line for label, line in found.items() if not label.startswith("_")}
 
 
 def legend_above(axes: Axes) -> None:

@@ -13,7 +13,6 @@ from sklearn.metrics import roc_auc_score
 from pneumo_cli.evaluation.thumbnails import (
     LogisticRegression,
     ThumbnailClassifier,
-    baseline_logits,
     newton,
     principal_axes,
     thumbnails,
@@ -67,14 +66,6 @@ def test_a_bright_disc_is_learnt_and_recognised_in_images_of_another_size() -> N
     larger, _ = discs(200, 2, side=128)
     assert roc_auc_score(truth, model.logits(unseen)) > 0.95
     assert roc_auc_score(truth, model.logits(larger)) > 0.95
-
-
-def test_the_baseline_sees_training_images_alone() -> None:
-    levels, labels = discs(300, 1)
-    train, wanted = np.arange(200), np.arange(250, 300)
-    before = baseline_logits(levels, labels, train, wanted)
-    levels[200:250], labels[200:] = 0, 1 - labels[200:]
-    assert np.array_equal(before, baseline_logits(levels, labels, train, wanted))
 
 
 def test_a_checkpoint_holds_tensors_and_plain_values_and_gives_the_same_logits() -> None:

@@ -133,30 +133,6 @@ def test_a_class_without_images_divides_nothing_by_zero_and_a_wrong_shape_is_an_
         figures.confusion_matrix([[1, 2, 3]], ["a", "b"])
 
 
-def test_each_share_stands_in_a_row_with_its_interval_and_its_value() -> None:
-    metrics = {"auc": 0.96, "loss": 0.3, "mcc": 0.7, "accuracy": 0.9, "recall": float("nan"), "f1": 0.8}
-    figure = figures.metric_intervals(
-        metrics,
-        {"accuracy": (0.87, 0.92), "auc": (0.94, 0.98)},
-        beside={"thumbnails": {"auc": 0.71, "f1": None}},
-    )
-    (axes,) = figure.axes
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["Accuracy", "ROC AUC", "F1 score"]
-    assert {"0.900", "0.960", "0.800"} <= set(texts(figure).splitlines())
-    bars = [line.get_xdata() for line in axes.lines if len(line.get_xdata()) == 2]
-    np.testing.assert_array_equal(bars, [(0.87, 0.92), (0.94, 0.98)])
-    other = next(line for line in axes.lines if line.get_label() == "thumbnails")
-    assert (list(other.get_xdata()), list(other.get_ydata())) == ([0.71], [1])
-    low, high = axes.get_xlim()
-    assert low < 0.71
-    assert high > 1
-
-
-def test_no_metric_at_all_is_an_empty_figure() -> None:
-    assert not figures.metric_intervals({}, {}).axes[0].get_yticklabels()
-    assert figures.metric_intervals({"auc": 0.0}, {"auc": (0.0, 0.1)}).axes[0].get_xlim()[0] < 0
-
-
 def test_class_balance_shows_every_count_and_ratio() -> None:
     rows = [
         {"split": "train", "counts": {"NORMAL": 1017, "PNEUMONIA": 2907}, "ratio": 2.86},
