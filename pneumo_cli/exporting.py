@@ -7,8 +7,6 @@ itself is :mod:`pneumo_cli.graphs`, reading :mod:`pneumo_cli.exported`, a bundle
 
 from __future__ import annotations
 
-import json
-import os
 import secrets
 import shutil
 import tomllib
@@ -17,7 +15,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +23,7 @@ from pneumo_cli import atomic, exported, graphs
 from pneumo_cli.checkpoints import Checkpoints
 from pneumo_cli.errors import PneumoError, UsageError, nearest
 from pneumo_cli.exported import Description
-from pneumo_cli.folder import RunFolder
+from pneumo_cli.folder import RunFolder, read_json
 from pneumo_cli.graphs import Check
 from pneumo_cli.layers import recorded_facts
 from pneumo_cli.modelcard import model_card, results
@@ -80,11 +77,10 @@ def check_target(target: Path, form: str, overwrite: bool) -> None:
         raise UsageError(f"{target} exists: name another --out, or say --overwrite")
     if target.exists() and form == "bundle" and not exported.is_bundle(target):
         raise UsageError(f"{target} is no bundle, and nothing else is overwritten: name another --out")
-    existing = target.absolute().parent
-    while not existing.exists():
-        existing = existing.parent
-    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-        raise UsageError(f"{target} cannot be written: {existing} is no folder that may be written to")
+    try:
+        atomic.try_folder(target.absolute().parent)
+    except OSError as error:
+        raise UsageError(f"{target} cannot be written: {error.strerror}") from error
 
 
 def export(
@@ -175,15 +171,6 @@ def _describe(predictor: RunPredictor) -> Description:
         "results": results(report) if trained.checkpoint == "best" else {},
     }
     return Description(predictor.rule.at(predictor.point.name), predictor.size, facts)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A run's record; empty where there is none or it is damaged: an export does without."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
 
 
 def _write_bundle(

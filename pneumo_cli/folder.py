@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from datetime import datetime
 from pathlib import Path
-from typing import IO, Self
+from typing import IO, Any, Self
 
 from pneumo_cli import atomic
 from pneumo_cli.errors import PneumoError, UsageError
@@ -89,6 +90,15 @@ class RunFolder:
             file.close()
             raise PneumoError(f"another process is working on {self.path}") from None
         return file
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A record in a run's folder, for whoever can do without: empty where there is none or it is damaged."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def check_writable(output: Path, trainer: str) -> None:

@@ -6,13 +6,10 @@ a person is told which distribution and version to install, not that a name is u
 
 from __future__ import annotations
 
-import json
 import logging
-from pathlib import Path
-from typing import Any
 
 from pneumo_cli.errors import UsageError
-from pneumo_cli.folder import RunFolder
+from pneumo_cli.folder import RunFolder, read_json
 from pneumo_cli.layers import recorded_facts
 from pneumo_cli.plugins import Plugins
 
@@ -64,20 +61,12 @@ def _absence(plugins: Plugins, distribution: str, version: str) -> str:
 def _recorded_versions(folder: RunFolder) -> dict[str, str]:
     """Distribution to version, as the run noted them; what is missing or damaged is left out."""
     versions: dict[str, str] = {}
-    plugins = _json(folder.environment).get("plugins")
+    plugins = read_json(folder.environment).get("plugins")
     for text in plugins.values() if isinstance(plugins, dict) else ():
         distribution, _, version = str(text).partition(" ")
         versions[distribution] = version
     for part in ("trainer", "model"):
-        noted = _json(folder.report_json).get(part)
+        noted = read_json(folder.report_json).get(part)
         if isinstance(noted, dict) and noted.get("distribution") and noted.get("version"):
             versions[str(noted["distribution"])] = str(noted["version"])
     return versions
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}

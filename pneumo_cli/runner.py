@@ -364,12 +364,13 @@ class Runner:
         """Judge the best checkpoint, on the test images last of all and once, and write the report."""
         run = self.run
         run.ranks.barrier()
-        load_weights(run.model, self.saver.load("best")["model"])
+        best = self.saver.load("best")
+        load_weights(run.model, best["model"])
         run.average = None  # the best checkpoint holds the average that was best
         evaluations = {}
         if len(run.data.split.validation):
             evaluations["validation"] = self.evaluate("validation", "best checkpoint, validation")
-            self.calibrate(evaluations["validation"])
+            self.calibrate(evaluations["validation"], best)
         # Opened only now: nothing is fitted or chosen any more.
         if len(run.data.split.test) and run.settings.judge_test:
             open_test(run, "best", by="run")
@@ -392,13 +393,17 @@ class Runner:
         self.notify("run_finished", report=report)
         return report
 
-    def calibrate(self, validation: Evaluation) -> None:
-        """Fit what is fitted when training is over, and keep it with the weights that it belongs to."""
+    def calibrate(self, validation: Evaluation, best: Mapping[str, Any]) -> None:
+        """Fit what is fitted when training is over, and keep it with the weights that it belongs to.
+
+        Args:
+            best: what the best checkpoint holds.
+        """
         run = self.run
         seed_all(run.settings.seed, "calibration")
         run.calibration = run.trainer.calibrate(run, validation)
         if run.calibration:
-            self.saver.add_to_best(calibration=run.calibration)
+            self.saver.add_to_best(best, calibration=run.calibration)
 
     def assess(self, split: str, evaluation: Evaluation) -> Evaluation:
         """Let the trainer add what only a reader wants of an evaluation."""

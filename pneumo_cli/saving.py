@@ -93,10 +93,14 @@ class Saver:
             run.best = Best(run.epoch, value)
             self._keep()
 
-    def add_to_best(self, **found: Any) -> None:
-        """Add to ``best`` what was found out about its weights, in place of what was found before."""
+    def add_to_best(self, best: Mapping[str, Any], **found: Any) -> None:
+        """Add to ``best`` what was found out about its weights, in place of what was found before.
+
+        Args:
+            best: what the checkpoint holds.
+        """
         if self._run.ranks.first:
-            self._told(self.checkpoints.save("best", {**self.load("best"), **found}))
+            self._told(self.checkpoints.save("best", {**best, **found}))
 
     def _keep(self) -> None:
         if self._run.ranks.first:

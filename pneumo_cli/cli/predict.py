@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pneumo_cli.cli.images import CheckpointFlag
-from pneumo_cli.cli.runs import DeviceFlag, PrecisionFlag
+from pneumo_cli.cli.runs import DeviceFlag, PointFlag, PrecisionFlag
 from pneumo_cli.errors import PneumoError, UsageError
 from pneumo_cli.plugins import Plugins
 from pneumo_cli.progress import for_stderr
@@ -58,14 +58,7 @@ def add_commands(app: typer.Typer) -> None:
                 show_default=False,
             ),
         ] = None,
-        operating_point: Annotated[
-            str | None,
-            typer.Option(
-                "--operating-point",
-                help="default, balanced, screening or cost.",
-                show_default="the run's own",
-            ),
-        ] = None,
+        operating_point: PointFlag = None,
         cam: Annotated[
             Path | None,
             typer.Option(

@@ -30,6 +30,12 @@ RunPath = Annotated[
 ]
 DeviceFlag = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
 PrecisionFlag = Annotated[str | None, typer.Option("--precision", help="auto, fp32, bf16 or fp16.")]
+PointFlag = Annotated[
+    str | None,
+    typer.Option(
+        "--operating-point", help="default, balanced, screening or cost.", show_default="the run's own"
+    ),
+]
 RootFlag = Annotated[str | None, typer.Option("--data-root", help="Folder or zip archive of the images.")]
 
 
@@ -110,14 +116,7 @@ def add_commands(app: typer.Typer, plugins: Plugins) -> None:
         dataset: Annotated[
             str | None, typer.Option("--dataset", help="Another registered dataset.", show_default=False)
         ] = None,
-        operating_point: Annotated[
-            str | None,
-            typer.Option(
-                "--operating-point",
-                help="default, balanced, screening or cost.",
-                show_default="the run's own",
-            ),
-        ] = None,
+        operating_point: PointFlag = None,
         device: DeviceFlag = None,
         precision: PrecisionFlag = None,
         data_root: RootFlag = None,
