@@ -34,12 +34,16 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 
+# Most of it is PyTorch with its CUDA libraries. pip's own words for a full disk do not say how much would do.
+NEEDS := pneumo: the installation failed. It needs about 9 GB free: 6 in $(VENV), the rest for a while in the folder for temporary files
+FAILED := { df -Ph . "$${TMPDIR:-/tmp}" >&2; echo "$(NEEDS)." >&2; exit 1; }
+
 # The stamps are written last, so that an interrupted installation is taken up again.
 $(VENV)/.installed: $(BIN)/python $(REQUIREMENTS)
 	@echo "Installing pneumo with PyTorch into $(VENV) (once, some minutes)"
-	$(BIN)/python -m pip install --quiet -r plugins/requirements.txt
+	$(BIN)/python -m pip install --quiet -r plugins/requirements.txt || $(FAILED)
 	@touch $@
 
 $(VENV)/.installed-tests: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet -e '.[test,check]'
+	$(BIN)/python -m pip install --quiet -e '.[test,check]' || $(FAILED)
 	@touch $@
