@@ -41,9 +41,9 @@ FAILED := { df -Ph . "$${TMPDIR:-/tmp}" >&2; echo "$(NEEDS)." >&2; exit 1; }
 # The stamps are written last, so that an interrupted installation is taken up again.
 $(VENV)/.installed: $(BIN)/python $(REQUIREMENTS)
 	@echo "Installing pneumo with PyTorch into $(VENV) (once, some minutes)"
-	$(BIN)/python -m pip install --quiet -r plugins/requirements.txt || $(FAILED)
+	@$(BIN)/python -m pip install --quiet -r plugins/requirements.txt || $(FAILED)
 	@touch $@
 
 $(VENV)/.installed-tests: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet -e '.[test,check]' || $(FAILED)
+	@$(BIN)/python -m pip install --quiet -e '.[test,check]' || $(FAILED)
 	@touch $@
