@@ -5,16 +5,16 @@ other patients, shows what a perfect generator would get, and images that need n
 nothing. The patients are divided several times, and means are taken: which few of them are on which side matters.
 All sets are cut to equally many images, for the Fréchet distance depends on their number.
 
-Not here: drawing samples, which the tasks do, and the measures themselves, which are in the modules beside.
+Not here: drawing samples, which the tasks do; the measures themselves, which are in the modules beside; and what is
+said of the result, which is in :mod:`pneumo_cli.reports.synthetic`.
 """
 
 from __future__ import annotations
 
 import re
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -29,22 +29,24 @@ from pneumo_cli.evaluation.neighbours import (
     memorisation,
 )
 from pneumo_cli.evaluation.references import mean_image, noise, patient_halves, pca_gaussian, pixel_gaussian
-from pneumo_cli.evaluation.result import Judgement, NamedFigure, NamedTable
+from pneumo_cli.evaluation.result import Judgement
 from pneumo_cli.progress import Progress
 from pneumo_cli.seeding import derive
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from pneumo_cli.evaluation.extractors import Extractor
+
+HALVINGS = 8
+"""Divisions of the held-out patients over which means are taken."""
+SUBSETS = 20
+"""Subsets of images of which KID takes the mean, in each division."""
+REAL = "Real, other patients"
+"""What the other half of the held-out patients is called."""
 
 _FEWEST = 16  # held-out images; each half of them needs half as many
 _MOST = 1000  # images of a set; more hardly make KID more certain, and cost minutes
-_HALVINGS = 8  # divisions of the held-out patients
-_SUBSETS = 20  # of KID in each
-_REAL = "Real, other patients"
 _COMPARED = {
-    "real": _REAL,
+    "real": REAL,
     "pca-gaussian": "PCA Gaussian",
     "pixel-gaussian": "Pixel Gaussian",
     "mean-image": "Mean image",
@@ -54,8 +56,15 @@ _SILENT = Progress()
 
 
 @dataclass(frozen=True)
-class _Measured:
-    """One set of images, measured: a row of both tables."""
+class MeasuredSet:
+    """One set of images, measured: a row of both tables.
+
+    Attributes:
+        title: what the set is called.
+        kid, frechet: its distance to real images, means over the divisions.
+        memorisation: of all its images.
+        diversity, manifold: of as many as the smallest set has, means over the divisions.
+    """
 
     title: str
     kid: Kid
@@ -147,7 +156,7 @@ def compare_synthetic(
         tuple(
             torch.from_numpy(half) for half in patient_halves([patients[i] for i in known], derive(seed, one))
         )
-        for one in range(_HALVINGS)
+        for one in range(HALVINGS)
     ]
     smallest = min(len(half) for pair in halves for half in pair)
     if smallest < _FEWEST // 2:
@@ -174,7 +183,7 @@ def compare_synthetic(
         )
         real = features["real"]
         references = [real[_some(first, n, seed, "reference")] for first, _ in halves]
-        measured: dict[str, _Measured] = {}
+        measured: dict[str, MeasuredSet] = {}
         with progress.stage("Comparing sets of images", len(compared), "sets") as advance:
             for slug, images in compared.items():
                 name = slugs.get(slug, "")
@@ -190,20 +199,22 @@ def compare_synthetic(
                     seed,
                 )
                 advance(1)
-    distances = _distance_table(measured, extractor, n)
-    return Judgement(
-        metrics=_metrics(measured, slugs, extractor.slug),
-        tables=(distances, _neighbour_table(measured, sets, len(held_out), len(training))),
-        figures=tuple(
-            _figures({slug: (sets[name], measured[slug]) for slug, name in slugs.items()}, training)
-        ),
-        notes=tuple(_notes(measured, slugs, sets, extractor, n)),
+    from pneumo_cli.reports.synthetic import described  # which imports this module
+
+    tables, figures, notes = described(
+        measured,
+        {slug: sets[name] for slug, name in slugs.items()},
+        training=training,
+        held_out=len(held_out),
+        extractor=extractor,
+        n=n,
     )
+    return Judgement(_metrics(measured, slugs, extractor.slug), tables=tables, figures=figures, notes=notes)
 
 
 def _measured(
     title: str, pairs: Sequence[tuple[Tensor, Tensor]], copies: Memorisation, seed: int
-) -> _Measured:
+) -> MeasuredSet:
     """Measure a set against the reference of each division, and take the means.
 
     One division is not enough: patients differ in exposure and size, and a few of them on one side move a distance
@@ -212,11 +223,11 @@ def _measured(
     Args:
         pairs: features of the reference and of the set, by division.
     """
-    kids = [kid(real, found, derive(seed, one), _SUBSETS) for one, (real, found) in enumerate(pairs)]
+    kids = [kid(real, found, derive(seed, one), SUBSETS) for one, (real, found) in enumerate(pairs)]
     means = [one.mean for one in kids]
     within = statistics.fmean(one.spread**2 for one in kids)
     manifolds = [density_and_coverage(found, real) for real, found in pairs]
-    return _Measured(
+    return MeasuredSet(
         title,
         Kid(statistics.fmean(means), (within + statistics.pvariance(means)) ** 0.5, kids[0].subset_size),
         statistics.fmean(frechet(real, found) for real, found in pairs),
@@ -224,9 +235,6 @@ def _measured(
         statistics.fmean(diversity(found, real) for real, found in pairs),
         Manifold(*(statistics.fmean(values) for values in zip(*manifolds, strict=True))),
     )
-
-
-# --- what may be wrong with the images -------------------------------------------------------------------------
 
 
 def _slugs(sets: Mapping[str, Tensor]) -> dict[str, str]:
@@ -275,10 +283,9 @@ def _some(images: Tensor, n: int, seed: int, purpose: str) -> Tensor:
     return images[torch.randperm(len(images), generator=generator)[:n].sort().values]
 
 
-# --- what is said about them -----------------------------------------------------------------------------------
-
-
-def _metrics(measured: Mapping[str, _Measured], slugs: Mapping[str, str], extractor: str) -> dict[str, float]:
+def _metrics(
+    measured: Mapping[str, MeasuredSet], slugs: Mapping[str, str], extractor: str
+) -> dict[str, float]:
     metrics = {}
     for slug, row in measured.items():
         which = "" if slug in slugs and len(slugs) == 1 else f"_{slug}"
@@ -292,151 +299,3 @@ def _metrics(measured: Mapping[str, _Measured], slugs: Mapping[str, str], extrac
         metrics[f"density{which}"] = row.manifold.density
         metrics[f"coverage{which}"] = row.manifold.coverage
     return metrics
-
-
-def _distance_table(measured: Mapping[str, _Measured], extractor: Extractor, n: int) -> NamedTable:
-    subset = next(iter(measured.values())).kid.subset_size
-    note = (
-        f"In features of {extractor.name}, {extractor.dimension:,} an image; less is better. {n} images of each "
-        f"row against {n} real ones, means over {_HALVINGS} divisions of the held-out patients into halves: one "
-        f"half is the reference, the other the row “{_REAL}”. KID: mean ± standard deviation over divisions and "
-        f"{_SUBSETS} subsets of {subset} images in each."
-    )
-    return NamedTable(
-        "Distance to real images of held-out patients",
-        ("Images", "KID × 1000", "Fréchet distance"),
-        tuple((row.title, _thousandths(row.kid), _number(row.frechet)) for row in measured.values()),
-        f"{note} {_warning(extractor, n)}".rstrip(),
-    )
-
-
-def _neighbour_table(
-    measured: Mapping[str, _Measured], sets: Mapping[str, Tensor], held_out: int, training: int
-) -> NamedTable:
-    rows = []
-    for row in measured.values():
-        found = row.memorisation
-        rows.append(
-            (
-                row.title,
-                f"{found.ratio:.2f}",
-                f"{found.near_copies:.1%}",
-                f"{found.copies:.1%}",
-                f"{row.diversity:.2f}",
-                f"{row.manifold.density:.2f}",
-                f"{row.manifold.coverage:.2f}",
-            )
-        )
-    looked_at = ", ".join(f"{len(images):,} ({name})" for name, images in sets.items())
-    note = (
-        f"Nearest: the median distance to the nearest of {training:,} training images, for {looked_at} images, as "
-        f"a multiple of that of the {held_out:,} held-out ones. Near: the share that is nearer than 99 % of "
-        "held-out images are; smooth images are near to many. Copies: those of them that are also much nearer to "
-        "one training image than to the next 50, less than half as far as a held-out image would be; mirrored or "
-        "shifted copies are not among them. Diversity: mean distance between two images as a multiple of that of "
-        "held-out ones; with density and coverage (Naeem et al. 2020, k = 5) in the features above."
-    )
-    head = ("Images", "Nearest", "Near", "Copies", "Diversity", "Density", "Coverage")
-    return NamedTable("Memorisation and diversity", head, tuple(rows), note)
-
-
-def _notes(
-    measured: Mapping[str, _Measured],
-    slugs: Mapping[str, str],
-    sets: Mapping[str, Tensor],
-    extractor: Extractor,
-    n: int,
-) -> Iterator[str]:
-    bounds = ", ".join(
-        f"{what} {_number(1000 * measured[slug].kid.mean)}"
-        for slug, what in (
-            ("real", "other real patients give"),
-            ("pca-gaussian", "a PCA Gaussian"),
-            ("mean-image", "the mean image"),
-            ("noise", "noise"),
-        )
-    )
-    for slug, name in slugs.items():
-        row = measured[slug]
-        whose = f"{name}: " if len(slugs) > 1 else ""
-        yield (
-            f"{whose}KID to held-out images is {_thousandths(row.kid)} (× 1000; {extractor.name}); {bounds}."
-        )
-        yield whose + _about_copies(len(sets[name]), row.memorisation)
-        yield (
-            f"{whose}Two of the images differ {row.diversity:.2f} times as much as two real ones, and they "
-            f"cover {row.manifold.coverage:.0%} of the real images' neighbourhoods (other real patients: "
-            f"{measured['real'].manifold.coverage:.0%})."
-        )
-
-
-def _about_copies(count: int, found: Memorisation) -> str:
-    near, copies = round(found.near_copies * count), round(found.copies * count)
-    seen = (
-        f"{near:,} of {count:,} images ({found.near_copies:.1%}) are nearer to a training image than 99 % of "
-        "held-out images are, where 1 % is expected"
-    )
-    if copies:
-        return f"{seen}; {copies:,} of these keep to one training image alone and look like copies of it."
-    return f"{seen}; none of them keeps to one training image alone, so no copies were found."
-
-
-def _warning(extractor: Extractor, n: int) -> str:
-    if n >= extractor.dimension:
-        return ""
-    return (
-        f"With {n} images, fewer than the {extractor.dimension:,} features, the Fréchet distance is mostly bias: "
-        "compare it within this table only, and trust KID, which has none."
-    )
-
-
-def _thousandths(value: Kid) -> str:
-    return f"{_number(1000 * value.mean)} ± {_number(1000 * value.spread)}"
-
-
-def _number(value: float) -> str:
-    """About three digits."""
-    decimals = 2 if abs(value) < 10 else 1 if abs(value) < 100 else 0
-    return f"{round(value, decimals) + 0.0:,.{decimals}f}"  # + 0.0 takes the sign from a zero
-
-
-def _figures(judged: Mapping[str, tuple[Tensor, _Measured]], training: Tensor) -> Iterator[NamedFigure]:
-    for slug, (samples, row) in judged.items():
-        found = row.memorisation
-        yield NamedFigure(
-            "closest-pairs" if len(judged) == 1 else f"closest-pairs-{slug}",
-            f"{row.title.capitalize()}: the images that are nearest to a training image, above that image, with "
-            f"their distance (0: a copy; 99 % of held-out images are farther away than {found.threshold:.2f}).",
-            partial(_draw_pairs, row.title, samples, training, found),
-            group="judgement",
-        )
-    yield NamedFigure(
-        "neighbour-distances",
-        "Distance to the nearest training image, of generated images and of real images of other patients; the "
-        "line is the latters' 1 % quantile.",
-        partial(_draw_distances, {row.title: row.memorisation for _, row in judged.values()}),
-        group="judgement",
-    )
-
-
-def _draw_pairs(title: str, samples: Tensor, training: Tensor, found: Memorisation) -> Figure:
-    from pneumo_cli.reports import galleries
-
-    rows = (
-        (title, samples[[pair.sample for pair in found.closest]].numpy()),
-        ("nearest in training", training[[pair.training for pair in found.closest]].numpy()),
-    )
-    figure: Figure = galleries.labelled_rows(rows, below=[f"{pair.distance:.2f}" for pair in found.closest])
-    return figure
-
-
-def _draw_distances(found: Mapping[str, Memorisation]) -> Figure:
-    from pneumo_cli.reports import galleries
-
-    first = next(iter(found.values()))
-    figure: Figure = galleries.distance_histogram(
-        {**{name: one.distances for name, one in found.items()}, "held-out": first.held_out},
-        threshold=first.threshold,
-        label="Distance to the nearest training image",
-    )
-    return figure
