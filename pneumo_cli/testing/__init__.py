@@ -12,8 +12,8 @@ A plugin's author writes one class per thing that is registered; pytest runs the
 
 The plugin has to be installed, for it is found as ``pneumo`` finds it. Needs pytest; with
 ``pytest.register_assert_rewrite("pneumo_cli.testing")`` in ``conftest.py`` failures show their values.
-Also here: the small dataset that the suite trains on, and :func:`invoke`, which runs the program inside the
-test's process.
+Also here: the small datasets that the suite trains on, :func:`empty_workplace` for a test to work in, and
+:func:`invoke` and :func:`runner_of`, which run the program or one run inside the test's process.
 Not for what only one plugin promises: that belongs into its own tests.
 """
 
@@ -22,15 +22,21 @@ from pneumo_cli.testing.datasets import SMALL, TINY, TinyDataset, installed_plug
 from pneumo_cli.testing.model_suite import ModelConformance
 from pneumo_cli.testing.program import Invocation, invoke
 from pneumo_cli.testing.trainer_suite import TrainerConformance
+from pneumo_cli.testing.transfer import SMALL_NETWORK, write_weights
+from pneumo_cli.testing.workplace import empty_workplace, runner_of
 
 __all__ = [
     "SMALL",
+    "SMALL_NETWORK",
     "TINY",
     "DatasetConformance",
     "Invocation",
     "ModelConformance",
     "TinyDataset",
     "TrainerConformance",
+    "empty_workplace",
     "installed_plugins",
     "invoke",
+    "runner_of",
+    "write_weights",
 ]

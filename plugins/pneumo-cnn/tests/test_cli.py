@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from pneumo_cli.testing import invoke
+from pneumo_cli.testing import empty_workplace, invoke
 
 pytest.importorskip("pneumo_chest_xray", reason="the layouts are those of the plugin pneumo-chest-xray")
 
@@ -20,13 +19,7 @@ SMALL = ("--image-size", 16, "--batch-size", 8, "--epochs", 1)
 @pytest.fixture
 def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty working folder, apart from the user's settings and folders."""
-    for name in [name for name in os.environ if name.upper().startswith("PNEUMO_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("PNEUMO_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("PNEUMO_DATA_HOME", str(tmp_path / "home"))
-    (tmp_path / "work").mkdir()
-    monkeypatch.chdir(tmp_path / "work")
-    return tmp_path / "work"
+    return empty_workplace(tmp_path, tmp_path / "cache", monkeypatch)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,11 @@ pytest.register_assert_rewrite("pneumo_cli.testing")
 
 from pneumo_cli.api import hookimpl  # noqa: E402
 from pneumo_cli.folder import RunFolder  # noqa: E402
-from pneumo_cli.layers import resolve  # noqa: E402
 from pneumo_cli.progress import Progress  # noqa: E402
 from pneumo_cli.ranks import Ranks  # noqa: E402
 from pneumo_cli.runner import Runner  # noqa: E402
 from pneumo_cli.session import observing_plugins, open_run, reopen_settings  # noqa: E402
-from pneumo_cli.testing import SMALL, installed_plugins  # noqa: E402
+from pneumo_cli.testing import SMALL, empty_workplace, installed_plugins, runner_of  # noqa: E402
 
 TINY_SETTINGS = {
     "dataset": SMALL.name,
@@ -62,27 +60,18 @@ def small_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def work(tmp_path: Path, small_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty working folder, apart from the user's settings and folders."""
-    for name in [name for name in os.environ if name.upper().startswith("PNEUMO_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("PNEUMO_CACHE", str(small_cache))
-    monkeypatch.setenv("PNEUMO_DATA_HOME", str(tmp_path / "home"))
-    (tmp_path / "work").mkdir()
-    monkeypatch.chdir(tmp_path / "work")
-    return tmp_path / "work"
+    return empty_workplace(tmp_path, small_cache, monkeypatch)
 
 
-def runner_of(output: Path, cache: Path, **settings: Any) -> Runner:
+def gan_runner(output: Path, cache: Path, **settings: Any) -> Runner:
     """A runner with everything but its start."""
-    plugins = installed_plugins()
-    flags = {**TINY_SETTINGS, "output": output, "cache": cache, **settings}
-    resolved = resolve(plugins, plugins.trainers.get("gan"), flags, environ={})
-    return Runner(open_run(plugins, resolved, Progress(), Ranks()), observing_plugins(plugins), ["pneumo"])
+    return runner_of("gan", observed=True, **{**TINY_SETTINGS, "output": output, "cache": cache, **settings})
 
 
 @pytest.fixture
 def prepared(tmp_path: Path, small_cache: Path) -> Callable[..., Runner]:
     """A runner with everything but its start, for the settings that are given."""
-    return lambda **settings: runner_of(tmp_path / "runs", small_cache, **settings)
+    return lambda **settings: gan_runner(tmp_path / "runs", small_cache, **settings)
 
 
 @pytest.fixture
@@ -102,7 +91,7 @@ def ended_after(prepared: Callable[..., Runner]) -> Callable[..., Runner]:
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory, small_cache: Path) -> Path:
     """The folder of a run from its start to its report; not to be changed."""
-    runner = runner_of(tmp_path_factory.mktemp("runs"), small_cache)
+    runner = gan_runner(tmp_path_factory.mktemp("runs"), small_cache)
     runner.start()
     return runner.run.folder.path
 
@@ -111,7 +100,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, small_cache: Path) -> Pat
 def resumed(tmp_path_factory: pytest.TempPathFactory, small_cache: Path) -> Path:
     """The same run, that died in its second epoch and was taken up again."""
     output = tmp_path_factory.mktemp("runs")
-    runner = runner_of(output, small_cache)
+    runner = gan_runner(output, small_cache)
     runner.hooks.add("ending", EndsAfter(2, 1))
     with pytest.raises(Ended):
         runner.start()
