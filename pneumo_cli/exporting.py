@@ -7,11 +7,9 @@ itself is :mod:`pneumo_cli.graphs`, reading :mod:`pneumo_cli.exported`, a bundle
 
 from __future__ import annotations
 
-import secrets
-import shutil
+import logging
 import tomllib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -28,12 +26,14 @@ from pneumo_cli.graphs import Check
 from pneumo_cli.layers import recorded_facts
 from pneumo_cli.modelcard import model_card, results
 from pneumo_cli.predictors import RunPredictor
-from pneumo_cli.progress import Progress
+from pneumo_cli.progress import NOTICE, Progress
+from pneumo_cli.replacing import recover, replaced_folder
+from pneumo_cli.reports.wording import DISCLAIMER
 
 FORMATS: Mapping[str, str] = {"onnx": ".onnx", "torch": ".pt2", "bundle": ""}
 """What can be written, and how its name ends."""
-NOTICE = "Research software, no medical device: not for diagnosis, and not to be used on patients."
 
+_log = logging.getLogger("pneumo")
 _PATHS = ("output", "cache", "data_home", "data_root")  # settings that tell of one machine alone
 
 
@@ -71,6 +71,7 @@ def check_target(target: Path, form: str, overwrite: bool) -> None:
     Raises:
         UsageError: it exists and may not, or must not, be replaced; or its folder cannot be written to.
     """
+    _put_back(target)
     if target.is_dir() and form != "bundle":
         raise UsageError(f"{target} is a folder: name a file with --out")
     if target.exists() and not overwrite:
@@ -81,6 +82,21 @@ def check_target(target: Path, form: str, overwrite: bool) -> None:
         atomic.try_folder(target.absolute().parent)
     except OSError as error:
         raise UsageError(f"{target} cannot be written: {error.strerror}") from error
+
+
+def _put_back(target: Path) -> None:
+    """Finish what an earlier export began that was killed while it replaced this bundle."""
+    try:
+        back = recover(target)
+    except OSError as error:
+        raise UsageError(
+            f"an earlier export was killed while it replaced {target}; what it left beside it, under hidden names, "
+            f"cannot be put in place: {error.strerror}"
+        ) from error
+    if back:
+        _log.log(
+            NOTICE, "%s is there again: an earlier export was killed while it replaced this bundle", target
+        )
 
 
 def export(
@@ -131,7 +147,7 @@ def export(
         description = replace(description, facts=facts)
         made = {}
         if "onnx" in steps:
-            made["onnx"] = graphs.described_onnx(graph, description, NOTICE)
+            made["onnx"] = graphs.described_onnx(graph, description, DISCLAIMER)
         if "torch" in steps:
             made["torch"] = graphs.program_file(program, description)
         try:
@@ -154,7 +170,7 @@ def _describe(predictor: RunPredictor) -> Description:
     facts = {
         "pneumo": version("pneumo-cli"),
         "title": f"{trained.name}: {' or '.join(predictor.rule.classes)} on a chest radiograph",
-        "notice": NOTICE,
+        "notice": DISCLAIMER,
         "trainer": str(recorded.get("trainer", trained.resolved.entry.qualified_name)),
         "model": trained.entry.spec.name,
         "model_from": str(trained.entry.provenance),
@@ -185,7 +201,7 @@ def _write_bundle(
         OSError: the disk is full, or the folder cannot be written to.
     """
     trained = predictor.trained
-    with _replaced_folder(target) as folder:
+    with replaced_folder(target) as folder:
         run = RunFolder(folder)
         atomic.write_bytes(folder / exported.GRAPH, made["onnx"])
         atomic.write_bytes(folder / exported.PROGRAM, made["torch"])
@@ -228,30 +244,3 @@ def _portable_settings(path: Path) -> str:
         settings.pop(name, None)
         settings.get("origin", {}).pop(name, None)
     return f"# Settings of the run that this model was exported from.\n{tomli_w.dumps(settings)}"
-
-
-@contextmanager
-def _replaced_folder(target: Path) -> Iterator[Path]:
-    """Yield an empty folder that becomes ``target`` when the block ends well; what was there is removed then.
-
-    Raises:
-        OSError: it cannot be made or renamed.
-    """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    mark = f".{target.name[:100]}.{secrets.token_hex(6)}"
-    temporary, old = target.with_name(f"{mark}.tmp"), target.with_name(f"{mark}.old")
-    try:
-        temporary.mkdir()
-        yield temporary
-        if target.exists():
-            target.rename(old)
-        try:
-            temporary.rename(target)
-        except OSError:
-            if old.exists():
-                old.rename(target)
-            raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    atomic.flush_folder(target.parent)
-    shutil.rmtree(old, ignore_errors=True)

@@ -11,6 +11,21 @@ from typing import IO, Any, Self
 from pneumo_cli import atomic
 from pneumo_cli.errors import PneumoError, UsageError
 
+GROUP_SETTINGS = "group.toml"
+"""The file of settings in the folder of a group of runs (:mod:`pneumo_cli.gathering`), whose parts lie below it."""
+PARTS = "parts"
+
+
+def is_group(path: Path) -> bool:
+    """Whether a folder is a group's."""
+    return (path / GROUP_SETTINGS).is_file()
+
+
+def group_of(path: Path) -> Path | None:
+    """The folder of the group that a run's folder is part of, absolute; None where it is of none."""
+    parent = path.absolute().parent
+    return parent.parent if parent.name == PARTS and is_group(parent.parent) else None
+
 
 class RunFolder:
     """Paths inside one run's folder.
@@ -69,6 +84,8 @@ class RunFolder:
         folder = cls(path)
         if not path.is_dir():
             raise UsageError(f"there is no run folder {path}{_existing(path)}")
+        if is_group(path):
+            raise UsageError(f"{path} is a group of runs: name one of its parts{_existing(path / PARTS)}")
         if not folder.settings.is_file():
             raise UsageError(f"{path} is no run folder: it has no run.toml{_existing(path)}")
         return folder
@@ -90,6 +107,26 @@ class RunFolder:
             file.close()
             raise PneumoError(f"another process is working on {self.path}") from None
         return file
+
+
+class GroupFolder(RunFolder):
+    """Paths inside one group's folder, such as ``runs/cnn/2026-11-24-a1b2-folds``.
+
+    Its settings are in ``group.toml``, its parts below ``parts``; reports, figures, predictions and evaluations lie
+    where those of a run do.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.settings = path / GROUP_SETTINGS
+
+    def part(self, name: str) -> RunFolder:
+        """The folder of a part."""
+        return RunFolder(self.path / PARTS / name)
+
+    def finished(self) -> list[RunFolder]:
+        """The folders of the parts that have a report, in the order of their names."""
+        return [RunFolder(path.parent) for path in sorted(self.path.glob(f"{PARTS}/*/report.json"))]
 
 
 def read_json(path: Path) -> dict[str, Any]:

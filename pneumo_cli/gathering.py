@@ -14,12 +14,10 @@ import json
 import logging
 import shutil
 import signal
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property, partial
-from pathlib import Path
 from types import FrameType
 from typing import IO, TYPE_CHECKING, Any
 
@@ -27,7 +25,7 @@ from pneumo_cli import atomic
 from pneumo_cli.classification import ClassificationTrainer
 from pneumo_cli.ensemble import Member, judge_members
 from pneumo_cli.errors import Interrupted, PneumoError
-from pneumo_cli.folder import RunFolder
+from pneumo_cli.folder import GroupFolder, RunFolder
 from pneumo_cli.layers import Resolved, recorded_facts
 from pneumo_cli.progress import NOTICE, Progress
 from pneumo_cli.ranks import Ranks
@@ -42,31 +40,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("pneumo")
 _SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-
-
-class GroupFolder(RunFolder):
-    """Paths inside one group's folder, such as ``runs/cnn/2026-11-24-a1b2-folds``.
-
-    Its settings are in ``group.toml``, its parts below ``parts``; reports, figures, predictions and evaluations lie
-    where those of a run do.
-    """
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
-        self.settings = path / "group.toml"
-
-    def part(self, name: str) -> RunFolder:
-        """The folder of a part."""
-        return RunFolder(self.path / "parts" / name)
-
-    def finished(self) -> list[RunFolder]:
-        """The folders of the parts that have a report, in the order of their names."""
-        return [RunFolder(path.parent) for path in sorted(self.path.glob("parts/*/report.json"))]
-
-
-def is_group(path: Path) -> bool:
-    """Whether a folder is a group's."""
-    return GroupFolder(path).settings.is_file()
 
 
 def makes_group(settings: TrainerSettings) -> bool:
@@ -146,6 +119,7 @@ class Group:
         self._plugins, self._progress, self._ranks, self._command = plugins, progress, ranks, command
         self._folder = folder
         self._locked: IO[str] | None = None
+        self._signals = _Signals()
 
     @property
     def folder(self) -> GroupFolder:
@@ -182,7 +156,7 @@ class Group:
             PneumoError: a part failed; the others have been carried out and gathered.
             Interrupted: the group was told to stop, and has saved itself.
         """
-        with _at_once():
+        with self._signals:
             try:
                 if self._folder is not None:
                     self._lock()
@@ -213,6 +187,7 @@ class Group:
         except Interrupted:
             raise
         except Exception as error:
+            self._signals.look()
             # Ranks that fail one by one would wait for each other: there the group ends, and resumes.
             if self._folder is None or self._ranks.world > 1:
                 raise
@@ -234,7 +209,9 @@ class Group:
     def runner(self, part: Part) -> Runner:
         """What carries out a part, or judges it again."""
         run = open_run(self._plugins, self.of_part(part), self._progress, self._ranks)
-        return Runner(run, observing_plugins(self._plugins), self._command)
+        runner = Runner(run, observing_plugins(self._plugins), self._command)
+        self._signals.look()
+        return runner
 
     def of_part(self, part: Part) -> Resolved:
         """The settings of a part: with them ``pneumo run`` does the same again, alone."""
@@ -330,27 +307,41 @@ class Group:
             _log.log(NOTICE, "%s", text)
 
 
-@contextmanager
-def _at_once() -> Iterator[None]:
-    """Let a signal end the group where no part is under way: what is done is on the disk, so nothing is lost.
+class _Signals:
+    """Lets a signal end the group where no part is under way: what is done is on the disk, so nothing is lost.
 
     While a part runs, the part's own handlers are in force, which let it save (:mod:`pneumo_cli.interruption`).
+    Between two parts plugins are imported and datasets opened, by code that takes every exception for a failure of
+    what it calls; so what came is remembered, and looked for when that is over.
     """
 
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise Interrupted("stopped between two parts", 128 + number)
+    def __init__(self) -> None:
+        self._number = 0
+        self._before: dict[int, Any] = {}
 
-    before: dict[int, Any] = {}
-    try:
+    def __enter__(self) -> None:
         for number in _SIGNALS:
             try:
-                before[number] = signal.signal(number, stop)
+                self._before[number] = signal.signal(number, self._stop)
             except ValueError:  # only the main thread can take signals
                 break
-        yield
-    finally:
-        for number, handler in before.items():
+
+    def __exit__(self, *raised: object) -> None:
+        for number, handler in self._before.items():
             signal.signal(number, handler)
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        self._number = number
+        self.look()
+
+    def look(self) -> None:
+        """Leave, if a signal came.
+
+        Raises:
+            Interrupted: it did.
+        """
+        if self._number:
+            raise Interrupted("stopped between two parts", 128 + self._number)
 
 
 def _free_memory() -> None:

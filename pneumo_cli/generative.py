@@ -185,6 +185,16 @@ class GenerativeTrainer(Trainer):
             self._extractor = find_extractor(self.settings.extractor, run.plugins, run.device)
         return self._extractor
 
+    def judged_parts(self, run: Run) -> dict[str, NDArray[np.int64]]:
+        """Positions of the images that may be judged on, by split, the test images last; none of them empty.
+
+        Without the test images where they stay sealed (``judge_test``): then a result is that of validation images.
+        """
+        sealed = {"train"} if run.settings.judge_test else {"train", "test"}
+        return {
+            name: part for name, part in run.data.split.parts().items() if name not in sealed and len(part)
+        }
+
     def judge(self, run: Run, evaluations: Mapping[str, Evaluation]) -> Judgement | None:
         """New images beside real ones of held-out patients, if there are new images and they are to be judged."""
         if not self.settings.judged or not self.draws(run.model):
@@ -193,11 +203,12 @@ class GenerativeTrainer(Trainer):
 
         samples = self.draw(run.model, run.settings.seed, np.arange(self.settings.judged))
         records = run.data.dataset.records
+        held_out = next(reversed(self.judged_parts(run).values()), np.empty(0, np.int64))
         return judge_synthetic(
             samples,
             training=run.data.levels(run.data.split.train),
-            held_out=run.data.levels(run.data.split.test),
-            patients=[records[position].patient for position in run.data.split.test],
+            held_out=run.data.levels(held_out),
+            patients=[records[position].patient for position in held_out],
             extractor=self.extractor(run),
             seed=run.settings.seed,
             progress=run.progress,

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import signal
 import subprocess
@@ -33,12 +34,12 @@ from typing import IO, TYPE_CHECKING, Any
 from pneumo_cli import atomic
 from pneumo_cli.errors import Interrupted, PneumoError, UsageError
 from pneumo_cli.folder import RunFolder, check_writable
+from pneumo_cli.progress import Advance, Progress
 from pneumo_cli.reproduction_plan import PLAN, Plan, planned_again, read_plan, settings_file
 from pneumo_cli.session import finished_epochs
 
 if TYPE_CHECKING:
     from pneumo_cli.plugins import Plugins
-    from pneumo_cli.progress import Progress
     from pneumo_cli.source_report import SourceReport
 
 OUTCOMES = "outcomes.json"
@@ -47,6 +48,8 @@ _KEPT = ("PNEUMO_DEBUG", "PNEUMO_DISABLE_PLUGINS")
 """Variables that a task's process gets; its settings are all in the plan."""
 _LOOK = 0.5  # seconds between two looks at a run that another process is at
 _TAIL = 20  # lines of a process's output in which its reason is looked for
+_EPOCH = re.compile(r"\s*(\d+)/\d+\s")
+"""How a line of :mod:`pneumo_cli.observers.console` about a finished epoch begins."""
 
 
 @dataclass(frozen=True)
@@ -121,17 +124,22 @@ class Reproduction:
             return Outcome("stopped", where, "it was interrupted and goes on when this is called again")
         return Outcome("waiting", reason="it has not been run yet")
 
-    def carry_out(self, names: Sequence[str], told: Callable[[str], None]) -> Iterator[tuple[str, Outcome]]:
+    def carry_out(
+        self, names: Sequence[str], told: Callable[[str], None], progress: Progress | None = None
+    ) -> Iterator[tuple[str, Outcome]]:
         """Run what is not done, in order; yield each task's outcome as soon as it is known.
 
         Args:
             names: the tasks that are wanted.
             told: called with a line for a person.
+            progress: where the epochs of the task under way are shown.
 
         Raises:
             Interrupted: a signal came. The task under way has saved itself.
         """
-        for name in names:
+        progress = progress or Progress()
+        for number, name in enumerate(names, 1):
+            place = f"{number} of {len(names)}, {name}"
             before = self.outcome(name)
             if before.state == "done" or self.plan.task(name)["problem"]:
                 yield name, before
@@ -139,7 +147,9 @@ class Reproduction:
             self._await_others(name, told)
             if self.outcome(name).state != "done":
                 self._forget(name)
-                code, reason = self._process(name)
+                told(f"{place}: {'goes on' if before.run else 'begins'}")
+                with progress.stage(place, self.plan.task(name)["settings"]["epochs"], "epochs") as advance:
+                    code, reason = self._process(name, _epochs_of(advance))
                 if self.outcome(name).state != "done":
                     if code in (130, 143, 129):
                         raise Interrupted(
@@ -170,8 +180,12 @@ class Reproduction:
                         said = True
                     time.sleep(_LOOK)
 
-    def _process(self, name: str) -> tuple[int, str]:
-        """Run or resume a task; return its exit code and the last thing that it complained of."""
+    def _process(self, name: str, heard: Callable[[str], None]) -> tuple[int, str]:
+        """Run or resume a task; return its exit code and the last thing that it complained of.
+
+        Args:
+            heard: called with each line that it says.
+        """
         run = self._run_of(name)
         if run is None:
             trainer = self.plan.task(name)["trainer"]
@@ -188,6 +202,7 @@ class Reproduction:
             [sys.executable, "-m", "pneumo_cli", *arguments],
             environ,
             self.folder / "tasks" / f"{name}.log",
+            heard,
         )
 
     def _remember(self, name: str, reason: str) -> None:
@@ -261,7 +276,23 @@ def _read_failures(folder: Path) -> dict[str, str]:
         return {}
 
 
-def _relayed(command: list[str], environ: Mapping[str, str], log: Path) -> tuple[int, str]:
+def _epochs_of(advance: Advance) -> Callable[[str], None]:
+    """What reads the lines of a run, and moves its progress on to the epoch that they tell of."""
+    shown = 0
+
+    def heard(line: str) -> None:
+        nonlocal shown
+        found = _EPOCH.match(line)
+        if found and (epoch := int(found[1])) > shown:
+            advance(epoch - shown)
+            shown = epoch
+
+    return heard
+
+
+def _relayed(
+    command: list[str], environ: Mapping[str, str], log: Path, heard: Callable[[str], None]
+) -> tuple[int, str]:
     """Run a process, pass on what it says to stderr and to a file, and pass on to it the signals that come.
 
     It is in a session of its own, so that a Ctrl-C reaches it once and not twice.
@@ -289,6 +320,7 @@ def _relayed(command: list[str], environ: Mapping[str, str], log: Path) -> tuple
                 file.flush()
                 tail.append(said.rstrip())
                 del tail[:-_TAIL]
+                heard(said)
 
         reader = threading.Thread(target=relay, daemon=True)
         with _passed_on(process):

@@ -1,7 +1,8 @@
 """The runs below a folder, read from what they wrote: ``run.toml``, ``report.json``, ``metrics.jsonl``, the lock.
 
-Imports neither torch nor pydantic nor numpy, asks no plugin, and writes nothing: a run of a plugin that is not
-installed is listed like any other, and one damaged folder among thousands is a line, not the end.
+What several runs of one recipe are together is read by :mod:`pneumo_cli.grouplist`; :mod:`pneumo_cli.runfilter`
+filters and sorts. Imports neither torch nor pydantic nor numpy, asks no plugin, and writes nothing: a run of a
+plugin that is not installed is listed like any other; one damaged folder among thousands is a line, not the end.
 """
 
 from __future__ import annotations
@@ -10,18 +11,19 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pneumo_cli.errors import PneumoError, UsageError, nearest
-from pneumo_cli.evaluation.direction import lower_is_better
-from pneumo_cli.folder import RunFolder
-from pneumo_cli.reports.labels import in_order, number
-from pneumo_cli.reports.wording import mapping, sequence, text, value_text
+from pneumo_cli.errors import PneumoError, UsageError
+from pneumo_cli.folder import GROUP_SETTINGS, RunFolder, group_of
+from pneumo_cli.reports.labels import in_order, is_known, number
+from pneumo_cli.reports.wording import mapping, sequence, text
 
 FINISHED, INTERRUPTED, RUNNING, EXPORTED = "finished", "interrupted", "running", "exported"
+WHOLE = "whole"
+"""The metrics of what a task says of its result as a whole (:data:`pneumo_cli.reports.gathered_page.WHOLE`)."""
 BUNDLE = "model.json"
 """What tells an exported bundle from a run (:data:`pneumo_cli.exported.DESCRIPTION`, which imports torch)."""
 
@@ -29,7 +31,7 @@ _LARGEST = 64 * 2**20  # bytes of a report; a hundred times the largest one seen
 _EPOCHS = re.compile(r"^epochs = (\d+)$", re.MULTILINE)
 _PARTS = frozenset({"checkpoints", "figures", "samples", "predictions", "evaluations"})
 """Folders of a run in which no other run is looked for."""
-_TRUTHS = {"yes": "true", "no": "false"}
+_RUN, _GROUP = "run", "group"
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,10 @@ class ListedRun:
             was made from a run, with its settings and without its results.
         settings: as they were resolved.
         evaluations, intervals: split to metrics, and to their 95 % intervals; of a run without a report its last
-            epoch's validation.
+            epoch's validation. What is said of images that a run has made is under ``whole``.
+        spread: of a group, split to the metrics' standard deviations over its parts; None: there is one part only.
+        parts: of a group, what it consists of and what is done; of a run None.
+        group: the folder of the group that a run is part of; None: of none.
     """
 
     path: Path
@@ -63,6 +68,9 @@ class ListedRun:
     settings: Mapping[str, Any] = field(default_factory=dict)
     evaluations: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     intervals: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    spread: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
+    parts: Parts | None = None
+    group: Path | None = None
 
     @property
     def headline(self) -> str:
@@ -72,8 +80,32 @@ class ListedRun:
         return "auc" if "auc" in known else next(iter(known or names), "")
 
     def value(self, split: str, metric: str) -> float | None:
-        """A metric's value on a split, where it is known."""
-        return number(mapping(self.evaluations.get(split)).get(metric))
+        """A metric's value on a split, where it is known. Images that were made are judged beside test images."""
+        known = number(mapping(self.evaluations.get(split)).get(metric))
+        return self.value(WHOLE, metric) if known is None and split == "test" else known
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a group consists of.
+
+    Attributes:
+        folds, seeds: that were asked for; 0 folds: none.
+        wanted: parts in all.
+        finished: those that have all their epochs.
+    """
+
+    folds: int
+    seeds: int
+    wanted: int
+    finished: int
+
+    @property
+    def kind(self) -> str:
+        """Such as ``5 folds``, ``3 seeds`` or ``5 folds × 3 seeds``."""
+        words = [f"{self.folds} folds"] if self.folds else []
+        words += [f"{self.seeds} seeds"] if self.seeds > 1 or not words else []
+        return " × ".join(words)
 
 
 @dataclass(frozen=True)
@@ -84,29 +116,44 @@ class Problem:
     reason: str
 
 
-def find_runs(folder: Path) -> tuple[list[ListedRun], list[Problem]]:
-    """Find all runs in and below a folder, the newest first. Links below it are not followed.
+@dataclass(frozen=True)
+class Found:
+    """What lies below a folder.
+
+    Attributes:
+        runs: every run, the parts of groups among them.
+        groups: the folders of groups.
+    """
+
+    runs: list[ListedRun]
+    groups: list[Path]
+    problems: list[Problem]
+
+
+def search(folder: Path) -> Found:
+    """Find all runs and groups in and below a folder. Links below it are not followed.
 
     Raises:
         UsageError: there is no such folder.
     """
     if not folder.is_dir():
         raise UsageError(f"there is no folder {folder}")
-    runs: list[ListedRun] = []
-    problems: list[Problem] = []
-    for path, found in _walk(folder):
-        if isinstance(found, str):
-            problems.append(Problem(path, found))
-            continue
-        try:
-            runs.append(read_run(path, folder))
-        except PneumoError as error:
-            problems.append(Problem(path, str(error)))
-    return sorted(runs, key=lambda run: (run.started, run.name), reverse=True), problems
+    found = Found([], [], [])
+    for path, kind in _walk(folder):
+        if kind == _GROUP:
+            found.groups.append(path)
+        elif kind != _RUN:
+            found.problems.append(Problem(path, kind))
+        else:
+            try:
+                found.runs.append(read_run(path, folder))
+            except PneumoError as error:
+                found.problems.append(Problem(path, str(error)))
+    return found
 
 
-def _walk(folder: Path) -> Iterator[tuple[Path, str | None]]:
-    """Folders with a ``run.toml``, and None; or those that look like a run without it, and what is wrong."""
+def _walk(folder: Path) -> Iterator[tuple[Path, str]]:
+    """Folders of runs and groups, and what they are; or those that look like a run, and what is wrong."""
     waiting = [folder]
     while waiting:
         path = waiting.pop()
@@ -118,7 +165,9 @@ def _walk(folder: Path) -> Iterator[tuple[Path, str | None]]:
             continue
         is_run = "run.toml" in below
         if is_run:
-            yield path, None
+            yield path, _RUN
+        elif GROUP_SETTINGS in below:
+            yield path, _GROUP
         elif below.get("checkpoints") or below.get("metrics.jsonl") is False:
             yield path, "looks like a run, but has no run.toml: it cannot be resumed or compared"
         inner = [name for name, is_folder in below.items() if is_folder and not name.startswith(".")]
@@ -148,7 +197,7 @@ def read_run(path: Path, base: Path | None = None) -> ListedRun:
         ) from error
     facts = mapping(content.pop("run", None))
     content.pop("origin", None)
-    trainer = _bare(facts.get("trainer") or content.pop("trainer", ""))
+    trainer = bare(facts.get("trainer") or content.pop("trainer", ""))
     if not trainer:
         file = "report.json" if report and planned else "run.toml"
         raise UsageError(f"{file} is not that of a run: it names no trainer")
@@ -158,28 +207,29 @@ def read_run(path: Path, base: Path | None = None) -> ListedRun:
     of = int(planned[1]) if planned else int(number(content.get("epochs")) or 0)
     if report is None and (path / BUNDLE).is_file():
         state = EXPORTED
-    elif _locked(path):
+    elif is_locked(path):
         state = RUNNING
     else:
         state = FINISHED if report is not None and done >= of else INTERRUPTED
     return ListedRun(
         path=path,
-        name=_name(path.absolute(), (base or path.absolute().parent.parent).absolute()),
+        name=named(path.absolute(), (base or path.absolute().parent.parent).absolute()),
         trainer=trainer,
-        model=_bare(facts.get("model") or content.get("model")),
-        dataset=_bare(facts.get("dataset") or content.get("dataset")),
+        model=bare(facts.get("model") or content.get("model")),
+        dataset=bare(facts.get("dataset") or content.get("dataset")),
         split=text(content.get("split")),
         epochs=done,
         of=of,
         started=text(facts.get("started")),
         state=state,
         settings={key: value for key, value in content.items() if not isinstance(value, Mapping)},
-        evaluations=_numbers(mapping(report.get("evaluations")))
+        evaluations=numbers({WHOLE: _judged(report), **mapping(report.get("evaluations"))})
         if report
-        else _numbers({"validation": last.get("validation")}),
+        else numbers({"validation": last.get("validation")}),
         intervals={name: mapping(ends) for name, ends in mapping(report.get("intervals")).items()}
         if report
         else {},
+        group=group_of(path),
     )
 
 
@@ -205,87 +255,6 @@ def read_report(folder: RunFolder) -> dict[str, Any] | None:
     if not isinstance(report, dict) or not isinstance(report.get("evaluations"), dict):
         raise PneumoError(f"{file} is damaged (it holds no evaluations); {again}")
     return report
-
-
-def matching(
-    runs: Sequence[ListedRun],
-    *,
-    trainer: str | None = None,
-    model: str | None = None,
-    dataset: str | None = None,
-    finished: bool | None = None,
-    where: Sequence[str] = (),
-) -> list[ListedRun]:
-    """The runs that all conditions hold for.
-
-    Args:
-        trainer, model, dataset: registered names.
-        finished: True for those with a report of all their epochs, False for the others.
-        where: ``setting=value``; numbers are compared as numbers, ``yes`` and ``true`` are one.
-
-    Raises:
-        UsageError: a condition is no ``setting=value``, or no run has such a setting.
-    """
-    conditions = [_condition(one, runs) for one in where]
-    wanted = {"trainer": trainer, "model": model, "dataset": dataset}
-    return [
-        run
-        for run in runs
-        if all(name is None or getattr(run, part) == _bare(name) for part, name in wanted.items())
-        and finished in (None, run.state == FINISHED)
-        and all(key in run.settings and _equal(run.settings[key], value) for key, value in conditions)
-    ]
-
-
-def in_sequence(runs: Sequence[ListedRun], by: str) -> list[ListedRun]:
-    """Sort runs: ``started`` the newest first, ``name``, or a metric's best first.
-
-    By a metric, runs with a test value come first, then those that have one of the validation images only, then
-    those without.
-
-    Raises:
-        UsageError: no run has such a metric.
-    """
-    if by == "started":
-        return sorted(runs, key=lambda run: (run.started, run.name), reverse=True)
-    if by == "name":
-        return sorted(runs, key=lambda run: run.name)
-    known = {name for run in runs for metrics in run.evaluations.values() for name in metrics}
-    if by not in known and runs:
-        raise UsageError(f"no run has a metric {by!r}; {nearest(by, known | {'started', 'name'})}")
-    sign = 1 if lower_is_better(by) else -1
-
-    def place(run: ListedRun) -> tuple[int, float]:
-        for rank, split in enumerate(("test", "validation")):
-            value = run.value(split, by)
-            if value is not None:
-                return rank, sign * value
-        return 2, 0.0
-
-    return sorted(runs, key=place)
-
-
-def _condition(written: str, runs: Sequence[ListedRun]) -> tuple[str, str]:
-    key, equals, value = written.partition("=")
-    key = key.strip().replace("-", "_")
-    if not equals or not key:
-        raise UsageError(f"--where takes setting=value, such as lr=0.005, not {written!r}")
-    known = {name for run in runs for name in run.settings}
-    if runs and key not in known:
-        raise UsageError(f"no run has a setting {key!r}; {nearest(key, known)}")
-    return key, value.strip()
-
-
-def _equal(value: Any, wanted: str) -> bool:
-    known = number(value)
-    if known is not None:
-        try:
-            return known == float(wanted)
-        except ValueError:
-            return False
-    if isinstance(value, bool):
-        return _TRUTHS.get(wanted.lower(), wanted.lower()) == str(value).lower()
-    return wanted in (str(value), value_text(value))
 
 
 def _settings_of(report: Mapping[str, Any]) -> dict[str, Any]:
@@ -315,7 +284,14 @@ def _rows(file: Path) -> list[Any]:
     return []
 
 
-def _numbers(evaluations: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+def _judged(report: Mapping[str, Any]) -> dict[str, Any]:
+    """What a report says of its result as a whole, without the numbers that stand there to be compared with."""
+    metrics = mapping(mapping(report.get("judgement")).get("metrics"))
+    return {name: value for name, value in metrics.items() if is_known(text(name))}
+
+
+def numbers(evaluations: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """The finite numbers of each split; a split without any is left out."""
     found = {
         split: {
             name: known for name, value in mapping(metrics).items() if (known := number(value)) is not None
@@ -325,7 +301,7 @@ def _numbers(evaluations: Mapping[str, Any]) -> dict[str, dict[str, float]]:
     return {split: metrics for split, metrics in found.items() if metrics}
 
 
-def _locked(path: Path) -> bool:
+def is_locked(path: Path) -> bool:
     """Whether a process is working on a run. Looks, and holds nothing."""
     try:
         import fcntl
@@ -341,12 +317,13 @@ def _locked(path: Path) -> bool:
     return False
 
 
-def _bare(name: Any) -> str:
+def bare(name: Any) -> str:
     """A registered name without its distribution."""
     return text(name).rpartition(":")[2]
 
 
-def _name(path: Path, base: Path) -> str:
+def named(path: Path, base: Path) -> str:
+    """A folder relative to another, or as it is where it does not lie below it."""
     try:
         relative = path.relative_to(base).as_posix()
     except ValueError:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pneumo_cli import atomic
+from pneumo_cli.folder import group_of
 
 if TYPE_CHECKING:
     from pneumo_cli.data.records import Dataset
@@ -32,7 +33,7 @@ class Look:
 
     Attributes:
         when: in UTC, ISO 8601.
-        run: the run's folder, absolute.
+        run: the folder of the run, or of the group that looks as one, absolute.
         checkpoint: ``best`` or ``last``.
         epoch: after which it was written.
         by: what looked: ``run``, ``evaluate`` or ``judge``.
@@ -103,7 +104,9 @@ def fingerprint_of_test(dataset: Dataset) -> str:
 def open_test(run: Run, checkpoint: str, *, by: str) -> None:
     """Write a look at a run's test images down, and let the run know how many there have been.
 
-    A run that was killed while it wrote its report looks again with the same weights: that is the same look.
+    A run that was killed while it wrote its report looks again with the same weights: that is the same look. The
+    parts of a group that judge test images each on its own, as those that make images do, are one look together:
+    nobody chooses among them, their mean and spread is the result.
 
     Args:
         checkpoint: that is judged, ``best`` or ``last``.
@@ -111,14 +114,14 @@ def open_test(run: Run, checkpoint: str, *, by: str) -> None:
     """
     if not run.ranks.first:
         return
-    epoch = run.best.epoch if by == "run" else run.epoch
-    again = by == "run" and not run.folder.report_json.exists()
-    run.looks = write_down(
-        run.machine.data_home,
-        run.data.dataset,
-        look_now(run.folder.path, checkpoint, epoch or 0, by),
-        again=again,
-    )
+    group = group_of(run.folder.path) if by == "run" else None
+    if group is not None:
+        look, again = look_now(group, checkpoint, run.settings.epochs, by), True
+    else:
+        epoch = run.best.epoch if by == "run" else run.epoch
+        look = look_now(run.folder.path, checkpoint, epoch or 0, by)
+        again = by == "run" and not run.folder.report_json.exists()
+    run.looks = write_down(run.machine.data_home, run.data.dataset, look, again=again)
     if not run.looks:
         run.note("this look at the test images could not be written down: how many there were is not known")
 

@@ -17,6 +17,7 @@ from pneumo_cli.checkpoints import Checkpoints
 from pneumo_cli.decision import DecisionRule
 from pneumo_cli.ensemble import Member, average, averaged_rule, judge_average
 from pneumo_cli.errors import UsageError
+from pneumo_cli.evaluation.calibration import Calibration
 from pneumo_cli.evaluation.operating_points import OperatingPoint
 from pneumo_cli.gathering import makes_group, parts_of
 from pneumo_cli.reports.gathered import kept_in_mind, spread
@@ -265,7 +266,120 @@ def test_a_task_without_a_mean_is_gathered_part_by_part(undisturbed: Path, fake_
     report = report_of(undisturbed)
     assert report["evaluations"] == {}
     assert report["spread"]["test"]["loss"]["parts"] == 2
-    assert looks_of(undisturbed, fake_environ) == 2
+    assert looks_of(undisturbed, fake_environ) == 1
+
+
+def test_a_signal_between_two_parts_ends_the_group_whoever_takes_it_for_an_error(
+    pneumo, fakes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pneumo_fake import data
+
+    honest = data.open_tiny
+
+    def told(request: Any) -> Any:
+        if list((fakes / "runs").glob("*/*/parts/*/report.json")):
+            try:
+                signal.raise_signal(signal.SIGTERM)
+            except Exception as error:  # as whoever imports a plugin does
+                raise RuntimeError("the images cannot be had") from error
+        return honest(request)
+
+    monkeypatch.setattr(data, "open_tiny", told)
+    ended = pneumo("run", "duel", "--seeds", 2, "--epochs", 1)
+    group = only_group(fakes)
+    assert (ended.code, ended.stderr.splitlines()[-1]) == (
+        143,
+        f"pneumo: stopped between two parts; go on with: pneumo resume {group.relative_to(fakes)}",
+    )
+    assert not (group / "report.json").exists()
+
+
+@pytest.fixture(scope="module")
+def painted(processes, tmp_path_factory) -> Path:
+    """Two seeds of a trainer that makes images."""
+    folder = tmp_path_factory.mktemp("painted")
+    ended = processes.run(folder, "run", "painter", "--seeds", 2, "--epochs", 1)
+    assert ended.code == 0, ended.stderr
+    assert "AS ONE" not in ended.stdout
+    assert ended.stdout.splitlines()[1].startswith("whole  ")
+    return only_group(folder)
+
+
+def test_distances_of_made_images_are_gathered_beside_those_of_what_costs_no_training(painted: Path) -> None:
+    report = report_of(painted)
+    own = [json.loads(path.read_text()) for path in sorted(painted.glob("parts/*/report.json"))]
+    for name in ("kid_pixels", "diversity"):
+        found = [one["judgement"]["metrics"][name] for one in own]
+        assert report["spread"]["whole"][name]["mean"] == pytest.approx(np.mean(found))
+    noise = [one["judgement"]["metrics"]["kid_noise_pixels"] for one in own]
+    assert report["beside"]["kid_noise_pixels"]["mean"] == pytest.approx(np.mean(noise))
+    assert not [name for name in report["beside"] if "spread" in name or name in report["spread"]["whole"]]
+    markdown = (painted / "report.md").read_text()
+    for said in (
+        "The result as a whole",
+        "Beside what costs no training",
+        "| KID × 1000 of noise (pixels) |",
+    ):
+        assert said in markdown
+    # A figure of the shares of one metric alone says less than the table.
+    assert not (painted / "figures" / "spread.png").exists()
+
+
+def test_parts_that_judge_by_themselves_are_one_look_of_their_group(painted: Path, fake_environ) -> None:
+    assert looks_of(painted, fake_environ) == 1
+    own = [json.loads(path.read_text())["seal"]["looks"] for path in painted.glob("parts/*/report.json")]
+    assert {report_of(painted)["seal"]["looks"]} == set(own)
+    assert "Each part judged the test images by itself" in (painted / "report.md").read_text()
+
+
+def test_what_the_parts_make_with_the_weights_that_they_kept_is_shown_side_by_side(
+    painted: Path, pneumo, tmp_path: Path
+) -> None:
+    from PIL import Image
+
+    group = tmp_path / "group"
+    shutil.copytree(painted, group)
+    for part in report_of(group)["parts"]:
+        samples = group / part["folder"] / "samples"
+        Image.new("L", (40, 40), 128).save(samples / f"epoch-{part['epoch']:03}.png")
+    (group / "report.json").unlink()
+    assert pneumo("resume", group).code == 0
+    (figure,) = (figure for figure in report_of(group)["figures"] if figure["group"] == "samples")
+    assert (group / figure["file"]).is_file()
+    markdown = (group / "report.md").read_text()
+    assert "What the parts make" in markdown
+    assert "Missing figure" not in markdown
+
+
+def test_pictures_of_several_runs_are_shown_in_their_order_and_a_damaged_one_as_such(tmp_path: Path) -> None:
+    from PIL import Image
+
+    from pneumo_cli.reports.spread_figures import side_by_side
+
+    for number in range(4):
+        Image.fromarray(np.full((20, 30), 60 * number, np.uint8)).save(tmp_path / f"{number}.png")
+    (tmp_path / "1.png").write_bytes(b"no picture")
+    figure = side_by_side({f"run {number}": tmp_path / f"{number}.png" for number in range(4)})
+    assert [axes.get_title() for axes in figure.axes] == ["run 0", "run 1", "run 2", "run 3", "", ""]
+    shown = [axes.images[0].get_array().max() if axes.images else None for axes in figure.axes]
+    assert shown == [0, None, 120, 180, None, None]
+    with pytest.raises(ValueError, match="at least one"):
+        side_by_side({})
+
+
+@pytest.mark.slow
+def test_a_group_on_two_devices_has_one_report_and_one_look(processes, tmp_path: Path, fake_environ) -> None:
+    settings = ("--folds", 2, "--epochs", 1, "--devices", 2, "--device", "cpu", "--threads", 1)
+    ended = processes.run(tmp_path, "run", "fake", *settings)
+    assert ended.code == 0, ended.stderr
+    assert ended.stderr.count("2 parts gathered in") == 1
+    group = only_group(tmp_path)
+    report = report_of(group)
+    assert [part["state"] for part in report["parts"]] == ["finished", "finished"]
+    with (group / "predictions" / "validation.csv").open() as file:
+        names = [row["name"] for row in csv.DictReader(file)]
+    assert len(set(names)) == len(names) == report["dataset"]["split"]["rows"][0]["images"]
+    assert looks_of(group, fake_environ) == 1
 
 
 @pytest.mark.parametrize(
@@ -326,19 +440,26 @@ def test_a_run_named_twice_is_refused(whole: Path, pneumo) -> None:
     assert "named twice" in ended.stderr
 
 
-def member(logits: list[float], temperature: float, cut: float, index: list[int] | None = None) -> Member:
+def member(
+    logits: list[float], temperature: float, cut: float, index: list[int] | None = None, bias: float = 0.0
+) -> Member:
     points = (OperatingPoint("default", 0.0, "d."), OperatingPoint("balanced", cut, "b."))
-    rule = DecisionRule(("NORMAL", "PNEUMONIA"), temperature, points, "balanced", 10, 0.5)
+    rule = DecisionRule(("NORMAL", "PNEUMONIA"), Calibration(temperature, bias), points, "balanced", 10, 0.5)
     places = np.array(index if index is not None else range(len(logits)), np.int64)
     return Member(Path("run"), 1, "print", rule, places, np.array(logits), places % 2)
 
 
 def test_the_mean_calls_positive_what_lies_above_the_members_cuts_on_average() -> None:
     rng = np.random.default_rng(0)
-    members = [member(rng.normal(size=50).tolist(), t, c) for t, c in ((0.5, 0.3), (2.0, -1.0), (4.0, 2.0))]
+    members = [
+        member(rng.normal(size=50).tolist(), t, c, bias=b)
+        for t, c, b in ((0.5, 0.3, 1.0), (2.0, -1.0, -3.0), (4.0, 2.0, 0.0))
+    ]
     rule = averaged_rule([one.rule for one in members])
     _, logits, _ = average(members)
-    excess = np.mean([(one.logits - one.rule.point.cut) / one.rule.temperature for one in members], axis=0)
+    excess = np.mean(
+        [(one.logits - one.rule.point.cut) / one.rule.calibration.temperature for one in members], axis=0
+    )
     assert ((logits >= rule.point.cut) == (excess >= 0)).all()
     assert rule.chosen == "balanced"
 
@@ -348,6 +469,8 @@ def test_each_image_is_judged_by_the_members_that_have_seen_it() -> None:
     assert index.tolist() == [0, 3]
     assert logits.tolist() == [2.0, 2.0]
     assert labels.tolist() == [0, 1]
+    biased = [member([2.0, 4.0], 2.0, 0, [3, 0], bias=1.0), member([3.0], 1.0, 0, [3], bias=-4.0)]
+    assert average(biased)[1].tolist() == [3.0, 0.5]
 
 
 def test_members_of_other_classes_or_other_data_have_no_mean() -> None:

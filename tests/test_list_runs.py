@@ -7,13 +7,13 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pneumo_cli.runlist import find_runs
+from pneumo_cli.grouplist import find_runs
 from pneumo_cli.testing import Invocation
 
 
@@ -65,6 +65,56 @@ def write_run(
         }
         (path / "report.json").write_text(json.dumps(report))
     return path
+
+
+def write_group(
+    path: Path,
+    aucs: Mapping[str, float | None],
+    *,
+    folds: int = 3,
+    seeds: int = 1,
+    epochs: int = 3,
+    test: float = 0.93,
+    judged: dict[str, float] | None = None,
+) -> Path:
+    """A group's files as it writes them itself; a part without an ``auc`` is under way.
+
+    Args:
+        aucs: of each part, by its name.
+        judged: of a task without a mean: what it says of its images, the same in each part.
+    """
+    path.mkdir(parents=True)
+    values = {"model": "", "dataset": "tiny", "split": "patient", "lr": 0.5}
+    values |= {"epochs": epochs, "folds": folds, "fold": 0, "seeds": seeds}
+    lines = [f"{name} = {json.dumps(value)}\n" for name, value in {"trainer": "fake", **values}.items()]
+    lines += ['\n[run]\ntrainer = "pneumo-fake:fake"\nstarted = "2026-01-02T03:04:05+00:00"\n']
+    (path / "group.toml").write_text("".join(lines))
+    for name, auc in aucs.items():
+        part = write_run(path / "parts" / name, epochs=epochs, auc=auc, done=None if auc else 1, lr=0.5)
+        if judged and auc:
+            report = json.loads((part / "report.json").read_text())
+            report["judgement"] = {"metrics": {**judged, "kid_noise_pixels": 9.0}}
+            (part / "report.json").write_text(json.dumps(report))
+    if all(aucs.values()):
+        splits = {"validation": {"auc": (0.95, 0.01)}, "test": {"auc": (0.90, 0.02)}}
+        if judged:
+            splits = {"whole": {name: (value, 0.001) for name, value in judged.items()}}
+        report = {
+            "kind": "group",
+            "model": {"name": "tiny-net"},
+            "parts": [{"name": name, "state": "finished", "epochs": epochs} for name in aucs],
+            "spread": {
+                split: {name: {"mean": mean, "sd": sd} for name, (mean, sd) in metrics.items()}
+                for split, metrics in splits.items()
+            },
+            "evaluations": {} if judged else {"validation": {"auc": 0.94}, "test": {"auc": test}},
+            "intervals": {} if judged else {"test": {"auc": [test - 0.02, test + 0.02]}},
+        }
+        (path / "report.json").write_text(json.dumps(report))
+    return path
+
+
+FOLDS = {f"fold-{number}": 0.9 for number in (1, 2, 3)}
 
 
 @pytest.fixture
@@ -156,6 +206,142 @@ def test_a_foreign_run_toml_is_a_problem_and_a_half_written_epoch_is_none(
     assert found.epochs == 2
 
 
+def test_a_group_is_one_line_with_the_spread_of_its_parts_and_the_test_value_of_their_mean(
+    pneumo: Callable[..., Invocation], tmp_path: Path
+) -> None:
+    write_group(tmp_path / "fake" / "a-folds", FOLDS)
+    write_run(tmp_path / "fake" / "alone", started="2026-01-01T00:00:00+00:00")
+    _, group, alone = pneumo("list-runs", tmp_path).stdout.splitlines()
+    assert group.split()[:2] == ["fake/a-folds", "fake"]
+    assert "tiny-net" in group
+    assert "3/3" in group
+    assert "finished, 3 folds" in group
+    assert "0.950 ± 0.010" in group
+    assert "0.930 (0.910–0.950)" in group
+    assert alone.split()[0] == "fake/alone"
+
+
+@pytest.mark.parametrize(
+    ("aucs", "said"),
+    [
+        ({}, "interrupted, 0 of 3 folds"),
+        ({"fold-1": 0.9, "fold-2": None}, "interrupted, 1 of 3 folds"),
+        ({"fold-1": 0.9, "fold-2": 0.9}, "interrupted, 2 of 3 folds"),
+    ],
+)
+def test_a_group_says_how_many_of_its_parts_are_there(
+    pneumo: Callable[..., Invocation], tmp_path: Path, aucs: Mapping[str, float | None], said: str
+) -> None:
+    group = write_group(tmp_path / "a-folds", aucs)
+    (group / "report.json").unlink(missing_ok=True)
+    _, line = pneumo("list-runs", tmp_path).stdout.splitlines()
+    assert said in line
+    with (group / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert said.replace("interrupted", "running") in pneumo("list-runs", tmp_path).stdout
+
+
+def test_a_group_that_is_trained_further_is_unfinished_until_all_parts_are(tmp_path: Path) -> None:
+    group = write_group(tmp_path / "a-folds", FOLDS)
+    settings = group / "group.toml"
+    settings.write_text(settings.read_text().replace("epochs = 3", "epochs = 9"))
+    ((found,), _) = find_runs(tmp_path)
+    assert (found.state, found.epochs, found.of) == ("interrupted", 3, 9)
+    assert found.parts is not None
+    assert found.parts.finished == 0
+
+
+def test_the_parts_of_a_group_are_listed_where_they_are_asked_for(
+    listed: Callable[..., Any], tmp_path: Path
+) -> None:
+    group = write_group(tmp_path / "a-folds", FOLDS)
+    write_run(tmp_path / "alone")
+    assert sorted(listed(tmp_path)[0]) == ["a-folds", "alone"]
+    parts = [f"a-folds/parts/{name}" for name in FOLDS]
+    assert sorted(listed(tmp_path, "--parts")[0]) == ["a-folds", *parts, "alone"]
+    assert sorted(listed(group)[0]) == ["a-folds", *(f"parts/{name}" for name in FOLDS)]
+    assert sorted(listed(group / "parts")[0]) == list(FOLDS)
+
+
+def test_groups_are_filtered_and_sorted_like_runs(listed: Callable[..., Any], tmp_path: Path) -> None:
+    write_group(tmp_path / "good-folds", FOLDS, test=0.97)
+    write_group(tmp_path / "half-folds", {"fold-1": 0.9})
+    (tmp_path / "half-folds" / "report.json").unlink()
+    write_run(tmp_path / "high", auc=0.98)
+    write_run(tmp_path / "low", auc=0.8)
+    assert listed(tmp_path, "--sort", "auc")[0][:3] == ["high", "good-folds", "low"]
+    assert listed(tmp_path, "--finished", "--where", "folds=3")[0] == ["good-folds"]
+    assert listed(tmp_path, "--unfinished")[0] == ["half-folds"]
+    assert listed(tmp_path, "--trainer", "other")[0] == []
+
+
+def test_machines_are_told_what_a_group_consists_of(
+    pneumo: Callable[..., Invocation], tmp_path: Path
+) -> None:
+    group = write_group(
+        tmp_path / "a", {f"fold-{f}-seed-{s}": 0.9 for f in (1, 2) for s in (4, 5)}, folds=2, seeds=2
+    )
+    found = json.loads(pneumo("list-runs", tmp_path, "--parts", "--json").stdout)["runs"]
+    (one,) = (run for run in found if run["parts"])
+    assert one["parts"] == {"folds": 2, "seeds": 2, "wanted": 4, "finished": 4}
+    assert one["spread"]["validation"]["auc"] == 0.01
+    assert {run["group"] for run in found if run is not one} == {str(group)}
+    assert "finished, 2 folds × 2 seeds" in pneumo("list-runs", tmp_path).stdout
+
+
+def test_images_that_were_made_are_listed_by_their_distance(
+    pneumo: Callable[..., Invocation], listed: Callable[..., Any], tmp_path: Path
+) -> None:
+    for name, distance in (("far", 0.4), ("near", 0.02)):
+        write_group(
+            tmp_path / name, {"seed-1": 0.5, "seed-2": 0.5}, folds=0, seeds=2, judged={"kid_pixels": distance}
+        )
+    lines = {line.split()[0]: line for line in pneumo("list-runs", tmp_path).stdout.splitlines()}
+    assert "finished, 2 seeds" in lines["near"]
+    assert lines["near"].endswith("20.0 ± 1.0")
+    assert "KID × 1000 (pixels)" in lines["near"]
+    assert listed(tmp_path, "--sort", "kid_pixels")[0] == ["near", "far"]
+    report = json.loads(pneumo("list-runs", tmp_path, "--parts", "--json").stdout)["runs"]
+    assert all("kid_noise_pixels" not in run["evaluations"].get("whole", {}) for run in report)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (lambda group: (group / "group.toml").write_text("= ="), "group.toml cannot be read"),
+        (lambda group: (group / "group.toml").write_text('title = "a band"'), "names no trainer"),
+        (lambda group: (group / "report.json").write_text("{"), "report.json is damaged"),
+        (lambda group: (group / "group.toml").write_text('trainer = "a"\nfolds = "many"'), ""),
+    ],
+)
+def test_a_damaged_group_is_named_and_its_parts_are_listed_instead(
+    listed: Callable[..., Any], tmp_path: Path, spoil: Callable[[Path], Any], reason: str
+) -> None:
+    group = write_group(tmp_path / "a-folds", FOLDS)
+    spoil(group)
+    names, problems = listed(tmp_path)
+    assert [reason in problem["problem"] for problem in problems] == [True] * bool(reason)
+    assert sorted(names) == ([f"a-folds/parts/{name}" for name in FOLDS] if reason else ["a-folds"])
+
+
+def test_a_narrow_terminal_gets_fewer_columns_and_no_broken_rows(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from pneumo_cli.cli import compare
+
+    write_group(tmp_path / "fake" / "2026-11-24-a1b2-folds", FOLDS)
+    runs, _ = find_runs(tmp_path)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    for width, columns in ((160, 11), (80, 4)):
+        monkeypatch.setenv("COLUMNS", str(width))
+        compare._show(runs, [], False)
+        lines = capsys.readouterr().out.splitlines()
+        assert len(lines) == 2
+        assert max(map(len, lines)) <= width
+        assert lines[0].endswith("TEST")
+        assert len(lines[0].split()) == columns
+
+
 def test_links_are_not_followed_so_that_a_circle_ends(tmp_path: Path) -> None:
     write_run(tmp_path / "runs" / "cnn" / "a")
     (tmp_path / "runs" / "again").symlink_to(tmp_path / "runs", target_is_directory=True)
@@ -232,11 +418,13 @@ def test_the_output_folder_is_the_default_and_may_not_exist_yet(
 
 
 def test_a_thousand_runs_take_a_second_or_two(tmp_path: Path) -> None:
-    for number in range(1000):
+    for number in range(940):
         write_run(tmp_path / f"{number % 10}" / f"{number}", auc=0.9 if number % 4 else None)
+    for number in range(20):
+        write_group(tmp_path / f"{number}-folds", FOLDS)
     start = time.perf_counter()
     runs, problems = find_runs(tmp_path)
-    assert (len(runs), len(problems)) == (1000, 0)
+    assert (len(runs), len(problems)) == (960, 0)
     assert time.perf_counter() - start < 4
 
 

@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 
@@ -95,12 +96,14 @@ class Processes:
         self._folder, self._ends = folder, ends
         monkeypatch.setattr(reproducing, "_relayed", self)
 
-    def __call__(self, command, environ, log):
+    def __call__(self, command, environ, log, heard):
         arguments = command[command.index("pneumo_cli") + 1 :]
         self.commands.append(arguments)
         self.environs.append(environ)
         task = log.stem
         code, reason = self._ends.get(task, (0, ""))
+        for line in ("  epoch  val auc\n", "      0/2   0.5\n", "      2/2   0.9 best\n"):
+            heard(line)
         if code == 0:
             write_run(self._folder, task, "run", epochs=2)
         return code, reason
@@ -136,6 +139,25 @@ def test_a_task_that_fails_does_not_lose_the_others_and_is_tried_again_by_the_ne
     again = Processes(monkeypatch, folder)
     assert carried_out(folder)["gan"].state == "done"
     assert [command[1] for command in again.commands] == ["gan"]
+
+
+def test_each_task_says_when_it_begins_and_its_epochs_move_a_bar(tmp_path, monkeypatch):
+    folder = begun(tmp_path / "r")
+    write_run(folder, "gan", epochs=2)
+    write_run(folder, "autoencoder")
+    Processes(monkeypatch, folder)
+    said, stages = [], []
+
+    class Bars(Progress):
+        @contextmanager
+        def stage(self, name, total, unit="images"):
+            stages.append([name, total, unit])
+            yield stages[-1].append
+
+    with Reproduction(folder) as reproduction:
+        list(reproduction.carry_out(TASKS, said.append, Bars()))
+    assert said == ["1 of 3, cnn: begins", "3 of 3, autoencoder: goes on"]
+    assert stages == [["1 of 3, cnn", 2, "epochs", 2], ["3 of 3, autoencoder", 2, "epochs", 2]]
 
 
 def test_an_interrupted_run_is_resumed_and_a_finished_one_is_kept(tmp_path, monkeypatch):
@@ -240,7 +262,7 @@ def test_a_folder_with_something_else_in_it_is_refused(tmp_path):
 
 def test_the_last_complaint_of_a_process_is_its_reason(tmp_path, capfd):
     code = "import sys; print('epoch 1'); print('pneumo: careful\\npneumo: no space', file=sys.stderr); sys.exit(1)"
-    ended = reproducing._relayed([sys.executable, "-c", code], os.environ, tmp_path / "log")
+    ended = reproducing._relayed([sys.executable, "-c", code], os.environ, tmp_path / "log", print)
     assert ended == (1, "no space")
     assert "epoch 1" in capfd.readouterr().err
     assert "careful" in (tmp_path / "log").read_text()
@@ -261,20 +283,20 @@ def test_a_signal_reaches_the_process_once_and_its_exit_code_comes_back(tmp_path
 
     threading.Thread(target=strike, daemon=True).start()
     before = signal.getsignal(signal.SIGTERM)
-    assert reproducing._relayed([sys.executable, "-c", code], os.environ, log) == (143, "")
+    assert reproducing._relayed([sys.executable, "-c", code], os.environ, log, print) == (143, "")
     assert log.read_text().count("saved") == 1
     assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_a_process_is_in_a_session_of_its_own_so_that_a_terminal_does_not_interrupt_it_twice(tmp_path):
     code = "import os; print(os.getsid(0) == os.getpid())"
-    reproducing._relayed([sys.executable, "-c", code], os.environ, tmp_path / "log")
+    reproducing._relayed([sys.executable, "-c", code], os.environ, tmp_path / "log", print)
     assert (tmp_path / "log").read_text() == "True\n"
 
 
 def test_a_process_that_was_killed_says_by_what(tmp_path):
     code = "import os; os.kill(os.getpid(), 9)"
-    ended = reproducing._relayed([sys.executable, "-c", code], os.environ, tmp_path / "log")
+    ended = reproducing._relayed([sys.executable, "-c", code], os.environ, tmp_path / "log", print)
     assert ended == (137, "its process was ended by SIGKILL")
 
 

@@ -151,6 +151,17 @@ def test_a_run_that_was_killed_while_it_wrote_its_report_has_looked_once(sealed,
     assert len(looks(sealed)) == 2
 
 
+def test_images_that_stay_sealed_are_judged_by_nobody(sealed, pneumo) -> None:
+    command = ("--dataset", "sealed", "--epochs", "1", "--no-judge-test", "--output", "out")
+    for trainer in ("fake", "painter"):
+        assert pneumo("run", trainer, *command, "--split", "patient").code == 0
+        (folder,) = Path("out", trainer).iterdir()
+        report = json.loads((folder / "report.json").read_text())
+        assert set(report["evaluations"]) == {"validation"}
+        assert "seal" not in report
+    assert not list(sealed.glob("test-looks/*.jsonl"))
+
+
 def test_a_ledger_that_cannot_be_written_costs_a_note_and_nothing_else(
     sealed, pneumo, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -1,6 +1,7 @@
 """How long a run would take, from a few of its steps on noise."""
 
 import json
+import time
 
 import pytest
 import torch
@@ -39,6 +40,24 @@ def test_a_trial_times_real_steps_and_leaves_nothing_behind(fakes, name):
     assert speeds.evaluation > 0
     assert speeds.once == 0
     assert list(fakes.iterdir()) == []
+
+
+def test_a_moment_in_which_the_machine_did_something_else_is_not_taken_for_its_speed(fakes, monkeypatch):
+    from pneumo_fake.trainers import FakeTrainer
+
+    steps, honest = [], FakeTrainer.train_step
+
+    def disturbed(self, run, batch):
+        steps.append(run.epoch)
+        if len(steps) % 3:
+            time.sleep(0.2)
+        return honest(self, run, batch)
+
+    monkeypatch.setattr(FakeTrainer, "train_step", disturbed)
+    plugins = discover()
+    resolved = resolve(plugins, plugins.trainers.get("fake"), {"threads": 1, "device": "cpu"})
+    assert trial.measure(plugins, resolved).train < 0.1 / resolved.trainer.batch_size
+    assert len(steps) == 12
 
 
 def test_what_cannot_be_tried_is_said_and_the_next_one_is_tried(fakes, capsys):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _PANEL = "Runs"
+_LESS_WANTED = ("split", "trainer", "started", "epochs", "dataset", "model", "validation", "state")
+"""Columns of the list of runs that a narrow terminal does without, the first ones first."""
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -88,10 +92,15 @@ def add_commands(app: typer.Typer) -> None:
         sort: Annotated[
             str, typer.Option("--sort", help="started, name, or a metric, the best first.")
         ] = "started",
+        parts: Annotated[
+            bool,
+            typer.Option("--parts", help="List the runs that groups (--folds, --seeds) consist of, too."),
+        ] = False,
         json: Json = False,
     ) -> None:
-        """List the runs below a folder, with their state and results."""
-        from pneumo_cli.runlist import find_runs, in_sequence, matching
+        """List the runs below a folder, with their state and results; a group of runs is one line."""
+        from pneumo_cli.grouplist import find_runs
+        from pneumo_cli.runfilter import in_sequence, matching
 
         if folder is None:
             from pneumo_cli.layers import resolve_machine
@@ -105,7 +114,7 @@ def add_commands(app: typer.Typer) -> None:
                 if json:
                     print_json({"runs": [], "problems": []})
                 return
-        runs, problems = find_runs(folder)
+        runs, problems = find_runs(folder, parts=parts)
         listed = matching(
             runs, trainer=trainer, model=model, dataset=dataset, finished=finished, where=where or ()
         )
@@ -203,42 +212,61 @@ def _show(runs: list[ListedRun], problems: list[Problem], as_json: bool) -> None
         if value is None:
             return "–"
         between = interval_text(name, run.intervals.get(split, {}).get(name))
-        return metric_text(name, value) + (f" ({between})" if between else "")
+        return metric_text(name, value) + (f" ({between})" if between else _spread(run, split, name))
 
-    head = [
-        "run",
-        "trainer",
-        "model",
-        "dataset",
-        "split",
-        "epochs",
-        "started",
-        "state",
-        "metric",
-        "validation",
-        "test",
-    ]
-    print_table(
-        head,
-        [
-            [
-                run.name,
-                run.trainer,
-                run.model,
-                run.dataset,
-                run.split,
-                f"{run.epochs}/{run.of}",
-                run.started[:16].replace("T", " "),
-                run.state,
-                metric_label(run.headline).label if run.headline else "–",
-                cell(run, "validation"),
-                cell(run, "test"),
-            ]
-            for run in runs
-        ],
-    )
+    columns = {
+        "run": [run.name for run in runs],
+        "trainer": [run.trainer for run in runs],
+        "model": [run.model for run in runs],
+        "dataset": [run.dataset for run in runs],
+        "split": [run.split for run in runs],
+        "epochs": [f"{run.epochs}/{run.of}" for run in runs],
+        "started": [run.started[:16].replace("T", " ") for run in runs],
+        "state": [_state(run) for run in runs],
+        "metric": [metric_label(run.headline).label if run.headline else "–" for run in runs],
+        "validation": [cell(run, "validation") for run in runs],
+        "test": [cell(run, "test") for run in runs],
+    }
+    shown = _fitting(columns)
+    print_table(list(shown), list(zip(*shown.values(), strict=True)))
     for problem in problems:
         print(f"problem: {problem.path}: {problem.reason}")
+
+
+def _fitting(columns: dict[str, list[str]]) -> dict[str, list[str]]:
+    """The columns that a terminal has room for; all of them where nobody looks.
+
+    A row that is broken over lines is no row. What goes first is what a run's name says too, or ``--json``.
+    """
+    if not sys.stdout.isatty():
+        return columns
+    shown = dict(columns)
+    room = shutil.get_terminal_size().columns
+    for name in _LESS_WANTED:
+        if sum(2 + max(len(name), *map(len, cells), 0) for name, cells in shown.items()) - 2 <= room:
+            break
+        del shown[name]
+    return shown
+
+
+def _state(run: ListedRun) -> str:
+    """Such as ``finished``; of a group ``finished, 5 folds``, or ``interrupted, 3 of 5 folds``."""
+    parts = run.parts
+    if parts is None:
+        return run.state
+    several = f"{parts.finished} of {parts.kind}" if parts.finished < parts.wanted else parts.kind
+    return f"{run.state}, {several}"
+
+
+def _spread(run: ListedRun, split: str, name: str) -> str:
+    """The standard deviation over a group's parts, where its value is their mean."""
+    from pneumo_cli.reports.gathered_page import sd_text
+    from pneumo_cli.runlist import WHOLE
+
+    known = run.spread.get(split, {}).get(name)
+    if known is None and split == "test" and name not in run.evaluations.get(split, {}):
+        known = run.spread.get(WHOLE, {}).get(name)
+    return "" if known is None else f" ± {sd_text(name, known)}"
 
 
 def _plain(run: ListedRun) -> dict[str, Any]:
@@ -256,5 +284,8 @@ def _plain(run: ListedRun) -> dict[str, Any]:
         "headline": run.headline,
         "evaluations": {split: dict(metrics) for split, metrics in run.evaluations.items()},
         "intervals": {split: dict(ends) for split, ends in run.intervals.items()},
+        "parts": None if run.parts is None else asdict(run.parts),
+        "spread": {split: dict(sds) for split, sds in run.spread.items()},
+        "group": None if run.group is None else str(run.group),
         "settings": dict(run.settings),
     }

@@ -76,8 +76,7 @@ def _export(
 ) -> None:
     from pneumo_cli import exporting
     from pneumo_cli.data.paths import expand
-    from pneumo_cli.folder import RunFolder
-    from pneumo_cli.gathering import is_group
+    from pneumo_cli.folder import RunFolder, is_group
     from pneumo_cli.predictors import RunPredictor
     from pneumo_cli.requirements import check_plugins
     from pneumo_cli.trained import check_checkpoint, load_trained
@@ -86,7 +85,7 @@ def _export(
     exporting.check_format(form)
     if is_group(run):
         raise UsageError(
-            f"{run} is a group of runs: export its parts one by one (pneumo predict averages them)"
+            f"{run} is a group of runs: a classifier's parts are exported one by one (pneumo predict averages them)"
         )
     folder = RunFolder.open(run)
     check_plugins(plugins, folder)
@@ -114,7 +113,9 @@ def _export(
             f"fp32: {check.difference:.1e}",
             file=sys.stderr,
         )
-    print(f"pneumo: {exporting.NOTICE}", file=sys.stderr)
+    from pneumo_cli.reports.wording import DISCLAIMER
+
+    print(f"pneumo: {DISCLAIMER}", file=sys.stderr)
 
 
 def _described(made: Any, form: str) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from pneumo_cli.errors import UsageError
 from pneumo_cli.progress import for_stderr
 
 if TYPE_CHECKING:
-    from pneumo_cli.gathering import GroupFolder
+    from pneumo_cli.folder import GroupFolder
     from pneumo_cli.layers import Resolved
     from pneumo_cli.plugins import Plugins
 
@@ -47,7 +47,8 @@ def resume_group(plugins: Plugins, path: Path, flags: Mapping[str, Any]) -> None
         UsageError: the group cannot be taken up.
         PneumoError: a part failed.
     """
-    from pneumo_cli.gathering import Group, GroupFolder
+    from pneumo_cli.folder import GroupFolder
+    from pneumo_cli.gathering import Group
     from pneumo_cli.ranks import Ranks
     from pneumo_cli.session import finished_epochs, reopen_settings
 
@@ -86,20 +87,23 @@ def _carry_out(plugins: Plugins, resolved: Resolved, folder: GroupFolder | None)
 
 
 def _show(folder: GroupFolder) -> None:
-    """Mean and spread of what was measured, on stdout."""
-    from pneumo_cli.reports.labels import in_order, metric_text
+    """Mean and spread of what was measured, on stdout; classifiers judged as one in a column of their own."""
+    from pneumo_cli.reports.gathered_page import sd_text
+    from pneumo_cli.reports.labels import in_order, metric_label, metric_text
 
     report = json.loads(folder.report_json.read_text(encoding="utf-8"))
+    head = ["split", "metric", "mean", "sd", "lowest", "highest"]
+    head += ["as one"] if report["evaluations"] else []
     rows = []
     for split, metrics in report["spread"].items():
         for name in in_order(metrics):
             of = metrics[name]
-            together = report["evaluations"].get(split, {}).get(name)
-            shown = [
-                metric_text(name, value) for value in (of["mean"], of["sd"], of["min"], of["max"], together)
-            ]
-            rows.append([split, name, *shown])
-    print_table(["split", "metric", "mean", "sd", "lowest", "highest", "as one"], rows)
+            row = [split, metric_label(name).label, metric_text(name, of["mean"]), sd_text(name, of["sd"])]
+            row += [metric_text(name, of["min"]), metric_text(name, of["max"])]
+            if report["evaluations"]:
+                row.append(metric_text(name, report["evaluations"].get(split, {}).get(name)))
+            rows.append(row)
+    print_table(head, rows)
     print(f"pneumo: {len(report['parts'])} parts gathered in {folder.report_html}", file=sys.stderr)
 
 
@@ -121,8 +125,7 @@ def evaluate_together(
         PneumoError: a checkpoint is damaged, or the result cannot be written.
     """
     from pneumo_cli.ensemble import evaluate_mean
-    from pneumo_cli.folder import RunFolder
-    from pneumo_cli.gathering import GroupFolder, is_group
+    from pneumo_cli.folder import GroupFolder, RunFolder, is_group
     from pneumo_cli.ranks import Ranks
     from pneumo_cli.runner import Runner
     from pneumo_cli.session import observing_plugins, open_run, reopen_settings

@@ -183,7 +183,8 @@ def _carry_out(reproduction: Reproduction, wanted: Sequence[str]) -> dict[str, A
     source = source_report()
     ordered = [name for name in reproduction.names() if name in wanted]
     try:
-        for number, (name, outcome) in enumerate(reproduction.carry_out(ordered, tell), 1):
+        # What comes through the pipe of a task's process are its lines; the bar of its epochs is drawn here.
+        for number, (name, outcome) in enumerate(reproduction.carry_out(ordered, tell, for_stderr()), 1):
             because = f": {outcome.reason}" if outcome.reason else ""
             tell(f"{number} of {len(ordered)}, {name}: {outcome.state}{because}")
             write_reproduction(reproduction, source)

@@ -224,10 +224,10 @@ def _run(
 
 
 def _resume(plugins: Plugins, path: Path, flags: dict[str, Any]) -> None:
-    from pneumo_cli.folder import RunFolder
+    from pneumo_cli.folder import RunFolder, is_group
     from pneumo_cli.session import finished_epochs, reopen_settings
 
-    if (path / "group.toml").is_file():
+    if is_group(path):
         from pneumo_cli.cli.gather import resume_group
 
         resume_group(plugins, path, flags)
@@ -256,7 +256,7 @@ def _evaluate(
     plugins: Plugins, paths: list[Path], flags: dict[str, Any], split: str, checkpoint: str, as_json: bool
 ) -> None:
     from pneumo_cli.errors import nearest
-    from pneumo_cli.folder import RunFolder
+    from pneumo_cli.folder import RunFolder, is_group
     from pneumo_cli.trained import check_checkpoint
 
     splits = ("train", "validation", "test")
@@ -268,7 +268,7 @@ def _evaluate(
     from pneumo_cli.runner import Runner
     from pneumo_cli.session import observing_plugins, open_run, reopen_settings
 
-    if len(paths) > 1 or (paths[0] / "group.toml").is_file():
+    if len(paths) > 1 or is_group(paths[0]):
         from pneumo_cli.cli.gather import evaluate_together
 
         result = evaluate_together(plugins, paths, flags, split, checkpoint)

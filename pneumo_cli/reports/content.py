@@ -40,8 +40,6 @@ from pneumo_cli.reports.wording import (
     when,
 )
 
-DISCLAIMER = "Research software, no medical device: not for diagnosis, and not to be used on patients."
-
 _POLICIES = {
     "patient": "Split by patient: all images of one patient, and identical images, are kept on one side.",
     "source": (

@@ -1,8 +1,8 @@
 """The report of a group: what several runs of one recipe say together, as JSON, HTML and Markdown.
 
 Each metric's mean and spread over the parts, the mean of classifiers judged as one with intervals over patients,
-all curves in one figure, and where each part's own report lies. How the parts came to be is
-:mod:`pneumo_cli.gathering`; a single run's report :mod:`pneumo_cli.reports.build`.
+what trainers of images make side by side, all curves in one figure, and where each part's own report lies. How the
+parts came to be is :mod:`pneumo_cli.gathering`; a single run's report :mod:`pneumo_cli.reports.build`.
 """
 
 from __future__ import annotations
@@ -23,14 +23,17 @@ from pneumo_cli.ensemble import Member, judge_average
 from pneumo_cli.errors import PneumoError
 from pneumo_cli.evaluation.result import Evaluation
 from pneumo_cli.reports import honesty, markdown, page, style
-from pneumo_cli.reports.gathered_page import WHOLE, document
+from pneumo_cli.reports.gathered_page import WHOLE, document, stands_beside
 from pneumo_cli.reports.labels import is_known, metric_label, number
-from pneumo_cli.reports.spread_figures import overlaid_curves, spread_of
+from pneumo_cli.reports.spread_figures import overlaid_curves, side_by_side, spread_of
 from pneumo_cli.reports.wording import mapping, sequence, text
 
 if TYPE_CHECKING:
     from pneumo_cli.data.records import Record
     from pneumo_cli.gathering import Group, Judged, Part
+
+_PICTURES = 12  # parts whose images are shown; the others' lie in their own reports
+_SHARES = 3  # metrics that are shares, from which on their figure says more than the table
 
 
 def write_gathered(group: Group, done: Sequence[Part], judged: Judged) -> dict[str, Any]:
@@ -112,6 +115,8 @@ def _content(
     seeds = sorted({part.seed for part in group.parts})
     folds = settings.folds if not settings.fold else 0
     trainer, dataset = mapping(first.get("trainer")), mapping(first.get("dataset"))
+    # Parts without a mean have looked at the test images themselves, which is one look of the group.
+    looks = max([judged.looks, *(_looks(report) for report in reports.values())])
     return {
         "format": 1,
         "kind": "group",
@@ -137,11 +142,12 @@ def _content(
             _part(part, reports.get(part.name), measured.get(part.name), group) for part in group.parts
         ],
         "spread": spread(measured),
+        "beside": _beside(reports),
         "evaluations": {},
         "intervals": {},
         "tables": {},
         "details": {},
-        **({"seal": {"looks": judged.looks}} if judged.looks else {}),
+        **({"seal": {"looks": looks}} if looks else {}),
         "environment": first.get("environment"),
         "reproduce": [f"pneumo run {group.resolved.entry.spec.name} --config {group.folder.settings}"],
         "next": [f"pneumo evaluate {group.folder.path}"] if group.averages else [],
@@ -158,18 +164,32 @@ def _seconds(report: Mapping[str, Any]) -> float:
     return number(mapping(report.get("run")).get("seconds")) or 0.0
 
 
+def _looks(report: Mapping[str, Any]) -> int:
+    return int(number(mapping(report.get("seal")).get("looks")) or 0)
+
+
 def _measured(name: str, report: Mapping[str, Any], judged: Judged) -> dict[str, dict[str, float]]:
-    """One part's metrics by split: its own report's, and those of the test images that the group has opened."""
-    found = {
+    """One part's metrics: of the whole, then by split; the test images' may have been opened by the group."""
+    whole = mapping(mapping(report.get("judgement")).get("metrics"))
+    found = {WHOLE: {str(k): v for k, v in whole.items() if number(v) is not None and is_known(str(k))}}
+    found |= {
         str(split): {str(k): v for k, v in mapping(values).items() if number(v) is not None}
         for split, values in mapping(report.get("evaluations")).items()
     }
     if name in judged.members.get("test", {}):
         found["test"] = judged.members["test"][name].metrics()
-    whole = mapping(mapping(report.get("judgement")).get("metrics"))
-    if whole:
-        found[WHOLE] = {str(k): v for k, v in whole.items() if number(v) is not None and is_known(str(k))}
     return {split: values for split, values in found.items() if values}
+
+
+def _beside(reports: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Mean and spread of what stands beside the result as a whole: the same distances of simpler images."""
+    found = {}
+    for name, report in reports.items():
+        metrics = mapping(mapping(report.get("judgement")).get("metrics"))
+        found[name] = {
+            WHOLE: {str(k): v for k, v in metrics.items() if number(v) is not None and stands_beside(str(k))}
+        }
+    return spread(found).get(WHOLE, {})
 
 
 def spread(measured: Mapping[str, Mapping[str, Mapping[str, float]]]) -> dict[str, dict[str, Any]]:
@@ -283,16 +303,37 @@ def _figures(
         style.save(overlaid_curves(histories, names), group.folder.path / file)
         caption = f"All {len(histories)} parts over the epochs (thin), and their mean (thick)."
         drawn.append({"file": file, "caption": caption, "group": "training"})
+    drawn += _samples(group, reports)
     values = {
         split: {metric: list(of["values"].values()) for metric, of in metrics.items()}
         for split, metrics in report["spread"].items()
+        if split != WHOLE
     }
-    if any(metric_label(name).share for metrics in values.values() for name in metrics):
+    shares = {name for metrics in values.values() for name in metrics if metric_label(name).share}
+    if len(shares) >= _SHARES:
         file = "figures/spread.png"
         style.save(spread_of(values), group.folder.path / file)
         caption = "Each part's metrics, with their mean and standard deviation."
         drawn.append({"file": file, "caption": caption, "group": "spread"})
     return drawn
+
+
+def _samples(group: Group, reports: Mapping[str, Mapping[str, Any]]) -> list[dict[str, str]]:
+    """What the parts have made, side by side: the pictures that each one kept of its chosen epoch."""
+    found = {}
+    for name, report in reports.items():
+        epoch = number(mapping(report.get("monitor")).get("epoch"))
+        if epoch is not None and (picture := group.folder.part(name).epoch_images(int(epoch))).is_file():
+            found[f"{name}, epoch {epoch:.0f}"] = picture
+    if not found:
+        return []
+    shown = dict(list(found.items())[:_PICTURES])
+    file = "figures/samples.png"
+    style.save(side_by_side(shown), group.folder.path / file)
+    caption = "What each part makes with the weights that it kept; larger in its own report."
+    if len(shown) < len(found):
+        caption += f" The first {len(shown)} of {len(found)} parts."
+    return [{"file": file, "caption": caption, "group": "samples"}]
 
 
 def kept_in_mind(report: Mapping[str, Any], first: Mapping[str, Any]) -> list[dict[str, str]]:

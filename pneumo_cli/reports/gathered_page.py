@@ -6,18 +6,44 @@ What it holds is put together by :mod:`pneumo_cli.reports.gathered`; the page of
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pneumo_cli.reports.document import Block, Commands, Document, Folded, Headline, Paragraph, Section, Table
-from pneumo_cli.reports.labels import in_order, metric_label, metric_text, number
+from pneumo_cli.reports.labels import in_order, is_known, metric_label, metric_text, number
 from pneumo_cli.reports.results import headlines, pictures, results, verdict
 from pneumo_cli.reports.wording import count, duration, mapping, sequence, text, value_text, when
 
 _HEADLINES = 4
-_IN_PARTS = ("auc", "accuracy", "loss")
+_IN_PARTS = ("auc", "accuracy", "psnr", "ssim", "mse", "loss")
+"""Metrics of a split that the table of parts may show, the first few that there are."""
+_OF_A_SPLIT, _OF_THE_WHOLE, _COLUMNS = 3, 4, 8
 WHOLE = "whole"
 """The metrics of what a task says of its result as a whole (the distances of a GAN), beside those of the splits."""
+
+_SIMPLE = {"pca": "principal components", "bicubic": "a bicubic reduction", "mean-image": "the mean image"}
+_RECONSTRUCTED = re.compile(rf"(psnr|ssim)_test_({'|'.join(_SIMPLE)})")
+"""How good simple methods are on test images, as :mod:`pneumo_cli.evaluation.reconstruction` names it."""
+
+
+def stands_beside(metric: str) -> bool:
+    """Whether a metric of the result as a whole is there for comparison: what simpler images get."""
+    compared = metric.startswith("kid_") and not metric.startswith("kid_spread_") and not is_known(metric)
+    return compared or _RECONSTRUCTED.fullmatch(metric) is not None
+
+
+def sd_text(metric: str, value: object) -> str:
+    """A standard deviation in the digits of its metric, which are all that a reader can set it beside.
+
+    >>> sd_text("auc", 0.0123), sd_text("auc", 0.00002), sd_text("auc", None)
+    ('0.012', '< 0.001', '–')
+    """
+    known, label = number(value), metric_label(metric)
+    last = 10.0**-label.digits
+    if known is not None and 0 < known * label.scale < last / 2:
+        return f"< {last:.{label.digits}f}"
+    return "–" if known is None else f"{known * label.scale:.{label.digits}f}"
 
 
 def document(report: Mapping[str, Any]) -> Document:
@@ -34,6 +60,7 @@ def document(report: Mapping[str, Any]) -> Document:
         title, numbers = _mean_headlines(report)
     sections = (
         Section("spread", "How far the parts lie apart", tuple(_spread(report))),
+        Section("samples", "What the parts make", tuple(pictures(report, "samples"))),
         Section("parts", "The parts", tuple(_parts(report))),
         Section("results", "The parts as one", tuple(_together(report))),
         Section("training", "Training", tuple(pictures(report, "training"))),
@@ -75,6 +102,10 @@ def _summary(report: Mapping[str, Any]) -> str:
         said.append(f"Seeds: {', '.join(text(seed) for seed in seeds)}.")
     if mapping(report.get("evaluations")).get("test"):
         said.append("The test set was opened once, when all parts were there, and chose nothing.")
+    elif "test" in mapping(report.get("spread")):
+        said.append(
+            "Each part judged the test images by itself, when its training was over; they chose nothing."
+        )
     return " ".join(said)
 
 
@@ -88,33 +119,18 @@ def _mean_headlines(report: Mapping[str, Any]) -> tuple[str, tuple[Headline, ...
         Headline(
             metric_label(name).label,
             metric_text(name, mapping(metrics[name]).get("mean")),
-            f"standard deviation over the parts {metric_text(name, mapping(metrics[name]).get('sd'))}",
+            f"standard deviation over the parts {sd_text(name, mapping(metrics[name]).get('sd'))}",
         )
         for name in shown
     )
 
 
 def _spread(report: Mapping[str, Any]) -> Iterator[Block]:
-    titles = {WHOLE: "The result as a whole"}
     for split, metrics in mapping(report.get("spread")).items():
-        rows = []
-        for name in in_order(mapping(metrics)):
-            of = mapping(metrics[name])
-            rows.append(
-                (
-                    metric_label(name).label,
-                    metric_text(name, of.get("mean")),
-                    metric_text(name, of.get("sd")),
-                    metric_text(name, of.get("min")),
-                    metric_text(name, of.get("max")),
-                )
-            )
-        yield Table(
-            ("Metric", "Mean", "Standard deviation", "Lowest", "Highest"),
-            tuple(rows),
-            frozenset(range(1, 5)),
-            title=titles.get(split, f"Each part by itself, {split} images"),
-        )
+        title = "The result as a whole" if split == WHOLE else f"Each part by itself, {split} images"
+        yield _spread_table(title, {name: metric_label(name).label for name in in_order(metrics)}, metrics)
+        if split == WHOLE:
+            yield from _compared(report)
     yield from pictures(report, "spread")
     if report.get("folds"):
         yield Paragraph(
@@ -123,15 +139,54 @@ def _spread(report: Mapping[str, Any]) -> Iterator[Block]:
         )
 
 
+def _compared(report: Mapping[str, Any]) -> Iterator[Block]:
+    """What simpler images get, and how far a distance varies where nothing but the measurement does."""
+    beside = mapping(report.get("beside"))
+    if beside:
+        labels = {name: _beside_label(name) for name in beside}
+        yield _spread_table("Beside what costs no training", labels, beside)
+    if any(name.startswith("kid_real_") for name in mapping(mapping(report.get("spread")).get(WHOLE))):
+        yield Paragraph(
+            "Real images of other patients are the same in each part, or nearly so: what their distance varies by "
+            "is how exactly a distance is measured, and no smaller difference between the parts means anything."
+        )
+
+
+def _beside_label(metric: str) -> str:
+    """What stands in a table for a metric that is there for comparison.
+
+    >>> _beside_label("psnr_test_pca"), _beside_label("kid_noise_pixels")
+    ('PSNR (dB) of principal components, test', 'KID × 1000 of noise (pixels)')
+    """
+    found = _RECONSTRUCTED.fullmatch(metric)
+    if not found:
+        return metric_label(metric).label
+    quality, what = found.groups()
+    return f"{metric_label(quality).label} of {_SIMPLE[what]}, test"
+
+
+def _spread_table(title: str, labels: Mapping[str, str], metrics: Mapping[str, Any]) -> Table:
+    rows = []
+    for name, label in labels.items():
+        of = mapping(metrics[name])
+        found = _RECONSTRUCTED.fullmatch(name)
+        digits = found[1] if found else name
+        mean, low, high = (metric_text(digits, of.get(key)) for key in ("mean", "min", "max"))
+        rows.append((label, mean, sd_text(digits, of.get("sd")), low, high))
+    head = ("Metric", "Mean", "Standard deviation", "Lowest", "Highest")
+    return Table(head, tuple(rows), frozenset(range(1, 5)), title=title)
+
+
 def _parts(report: Mapping[str, Any]) -> Iterator[Block]:
     parts = [mapping(part) for part in sequence(report.get("parts"))]
-    measured = mapping(report.get("spread"))
-    columns = [
-        (split, metric)
-        for split in measured
-        for metric in in_order(mapping(measured[split]))
-        if metric in _IN_PARTS or split == WHOLE
-    ][:6]
+    columns: list[tuple[str, str]] = []
+    for split, metrics in mapping(report.get("spread")).items():
+        if split == WHOLE:
+            names = in_order(mapping(metrics))[:_OF_THE_WHOLE]
+        else:
+            names = [name for name in _IN_PARTS if name in mapping(metrics)][:_OF_A_SPLIT]
+        columns += [(split, name) for name in names]
+    columns = columns[:_COLUMNS]
     body = []
     for part in parts:
         cells = [text(part.get("name")), text(part.get("seed")), text(part.get("epoch")) or "–"]
@@ -165,7 +220,7 @@ def _together(report: Mapping[str, Any]) -> Iterator[Block]:
     if report.get("folds"):
         yield Paragraph(
             f"Validation here means out of fold: every image of the training pool is judged by {who} not trained "
-            "on it, and all are pooled. The epoch that each part kept, its temperature and its thresholds were "
+            "on it, and all are pooled. The epoch that each part kept, its calibration and its thresholds were "
             "chosen on these images, so the numbers are a little too good; those of the test set are not."
         )
     yield Paragraph(

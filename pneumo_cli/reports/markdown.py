@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from pneumo_cli.reports.content import DISCLAIMER, document
+from pneumo_cli.reports.content import document
 from pneumo_cli.reports.document import Block, Commands, Document, Folded, Paragraph, Pictures, Table
 from pneumo_cli.reports.pictures import inside
+from pneumo_cli.reports.wording import DISCLAIMER
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]#|~$])")
 

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pneumo_cli.reports.content import DISCLAIMER, document
+from pneumo_cli.reports.content import document
 from pneumo_cli.reports.document import Document
 from pneumo_cli.reports.pictures import embedded
+from pneumo_cli.reports.wording import DISCLAIMER
 
 _WIDE = 1000
 """Pixels from which on a figure was drawn for the width of a page, not of a column."""

@@ -1,4 +1,4 @@
-"""Figures of several runs at once: their curves laid over each other, and how far their results lie apart.
+"""Figures of several runs at once: their curves, how far their results lie apart, and what they make, side by side.
 
 The figures of one run are :mod:`pneumo_cli.reports.figures`.
 """
@@ -6,17 +6,31 @@ The figures of one run are :mod:`pneumo_cli.reports.figures`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pneumo_cli.reports.epochs import Entry, epoch_axis, say_empty, series
 from pneumo_cli.reports.labels import metric_label
-from pneumo_cli.reports.style import FAINT, INK, PAGE, SERIES, line_labels, panels, shortened, styled
+from pneumo_cli.reports.style import (
+    FAINT,
+    INK,
+    PAGE,
+    SERIES,
+    SMOOTH,
+    line_labels,
+    panels,
+    shortened,
+    styled,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+_COLUMNS = 3  # of pictures on the width of a page
 
 
 @styled
@@ -112,3 +126,47 @@ def spread_of(values: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
     if len(values) > 1:
         axes.legend(loc="best")
     return figure
+
+
+@styled
+def side_by_side(pictures: Mapping[str, Path]) -> Figure:
+    """Picture files of several runs beside and below one another, each under its title; all drawn equally wide.
+
+    Args:
+        pictures: grey image files by title, at least one. Of one that cannot be read the title alone is shown.
+
+    Raises:
+        ValueError: there is no picture.
+    """
+    if not pictures:
+        raise ValueError("pictures side by side need at least one")
+    from matplotlib.figure import Figure
+
+    found = {title: _levels(file) for title, file in pictures.items()}
+    tallest = max(
+        (levels.shape[0] / levels.shape[1] for levels in found.values() if levels.size), default=1.0
+    )
+    columns = min(_COLUMNS, len(found))
+    rows = -(-len(found) // columns)
+    figure = Figure(figsize=(PAGE, rows * (tallest * PAGE / max(columns, 2) + 0.25)))
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in grid:
+        axes.set_axis_off()
+    for axes, (title, levels) in zip(grid, found.items(), strict=False):
+        axes.set_title(shortened(title, 40), fontsize=8)
+        if levels.size:
+            axes.imshow(levels, cmap="gray", vmin=0, vmax=255, interpolation=SMOOTH)
+        else:
+            axes.text(0.5, 0.5, "cannot be read", ha="center", va="center", color=FAINT)
+    return figure
+
+
+def _levels(file: Path) -> NDArray[np.uint8]:
+    """Grey levels, uint8 [H, W]; [0, 0] where the file is no picture."""
+    from PIL import Image
+
+    try:
+        with Image.open(file) as image:
+            return np.asarray(image.convert("L"))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return np.empty((0, 0), np.uint8)

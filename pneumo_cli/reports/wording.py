@@ -13,6 +13,9 @@ from typing import Any
 
 from pneumo_cli.reports.labels import number
 
+DISCLAIMER = "Research software, no medical device: not for diagnosis, and not to be used on patients."
+"""What stands wherever a result is shown."""
+
 
 def mapping(value: Any) -> Mapping[str, Any]:
     """The mapping; an empty one where there is none."""

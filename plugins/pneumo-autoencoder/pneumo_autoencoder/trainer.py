@@ -145,7 +145,9 @@ class AutoencoderTrainer(GenerativeTrainer):
 
         module: Any = run.model
         data = run.data
-        parts = {name: part for name, part in data.split.parts().items() if name != "train" and len(part)}
+        parts = self.judged_parts(run)
+        if not parts:
+            return None
         others = data.others.parts()
         task = Reconstruction(
             reconstruct=lambda grey: self._grey(module, grey),
@@ -160,8 +162,9 @@ class AutoencoderTrainer(GenerativeTrainer):
             seed=run.settings.seed,
         )
         judgement = judge_reconstruction(task, run.progress)
-        figures = judgement_figures(self, run, task.parts["test"])
-        dead = self._dead_channels(run, task.parts["test"])
+        last = task.parts[next(reversed(parts))]
+        figures = judgement_figures(self, run, last)
+        dead = self._dead_channels(run, last)
         return (
             judgement
             + Judgement(figures=figures, notes=dead)
