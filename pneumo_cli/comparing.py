@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from pneumo_cli.errors import PneumoError, UsageError
 from pneumo_cli.evaluation.binary import binary_metrics
+from pneumo_cli.evaluation.calibration import UNCALIBRATED, Calibration
 from pneumo_cli.evaluation.intervals import metric_intervals
 from pneumo_cli.evaluation.paired import RESAMPLES, Pair, Scored, compare
 from pneumo_cli.folder import RunFolder
@@ -205,8 +206,13 @@ def _read(path: Path, split: str, letter: str) -> ComparedRun:
     images, logits = _predictions(file, rows)
     details = mapping(mapping(report.get("details")).get(split))
     point = mapping(mapping(details.get("operating_points")).get(text(details.get("operating_point"))))
-    temperature = number(details.get("temperature")) or 1.0
-    scored = Scored(logits, number(point.get("cut")) or 0.0, temperature if temperature > 0 else 1.0)
+    try:
+        calibration = Calibration(
+            number(details.get("temperature")) or 1.0, number(details.get("bias")) or 0.0
+        )
+    except ValueError:
+        calibration = UNCALIBRATED
+    scored = Scored(logits, number(point.get("cut")) or 0.0, calibration)
     computed = binary_metrics(scored.logits, images.labels, cut=scored.cut)
     for name in ("accuracy", "auc"):
         if name in metrics and name in computed and abs(metrics[name] - computed[name]) > _ROUNDING:

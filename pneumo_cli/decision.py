@@ -7,19 +7,19 @@ it belongs to. Nothing of it has seen a test image.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from pneumo_cli.errors import PneumoError, UsageError, nearest
 from pneumo_cli.evaluation.binary import sigmoid
-from pneumo_cli.evaluation.calibration import fit_temperature
+from pneumo_cli.evaluation.calibration import UNCALIBRATED, Calibration, fit_calibration, log_odds_shift
 from pneumo_cli.evaluation.novelty import Novelty, fit_novelty
 from pneumo_cli.evaluation.operating_points import OperatingPoint, choose_operating_points
+from pneumo_cli.evaluation.orientation import Orientation, Presentation, fit_orientation
 from pneumo_cli.evaluation.thumbnails import ThumbnailClassifier
 
 _MOST = 4096  # images
@@ -34,22 +34,27 @@ class DecisionRule:
 
     Attributes:
         classes: names of class 0 and class 1.
-        temperature: what a logit is divided by before it becomes a probability.
+        calibration: what is done to a logit before it becomes a probability.
         points: the operating points by which an image may be called positive; ``default`` is one of them.
         chosen: the name of the one that is used where nobody names another.
         images: how many validation images all this was fitted on; 0: nothing was.
-        prevalence: share of class 1 among them.
+        prevalence: share of class 1 among them, for which the probabilities hold.
+        assumed: another share of class 1, to which the calibration was carried over (:meth:`for_prevalence`); None:
+            it was not. Whoever asks for a probability knows it, so no checkpoint keeps it.
         novelty: what tells images unlike the training images; None where that was not fitted.
+        orientation: what tells images that lie wrongly; None where that was not fitted, or cannot be told.
         baseline: a classifier without a network, for comparison; None where that was not fitted.
     """
 
     classes: tuple[str, str]
-    temperature: float = 1.0
+    calibration: Calibration = UNCALIBRATED
     points: tuple[OperatingPoint, ...] = (_DEFAULT,)
     chosen: str = "default"
     images: int = 0
     prevalence: float = 0.5
+    assumed: float | None = None
     novelty: Novelty | None = None
+    orientation: Orientation | None = None
     baseline: ThumbnailClassifier | None = None
 
     @property
@@ -79,24 +84,60 @@ class DecisionRule:
         """
         return replace(self, chosen=self.named(name).name)
 
-    def probabilities(self, logits: NDArray[np.generic]) -> NDArray[np.float64]:
-        """Calibrated probabilities of class 1, [N], for logits [N]."""
-        return sigmoid(np.asarray(logits, np.float64) / self.temperature)
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether validation images of both classes said how probable class 1 is."""
+        return self.images > 0 and 0 < self.prevalence < 1
+
+    def for_prevalence(self, share: float) -> DecisionRule:
+        """The same rule, with probabilities that hold where class 1 has another share.
+
+        Decisions stay: operating points are cuts of the network's logit.
+
+        Args:
+            share: of class 1, 0 < share < 1.
+
+        Raises:
+            UsageError: nothing was calibrated that could be carried over.
+            ValueError: the share is out of bounds.
+        """
+        if not self.is_calibrated:
+            raise UsageError(
+                "its probabilities were not calibrated (that takes validation images of both classes), so they "
+                "cannot be carried over to another prevalence"
+            )
+        shift = log_odds_shift(share, self.prevalence if self.assumed is None else self.assumed)
+        return replace(self, calibration=self.calibration.shifted(shift), assumed=share)
+
+    def calibrated(self, logits: ArrayLike) -> NDArray[np.float64]:
+        """Calibrated logits of class 1, of the logits' shape."""
+        return self.calibration.apply(logits)
+
+    def probabilities(self, logits: ArrayLike) -> NDArray[np.float64]:
+        """Calibrated probabilities of class 1, of the logits' shape."""
+        return sigmoid(self.calibrated(logits))
 
     def probability_at(self, point: OperatingPoint) -> float:
         """The calibrated probability from which on an image is called positive."""
-        return float(self.probabilities(np.array([point.cut]))[0])
+        return float(self.probabilities(point.cut))
+
+    def presentations(self, levels: NDArray[np.uint8]) -> list[Presentation] | None:
+        """How images uint8 [n, S, S] lie; None where nothing can tell."""
+        if self.orientation is None or self.novelty is None:
+            return None
+        return self.orientation.presentations(levels, self.novelty)
 
     def state(self) -> dict[str, Any]:
         """Tensors and plain values for a checkpoint."""
         return {
             "classes": list(self.classes),
-            "temperature": self.temperature,
+            **self.calibration.plain(),
             "points": [point.plain() for point in self.points],
             "chosen": self.chosen,
             "images": self.images,
             "prevalence": self.prevalence,
             "novelty": self.novelty.state() if self.novelty is not None else {},
+            "orientation": self.orientation.state() if self.orientation is not None else {},
             "baseline": self.baseline.state() if self.baseline is not None else {},
         }
 
@@ -120,20 +161,24 @@ class DecisionRule:
             first, second = (str(name) for name in state["classes"])
             rule = cls(
                 classes=(first, second),
-                temperature=float(state["temperature"]),
+                calibration=Calibration.from_plain(state),
                 points=tuple(OperatingPoint.from_plain(point) for point in state["points"]),
                 chosen=str(state["chosen"]),
                 images=int(state["images"]),
                 prevalence=float(state["prevalence"]),
                 novelty=Novelty.from_state(state["novelty"]) if state["novelty"] else None,
+                # Checkpoints of earlier versions have no such entry.
+                orientation=Orientation.from_state(state["orientation"])
+                if state.get("orientation")
+                else None,
                 baseline=ThumbnailClassifier.from_state(state["baseline"]) if state["baseline"] else None,
             )
+            if not 0 <= rule.prevalence <= 1:
+                raise ValueError(f"the prevalence is {rule.prevalence}")
         except (KeyError, TypeError, ValueError) as error:
             raise PneumoError(
                 f"what was fitted on the validation images is damaged in the checkpoint: {error}"
             ) from error
-        if not (math.isfinite(rule.temperature) and rule.temperature > 0):
-            raise PneumoError(f"the checkpoint is damaged: its temperature is {rule.temperature}")
         rule.named(rule.chosen)
         return rule
 
@@ -173,7 +218,7 @@ class Fitting:
 def fit_decision_rule(
     data: Fitting, *, chosen: str, wanted_sensitivity: float, miss_cost: float, seed: int
 ) -> DecisionRule:
-    """Fit temperature, operating points and what tells foreign images.
+    """Fit the calibration, operating points, what tells foreign images and what tells how they lie.
 
     Args:
         chosen: the operating point that is used where nobody names another.
@@ -181,16 +226,21 @@ def fit_decision_rule(
         miss_cost: cost of a missed image of class 1 in false alarms, for the point ``cost``.
         seed: of what is drawn at random while fitting.
     """
+    novelty = _novelty(data, seed)
     return DecisionRule(
         classes=data.classes,
-        temperature=fit_temperature(data.logits, data.labels),
+        calibration=fit_calibration(data.logits, data.labels),
         points=choose_operating_points(
             data.logits, data.labels, sensitivity=wanted_sensitivity, miss_cost=miss_cost
         ),
         chosen=chosen,
         images=len(data.labels),
         prevalence=float(np.mean(data.labels == 1)),
-        novelty=_novelty(data, seed),
+        novelty=novelty,
+        # Without what tells foreign images, nothing would keep photographs from being called upside down.
+        orientation=fit_orientation(data.train_levels, data.validation_levels)
+        if novelty is not None
+        else None,
         baseline=ThumbnailClassifier.fit(data.train_levels, data.train_labels),
     )
 

@@ -1,9 +1,9 @@
 """Several trained classifiers that judge as one: the mean of their calibrated logits, and one rule to decide by it.
 
-Each run's logits are divided by its own temperature, and the mean of the results is again a logit, calibrated about
-as well as they are. An operating point of the whole lies at the mean of the runs' own points on that scale: nothing
-is fitted anew, so several runs decide in the same way whether their images are at hand or not, and the test images
-choose nothing.
+Each run's logits are calibrated by its own temperature and bias, and the mean of the results is again a logit,
+calibrated about as well as they are. An operating point of the whole lies at the mean of the runs' own points on
+that scale: nothing is fitted anew, so several runs decide in the same way whether their images are at hand or not,
+and the test images choose nothing.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Member:
     @property
     def calibrated(self) -> NDArray[np.float64]:
         """The logits on the scale that all members share, [N]."""
-        return self.logits / self.rule.temperature
+        return self.rule.calibrated(self.logits)
 
     def metrics(self) -> dict[str, float]:
         """The binary metrics of this member alone, at its own operating point."""
@@ -113,7 +113,7 @@ def judge_members(
 
 
 def averaged_rule(rules: Sequence[DecisionRule]) -> DecisionRule:
-    """The rule for the mean of calibrated logits: of temperature 1, with the points that all members have.
+    """The rule for the mean of calibrated logits: which needs no more of it, with the points that all members have.
 
     The point in use is that of the members, where they agree, and ``default`` where they do not.
 
@@ -129,11 +129,12 @@ def averaged_rule(rules: Sequence[DecisionRule]) -> DecisionRule:
             )
     points = []
     for point in first.points:
-        cuts = [o.cut / rule.temperature for rule in rules for o in rule.points if o.name == point.name]
+        cuts = [float(rule.calibrated(o.cut)) for rule in rules for o in rule.points if o.name == point.name]
         if len(cuts) == len(rules):
             said = point.rule if len(set(cuts)) == 1 else f"The mean of {len(cuts)} runs' thresholds."
             points.append(OperatingPoint(point.name, float(np.mean(cuts)), said))
     chosen = {rule.chosen for rule in rules}
+    assumed = {rule.assumed for rule in rules}
     images = sum(rule.images for rule in rules)
     return DecisionRule(
         classes=first.classes,
@@ -141,6 +142,7 @@ def averaged_rule(rules: Sequence[DecisionRule]) -> DecisionRule:
         chosen=first.chosen if len(chosen) == 1 else "default",
         images=images,
         prevalence=sum(r.images * r.prevalence for r in rules) / images if images else first.prevalence,
+        assumed=first.assumed if len(assumed) == 1 else None,
     )
 
 

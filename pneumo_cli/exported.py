@@ -26,7 +26,8 @@ from pneumo_cli.decision import DecisionRule
 from pneumo_cli.errors import PneumoError, UsageError
 from pneumo_cli.prediction import Predictor, Sized
 
-FORMAT = 1
+FORMAT = 2
+_READABLE = (1, FORMAT)  # the first one has no bias, which is 0 there
 KEY = "pneumo"
 """The entry of an ONNX file's metadata that holds the description, as JSON."""
 DESCRIPTION = "model.json"
@@ -59,6 +60,8 @@ class Description:
     def plain(self) -> dict[str, Any]:
         """As JSON holds it; what is long and for programs alone comes last."""
         rule = self.rule.state() | {"baseline": {}}  # a report's comparison, of no use here
+        negative, positive = self.rule.classes
+        logit, probability = OUTPUTS
         return {
             "format": FORMAT,
             **self.facts,
@@ -73,11 +76,9 @@ class Description:
                 "aspect, bilinear with antialiasing; divided by 255. Normalisation is part of the graph.",
             },
             "outputs": {
-                OUTPUTS[
-                    0
-                ]: f"float32 [batch], of {self.rule.classes[1]} against {self.rule.classes[0]}; compared "
-                "with an operating point's cut",
-                OUTPUTS[1]: f"float32 [batch], of {self.rule.classes[1]}: the sigmoid of logit / temperature",
+                logit: f"float32 [batch], of {positive} against {negative}; compared with an operating point's cut",
+                probability: f"float32 [batch], of {positive}: the sigmoid of logit / temperature + bias, "
+                + _holds_for(self.rule),
             },
             "rule": _packed(rule),
         }
@@ -95,7 +96,7 @@ class Description:
         """
         if not isinstance(plain, dict) or "format" not in plain:
             raise UsageError(f"{where} does not describe an exported model")
-        if plain["format"] != FORMAT:
+        if plain["format"] not in _READABLE:
             raise UsageError(f"{where} was written by another version of pneumo (format {plain['format']!r})")
         try:
             size = plain["input"]["size"]
@@ -311,6 +312,12 @@ def _description_within(session: Any, path: Path) -> Description:
     except (ValueError, RecursionError) as error:
         raise PneumoError(f"{path} is damaged: its metadata are not JSON") from error
     return Description.from_plain(described, str(path))
+
+
+def _holds_for(rule: DecisionRule) -> str:
+    if not rule.is_calibrated:
+        return "not calibrated"
+    return f"for images of which {rule.prevalence:.1%} are {rule.classes[1]}, as of those that it was calibrated on"
 
 
 def _packed(value: Any) -> Any:

@@ -1,7 +1,7 @@
 """A classifier as a graph that stands alone: traced, written as ONNX or ``torch.export`` program, and compared.
 
 The graph leads from grey levels to logit and probability: normalisation, mirror images where the run was judged
-with them, the network, temperature; in fp32, for any number of images. Where it goes and what lies beside it is
+with them, the network, calibration; in fp32, for any number of images. Where it goes and what lies beside it is
 :mod:`pneumo_cli.exporting`.
 """
 
@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from pneumo_cli import exported
 from pneumo_cli.data.augment import Transform
 from pneumo_cli.errors import PneumoError, UsageError
+from pneumo_cli.evaluation.calibration import Calibration
 from pneumo_cli.exported import Description
 from pneumo_cli.predictors import RunPredictor
 from pneumo_cli.targets import positive_logits
@@ -73,15 +74,17 @@ class Graph(nn.Module):
         model: maps normalised images to outputs.
         transform: makes normalised images of grey levels 0 to 255.
         mirrored: whether the logit is the mean of those of an image and its mirror image.
-        temperature: what a logit is divided by before it becomes a probability.
+        calibration: what is done to a logit before it becomes a probability.
     """
 
-    def __init__(self, model: nn.Module, transform: Transform, mirrored: bool, temperature: float) -> None:
+    def __init__(
+        self, model: nn.Module, transform: Transform, mirrored: bool, calibration: Calibration
+    ) -> None:
         super().__init__()
         self.model = model
         self.transform = transform
         self.mirrored = mirrored
-        self.temperature = temperature
+        self.calibration = calibration
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return logits and probabilities of class 1, [B] each, for float32 [B, 1, S, S] from 0 to 1."""
@@ -89,7 +92,7 @@ class Graph(nn.Module):
         logits = positive_logits(self.model(inputs))
         if self.mirrored:
             logits = (logits + positive_logits(self.model(inputs.flip(-1)))) / 2
-        return logits, torch.sigmoid(logits / self.temperature)
+        return logits, torch.sigmoid(logits / self.calibration.temperature + self.calibration.bias)
 
 
 def drawn_images(size: int) -> NDArray[np.uint8]:
@@ -119,7 +122,7 @@ def trace(predictor: RunPredictor) -> torch.export.ExportedProgram:
     """
     size = predictor.size
     model = predictor.trained.model.to(memory_format=torch.contiguous_format)
-    graph = Graph(model, predictor.transform, predictor.mirrored, predictor.rule.temperature).eval()
+    graph = Graph(model, predictor.transform, predictor.mirrored, predictor.rule.calibration).eval()
     try:
         with _quiet(), torch.no_grad():
             program = torch.export.export(
@@ -199,7 +202,8 @@ def described_onnx(content: bytes, description: Description, notice: str) -> byt
         "classes": rule.classes,
         "size": description.size,
         "preprocessing": plain["input"]["preprocessing"],
-        "temperature": rule.temperature,
+        **rule.calibration.plain(),
+        "prevalence": rule.prevalence if rule.is_calibrated else None,
         "operating_point": rule.chosen,
         "operating_points": {point.name: point.cut for point in rule.points},
         exported.KEY: plain,

@@ -99,8 +99,8 @@ def model_card(description: Description, report: Mapping[str, Any]) -> str:
         "- `model.onnx`: the graph, its description in its metadata. `model.pt2`: the same for "
         '`torch.export.load("model.pt2").module()`; torch unpickles parts of such a file, so load it only if you '
         "trust whoever gave it to you.\n"
-        "- `model.json`: the description: input, classes, temperature, operating points, what tells foreign "
-        "images, results, and the SHA-256 of each file.\n"
+        "- `model.json`: the description: input, classes, calibration, operating points, what tells foreign "
+        "images and how an image lies, results, and the SHA-256 of each file.\n"
         "- `checkpoints/`, `run.toml`, `environment.json`: weights, settings and versions of the run.",
         "## Licence",
         f"pneumo is under the Apache License 2.0. These weights were made from the data named above"
@@ -123,13 +123,14 @@ def _limits(description: Description, report: Mapping[str, Any]) -> str:
         "Its probability holds where the share of "
         f"{positive} is that of its validation images ({description.rule.prevalence:.0%}); where it is rarer, the "
         "probability is too high."
-        if description.rule.images
+        if description.rule.is_calibrated
         else "Its probability is not calibrated.",
     ]
     if description.rule.novelty is not None:
         lines.append(
-            "`pneumo predict` flags images that are unlike the training images. The graph alone does not: it "
-            "answers for a photograph, too."
+            "`pneumo predict` flags images that are unlike the training images"
+            + (", and says which lie in another way" if description.rule.orientation is not None else "")
+            + ". The graph alone does not: it answers for a photograph, too."
         )
     return "\n".join(f"- {line}" for line in lines)
 
@@ -173,7 +174,7 @@ def _results(facts: Mapping[str, Any]) -> str:
         if any(cell != "–" for cell in cells):
             rows.append((metric_label(metric).label, *cells))
     note = (
-        "With 95 % intervals over patients. The checkpoint, the temperature and the operating points were chosen "
+        "With 95 % intervals over patients. The checkpoint, the calibration and the operating points were chosen "
         "on the validation images; the test images had no part in it. Numbers that depend on a threshold are those "
         "of the run's own operating point."
     )
@@ -208,10 +209,13 @@ def _operating_points(description: Description) -> str:
         )
     head = ("Point", "Logit", "Probability", *(f"{name}, test" for name in _SHARES.values()), "Chosen")
     fitted = (
-        f"The logit is divided by the temperature {rule.temperature:.4f}, fitted on {rule.images:,} validation "
-        "images, before its sigmoid is the probability (the graph does that). "
-        if rule.images
-        else "Nothing was fitted on validation images: temperature 1. "
+        f"The logit is divided by the temperature {rule.calibration.temperature:.4f}, and the bias "
+        f"{rule.calibration.bias:+.4f} is added, before its sigmoid is the probability (the graph does that). Both "
+        f"were fitted on {rule.images:,} validation images, of which {rule.prevalence:.1%} were {rule.classes[1]}; "
+        "for another share p, add log(p / (1 - p)) and subtract that of this one (`pneumo predict --prevalence p` "
+        "does that). "
+        if rule.is_calibrated
+        else "No probability was calibrated on validation images: it is the sigmoid of the logit. "
     )
     return (
         f"{fitted}An image is called {rule.classes[1]} where its logit is at least the operating point's.\n\n"

@@ -7,8 +7,9 @@ and what can answer for an image - a run, an exported model, several of them - :
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice
@@ -25,6 +26,7 @@ from pneumo_cli.data.workers import ordered_map
 from pneumo_cli.decision import DecisionRule
 from pneumo_cli.errors import UnreadableImage
 from pneumo_cli.evaluation.operating_points import OperatingPoint
+from pneumo_cli.evaluation.orientation import Presentation, agreed
 
 _BATCH = 32
 _PICTURE = 1024  # longer side, in pixels, of what an overlay is drawn on
@@ -47,6 +49,7 @@ class Prediction:
         novelty: how unlike: the score, of which the predictor's threshold is the largest that is not flagged; 0
             where nothing can tell.
         members: the calibrated probabilities of the models that were averaged; empty where there is only one.
+        presentation: how it lies: upright, upside down …; None where nothing can tell, as of a photograph.
         overlay: the picture with what the decision rests on, uint8 [H, W, 3]; None where it was not asked for.
     """
 
@@ -58,6 +61,7 @@ class Prediction:
     unlike: bool = False
     novelty: float = 0.0
     members: tuple[float, ...] = ()
+    presentation: Presentation | None = None
     overlay: NDArray[np.uint8] | None = None
 
 
@@ -85,12 +89,14 @@ class Predictor(ABC):
         sizes: heights (and widths) of the images that it takes, in pixels; several where models of several sizes
             are averaged.
         facts: what it is, as JSON can hold it: ``run``, ``model``, ``checkpoint``, ``epoch``, ``dataset``.
+        members: the predictors that are averaged; empty where it is one alone.
     """
 
     rule: DecisionRule
     point: OperatingPoint
     sizes: tuple[int, ...]
     facts: Mapping[str, Any]
+    members: tuple[Predictor, ...] = ()
 
     @property
     def novelty_threshold(self) -> float | None:
@@ -128,6 +134,13 @@ class Predictor(ABC):
         return Judged(
             self.logits(images), novelty.scores(levels) if novelty is not None else np.zeros(len(levels))
         )
+
+    def presentations(self, images: Sized) -> list[Presentation] | None:
+        """How each image lies; None where nothing can tell. Of several models, what most of them say."""
+        if self.members:
+            return agreed([said for one in self.members if (said := one.presentations(images)) is not None])
+        (levels,) = (images[size] for size in self.sizes)
+        return self.rule.presentations(levels)
 
 
 def predict(predictor: Predictor, files: Iterable[Path], *, overlays: bool = False) -> Iterator[Prediction]:
@@ -179,8 +192,11 @@ def _judged(predictor: Predictor, batch: list[_Loaded], overlays: bool) -> Itera
         return
     images = {size: np.stack([levels[size] for levels in readable]) for size in predictor.sizes}
     judged = predictor.judge(images)
+    nothing = [None] * len(judged.logits)
+    presentations: Sequence[Presentation | None] = predictor.presentations(images) or nothing
     probabilities = predictor.rule.probabilities(judged.logits)
     threshold = predictor.novelty_threshold
+    unlike = judged.novelty > (math.inf if threshold is None else threshold)
     positive = judged.logits >= predictor.point.cut
     maps = predictor.maps(images, positive) if overlays else None
     place = 0
@@ -193,9 +209,11 @@ def _judged(predictor: Predictor, batch: list[_Loaded], overlays: bool) -> Itera
             logit=float(judged.logits[place]),
             probability=float(probabilities[place]),
             positive=bool(positive[place]),
-            unlike=threshold is not None and bool(judged.novelty[place] > threshold),
+            unlike=bool(unlike[place]),
             novelty=float(judged.novelty[place]),
             members=tuple(float(member[place]) for member in judged.members),
+            # Nobody knows which way a foreign image is up.
+            presentation=said if (said := presentations[place]) or not unlike[place] else None,
             overlay=_overlay(one.picture, maps[place])
             if maps is not None and one.picture is not None
             else None,

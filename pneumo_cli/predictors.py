@@ -22,8 +22,7 @@ from pneumo_cli.decision import DecisionRule
 from pneumo_cli.ensemble import averaged_rule
 from pneumo_cli.errors import PneumoError, UsageError
 from pneumo_cli.evaluation.saliency import GradCam
-from pneumo_cli.folder import RunFolder
-from pneumo_cli.gathering import GroupFolder, is_group
+from pneumo_cli.folder import GroupFolder, RunFolder, is_group
 from pneumo_cli.plugins import Plugins
 from pneumo_cli.prediction import Judged, Predictor, Sized
 from pneumo_cli.targets import positive_logits
@@ -96,7 +95,7 @@ class RunPredictor(Predictor):
 class MeanPredictor(Predictor):
     """Several classifiers as one: the runs of a cross-validation, of several seeds, or of different networks.
 
-    The logit is the mean of the members' calibrated logits (each divided by its own temperature): the geometric
+    The logit is the mean of the members' calibrated logits (by each one's own temperature and bias): the geometric
     mean of their odds, also called logarithmic pooling (Genest & Zidek 1986). Unlike a mean of probabilities it
     does not draw members that agree towards one half. Cuts are averaged likewise
     (:func:`pneumo_cli.ensemble.averaged_rule`), so that an image is called positive where the members lie above
@@ -136,7 +135,7 @@ class MeanPredictor(Predictor):
         logits, novelty = [], []
         for member in self.members:
             judged = member.judge(images)
-            logits.append(judged.logits / member.rule.temperature)
+            logits.append(member.rule.calibrated(judged.logits))
             if member.novelty_threshold:
                 novelty.append(judged.novelty / member.novelty_threshold)
         return Judged(
@@ -168,6 +167,7 @@ def open_predictor(
     checkpoint: str = "best",
     flags: Mapping[str, Any] | None = None,
     overlays: bool = False,
+    prevalence: float | None = None,
 ) -> Predictor:
     """Take the models at some paths: run folders, groups of runs, bundles, ONNX files. Of several, the mean.
 
@@ -177,15 +177,23 @@ def open_predictor(
         checkpoint: of the run folders among them, ``best`` or ``last``.
         flags: settings that replace the runs' own, such as ``device``; None stands for not given.
         overlays: whether maps will be asked for, which a bundle can draw with its network alone.
+        prevalence: share of class 1 that probabilities are to hold for, 0 < prevalence < 1; None: that of each
+            model's own validation images.
 
     Raises:
         UsageError: a path leads to nothing of the kind; a plugin or package is missing; the models do not go
-            together.
+            together; one that is not calibrated cannot be carried over to a prevalence.
         PneumoError: a file is damaged.
     """
     given = {name: value for name, value in (flags or {}).items() if value is not None}
     places = model_places(paths)
     members = [_open(plugins, path, point, checkpoint, given, overlays) for path in places]
+    if prevalence is not None:
+        for member, path in zip(members, places, strict=True):
+            try:
+                member.rule = member.rule.for_prevalence(prevalence)
+            except UsageError as error:
+                raise UsageError(f"{path}: {error}") from error
     return members[0] if len(members) == 1 else MeanPredictor(members)
 
 

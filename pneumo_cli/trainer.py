@@ -135,7 +135,7 @@ class Trainer(ABC):
     def calibrate(self, run: Run, validation: Evaluation) -> dict[str, Any]:
         """Fit on the validation images what is fitted when training is over. Default: nothing.
 
-        Thresholds, a temperature: what is returned, tensors and plain values, is kept in the checkpoint ``best``
+        Thresholds, a calibration: what is returned, tensors and plain values, is kept in the checkpoint ``best``
         and is ``run.calibration`` wherever that is judged. The test images have not been looked at by then.
 
         Args:

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from sklearn.linear_model import LogisticRegression
 
 from pneumo_cli.assessment import Predictions, assess
 from pneumo_cli.checkpoints import check_plain
+from pneumo_cli.data.decoding import decode_image, resize
 from pneumo_cli.decision import DecisionRule, Fitting, fit_decision_rule, spread
 from pneumo_cli.errors import PneumoError, UsageError
 from pneumo_cli.evaluation.binary import binary_metrics
+from pneumo_cli.evaluation.calibration import UNCALIBRATED, Calibration, fit_calibration
 from pneumo_cli.evaluation.result import Evaluation
 
 CLASSES = ("NORMAL", "PNEUMONIA")
+RADIOGRAPHS = Path(__file__).parents[2] / "shared" / "data" / "chest_xray"
 
 
 def predictions(images: int = 300, seed: int = 0, noise: float = 1.0) -> Predictions:
@@ -73,8 +79,16 @@ def test_metrics_are_those_at_the_operating_point_in_use(rule: DecisionRule, ass
     assert assessed.metrics["loss"] == 0.25
     at_half = binary_metrics(found.logits, found.labels)
     assert assessed.metrics["recall"] != at_half["recall"], "the point in use is not 0.5"
-    calibrated = binary_metrics(found.logits / rule.temperature, found.labels)
-    assert assessed.metrics["brier_calibrated"] == pytest.approx(calibrated["brier"])
+    temperature, bias = assessed.details["temperature"], assessed.details["bias"]
+    calibrated = binary_metrics(found.logits / temperature + bias, found.labels)
+    for name in ("brier", "ece"):
+        assert assessed.metrics[f"{name}_calibrated"] == pytest.approx(calibrated[name])
+    assert assessed.details["operating_points"]["screening"]["probability"] == pytest.approx(
+        1 / (1 + np.exp(-rule.named("screening").cut / temperature - bias))
+    )
+    assert (temperature, bias) == (rule.calibration.temperature, rule.calibration.bias)
+    assert assessed.details["validation_prevalence"] == rule.prevalence
+    assert assessed.details["split_prevalence"] == pytest.approx(found.labels.mean())
 
 
 def test_every_metric_but_the_loss_has_an_interval_that_holds_it(assessed: Evaluation) -> None:
@@ -175,7 +189,7 @@ def test_a_rule_survives_the_checkpoint_to_the_bit(rule: DecisionRule, tmp_path)
     check_plain(state)
     torch.save(state, tmp_path / "rule.pt")
     again = DecisionRule.from_state(torch.load(tmp_path / "rule.pt", weights_only=True))
-    assert (again.temperature, again.points, again.chosen) == (rule.temperature, rule.points, rule.chosen)
+    assert (again.calibration, again.points, again.chosen) == (rule.calibration, rule.points, rule.chosen)
     pictures = levels(np.array([0, 1, 1]), 9)
     assert rule.novelty is not None
     assert rule.baseline is not None
@@ -190,6 +204,10 @@ def test_a_rule_survives_the_checkpoint_to_the_bit(rule: DecisionRule, tmp_path)
     [
         {"temperature": float("nan")},
         {"temperature": "warm"},
+        {"temperature": 0.0},
+        {"bias": float("inf")},
+        {"bias": None},
+        {"prevalence": 1.5},
         {"points": [{"name": "default"}]},
         {"points": []},
         {"chosen": "no-such-point"},
@@ -206,10 +224,74 @@ def test_a_damaged_rule_is_an_error_of_one_line(rule: DecisionRule, change: dict
 
 def test_without_anything_fitted_the_rule_is_one_half() -> None:
     rule = DecisionRule.from_state({}, CLASSES)
-    assert (rule.point.cut, rule.temperature, rule.images, rule.classes) == (0.0, 1.0, 0, CLASSES)
+    assert (rule.point.cut, rule.calibration, rule.images, rule.classes) == (0.0, UNCALIBRATED, 0, CLASSES)
     assert rule.probabilities(np.array([-800.0, 0.0, 800.0])).tolist() == [0.0, 0.5, 1.0]
     with pytest.raises(UsageError, match="no operating point 'screening'"):
         rule.named("screening")
+
+
+def test_a_rule_from_before_there_was_a_bias_is_read_with_none(rule: DecisionRule) -> None:
+    state = rule.state()
+    del state["bias"]
+    old = DecisionRule.from_state(state)
+    assert old.calibration == Calibration(rule.calibration.temperature, 0.0)
+    assert old.points == rule.points
+
+
+def test_probabilities_are_carried_over_to_a_prevalence_and_decisions_stay(rule: DecisionRule) -> None:
+    logits = predictions(seed=3).logits
+    rare = rule.for_prevalence(0.01)
+    gain = np.log(0.01 / 0.99) - np.log(rule.prevalence / (1 - rule.prevalence))
+    np.testing.assert_allclose(rare.calibrated(logits), rule.calibrated(logits) + gain)
+    assert (rare.points, rare.prevalence, rare.assumed) == (rule.points, rule.prevalence, 0.01)
+    back = rare.for_prevalence(rule.prevalence)
+    np.testing.assert_allclose(back.probabilities(logits), rule.probabilities(logits))
+    with pytest.raises(ValueError, match="prevalence"):
+        rule.for_prevalence(1.0)
+    for nothing in (DecisionRule(CLASSES), DecisionRule(CLASSES, images=10, prevalence=1.0)):
+        with pytest.raises(UsageError, match="were not calibrated"):
+            nothing.for_prevalence(0.1)
+
+
+def test_what_a_weighted_loss_shifts_is_put_right_in_the_assessment_of_unseen_images() -> None:
+    """Logits off by the log odds of the share, as a loss that balances the classes leaves them."""
+
+    def shifted(seed: int) -> Predictions:
+        rng = np.random.default_rng(seed)
+        exact = rng.normal(2, 2.5, 1500)
+        labels = (rng.random(1500) < 1 / (1 + np.exp(-exact))).astype(np.int64)
+        names = [str(i) for i in range(1500)]
+        return Predictions(exact - 1.5, labels, names, names, [""] * 1500)
+
+    seen = shifted(1)
+    pictures = levels(np.array([0, 1]), 0)[:, :8, :8]
+    data = Fitting(CLASSES, seen.logits, seen.labels, pictures, np.array([0, 1]), pictures)
+    fitted = fit_decision_rule(data, chosen="default", wanted_sensitivity=0.95, miss_cost=10, seed=0)
+    done = assess(Evaluation({}), shifted(2), fitted, None, seed=0)
+    assert fitted.calibration.bias == pytest.approx(1.5, abs=0.3)
+    assert done.metrics["ece_calibrated"] < 0.03 < 0.1 < done.metrics["ece"]
+    assert done.metrics["brier_calibrated"] < done.metrics["brier"] - 0.01
+    assert done.metrics["auc"] == binary_metrics(shifted(2).logits, shifted(2).labels)["auc"]
+
+
+@pytest.mark.real_data
+def test_probabilities_of_real_radiographs_mean_what_they_say_after_a_weighted_loss() -> None:
+    """A regression whose loss balances the classes, as the networks' does; fitted, calibrated, judged on others."""
+    found = sorted((RADIOGRAPHS / "train").rglob("*.jpeg"))[::4]
+    if len(found) < 1000:
+        pytest.skip(f"the radiographs are not at {RADIOGRAPHS}")
+    patients = [re.sub(r"(?<=\d)[-_].*", "", path.stem.replace("NORMAL2-", "")) for path in found]
+    thirds = np.random.default_rng(0).integers(0, 3, len(found))
+    part = np.array([thirds[patients.index(patient)] for patient in patients])
+    features = np.stack([resize(decode_image(path.read_bytes(), 16), 16).ravel() for path in found]) / 255
+    labels = np.array([int(path.parent.name == "PNEUMONIA") for path in found])
+    regression = LogisticRegression(C=1.0, class_weight="balanced", max_iter=300)
+    regression.fit(features[part == 0], labels[part == 0])
+    logits = regression.decision_function(features)
+    calibrated = fit_calibration(logits[part == 1], labels[part == 1]).apply(logits)
+    before, after = (binary_metrics(x[part == 2], labels[part == 2]) for x in (logits, calibrated))
+    assert after["ece"] < before["ece"]
+    assert after["brier"] < before["brier"]
 
 
 def test_few_or_small_images_leave_foreign_ones_untold_and_nothing_else() -> None:

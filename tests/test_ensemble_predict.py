@@ -15,6 +15,7 @@ from PIL import Image
 
 from pneumo_cli.decision import DecisionRule
 from pneumo_cli.errors import UsageError
+from pneumo_cli.evaluation.calibration import Calibration
 from pneumo_cli.evaluation.operating_points import OperatingPoint
 from pneumo_cli.prediction import Predictor, Sized, predict
 from pneumo_cli.predictors import MeanPredictor
@@ -30,9 +31,11 @@ class Brightness(Predictor):
         cuts: Mapping[str, float] = {"default": 0.0},
         chosen: str = "default",
         classes: tuple[str, str] = ("dark", "bright"),
+        bias: float = 0.0,
     ) -> None:
         points = tuple(OperatingPoint(name, cut, "") for name, cut in cuts.items())
-        self.rule = DecisionRule(classes, temperature, points, chosen, images=10, prevalence=size / 100)
+        calibration = Calibration(temperature, bias)
+        self.rule = DecisionRule(classes, calibration, points, chosen, images=10, prevalence=size / 100)
         self.point = self.rule.point
         self.sizes = (size,)
         self.facts = {"run": f"brightness-{size}"}
@@ -60,19 +63,38 @@ def films(tmp_path: Path) -> list[Path]:
 
 def test_the_logit_is_the_mean_of_calibrated_logits_and_cuts_are_averaged_likewise(films: list[Path]) -> None:
     members = [
-        Brightness(16, 2.0, {"default": 0.0, "own": 1.0}, "own"),
-        Brightness(40, 0.5, {"own": 0.4}, "own"),
+        Brightness(16, 2.0, {"default": 0.0, "own": 1.0}, "own", bias=-3.0),
+        Brightness(40, 0.5, {"own": 0.4}, "own", bias=1.0),
     ]
     mean = MeanPredictor(members)
     assert mean.sizes == (16, 40)
-    assert mean.point.cut == pytest.approx((1.0 / 2 + 0.4 / 0.5) / 2)
+    assert mean.point.cut == pytest.approx((1.0 / 2 - 3 + 0.4 / 0.5 + 1) / 2)
     alone = [list(predict(member, films)) for member in members]
     for one, first, second in zip(predict(mean, films), *alone, strict=True):
-        assert one.logit == pytest.approx((first.logit / 2 + second.logit / 0.5) / 2, abs=1e-12)
+        assert one.logit == pytest.approx((first.logit / 2 - 3 + second.logit / 0.5 + 1) / 2, abs=1e-12)
         assert one.probability == pytest.approx(1 / (1 + np.exp(-one.logit)))
         assert one.members == (first.probability, second.probability)
         assert one.positive == (one.logit >= mean.point.cut)
     assert not alone[0][0].members
+
+
+def test_each_member_is_carried_over_to_a_prevalence_from_its_own_and_decides_as_before(
+    films: list[Path],
+) -> None:
+    """Fitted where 16 % and 40 % were positive; wanted for 5 %."""
+    members = [Brightness(size, size / 20, {"own": 1.275}, "own") for size in (16, 40)]
+    before = list(predict(MeanPredictor(members), films))
+    for one in members:
+        one.rule = one.rule.for_prevalence(0.05)
+    mean = MeanPredictor(members)
+    after = list(predict(mean, films))
+    assert mean.rule.assumed == 0.05
+    gain = np.log(0.05 / 0.95) - np.mean([np.log(share / (1 - share)) for share in (0.16, 0.4)])
+    for one, other in zip(before, after, strict=True):
+        assert other.logit == pytest.approx(one.logit + gain)
+        assert other.probability == pytest.approx(1 / (1 + np.exp(-other.logit)))
+        assert other.positive == one.positive
+    assert len({one.positive for one in after}) == 2, "the comparison has to be of something"
 
 
 def test_each_member_gets_the_pixels_that_it_gets_alone(films: list[Path]) -> None:

@@ -102,10 +102,52 @@ def test_run_onnx_file_and_bundle_say_the_same_of_every_image(
         assert np.abs(numbers(found, "probability") - numbers(own, "probability")).max() <= 1e-4
         for name in ("decision", "out_of_distribution", "novelty"):
             assert numbers(found, name).tolist() == numbers(own, name).tolist()
-        for name in ("classes", "temperature", "operating_point", "novelty_threshold", "model", "epoch"):
+        for name in (
+            "classes",
+            "temperature",
+            "bias",
+            "prevalence",
+            "operating_point",
+            "novelty_threshold",
+            "model",
+            "epoch",
+        ):
             assert found[name] == own[name]
     assert numbers(own, "out_of_distribution")[-1], "the comparison has to be of something"
     assert len(set(numbers(own, "decision"))) == 2
+
+
+def test_the_graph_s_probability_is_calibrated_and_its_description_says_how_and_for_whom(
+    graph: Path, films: Path, pneumo: Pneumo
+) -> None:
+    import onnxruntime
+
+    files = sorted(films.iterdir())
+    levels = np.stack([np.asarray(Image.open(file)) for file in files])[:, None] / np.float32(255)
+    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    _, probabilities = session.run(["logit", "probability"], {"images": levels})
+    own = predicted(pneumo, graph, *files)
+    assert np.abs(probabilities - numbers(own, "probability")).max() <= 1e-6
+    said = session.get_modelmeta().custom_metadata_map
+    rule = json.loads(said["pneumo"])["rule"]
+    assert (own["temperature"], own["bias"]) == (rule["temperature"], rule["bias"])
+    assert (json.loads(said["bias"]), json.loads(said["prevalence"])) == (own["bias"], own["prevalence"])
+    assert own["bias"] != 0
+    # What was asked for another prevalence is predict's own; the file stays what it is.
+    rare = predicted(pneumo, graph, *files, "--prevalence", "0.05")
+    assert (numbers(rare, "probability") < numbers(own, "probability")).all()
+
+
+def test_a_model_that_was_exported_before_there_was_a_bias_is_read_with_none(
+    bundle: Path, films: Path, pneumo: Pneumo, tmp_path: Path
+) -> None:
+    old = shutil.copytree(bundle, tmp_path / "old")
+    plain = json.loads((old / "model.json").read_text())
+    plain["format"] = 1
+    del plain["rule"]["bias"]
+    (old / "model.json").write_text(json.dumps(plain))
+    found = predicted(pneumo, old, films)
+    assert (found["temperature"], found["bias"]) == (plain["rule"]["temperature"], 0.0)
 
 
 def test_the_operating_point_that_was_chosen_is_the_exported_model_s_own(
@@ -321,7 +363,7 @@ def test_damage_is_one_line(bundle: Path, graph: Path, films: Path, pneumo: Pneu
         spoilt("torn", lambda copy: (copy / "model.onnx").write_bytes(whole[:1000])): (1, "does not match"),
         spoilt("gone", lambda copy: (copy / "model.onnx").unlink()): (1, "it has no model.onnx"),
         spoilt("text", lambda copy: (copy / "model.json").write_text("{")): (1, "not JSON"),
-        spoilt("newer", described(lambda plain: plain.update(format=2))): (2, "another version"),
+        spoilt("newer", described(lambda plain: plain.update(format=3))): (2, "another version"),
         spoilt("tensor", described(lambda plain: novelty(plain)["mean"].update(base64="AAAA"))): (1, "damaged"),
         spoilt("size", described(lambda plain: plain["input"].update(size=10**9))): (1, "damaged"),
         spoilt("other", described(lambda plain: plain["input"].update(size=64))): (1, "does not take"),
@@ -370,6 +412,7 @@ def test_what_makes_images_is_not_exported(trained_run: Callable[..., Path], pne
 def test_the_graph_does_what_the_run_does_before_and_after_its_network(
     trained_run: Callable[..., Path],
 ) -> None:
+    from pneumo_cli.evaluation.calibration import Calibration
     from pneumo_cli.folder import RunFolder
     from pneumo_cli.graphs import Graph, drawn_images
     from pneumo_cli.plugins import discover
@@ -380,11 +423,11 @@ def test_the_graph_does_what_the_run_does_before_and_after_its_network(
     folder = RunFolder.open(trained_run("fake", epochs=1, dataset="tiny", **unusual))
     predictor = RunPredictor(load_trained(discover(), folder, "last"))
     images = drawn_images(predictor.size)
-    graph = Graph(predictor.trained.model, predictor.transform, predictor.mirrored, 2.0)
+    graph = Graph(predictor.trained.model, predictor.transform, predictor.mirrored, Calibration(2.0, -0.5))
     logits, probabilities = graph(torch.from_numpy(images[:, None] / np.float32(255)))
     assert predictor.mirrored
     assert np.abs(logits.numpy() - predictor.logits({predictor.size: images})).max() <= 1e-5
-    assert torch.equal(probabilities, torch.sigmoid(logits / 2))
+    assert torch.equal(probabilities, torch.sigmoid(logits / 2 - 0.5))
 
 
 @pytest.mark.real_data

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pneumo_cli.checkpoints import Checkpoints
 from pneumo_cli.testing import TinyDataset
 
 CLASSES = ("NORMAL", "PNEUMONIA")
@@ -63,13 +64,17 @@ def test_files_get_the_logits_that_the_run_gave_its_own_images(run: Path, films:
     found = json.loads(done.stdout)
     known = expected(run)
     assert len(found["predictions"]) == len(known) == 16
-    temperature = found["temperature"]
+    temperature, bias = found["temperature"], found["bias"]
+    assert bias != 0
+    assert found["prevalence"] == found["validation_prevalence"]
     cut = found["operating_point"]["cut"]
     assert found["classes"] == list(CLASSES)
     for one in found["predictions"]:
         name = Path(one["file"]).relative_to(films).with_suffix("").as_posix()
         assert one["logit"] == pytest.approx(known[name], abs=1e-4)
-        assert one["probability"] == pytest.approx(1 / (1 + np.exp(-one["logit"] / temperature)), abs=1e-9)
+        assert one["probability"] == pytest.approx(
+            1 / (1 + np.exp(-one["logit"] / temperature - bias)), abs=1e-9
+        )
         assert one["decision"] == CLASSES[int(one["logit"] >= cut)]
         assert one["out_of_distribution"] in (True, False)
     assert "no medical device" in found["notice"]
@@ -92,6 +97,45 @@ def test_the_operating_point_changes_decisions_and_no_probability(run: Path, fil
     unknown = pneumo("predict", run, films, "--operating-point", "screeening")
     assert (unknown.code, unknown.stdout) == (2, "")
     assert "did you mean screening?" in unknown.stderr
+
+
+def test_a_prevalence_changes_probabilities_by_bayes_and_no_decision(run: Path, films: Path, pneumo) -> None:
+    plain = json.loads(pneumo("predict", run, films, "--json").stdout)
+    done = pneumo("predict", run, films, "--prevalence", "0.05", "--json")
+    assert done.code == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert (found["prevalence"], found["validation_prevalence"]) == (0.05, plain["validation_prevalence"])
+    fitted = plain["validation_prevalence"]
+    ratio = (0.05 / 0.95) / (fitted / (1 - fitted))
+    for one, other in zip(plain["predictions"], found["predictions"], strict=True):
+        odds = [p["probability"] / (1 - p["probability"]) for p in (one, other)]
+        assert odds[1] == pytest.approx(ratio * odds[0], rel=1e-6)
+        assert (other["decision"], other["logit"]) == (one["decision"], one["logit"])
+    assert "where 5 % of the images are PNEUMONIA" in done.stderr
+    assert "changes no decision" in done.stderr
+    rows = list(csv.DictReader(io.StringIO(pneumo("predict", run, films, "--csv").stdout)))
+    assert {float(row["prevalence"]) for row in rows} == {fitted}
+    rows = list(
+        csv.DictReader(io.StringIO(pneumo("predict", run, films, "--prevalence", "0.05", "--csv").stdout))
+    )
+    assert {row["prevalence"] for row in rows} == {"0.05"}
+
+
+def test_a_checkpoint_from_before_there_was_a_bias_is_read_with_none(
+    run: Path, films: Path, pneumo, tmp_path: Path
+) -> None:
+    old = shutil.copytree(run, tmp_path / "old")
+    checkpoints = Checkpoints(old / "checkpoints")
+    state = checkpoints.load("best")
+    del state["calibration"]["bias"]
+    checkpoints.save("best", state)
+    done = pneumo("predict", old, films, "--json")
+    assert done.code == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["bias"] == 0
+    for one in found["predictions"]:
+        probability = 1 / (1 + np.exp(-one["logit"] / found["temperature"]))
+        assert one["probability"] == pytest.approx(probability, abs=1e-9)
 
 
 def test_a_bad_file_is_reported_the_rest_is_done_and_the_exit_code_says_so(
@@ -182,8 +226,12 @@ def test_a_checkpoint_without_calibration_predicts_at_one_half_and_says_so(
     done = pneumo("predict", run, films, "--checkpoint", "last", "--json")
     assert done.code == 0, done.stderr
     found = json.loads(done.stdout)
-    assert (found["temperature"], found["operating_point"]["cut"]) == (1.0, 0.0)
+    assert (found["temperature"], found["bias"], found["operating_point"]["cut"]) == (1.0, 0.0, 0.0)
+    assert found["prevalence"] is None
     assert "nothing calibrated it" in done.stderr
+    done = pneumo("predict", run, films, "--checkpoint", "last", "--prevalence", "0.05")
+    assert (done.code, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
+    assert "were not calibrated" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -193,6 +241,9 @@ def test_a_checkpoint_without_calibration_predicts_at_one_half_and_says_so(
         (("predict", "films", "films"), "is no run folder"),
         (("predict", "RUN", "nothing-there-*.png"), "nothing-there-*.png"),
         (("predict", "RUN", "films", "--json", "--csv"), "ask for one of them"),
+        (("predict", "RUN", "films", "--prevalence", "1"), "--prevalence is 1"),
+        (("predict", "RUN", "films", "--prevalence", "nan"), "--prevalence is nan"),
+        (("predict", "RUN", "films", "--prevalence", "rare"), "--prevalence"),
         (("predict", "RUN", "films", "--checkpoint", "first"), "is none of best, last"),
         (("predict", "RUN"), "PATH"),
     ],

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import json
-import shutil
 import sys
-import textwrap
-from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,9 +17,7 @@ from pneumo_cli.plugins import Plugins
 from pneumo_cli.progress import for_stderr
 
 if TYPE_CHECKING:
-    from pneumo_cli.prediction import Prediction, Predictor
-
-NOTICE = "Research software, no medical device: not for diagnosis, and not to be used on patients."
+    from pneumo_cli.cli.predictions import Writer
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -59,6 +52,16 @@ def add_commands(app: typer.Typer) -> None:
             ),
         ] = None,
         operating_point: PointFlag = None,
+        prevalence: Annotated[
+            float | None,
+            typer.Option(
+                "--prevalence",
+                metavar="SHARE",
+                help="Probabilities for images of which this share (0.05: 5 %) is of the positive class. Decisions "
+                "stay: operating points are cuts of the logit.",
+                show_default="the validation images'",
+            ),
+        ] = None,
         cam: Annotated[
             Path | None,
             typer.Option(
@@ -81,40 +84,63 @@ def add_commands(app: typer.Typer) -> None:
         """Classify image files with trained models. Calibrated, at a named operating point. No medical device."""
         if as_json and as_csv:
             raise UsageError("--json and --csv are two forms: ask for one of them")
-        writer = _Json if as_json else _Csv if as_csv else _Text
+        from pneumo_cli.cli.predictions import Csv, Json, Text
+
+        writer = Json if as_json else Csv if as_csv else Text
         flags = {"device": device, "precision": precision, "threads": threads}
+        if prevalence is not None and not 0 < prevalence < 1:
+            raise UsageError(
+                f"--prevalence is {prevalence:g}: it is a share above 0 and below 1, such as 0.05 for 5 %"
+            )
         models = [run, *(further or [])]
-        if _predict(ctx.obj, models, paths, operating_point or "", cam, writer, checkpoint, flags):
+        asked = _Asked(operating_point or "", prevalence, cam, checkpoint, flags)
+        if _predict(ctx.obj, models, paths, asked, writer):
             raise typer.Exit(1)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """How the models are to answer; empty or None: as they do by themselves."""
+
+    point: str
+    prevalence: float | None
+    cam: Path | None
+    checkpoint: str
+    flags: Mapping[str, Any]
 
 
 def _predict(
     plugins: Plugins,
     models: Sequence[Path],
     arguments: Sequence[str],
-    point: str,
-    cam: Path | None,
-    writer: type[_Writer],
-    checkpoint: str,
-    flags: dict[str, Any],
+    asked: _Asked,
+    writer: type[Writer],
 ) -> int:
     """Return how many files could not be judged."""
+    from pneumo_cli.cli.predictions import say_what_it_means
     from pneumo_cli.data.paths import expand
     from pneumo_cli.prediction import predict
     from pneumo_cli.predictors import model_places, open_predictor
     from pneumo_cli.trained import check_checkpoint
 
-    check_checkpoint(checkpoint)
+    cam = asked.cam
+    check_checkpoint(asked.checkpoint)
     places = model_places(models)
     if cam is not None:
         _check_new(cam)
     files = list(expand(arguments, sys.stdin))
 
     predictor = open_predictor(
-        plugins, places, point=point, checkpoint=checkpoint, flags=flags, overlays=cam is not None
+        plugins,
+        places,
+        point=asked.point,
+        checkpoint=asked.checkpoint,
+        flags=asked.flags,
+        overlays=cam is not None,
+        prevalence=asked.prevalence,
     )
     names = _Names()
-    failed = unlike = 0
+    failed = unlike = lying = 0
     with (
         for_stderr().stage("predicting", len(files)) as advance,
         writer(predictor, files).open() as out,
@@ -125,134 +151,10 @@ def _predict(
             out.write(prediction)
             failed += bool(prediction.error)
             unlike += prediction.unlike
+            lying += bool(prediction.presentation)
             advance(1)
-    _say_what_it_means(predictor, len(files), failed, unlike)
+    say_what_it_means(predictor, len(files), failed, unlike, lying)
     return failed
-
-
-class _Writer(ABC):
-    """Shows predictions on stdout as they come."""
-
-    def __init__(self, predictor: Predictor, files: Sequence[Path]) -> None:
-        self.predictor = predictor
-        self.files = files
-
-    @contextmanager
-    def open(self) -> Iterator[_Writer]:
-        """Write what stands before and after all predictions."""
-        yield self
-
-    @abstractmethod
-    def write(self, prediction: Prediction) -> None:
-        """Write one prediction."""
-
-    def unlike(self, prediction: Prediction) -> str:
-        """How far a flagged file is from the training images."""
-        threshold = self.predictor.novelty_threshold
-        times = prediction.novelty / threshold if threshold else 0.0
-        far = f" ({times:.1f} × the limit)" if times else ""
-        return f"unlike the training images{far}: do not trust it"
-
-    def called(self, prediction: Prediction) -> str:
-        """The name of the class that a file was called."""
-        return self.predictor.rule.classes[int(prediction.positive)]
-
-
-class _Text(_Writer):
-    """A table for people."""
-
-    @contextmanager
-    def open(self) -> Iterator[_Writer]:
-        positive = self.predictor.rule.classes[1]
-        self._decision = max(len("decision"), *map(len, self.predictor.rule.classes))
-        self._probability = max(len("99.9 %"), len(positive))
-        room = shutil.get_terminal_size().columns - self._decision - self._probability - 6
-        longest = max((len(str(file)) for file in self.files), default=4)
-        self._file = max(len("file"), min(longest, max(20, room - 12) if sys.stdout.isatty() else longest))
-        print(
-            f"{'FILE':<{self._file}}  {positive.upper():>{self._probability}}  {'DECISION':<{self._decision}}  NOTE"
-        )
-        yield self
-
-    def write(self, prediction: Prediction) -> None:
-        name = str(prediction.file)
-        if len(name) > self._file:
-            name = "…" + name[1 - self._file :]
-        if prediction.error:
-            shown, called, note = "–", "–", prediction.error
-        else:
-            shown, called = _percent(prediction.probability), self.called(prediction)
-            note = self.unlike(prediction) if prediction.unlike else ""
-        line = f"{name:<{self._file}}  {shown:>{self._probability}}  {called:<{self._decision}}  {note}"
-        print(line.rstrip())
-
-
-class _Json(_Writer):
-    """One JSON document, written piece by piece: it may be of a million files."""
-
-    @contextmanager
-    def open(self) -> Iterator[_Writer]:
-        rule, point = self.predictor.rule, self.predictor.point
-        head = {
-            **self.predictor.facts,
-            "classes": list(rule.classes),
-            "temperature": rule.temperature,
-            "validation_images": rule.images,
-            "operating_point": {**point.plain(), "probability": rule.probability_at(point)},
-            "novelty_threshold": self.predictor.novelty_threshold,
-            "notice": NOTICE,
-        }
-        print(
-            json.dumps(head, indent=2, ensure_ascii=False, allow_nan=False)[:-2] + ',\n  "predictions": [',
-            end="",
-        )
-        self._between = "\n"
-        yield self
-        print("\n  ]\n}")
-
-    def write(self, prediction: Prediction) -> None:
-        item: dict[str, Any] = {"file": str(prediction.file)}
-        if prediction.error:
-            item["error"] = prediction.error
-        else:
-            item |= {
-                "probability": prediction.probability,
-                "decision": self.called(prediction),
-                "logit": prediction.logit,
-                "out_of_distribution": prediction.unlike,
-                "novelty": prediction.novelty,
-            }
-            if prediction.members:
-                item["members"] = list(prediction.members)
-        print(f"{self._between}    {json.dumps(item, ensure_ascii=False, allow_nan=False)}", end="")
-        self._between = ",\n"
-
-
-class _Csv(_Writer):
-    """A row per file."""
-
-    @contextmanager
-    def open(self) -> Iterator[_Writer]:
-        self._rows = csv.writer(sys.stdout, lineterminator="\n")
-        columns = ("file", "probability", "decision", "logit", "out_of_distribution", "novelty", "error")
-        self._rows.writerow(columns)
-        yield self
-
-    def write(self, prediction: Prediction) -> None:
-        if prediction.error:
-            self._rows.writerow([prediction.file, "", "", "", "", "", prediction.error])
-            return
-        self._rows.writerow(
-            [
-                prediction.file,
-                prediction.probability,
-                self.called(prediction),
-                prediction.logit,
-                "yes" if prediction.unlike else "no",
-                prediction.novelty,
-                "",
-            ]
-        )
 
 
 class _Names:
@@ -292,48 +194,3 @@ def _write_overlay(path: Path, picture: Any) -> None:
         write_overlay(path, picture)
     except OSError as error:
         raise PneumoError(f"the overlay {path} cannot be written: {error.strerror}") from error
-
-
-def _percent(probability: float) -> str:
-    """A probability as people read it; never 0 or 100 %, which no model can know.
-
-    >>> _percent(0.9996), _percent(0.314), _percent(1e-9)
-    ('> 99.9 %', '31.4 %', '< 0.1 %')
-    """
-    if probability > 0.999:
-        return "> 99.9 %"
-    if probability < 0.001:
-        return "< 0.1 %"
-    return f"{100 * probability:.1f} %"
-
-
-def _say_what_it_means(predictor: Predictor, files: int, failed: int, unlike: int) -> None:
-    rule, point = predictor.rule, predictor.point
-    positive = rule.classes[1]
-    several = predictor.count > 1
-    said = []
-    if several:
-        said.append(f"{predictor.count} models answer together: the mean of their calibrated logits")
-    if rule.images:
-        on = "each model's own" if several else f"{rule.images:,}"
-        said.append(
-            f"the number is the probability of {positive}, calibrated on {on} validation images, of which "
-            f"{rule.prevalence:.0%} were {positive}; where the disease is rarer it is too high"
-        )
-    else:
-        said.append(
-            f"the number is the model's own idea of the probability of {positive}; nothing calibrated it"
-        )
-    said.append(
-        f"{positive} is called from {_percent(rule.probability_at(point))} on, the operating point {point.name}. "
-        f"{point.rule}"
-    )
-    if unlike:
-        verb = "is" if unlike == 1 else "are"
-        said.append(f"{unlike} of {files} images {verb} unlike those that the model was trained on")
-    if failed:
-        said.append(f"{failed} of {files} files could not be judged")
-    said.append(NOTICE)
-    width = shutil.get_terminal_size().columns if sys.stderr.isatty() else 10_000
-    for line in said:
-        print(textwrap.fill(f"pneumo: {line}", width, subsequent_indent=" " * 8), file=sys.stderr)

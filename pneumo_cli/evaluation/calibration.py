@@ -1,8 +1,15 @@
-"""Are the probabilities what they say? Temperature scaling, the reliability diagram, and predictive values.
+"""Are the probabilities what they say? Calibration, its carrying over to another prevalence, the reliability
+diagram, and predictive values.
 
-Calibration is measured on any split and fitted on the validation split alone: a temperature that has seen test
-images makes the test's calibration error a number about nothing. Dividing by it changes no order, so no ROC curve,
-and no decision at a cut that is a logit.
+Calibration is temperature scaling (Guo et al. 2017, arXiv 1706.04599) with a bias beside the temperature, which
+together are Platt's scaling (1999) of one logit. A temperature alone leaves a logit of 0 where it is, and a loss
+that weighs the classes moves just that: it trains the network as if both were equally frequent, so that its logits
+are off by the log odds of the true share. The bias puts that right.
+
+Calibration is measured on any split and fitted on the validation split alone: what has seen test images makes the
+test's calibration error a number about nothing. It changes no order, so no ROC curve, and no decision at a cut that
+is a logit. The probabilities hold where the classes are as frequent as among the images that it was fitted on;
+:func:`log_odds_shift` carries them over to another prevalence.
 
 Not for the choice of a threshold (:mod:`pneumo_cli.evaluation.operating_points`).
 """
@@ -10,8 +17,9 @@ Not for the choice of a threshold (:mod:`pneumo_cli.evaluation.operating_points`
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -26,6 +34,61 @@ Floats: TypeAlias = NDArray[np.float64]
 COLDEST, HOTTEST = 0.05, 20.0
 """Bounds of a fitted temperature. Outside of them the data do not say what it is: classes that the logits tell
 apart perfectly want 0, logits that tell nothing want infinity."""
+
+FEWEST = 20
+"""Images of the rarer class from which on a temperature is fitted: ten for each of the two numbers (Peduzzi et al.
+1996). The temperature is known by the images near the boundary, of which a good classifier has hardly any among so
+few, and then it says more of Platt's targets than of the network; the bias alone never does much harm."""
+
+_STEPS = 200
+_EXACT = 1e-12  # relative, of what is fitted
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How a network's logit becomes one whose sigmoid is a probability: logit / temperature + bias.
+
+    Attributes:
+        temperature: finite, > 0; above 1 it makes probabilities less extreme.
+        bias: finite, in log odds; above 0 it makes class 1 more probable.
+
+    Raises:
+        ValueError: one of them is out of bounds.
+    """
+
+    temperature: float = 1.0
+    bias: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.temperature) and self.temperature > 0):
+            raise ValueError(f"the temperature is {self.temperature}; it has to be above 0")
+        if not math.isfinite(self.bias):
+            raise ValueError(f"the bias of the calibration is {self.bias}")
+
+    def apply(self, logits: ArrayLike) -> Floats:
+        """Calibrated logits, of the logits' shape. A cut is a logit, too."""
+        return np.asarray(np.asarray(logits, dtype=np.float64) / self.temperature + self.bias)
+
+    def shifted(self, log_odds: float) -> Calibration:
+        """The same with other odds of class 1, as :func:`log_odds_shift` has them."""
+        return replace(self, bias=self.bias + log_odds)
+
+    def plain(self) -> dict[str, float]:
+        """Plain values for a checkpoint, a report or a description."""
+        return {"temperature": self.temperature, "bias": self.bias}
+
+    @classmethod
+    def from_plain(cls, state: Mapping[str, Any]) -> Calibration:
+        """Take it back; without a bias, as it was kept before there was one, the bias is 0.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is damaged.
+        """
+        return cls(float(state["temperature"]), float(state.get("bias", 0.0)))
+
+
+UNCALIBRATED = Calibration()
+"""Logits as the network gives them."""
 
 
 @dataclass(frozen=True, eq=False)  # no tuple: those have a method named count
@@ -46,18 +109,23 @@ class ReliabilityBins:
     high: Floats
 
 
-def fit_temperature(logits: Values, labels: Values) -> float:
-    """The temperature with the least mean negative log-likelihood (Guo et al. 2017, arXiv 1706.04599).
+def fit_calibration(logits: Values, labels: Values) -> Calibration:
+    """The temperature and the bias with the largest likelihood of Platt's targets (Platt 1999).
 
-    The loss is convex in 1 / temperature; its root is found by bisection, whatever the data.
+    The targets are a little short of 0 and 1, as if one more image of each class had been seen on the wrong side
+    (1 / (n + 2) and (n + 1) / (n + 2), of n images of the class): so the fit is defined and finite where the logits
+    separate the classes perfectly, and is no surer than the number of images allows. The loss is convex in
+    1 / temperature and bias. For each temperature the best bias is found, and of these pairs the best temperature,
+    each by Newton's method within a bracket, whatever the data.
 
     Args:
         logits: of validation images, [N], finite.
         labels: [N], each 0 or 1.
 
     Returns:
-        ``COLDEST`` to ``HOTTEST``: the former where the logits separate the classes at 0, the latter where they are
-        worse than no information. 1.0 where the data say nothing: one class only, or all logits equal 0.
+        with a temperature of ``COLDEST`` to ``HOTTEST``: the latter where the logits are worse than no
+        information. The bias alone, with temperature 1, where there are fewer than :data:`FEWEST` images of a class
+        or all logits are equal; :data:`UNCALIBRATED` where there is one class only.
 
     Raises:
         ValueError: as :func:`pneumo_cli.evaluation.binary.binary_metrics`.
@@ -65,27 +133,62 @@ def fit_temperature(logits: Values, labels: Values) -> float:
     from pneumo_cli.evaluation.binary import checked, sigmoid  # which imports this module
 
     scores, truth = checked(logits, labels)
-    if not 0 < truth.sum() < truth.size or not scores.any():
-        return 1.0
+    positives = int(truth.sum())
+    negatives = truth.size - positives
+    if not positives or not negatives:
+        return UNCALIBRATED
+    targets = np.where(truth == 1, (positives + 1) / (positives + 2), 1 / (negatives + 2))
+    share = float(targets.mean())
+    odds = math.log(share) - math.log1p(-share)
+    centre = float(np.median(scores))  # no outlier drags it to where the others lose their digits
+    centred = scores - centre
 
-    def slope(inverse: float) -> float:
-        """Derivative of the loss by 1 / temperature: rising."""
-        return float(np.mean((sigmoid(scores * inverse) - truth) * scores))
+    def bias_at(inverse: float) -> float:
+        """The best bias of the centred logits times 1 / temperature: their mean probability is the share."""
+        scaled = centred * inverse
 
-    low, high = 1 / HOTTEST, 1 / COLDEST
-    if slope(low) >= 0:
-        return HOTTEST
-    if slope(high) <= 0:
-        return COLDEST
-    while high - low > 1e-12 * high:
-        middle = math.sqrt(low * high)
-        if not low < middle < high:
-            break
-        if slope(middle) < 0:
-            low = middle
+        def excess(bias: float) -> tuple[float, float]:
+            p = sigmoid(scaled + bias)
+            return float(p.mean()) - share, float((p * (1 - p)).mean())
+
+        return _root(excess, odds - float(scaled.max()), odds - float(scaled.min()), odds)
+
+    def slope(inverse: float) -> tuple[float, float]:
+        """First and second derivative of the loss by 1 / temperature, at the best bias for it."""
+        p = sigmoid(centred * inverse + bias_at(inverse))
+        weights = p * (1 - p)
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            mean = np.sum(weights * centred) / np.sum(weights)
+            return float(np.mean((p - targets) * centred)), float(np.mean(weights * (centred - mean) ** 2))
+
+    inverse = 1.0
+    if min(positives, negatives) >= FEWEST and centred.any():
+        low, high = 1 / HOTTEST, 1 / COLDEST
+        if slope(low)[0] >= 0:
+            inverse = low
+        elif slope(high)[0] <= 0:
+            inverse = high
         else:
-            high = middle
-    return 2 / (low + high)
+            inverse = _root(slope, low, high, inverse)
+    return Calibration(1 / inverse, bias_at(inverse) - inverse * centre)
+
+
+def log_odds_shift(prevalence: float, fitted: float) -> float:
+    """What a calibrated logit gains where class 1 is of another prevalence (Saerens et al. 2002).
+
+    It is right where the classes look as they did and only their shares differ.
+
+    Args:
+        prevalence: share of class 1 for which probabilities are wanted, 0 < prevalence < 1.
+        fitted: its share among the images that the calibration was fitted on, 0 < fitted < 1.
+
+    Raises:
+        ValueError: a share is out of bounds.
+    """
+    for share in (prevalence, fitted):
+        if not 0 < share < 1:
+            raise ValueError(f"the prevalence is {share}; it has to be between 0 and 1, both excluded")
+    return math.log(prevalence) - math.log1p(-prevalence) - math.log(fitted) + math.log1p(-fitted)
 
 
 def reliability(probabilities: ArrayLike, labels: ArrayLike, bins: int = 10) -> ReliabilityBins:
@@ -175,3 +278,30 @@ def _binned(
         np.bincount(place, weights=p, minlength=bins).astype(np.float64),
         np.bincount(place, weights=truth, minlength=bins).astype(np.float64),
     )
+
+
+def _root(rising: Callable[[float], tuple[float, float]], low: float, high: float, start: float) -> float:
+    """Where a rising function is 0: Newton's steps, and halving the bracket where one leaves it or gains little.
+
+    Args:
+        rising: x to the function's value and its derivative.
+        low, high: the bracket.
+    """
+    at = min(max(start, low), high)
+    last = math.inf
+    for _ in range(_STEPS):
+        value, derivative = rising(at)
+        if value == 0:
+            break
+        if value < 0:
+            low = at
+        else:
+            high = at
+        newton = at - value / derivative if derivative > 0 else math.nan
+        tame = low < newton < high and abs(value) < last / 2
+        step = newton if tame else low / 2 + high / 2
+        last = abs(value)
+        if abs(step - at) <= _EXACT * max(1.0, abs(step)):
+            return step
+        at = step
+    return at

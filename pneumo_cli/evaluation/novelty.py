@@ -12,8 +12,9 @@ things are measured of an image:
 Together they are one vector, whose Mahalanobis distance from the training images is the score. The threshold is a
 quantile of the scores of validation images. Nothing here sees a test image.
 
-Not for what looks like a radiograph of the training data: one that is mirrored, upside down or a little too dark,
-another disease, another detector with the same grey levels may pass. A flag says that the classifier's probability
+Not for what looks like a radiograph of the training data: one that is mirrored or a little too dark, another
+disease, another detector with the same grey levels may pass. Of those upside down half do: what tells how an image
+lies is :mod:`pneumo_cli.evaluation.orientation`. A flag says that the classifier's probability
 means nothing; no flag does not say that the probability is right.
 """
 

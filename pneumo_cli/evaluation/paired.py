@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from pneumo_cli.evaluation.calibration import UNCALIBRATED, Calibration
 from pneumo_cli.evaluation.delong import Comparison, delong_test
 from pneumo_cli.evaluation.direction import lower_is_better
 from pneumo_cli.evaluation.intervals import Difference, difference_intervals
@@ -46,7 +47,12 @@ class Scored:
 
     logits: NDArray[np.float64]
     cut: float = 0.0
-    temperature: float = 1.0
+    calibration: Calibration = UNCALIBRATED
+
+    @property
+    def calibrated(self) -> Scored:
+        """The same calls and probabilities, of logits that need no more calibration."""
+        return Scored(self.calibration.apply(self.logits), float(self.calibration.apply(self.cut)))
 
 
 @dataclass(frozen=True)
@@ -171,23 +177,21 @@ def _differences(
     resamples: int,
     seed: int,
 ) -> dict[str, Difference]:
-    def differ(temperatures: tuple[float, float]) -> dict[str, Difference]:
+    def differ(one: Scored, other: Scored) -> dict[str, Difference]:
         return difference_intervals(
-            second.logits,
-            first.logits,
+            one.logits,
+            other.logits,
             labels,
             patients,
-            cuts=(second.cut, first.cut),
-            temperatures=temperatures,
+            cuts=(one.cut, other.cut),
             resamples=resamples,
             seed=seed,
         )
 
-    found = differ((1.0, 1.0))
-    temperatures = (second.temperature, first.temperature)
-    if temperatures != (1.0, 1.0):
-        scaled = differ(temperatures)
-        found |= {f"{name}_calibrated": scaled[name] for name in _CALIBRATED if name in scaled}
+    found = differ(second, first)
+    if (second.calibration, first.calibration) != (UNCALIBRATED, UNCALIBRATED):
+        calibrated = differ(second.calibrated, first.calibrated)
+        found |= {f"{name}_calibrated": calibrated[name] for name in _CALIBRATED if name in calibrated}
     return found
 
 
@@ -195,7 +199,7 @@ def _equal(first: Scored, second: Scored) -> bool:
     return (
         np.array_equal(first.logits, second.logits)
         and first.cut == second.cut
-        and first.temperature == second.temperature
+        and first.calibration == second.calibration
     )
 
 
@@ -212,7 +216,7 @@ def _equal_metrics(first: Scored, second: Scored) -> frozenset[str]:
         found |= _OF_ORDER
     if np.array_equal(first.logits, second.logits):
         found |= frozenset(_CALIBRATED)
-        if first.temperature == second.temperature:
+        if first.calibration == second.calibration:
             found |= {f"{name}_calibrated" for name in _CALIBRATED}
     return found
 

@@ -263,9 +263,7 @@ def _disagreements(comparison: Comparison, place: int) -> Iterator[Block]:
     if not differ.size:
         return
     probabilities = [
-        sigmoid(run.scored.logits / run.scored.temperature)
-        for run in (first, other)
-        if run.scored is not None
+        sigmoid(run.scored.calibrated.logits) for run in (first, other) if run.scored is not None
     ]
     apart = np.abs(probabilities[0][differ] - probabilities[1][differ])
     classes = [text(name) for name in sequence(mapping(first.report.get("dataset")).get("classes"))]

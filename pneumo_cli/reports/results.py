@@ -6,6 +6,7 @@ absent, and a table may be from a plugin: nothing here raises.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -26,6 +27,7 @@ JUDGEMENT = "How good are the images?"
 
 _HEADLINES = 4
 _ERRORS_SHOWN, _ERRORS_LISTED = 20, 200
+_ANOTHER_PREVALENCE = 0.02  # a difference of shares from which on calibration is off for it
 _NUMBER_AT_MOST = 32  # characters
 _GROUPS = ("judgement", "why", "training", "data", "samples")
 """Groups of figures that stand in sections of their own."""
@@ -198,16 +200,10 @@ def _metrics_table(report: Mapping[str, Any], measured: Mapping[str, Mapping[str
 
 
 def _remarks(report: Mapping[str, Any], split: str) -> Iterator[Block]:
-    """The temperature, and the other method's interval of the area."""
+    """The calibration, and the other method's interval of the area."""
     details = mapping(mapping(report.get("details")).get(split))
     sentences = []
-    temperature = number(details.get("temperature"))
-    if temperature is not None and temperature != 1:
-        doubts = "less" if temperature > 1 else "more"
-        sentences.append(
-            f"Probabilities are calibrated with the temperature {temperature:.2f}, fitted on the validation "
-            f"images: they are {doubts} extreme than the network's own."
-        )
+    sentences += _calibration(details, split, sequence(mapping(report.get("dataset")).get("classes")))
     delong = mapping(details.get("delong"))
     ends = number_ends((delong.get("low"), delong.get("high")))
     if ends and number(delong.get("auc")) is not None:
@@ -217,6 +213,41 @@ def _remarks(report: Mapping[str, Any], split: str) -> Iterator[Block]:
         )
     if sentences:
         yield Paragraph(" ".join(sentences))
+
+
+def _calibration(details: Mapping[str, Any], split: str, classes: Sequence[Any]) -> list[str]:
+    """How probabilities were made, and for whom they hold."""
+    temperature, bias = number(details.get("temperature")), number(details.get("bias")) or 0.0
+    if temperature is None or (temperature, bias) == (1.0, 0.0):
+        return []
+    positive = text(classes[1]) if len(classes) == 2 else "the second class"
+    said = f"Probabilities are calibrated with the temperature {temperature:.2f}"
+    effects = []
+    if temperature != 1:
+        effects.append(f"they are {'less' if temperature > 1 else 'more'} extreme than the network's own")
+    if bias:
+        said += f" and the bias {bias:+.2f}"
+        effects.append(f"the odds of {positive} are multiplied by {_factor(bias)}")
+    sentences = [f"{said}, fitted on the validation images: {', and '.join(effects)}."]
+    there, here = number(details.get("validation_prevalence")), number(details.get("split_prevalence"))
+    if there is not None:
+        hold = f"They hold where {there:.0%} of the images are {positive}, as there"
+        if here is not None and abs(here - there) >= _ANOTHER_PREVALENCE:
+            off = "high" if here < there else "low"
+            hold += f"; of the {text(split)} images {here:.0%} are, for which they are too {off}"
+        sentences.append(f"{hold}. pneumo predict --prevalence SHARE carries them over to another share.")
+    return sentences
+
+
+def _factor(log_odds: float) -> str:
+    """What odds are multiplied by; without a crowd of digits.
+
+    >>> _factor(1.0), _factor(-1.0), _factor(900.0)
+    ('2.72', '0.368', 'more than a thousand')
+    """
+    if log_odds > math.log(1000):
+        return "more than a thousand"
+    return f"{math.exp(log_odds):.3g}" if log_odds > -math.log(1000) else "less than a thousandth"
 
 
 def _errors(report: Mapping[str, Any], split: str) -> Iterator[Block]:

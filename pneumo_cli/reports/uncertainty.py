@@ -178,7 +178,7 @@ def reliability_diagram(
 
     Args:
         before: of the probabilities as the network gives them.
-        after: of the same images after temperature scaling.
+        after: of the same images after calibration.
         positive: name of class 1.
         bins: of equal width, as ``before`` and ``after`` were made with.
     """
@@ -193,7 +193,7 @@ def reliability_diagram(
         (before, "As the network says" if after else "Predictions", BLUE, "o", "-")
     ]
     if after is not None:
-        looks.append((after, "After temperature scaling", VERMILLION, "s", _DASHES))
+        looks.append((after, "After calibration", VERMILLION, "s", _DASHES))
     width = 0.9 / bins / len(looks)
     for index, (found, label, colour, marker, dashes) in enumerate(looks):
         observed = np.asarray(found.observed)

@@ -1,4 +1,4 @@
-"""Temperature, reliability diagram, calibration error and predictive values, against their definitions."""
+"""Calibration, reliability diagram, calibration error and predictive values, against their definitions."""
 
 from __future__ import annotations
 
@@ -7,62 +7,147 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.calibration import calibration_curve
-from sklearn.metrics import log_loss
+from sklearn.linear_model import LogisticRegression
 
 from pneumo_cli.evaluation.bounds import wilson
 from pneumo_cli.evaluation.calibration import (
     COLDEST,
+    FEWEST,
     HOTTEST,
+    UNCALIBRATED,
+    Calibration,
     expected_calibration_error,
-    fit_temperature,
+    fit_calibration,
+    log_odds_shift,
     predictive_values,
     reliability,
 )
 
 
-def split(size: int, temperature: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Logits that are right after division by the temperature, and labels drawn accordingly."""
+def split(
+    size: int, temperature: float = 1.0, bias: float = 0.0, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Logits that are right after calibration with temperature and bias, and labels drawn accordingly."""
     generator = np.random.default_rng(seed)
     logits = generator.normal(0.5, 2, size)
-    return logits * temperature, (generator.random(size) < 1 / (1 + np.exp(-logits))).astype(int)
+    labels = (generator.random(size) < 1 / (1 + np.exp(-logits))).astype(int)
+    return (logits - bias) * temperature, labels
 
 
-@pytest.mark.parametrize("temperature", [0.4, 1.0, 2.5])
-def test_the_temperature_that_made_the_logits_is_found_again(temperature: float) -> None:
-    assert fit_temperature(*split(40_000, temperature)) == pytest.approx(temperature, rel=0.03)
+def error(logits: np.ndarray, labels: np.ndarray) -> float:
+    """The expected calibration error of logits."""
+    return expected_calibration_error(1 / (1 + np.exp(-logits)), labels)
 
 
-def test_no_other_temperature_has_less_loss() -> None:
-    logits, labels = split(200, 1.7, seed=1)
-    best = fit_temperature(logits, labels)
-    loss = [log_loss(labels, 1 / (1 + np.exp(-logits / (best * factor)))) for factor in (0.99, 1.0, 1.01)]
-    assert loss[1] < loss[0]
-    assert loss[1] < loss[2]
+@pytest.mark.parametrize(("temperature", "bias"), [(1.0, 0.0), (0.4, -1.0), (1.0, 1.3), (2.5, 1.3)])
+def test_the_temperature_and_the_bias_that_made_the_logits_are_found_again(
+    temperature: float, bias: float
+) -> None:
+    found = fit_calibration(*split(20_000, temperature, bias))
+    assert found.temperature == pytest.approx(temperature, rel=0.04)
+    assert found.bias == pytest.approx(bias, abs=0.06)
+
+
+def test_the_bias_mends_what_a_weighted_loss_shifts_and_no_temperature_can() -> None:
+    """Trained as if three quarters were a half, a network's logits lack log 3."""
+    logits, labels = split(4000, 1.0, np.log(3), seed=1)
+    unseen, truth = split(4000, 1.0, np.log(3), seed=2)
+    found = fit_calibration(logits, labels)
+    best = min(error(unseen / temperature, truth) for temperature in np.geomspace(0.2, 5, 40))
+    assert error(found.apply(unseen), truth) < 0.03 < 0.08 < best
+
+
+def test_it_is_the_logistic_regression_of_platts_targets() -> None:
+    logits, labels = split(300, 1.7, -0.8, seed=1)
+    positives = int(labels.sum())
+    targets = np.where(labels == 1, (positives + 1) / (positives + 2), 1 / (302 - positives))
+    theirs = LogisticRegression(C=np.inf, tol=1e-10, max_iter=1000).fit(
+        np.tile(logits, 2)[:, None],
+        np.repeat([1, 0], 300),
+        sample_weight=np.concatenate([targets, 1 - targets]),
+    )
+    ours = fit_calibration(logits, labels)
+    assert 1 / ours.temperature == pytest.approx(theirs.coef_[0, 0], abs=1e-5)
+    assert ours.bias == pytest.approx(theirs.intercept_[0], abs=1e-5)
+
+
+def test_the_mean_probability_is_the_share_of_positives() -> None:
+    for seed in range(5):
+        logits, labels = split(200, 0.3, 2.0, seed=seed)
+        calibrated = 1 / (1 + np.exp(-fit_calibration(logits, labels).apply(logits)))
+        assert calibrated.mean() == pytest.approx(labels.mean(), abs=0.002)
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.tuples(st.floats(-1e300, 1e300), st.booleans()), min_size=1, max_size=12))
-def test_whatever_the_logits_the_temperature_stays_within_its_bounds(
-    images: list[tuple[float, bool]],
+@given(
+    st.lists(st.tuples(st.floats(-1e300, 1e300), st.booleans()), min_size=1, max_size=12),
+    st.integers(1, FEWEST),
+)
+def test_whatever_the_logits_the_fit_is_finite_and_the_temperature_within_its_bounds(
+    images: list[tuple[float, bool]], times: int
 ) -> None:
-    found = fit_temperature([logit for logit, _ in images], [int(label) for _, label in images])
-    assert COLDEST <= found <= HOTTEST
+    images = images * times
+    found = fit_calibration([logit for logit, _ in images], [int(label) for _, label in images])
+    assert COLDEST <= found.temperature <= HOTTEST
+    assert np.isfinite(found.bias)
 
 
-def test_data_that_say_nothing_of_the_temperature_give_a_bound_or_one() -> None:
-    assert fit_temperature([-2.0, -1.0, 1.0, 2.0], [0, 0, 1, 1]) == COLDEST  # separable: colder is better
-    assert fit_temperature([-2.0, -1.0, 1.0, 2.0], [1, 1, 0, 0]) == HOTTEST  # worse than nothing
-    assert fit_temperature([-2.0, 3.0], [1, 1]) == 1.0
-    assert fit_temperature([0.0, 0.0], [0, 1]) == 1.0
-    assert fit_temperature([2.0] * 4, [1, 1, 1, 0]) == pytest.approx(
-        2 / np.log(3)
-    )  # constant: the prevalence
+def test_classes_that_are_apart_are_believed_as_far_as_their_number_goes() -> None:
+    logits = np.repeat([-1.0, 1.0], 100)
+    found = fit_calibration(logits, logits > 0)
+    probabilities = 1 / (1 + np.exp(-found.apply([-1.0, 1.0])))
+    np.testing.assert_allclose(probabilities, [1 / 102, 101 / 102], rtol=1e-6)
+
+
+def test_logits_that_are_worse_than_nothing_leave_hardly_more_than_the_share() -> None:
+    logits = np.concatenate([np.linspace(1, 2, 30), np.linspace(-2, -1, 90)])
+    found = fit_calibration(logits, np.repeat([0, 1], [30, 90]))
+    assert found.temperature == HOTTEST
+    probabilities = 1 / (1 + np.exp(-found.apply(logits)))
+    assert np.abs(probabilities - 0.75).max() < 0.03
+
+
+def test_few_images_tell_the_bias_and_no_temperature_and_one_class_tells_nothing() -> None:
+    logits, labels = split(4000, 3.0, 1.0)
+    few = np.concatenate([np.flatnonzero(labels == 0)[: FEWEST - 1], np.flatnonzero(labels == 1)[:60]])
+    found = fit_calibration(logits[few], labels[few])
+    assert found.temperature == 1
+    assert found.bias != 0
+    one_more = np.append(few, np.flatnonzero(labels == 0)[FEWEST])
+    assert fit_calibration(logits[one_more], labels[one_more]).temperature > 1.5
+    assert fit_calibration([-2.0, 3.0], [1, 1]) == UNCALIBRATED
+    equal = fit_calibration([7.0] * 400, [1] * 300 + [0] * 100)
+    assert equal.temperature == 1
+    assert 1 / (1 + np.exp(-equal.apply(7.0))) == pytest.approx(0.75, abs=0.002)
     with pytest.raises(ValueError, match="NaN"):
-        fit_temperature([0.0, float("nan")], [0, 1])
+        fit_calibration([0.0, float("nan")], [0, 1])
+
+
+def test_a_calibration_survives_being_kept_and_one_from_before_there_was_a_bias_has_none() -> None:
+    made = Calibration(1.7, -0.4)
+    assert Calibration.from_plain(made.plain()) == made
+    assert Calibration.from_plain({"temperature": 1.7}) == Calibration(1.7, 0.0)
+    for damaged in ({"temperature": 0.0}, {"temperature": float("inf")}, {"temperature": 1, "bias": np.nan}):
+        with pytest.raises(ValueError, match=r"temperature is|bias of the calibration is"):
+            Calibration.from_plain(damaged)
+
+
+def test_probabilities_are_carried_over_to_another_prevalence_by_bayes() -> None:
+    # Of 1000 images 750 are sick; an image's likelihood ratio is 2: of such ones 1500 to 250, so 6 / 7.
+    logit = np.log(6)
+    # Where 50 of 1000 are sick the odds are 2 * 50 / 950.
+    shifted = Calibration().shifted(log_odds_shift(0.05, 0.75)).apply(logit)
+    assert np.exp(shifted) == pytest.approx(2 * 50 / 950)
+    assert log_odds_shift(0.3, 0.3) == pytest.approx(0)
+    for bad in (0.0, 1.0, -0.1, float("nan")):
+        with pytest.raises(ValueError, match="prevalence"):
+            log_odds_shift(bad, 0.5)
+        with pytest.raises(ValueError, match="prevalence"):
+            log_odds_shift(0.5, bad)
 
 
 def test_reliability_has_the_bins_of_scikit_learn_and_wilson_intervals() -> None:
-    logits, labels = split(500, 1.0, seed=2)
+    logits, labels = split(500, seed=2)
     probabilities = 1 / (1 + np.exp(-logits))
     bins = reliability(probabilities, labels)
     observed, predicted = calibration_curve(labels, probabilities, n_bins=10)
@@ -93,7 +178,7 @@ def test_calibration_error_is_the_mean_gap_of_an_image_and_large_where_the_model
     assert expected_calibration_error([0.1, 0.9], [0, 1]) == pytest.approx(0.1)
     # Within a bin gaps of opposite sign cancel; that is what the number of bins decides.
     assert expected_calibration_error([0.1, 0.9], [0, 1], bins=1) == pytest.approx(0.0)
-    calibrated, labels = split(40_000, 1.0, seed=3)
+    calibrated, labels = split(40_000, seed=3)
     errors = [expected_calibration_error(1 / (1 + np.exp(-calibrated * f)), labels) for f in (1.0, 3.0)]
     assert errors[0] < 0.015 < 0.08 < errors[1]
 

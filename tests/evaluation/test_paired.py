@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from pneumo_cli.evaluation.binary import binary_metrics
+from pneumo_cli.evaluation.calibration import Calibration
 from pneumo_cli.evaluation.direction import lower_is_better
 from pneumo_cli.evaluation.paired import Scored, compare, holm
 
@@ -81,9 +83,9 @@ def test_lower_is_better_for_errors() -> None:
     assert pair.metrics["brier"].better == -1
 
 
-def test_calls_and_calibrated_errors_are_those_of_each_ones_own_cut_and_temperature() -> None:
+def test_calls_and_calibrated_errors_are_those_of_each_ones_own_cut_and_calibration() -> None:
     first, _, labels, patients = two_seeds(4)
-    other = Scored(first.logits, cut=1.0, temperature=3.0)
+    other = Scored(first.logits, cut=1.0, calibration=Calibration(3.0, 0.5))
     (pair,), _ = compare(first, [other], labels, patients, resamples=50)
     assert (
         pair.metrics["auc"].difference == (0.0, 0.0, pytest.approx(0, abs=1), 1.0)
@@ -92,7 +94,12 @@ def test_calls_and_calibrated_errors_are_those_of_each_ones_own_cut_and_temperat
     assert pair.metrics["recall"].difference.value < 0 < pair.metrics["specificity"].difference.value
     for same in ("auc", "average_precision", "brier"):
         assert pair.metrics[same].difference == (0.0, 0.0, 0.0, 1.0)
-    assert pair.metrics["brier_calibrated"].difference.value != 0
+    calibrated = (
+        binary_metrics(first.logits / 3 + 0.5, labels)["brier"]
+        - binary_metrics(first.logits, labels)["brier"]
+    )
+    assert pair.metrics["brier_calibrated"].difference.value == pytest.approx(calibrated)
+    assert not pair.equal
     assert pair.calls["recall"].first_only == 0 < pair.calls["recall"].second_only
 
 

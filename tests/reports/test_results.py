@@ -82,6 +82,9 @@ def classified() -> dict[str, Any]:
             "validation": {"errors": {"count": 0, "of": 1308, "rows": []}},
             "test": {
                 "temperature": 1.37,
+                "bias": 1.0986,
+                "validation_prevalence": 0.76,
+                "split_prevalence": 0.625,
                 "delong": {"auc": 0.98795, "low": 0.9807, "high": 0.9925},
                 "errors": {"count": 25, "of": 624, "rows": wrong(25)},
             },
@@ -258,8 +261,22 @@ def test_columns_of_errors_that_nobody_filled_are_left_out() -> None:
 def test_calibration_and_the_other_interval_of_the_area_are_said() -> None:
     (said,) = (block.text for block in section(classified(), "results") if isinstance(block, Paragraph))
     assert "temperature 1.37" in said
+    assert "bias +1.10" in said
     assert "less extreme" in said
+    assert "odds of PNEUMONIA are multiplied by 3" in said
+    assert "hold where 76% of the images are PNEUMONIA" in said
+    assert "of the test images 62% are, for which they are too high" in said
     assert "0.981 to 0.993" in said
+
+
+def test_a_report_from_before_there_was_a_bias_says_nothing_of_one() -> None:
+    report = classified()
+    for name in ("bias", "validation_prevalence", "split_prevalence"):
+        del report["details"]["test"][name]
+    (said,) = (block.text for block in section(report, "results") if isinstance(block, Paragraph))
+    assert "temperature 1.37, fitted on the validation images: they are less extreme" in said
+    assert "bias" not in said
+    assert "hold where" not in said
 
 
 def test_a_column_with_sentences_is_set_as_text_and_short_ones_as_numbers() -> None:

@@ -113,7 +113,7 @@ def test_the_reliability_diagram_sets_calibrated_probabilities_beside_the_networ
     before, after = reliability([0.01, 0.99], [0, 1]), reliability([0.2, 0.8], [0, 1])
     figure = uncertainty.reliability_diagram(before, after)
     first, second = figure.axes[0].containers
-    assert (first.get_label(), second.get_label()) == ("As the network says", "After temperature scaling")
+    assert (first.get_label(), second.get_label()) == ("As the network says", "After calibration")
     assert first[0].get_linestyle() != second[0].get_linestyle()
     bars = figure.axes[1].patches
     assert not any(
