@@ -22,6 +22,8 @@ Floats: TypeAlias = NDArray[np.float64]
 Z = 1.959963984540054
 """The normal distribution's 97.5 % quantile."""
 _NOTHING = 1e-12  # a variance that is rounding alone, of values between 0 and 1
+_FARTHEST = 64  # times what was seen, where looking for a larger truth ends
+_HALVINGS = 14
 _STEEPEST = 0.3  # of 1: how far skewness may shorten one side; the other one is at most 1 / 0.7 times as long
 
 
@@ -50,7 +52,7 @@ def score_ends(value: Floats, drawn: Floats, patients: float) -> tuple[Floats, F
         drawn: resamples of it, [B, K]; NaN where a resample does not define it, and does not count.
         patients: how many it rests on.
     """
-    variance, _ = _moments(drawn, patients)
+    variance = _variance(drawn, patients)
     spread = value * (1 - value)
     known = (variance > _NOTHING) & (spread > _NOTHING)
     worth = np.full(value.shape, float(patients))
@@ -58,51 +60,100 @@ def score_ends(value: Floats, drawn: Floats, patients: float) -> tuple[Floats, F
     return wilson(value, worth, t_quantile(patients - 1))
 
 
-def accelerated_ends(value: float, drawn: Floats, patients: float) -> tuple[float, float]:
-    """A t interval on the logit of the value, accelerated by the resamples' skewness (Efron 1987).
+def accelerated_ends(value: float, drawn: Floats, influence: Floats, patients: float) -> tuple[float, float]:
+    """A t interval on the logit of the value, accelerated: one side longer than the other (Efron 1987).
 
     For what varies continuously: an area near 1 is less sure downwards than upwards, more than its logit tells.
+    The error is that of the resamples' logits, because near 1 that of the resamples themselves is too small. The
+    acceleration is the influences' skewness; the resamples' own would count the curve of the logit twice.
 
     Args:
         value: 0 to 1.
         drawn: resamples of it, [B]; NaN where a resample does not define it, and does not count.
+        influence: how the value changes with the weight of each patient, [P].
         patients: how many it rests on.
     """
-    (variance,), (skewness,) = _moments(drawn[:, None], patients)
+    variance = float(_variance(drawn[:, None], patients)[0])
     t = t_quantile(patients - 1)
     spread = value * (1 - value)
-    if variance <= _NOTHING or spread <= _NOTHING:
+    squares = float((influence**2).sum())
+    if variance <= _NOTHING or spread <= _NOTHING or squares <= _NOTHING:
         low, high = wilson(value, patients, t)
         return float(low), float(high)
-    place, error = math.log(value / (1 - value)), math.sqrt(variance) / spread
-    # Far from normal the formula has a pole.
-    lean = min(max(t * skewness / 6, -_STEEPEST), _STEEPEST)
+    inside = drawn[(drawn > 0) & (drawn < 1)]  # others have no logit
+    places = np.log(inside / (1 - inside)) if inside.size else np.zeros(1)
+    error = math.sqrt(max(variance / spread**2, float(_variance(places[:, None], patients)[0])))
+    place, lean = math.log(value / (1 - value)), t * float((influence**3).sum()) / (6 * squares**1.5)
+    lean = min(max(lean, -_STEEPEST), _STEEPEST)  # far from normal the formula has a pole
     low, high = np.exp(-np.logaddexp(0.0, -(place + error * t * np.array([-1 / (1 + lean), 1 / (1 - lean)]))))
     return float(low), float(high)
 
 
-def calibration_ends(value: float, drawn: Floats, noise: Floats, patients: float) -> tuple[float, float]:
+def calibration_ends(
+    residuals: Floats, drawn: Floats, scatter: Floats, expected: Floats, patients: float
+) -> tuple[float, float]:
     """The interval of the true calibration error, of which what is seen is an overestimate.
 
-    Noise adds to absolute values and never cancels; resamples scatter around a value that is too large twice over.
-    The lower end is what noise alone does not explain: the value less the 95 % quantile of the noise. The upper end
-    is the value without its bias, as the resamples show it, and t standard errors.
+    Noise adds to absolute values and never cancels, most of all where the truth is 0: no resample of what was seen
+    shows that. So the question is turned round (a test inverted along one path, Carpenter 1999): were the true
+    residuals c times those seen, how large an error would be seen? The ends are the least and the largest such
+    truth for which what was seen is not unusual. Two things are added, each against a way to be too sure:
+
+    - bins in which a few errors were to be expected and none was seen look free of noise, so the lower end has to
+      hold with the noise of probabilities that are right, too, made larger by how alike a patient's images are;
+    - noise that all bins share (how many patients are sick) hides an error that all bins share, so the upper end is
+      at least that of the mean residual, below which no calibration error can be.
 
     Args:
-        value: of :func:`~pneumo_cli.evaluation.calibration.expected_calibration_error`.
-        drawn: resamples of it, [B].
-        noise: how far each resample is from the split itself, as a calibration error, [B].
+        residuals: of each bin, [K], as a share of all images: the value is the sum of their absolute values.
+        drawn: resamples of them, [B, K].
+        scatter: their variances, were images independent, [K].
+        expected: the same as the probabilities say, [K].
         patients: how many it rests on.
     """
-    (variance,), _ = _moments(drawn[:, None], patients)
-    t = t_quantile(patients - 1)
-    if variance <= _NOTHING:
+    value, t = float(np.abs(residuals).sum()), t_quantile(patients - 1)
+    if _variance(np.abs(drawn).sum(axis=1)[:, None], patients)[0] <= _NOTHING:
         low, high = wilson(value, patients, t)
         return float(low), float(high)
-    few = math.sqrt(patients / (patients - 1)) * t / Z
-    least = max(0.0, value - few * float(np.quantile(noise, 0.95)))
-    most = max(0.0, 2 * value - float(drawn.mean())) + t * math.sqrt(variance)
-    return least, min(1.0, most)
+    noise = (drawn - residuals) * (math.sqrt(patients / (patients - 1)) * t / Z)
+    error = noise.std(axis=0)
+    alike = max(1.0, float((error**2).sum() / scatter.sum()))
+    quiet = error**2 <= _NOTHING**2
+    right = np.where(quiet, 0.0, noise / np.where(quiet, 1.0, error)) * np.sqrt(alike * expected)
+    least = min(_unusual(residuals, each, low=True) for each in (noise, right))
+    most = _unusual(residuals, noise, low=False)
+    together = abs(float(residuals.sum())) + Z * float(noise.sum(axis=1).std())
+    return least * value, min(1.0, max(most * value, together))
+
+
+def _unusual(residuals: Floats, noise: Floats, *, low: bool) -> float:
+    """By what to multiply the residuals, so that with noise they show as much as is seen in 2.5 % of cases only.
+
+    At 0 nothing can be too small, so all 5 % lie at the upper tail; they move as the truth leaves the noise behind.
+
+    Args:
+        residuals: of each bin, [K].
+        noise: what adds to the truth, [B, K].
+        low: whether the least truth is sought, under which what is seen is unusually large.
+    """
+    seen = float(np.abs(residuals).sum())
+    still = np.abs(noise).sum(axis=1)
+    middle, width = float(still.mean()), max(float(still.std()), _NOTHING)
+
+    def end(times: float) -> float:
+        made = np.abs(times * residuals + noise).sum(axis=1)
+        apart = min(1.0, max(0.0, (float(made.mean()) - middle) / (2 * width)))
+        return float(np.quantile(made, 0.95 + 0.025 * apart if low else 0.025 * apart))
+
+    if end(0.0) >= seen:
+        return 0.0
+    least, most = 0.0, 1.0
+    while end(most) < seen and most < _FARTHEST:
+        least, most = most, 2 * most
+    for _ in range(_HALVINGS):
+        middling = (least + most) / 2
+        least, most = (middling, most) if end(middling) < seen else (least, middling)
+    return (least + most) / 2
 
 
 def mean_ends(
@@ -142,7 +193,7 @@ def difference_ends(value: float, drawn: Floats, patients: float) -> tuple[float
         drawn: resamples of it, [B]; NaN where a resample does not define it, and does not count.
         patients: how many it rests on.
     """
-    (variance,), _ = _moments(drawn[:, None], patients)
+    variance = float(_variance(drawn[:, None], patients)[0])
     error = math.sqrt(variance) if variance > _NOTHING else 1 / math.sqrt(patients)
     half = t_quantile(patients - 1) * error
     p = math.erfc(_normal(abs(value) / error, patients - 1) / math.sqrt(2))
@@ -161,10 +212,7 @@ def _normal(t: float, freedom: float) -> float:
     return math.sqrt(n * math.log1p(t * t / n)) * (8 * n + 1) / (8 * n + 3)
 
 
-def _moments(drawn: Floats, patients: float) -> tuple[Floats, Floats]:
-    """Variance of each column [B, K], without the bias of n - 1 patients, and skewness."""
-    centred = drawn - np.nanmean(drawn, axis=0)
-    variance = np.nanmean(centred**2, axis=0)
-    third = np.nanmean(centred**3, axis=0)
-    skewness = np.divide(third, variance**1.5, out=np.zeros_like(third), where=variance > _NOTHING)
-    return variance * patients / (patients - 1), skewness
+def _variance(drawn: Floats, patients: float) -> Floats:
+    """Variance of each column [B, K], without the bias of n - 1 patients."""
+    variance: Floats = np.nanvar(drawn, axis=0) * patients / (patients - 1)
+    return variance

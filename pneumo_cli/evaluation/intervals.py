@@ -67,7 +67,6 @@ def metric_intervals(
     patients: Patients,
     *,
     cut: float = 0.0,
-    temperature: float = 1.0,
     resamples: int = 1000,
     seed: int = 0,
 ) -> dict[str, Interval]:
@@ -76,17 +75,20 @@ def metric_intervals(
     For a subtype, call it with the images of the subtype and all negatives: of the result, ``recall`` and ``auc``
     are about the subtype.
 
-    That of ``ece`` is about the true error, of which the value is an overestimate: it need not hold the value. It
-    is made to hold the truth at least as often as it says, and does so rather too often; but for models that are
-    calibrated perfectly and make a handful of errors only it does so less often (about 80 %). That of ``brier``
-    is somewhat short (covers 91 to 93 %) where patients have several images and a handful of errors make it up.
+    That of ``ece`` is about the true error, of which the value is an overestimate: it need not hold the value, and
+    its lower end is 0 where a model that is calibrated perfectly would show as much.
+
+    ``examples/measure_intervals.py`` finds a coverage of about 95 % for 300 to 1,000 images, but of up to 99 % for
+    ``ece`` where patients have several images and a handful of errors make it up. With few patients of a class
+    (150 images of which 30 are sick) most intervals are too wide, up to 99.6 %. Sensitivity and specificity are
+    covered less often, 91 to 94 %, where some 50 patients of the class have up to 12 images each that are nearly
+    all right or all wrong.
 
     Args:
         logits: [N], finite.
         labels: [N], each 0 or 1.
         patients: whose image each is, [N].
         cut: the logit from which on an image is called positive, finite.
-        temperature: what a logit is divided by before it becomes a probability (``brier`` and ``ece``), > 0.
         resamples: how many samples are drawn, at least 2.
         seed: of the draws.
 
@@ -99,17 +101,17 @@ def metric_intervals(
     """
     scores, truth = checked(logits, labels)
     codes = patient_codes(patients, truth.size)
-    sample = _sample(scores, truth, codes, cut, temperature)
+    sample = _sample(scores, truth, codes, cut)
     _check_resamples(resamples)
     if sample.patients < 2:
         return {}
-    parts, noise = [], []
+    parts, residuals = [], []
     for times in draws(sample.patients, truth.size, resamples, seed):
         parts.append(sample.metrics(times))
-        noise.append(sample.calibration_noise(times))
+        residuals.append(sample.bin_residuals(times))
     values = sample.metrics(_once(sample))
     drawn_values = {name: np.concatenate([part[name] for part in parts]) for name in values}
-    behind = _patients_behind(sample)
+    behind, influences = _patients_behind(sample), sample.influences()
     found: dict[str, Interval] = {}
     for name, value in values.items():
         drawn = drawn_values[name]
@@ -117,9 +119,15 @@ def metric_intervals(
             continue
         at, share, n = float(value[0]), _share(name, drawn), behind[name]
         if name == "ece":
-            low, high = calibration_ends(at, drawn, np.concatenate(noise), n)
-        elif name in _CONTINUOUS:
-            low, high = accelerated_ends(at, drawn, n)
+            low, high = calibration_ends(
+                sample.bin_residuals(_once(sample))[0],
+                np.concatenate(residuals),
+                sample.scatter / truth.size**2,
+                sample.expected_scatter / truth.size**2,
+                n,
+            )
+        elif name in influences:
+            low, high = accelerated_ends(at, drawn, influences[name], n)
         else:
             low, high = (float(end[0]) for end in score_ends(_share(name, value), share[:, None], n))
         found[name] = Interval(_metric(name, low), _metric(name, high))
@@ -176,7 +184,6 @@ def difference_intervals(
     patients: Patients,
     *,
     cuts: tuple[float, float] = (0.0, 0.0),
-    temperatures: tuple[float, float] = (1.0, 1.0),
     resamples: int = 1000,
     seed: int = 0,
 ) -> dict[str, Difference]:
@@ -190,7 +197,7 @@ def difference_intervals(
         first, second: logits of the two, [N], finite.
         labels: [N], each 0 or 1.
         patients: whose image each is, [N].
-        cuts, temperatures: of the first and the second one, as for :func:`metric_intervals`.
+        cuts: of the first and the second one, as for :func:`metric_intervals`.
         resamples, seed: as for :func:`metric_intervals`.
 
     Returns:
@@ -204,14 +211,14 @@ def difference_intervals(
     two, _ = checked(second, labels)
     codes = patient_codes(patients, truth.size)
     samples = (
-        _sample(one, truth, codes, cuts[0], temperatures[0]),
-        _sample(two, truth, codes, cuts[1], temperatures[1]),
+        _sample(one, truth, codes, cuts[0]),
+        _sample(two, truth, codes, cuts[1]),
     )
     _check_resamples(resamples)
     count = samples[0].patients
     if count < 2:
         return {}
-    equal = np.array_equal(one, two) and cuts[0] == cuts[1] and temperatures[0] == temperatures[1]
+    equal = np.array_equal(one, two) and cuts[0] == cuts[1]
     parts = [
         [sample.metrics(times) for sample in samples] for times in draws(count, truth.size, resamples, seed)
     ]
@@ -279,7 +286,6 @@ def precision_recall_band(
 
 
 _SPAN = {"mcc": 2.0}  # from the least to the largest value, where that is not 1
-_CONTINUOUS = ("auc", "average_precision", "brier")
 
 
 def _share(name: str, values: Floats) -> Floats:
@@ -292,10 +298,8 @@ def _metric(name: str, share: float) -> float:
     return 2 * share - 1 if name == "mcc" else share
 
 
-def _sample(scores: Floats, truth: Integers, codes: Integers, cut: float, temperature: float) -> Sample:
-    if not (math.isfinite(temperature) and temperature > 0):
-        raise ValueError(f"the temperature is {temperature}; it has to be above 0")
-    return Sample(scores, truth, codes, cut=cut_of(0.5, cut), temperature=temperature)
+def _sample(scores: Floats, truth: Integers, codes: Integers, cut: float) -> Sample:
+    return Sample(scores, truth, codes, cut=cut_of(0.5, cut))
 
 
 def _check_resamples(resamples: int) -> None:

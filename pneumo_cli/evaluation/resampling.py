@@ -62,19 +62,16 @@ class Sample:
         truth: [N] of 0 and 1.
         codes: whose image each is, [N] of 0 to P - 1, each of them at least once.
         cut: the logit from which on an image is called positive.
-        temperature: what a logit is divided by before it becomes a probability.
     """
 
-    def __init__(
-        self, scores: Floats, truth: Integers, codes: Integers, *, cut: float = 0.0, temperature: float = 1.0
-    ) -> None:
+    def __init__(self, scores: Floats, truth: Integers, codes: Integers, *, cut: float = 0.0) -> None:
         order = np.argsort(-scores, kind="stable")
         scores, self._truth, self._codes = scores[order], truth[order].astype(np.float64), codes[order]
         self._last_of_tie = np.flatnonzero(np.append(np.diff(scores) != 0, True))
         self._tied = self._last_of_tie.size < scores.size
         self.patients = int(codes.max()) + 1
         called = (scores >= cut).astype(np.float64)
-        probabilities = sigmoid(scores / temperature)
+        probabilities = sigmoid(scores)
         error = probabilities - self._truth
         self.sums = np.stack(
             [
@@ -90,9 +87,15 @@ class Sample:
             axis=1,
         )
         # Residuals per bin [P, bins]: the calibration error is the sum of their absolute values.
-        place = self._codes * ECE_BINS + bin_of(probabilities, ECE_BINS)
+        bins = bin_of(probabilities, ECE_BINS)
+        place = self._codes * ECE_BINS + bins
         self.residuals = np.bincount(place, weights=error, minlength=self.patients * ECE_BINS).reshape(
             -1, ECE_BINS
+        )
+        # Variance of each bin's sum [bins], were the images independent: as seen, and as the probabilities say.
+        self.scatter, self.expected_scatter = (
+            np.bincount(bins, weights=values, minlength=ECE_BINS).astype(np.float64)
+            for values in (error**2, probabilities * (1 - probabilities))
         )
 
     def _per_patient(self, values: Floats) -> Floats:
@@ -130,12 +133,50 @@ class Sample:
             metrics["auc"], metrics["average_precision"] = (both * area for area in self._areas(times))
         return metrics
 
-    def calibration_noise(self, times: Floats) -> Floats:
-        """How far samples are from the split itself, as a calibration error: the errors of a perfect model, [b]."""
-        images = times @ self.sums[:, :1]
-        own = self.residuals.sum(axis=0) / self.sums[:, 0].sum()
-        noise: Floats = np.abs(times @ self.residuals / images - own).sum(axis=1)
-        return noise
+    def bin_residuals(self, times: Floats) -> Floats:
+        """By how much each bin's probabilities are too high in samples, as a share of all images: [b, bins].
+
+        The absolute values add up to the calibration error.
+
+        Args:
+            times: [b, P], as for :meth:`metrics`.
+        """
+        residuals: Floats = times @ self.residuals / (times @ self.sums[:, :1])
+        return residuals
+
+    def influences(self) -> dict[str, Floats]:
+        """How metrics change with the weight of each patient: the infinitesimal jackknife (Efron 1987).
+
+        Returns:
+            the derivatives at the split itself, [P] each, whose sum is 0, of ``brier``, and where both classes
+            occur of ``auc`` and ``average_precision``.
+        """
+        images, squares = self.sums[:, 0], self.sums[:, 4]
+        found = {"brier": (squares - images * squares.sum() / images.sum()) / images.sum()}
+        positives, negatives = (counts[0] for counts in self.curves(np.ones((1, self.patients))))
+        sick, healthy = positives[-1], negatives[-1]
+        if not (sick and healthy):
+            return found
+        gained, alarms = np.diff(positives, prepend=0.0), np.diff(negatives, prepend=0.0)
+        # For each distinct logit: the share of the other class that it is on the right side of; ties count half.
+        below, above = 1 - (negatives - alarms / 2) / healthy, (positives - gained / 2) / sick
+        area = gained @ below / sick
+        # One image more at a logit changes the precision there and at all lower ones.
+        called = positives + negatives
+        diluted = np.cumsum((gained * positives / called**2)[::-1])[::-1]
+        raised = np.cumsum((gained / called)[::-1])[::-1]
+        precision = positives / called
+        mean = gained @ precision / sick
+        of_classes = {
+            "auc": ((below - area) / sick, (above - area) / healthy),
+            "average_precision": ((precision - mean + raised - diluted) / sick, -diluted / sick),
+        }
+        distinct = np.repeat(np.arange(called.size), np.diff(self._last_of_tie, prepend=-1))
+        for name, (of_sick, of_healthy) in of_classes.items():
+            found[name] = self._per_patient(
+                np.where(self._truth > 0, of_sick[distinct], of_healthy[distinct])
+            )
+        return found
 
     def curves(self, times: Floats) -> Curves:
         """The counts behind the two curves of samples in which the patients occur so many times, [b, P]."""
