@@ -12,6 +12,7 @@ from pneumo_cli.checkpoints import Checkpoints
 from pneumo_cli.errors import PneumoError, UsageError
 from pneumo_cli.evaluation.result import Judgement, plain
 from pneumo_cli.folder import RunFolder
+from pneumo_cli.judged import assess, judge
 from pneumo_cli.run import Best
 from pneumo_cli.runner import Runner
 from pneumo_cli.seal import open_test
@@ -33,7 +34,7 @@ def judge_again(runner: Runner, folder: RunFolder, checkpoint: str, split: str) 
         _log.warning("these are not the data that the run was trained on: its own splits mean nothing here")
     if split == "test":
         open_test(run, checkpoint, by="evaluate")
-    evaluation = runner.assess(split, runner.evaluate(split, f"{checkpoint} checkpoint, {split}"))
+    evaluation = assess(run, split, runner.evaluate(split, f"{checkpoint} checkpoint, {split}"))
     now = datetime.now(UTC)
     result = {
         "when": now.isoformat(timespec="seconds"),
@@ -87,7 +88,7 @@ def judge_as_a_whole(runner: Runner, folder: RunFolder, checkpoint: str) -> Judg
         raise UsageError(
             "these are not the data that the run was trained on: which of its images are copies cannot be said"
         )
-    judgement = runner.judge({})
+    judgement = judge(runner.run, {})
     if judgement is None:
         raise UsageError(f"there is nothing to judge of {folder.path}: its model draws no new images")
     open_test(run, checkpoint, by="judge")

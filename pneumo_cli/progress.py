@@ -23,6 +23,28 @@ class Progress:
         yield lambda count: None
 
 
+class WatchedProgress(Progress):
+    """Shows what another one shows, and looks up at each advance.
+
+    Args:
+        shown: does the showing.
+        look: called after each advance; what it raises ends the step.
+    """
+
+    def __init__(self, shown: Progress, look: Callable[[], None]) -> None:
+        self._shown, self._look = shown, look
+
+    @contextmanager
+    def stage(self, name: str, total: int, unit: str = "images") -> Iterator[Advance]:
+        with self._shown.stage(name, total, unit) as shown:
+
+            def advance(count: int) -> None:
+                shown(count)
+                self._look()
+
+            yield advance
+
+
 class TerminalProgress(Progress):
     """One transient bar on stderr per stage: name, bar, count, rate and time left."""
 
@@ -40,7 +62,13 @@ class TerminalProgress(Progress):
             TimeRemainingColumn(compact=True),
             TextColumn("left"),
         )
-        with Bars(*columns, console=Console(stderr=True), transient=True, expand=True) as bars:
+        import sys
+
+        # What is printed meanwhile goes above the bar, through the bar's console, which is stderr: right only
+        # where both are the same terminal.
+        lines = sys.stdout.isatty()
+        console = Console(stderr=True)
+        with Bars(*columns, console=console, transient=True, expand=True, redirect_stdout=lines) as bars:
             task = bars.add_task(name, total=total, rate="")
 
             def advance(count: int) -> None:

@@ -20,11 +20,13 @@ from pneumo_cli.averaging import WeightAverage
 from pneumo_cli.data.loader import Loader
 from pneumo_cli.epoch import EpochOutputs
 from pneumo_cli.errors import Interrupted, PneumoError
-from pneumo_cli.evaluation.result import Evaluation, Judgement, plain
+from pneumo_cli.evaluation.result import Evaluation, plain
 from pneumo_cli.folder import RunFolder
 from pneumo_cli.interruption import Interruption, interruption
+from pneumo_cli.judged import assess, judge, judged_model
 from pneumo_cli.layers import recorded_facts
 from pneumo_cli.loaders import Loaders
+from pneumo_cli.progress import WatchedProgress
 from pneumo_cli.recording import facts_of, record_settings
 from pneumo_cli.run import Run
 from pneumo_cli.runhooks import RunHooks
@@ -54,6 +56,11 @@ class Runner:
         self.hooks = run.hooks = RunHooks(run.trainer, plugins)
         self.loaders = Loaders(run)
         self._signal = Interruption()
+
+    @property
+    def told(self) -> int:
+        """The number of the signal that came while the run was carried out; 0: none."""
+        return self._signal.number
 
     def start(self, make_folder: Callable[[], RunFolder] | None = None) -> dict[str, Any]:
         """Carry out a new run, from the untrained model to the report.
@@ -250,9 +257,14 @@ class Runner:
         if number:
             if outputs is not None:
                 self.saver.save(outputs)
+            trained = len(self.run.history) > self.run.settings.epochs
             raise Interrupted(
-                f"stopped and saved in epoch {self.run.epoch} after step {self.run.step}; "
-                f"go on with: pneumo resume {self.run.folder.path}",
+                (
+                    "stopped after the last epoch, before the report was written; "
+                    if trained
+                    else f"stopped and saved in epoch {self.run.epoch} after step {self.run.step}; "
+                )
+                + f"go on with: pneumo resume {self.run.folder.path}",
                 128 + number,
             )
 
@@ -299,7 +311,7 @@ class Runner:
     def keep_images(self) -> None:
         """Write down what the trainer wants to be seen of each epoch."""
         run = self.run
-        with self.judged_model(), torch.no_grad(), run.device.autocast():
+        with judged_model(run), torch.no_grad(), run.device.autocast():
             images = run.trainer.epoch_images(run)
         if images is not None and run.ranks.first:
             from pneumo_cli.reports.animation import write_grid
@@ -335,7 +347,7 @@ class Runner:
                     self.stop_if_told(outputs)
 
             loader.advance = watch
-            with self.judged_model(), torch.no_grad(), run.device.autocast():
+            with judged_model(run), torch.no_grad(), run.device.autocast():
                 evaluation = self.hooks.tasks.evaluate(run=run, loader=loader)
         if not isinstance(evaluation, Evaluation):
             raise PneumoError(f"evaluate returned {type(evaluation).__name__}, not an Evaluation")
@@ -346,19 +358,6 @@ class Runner:
                 )
         self.stop_if_told(outputs)
         return evaluation
-
-    @contextmanager
-    def judged_model(self) -> Iterator[None]:
-        """Let ``run.model`` be what is judged, in eval mode: the average of the weights where there is one."""
-        run = self.run
-        trained = run.model
-        if run.average is not None:
-            run.model = run.average.module
-        run.model.eval()
-        try:
-            yield
-        finally:
-            run.model = trained
 
     def finish(self) -> dict[str, Any]:
         """Judge the best checkpoint, on the test images last of all and once, and write the report."""
@@ -375,23 +374,29 @@ class Runner:
         if len(run.data.split.test) and run.settings.judge_test:
             open_test(run, "best", by="run")
             evaluations["test"] = self.evaluate("test", "best checkpoint, test")
-        report: dict[str, Any] = {}
-        if run.ranks.first:
-            from pneumo_cli.reports.build import write_report
-
-            evaluations = {split: self.assess(split, found) for split, found in evaluations.items()}
-            judgement = self.judge(evaluations)
-
-            report = write_report(
-                run,
-                evaluations,
-                command=self.command,
-                sample_loaders=self.loaders.samples(),
-                judgement=judgement,
-            )
+        report = self.report(evaluations) if run.ranks.first else {}
         run.ranks.barrier()
         self.notify("run_finished", report=report)
         return report
+
+    def report(self, evaluations: Mapping[str, Evaluation]) -> dict[str, Any]:
+        """Say what was found, on the first rank; told to stop, leave: a resumed run writes its report anew."""
+        from pneumo_cli.reports.build import write_report
+
+        run, shown = self.run, self.run.progress
+        if run.ranks.world == 1:  # others would wait for ever
+            run.progress = WatchedProgress(shown, partial(self.stop_if_told, None))
+        try:
+            assessed = {split: assess(run, split, found) for split, found in evaluations.items()}
+            return write_report(
+                run,
+                assessed,
+                command=self.command,
+                sample_loaders=self.loaders.samples(),
+                judgement=judge(run, assessed),
+            )
+        finally:
+            run.progress = shown
 
     def calibrate(self, validation: Evaluation, best: Mapping[str, Any]) -> None:
         """Fit what is fitted when training is over, and keep it with the weights that it belongs to.
@@ -404,19 +409,6 @@ class Runner:
         run.calibration = run.trainer.calibrate(run, validation)
         if run.calibration:
             self.saver.add_to_best(best, calibration=run.calibration)
-
-    def assess(self, split: str, evaluation: Evaluation) -> Evaluation:
-        """Let the trainer add what only a reader wants of an evaluation."""
-        seed_all(self.run.settings.seed, "assessment", split)
-        with self.judged_model(), torch.no_grad(), self.run.device.autocast():
-            return self.run.trainer.assess(self.run, split, evaluation)
-
-    def judge(self, evaluations: Mapping[str, Evaluation]) -> Judgement | None:
-        """What the trainer says of the result as a whole."""
-        run = self.run
-        seed_all(run.settings.seed, "judgement")
-        with self.judged_model(), torch.no_grad(), run.device.autocast():
-            return run.trainer.judge(run, evaluations)
 
     def tell_saved(self, path: Path) -> None:
         """Tell the observers of a checkpoint."""

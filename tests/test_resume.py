@@ -144,6 +144,22 @@ def test_a_run_told_to_stop_saves_says_how_to_go_on_and_does(
     assert_same_results(whole, run)
 
 
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGINT", 130)])
+def test_a_run_told_to_stop_while_it_writes_its_report_stops_and_writes_it_when_resumed(
+    name: str, code: int, whole: Path, processes, tmp_path: Path
+) -> None:
+    stopped = processes.run(tmp_path, "run", "fake", SABOTAGE=f"{name}@report")
+    run = only_run(tmp_path)
+    assert (stopped.code, stopped.stderr.splitlines()[-1]) == (
+        code,
+        "pneumo: stopped after the last epoch, before the report was written; go on with: "
+        f"pneumo resume {run.relative_to(tmp_path)}",
+    )
+    assert not (run / "report.json").exists()
+    assert processes.run(tmp_path, "resume", run).code == 0
+    assert_same_results(whole, run)
+
+
 def test_with_accumulated_gradients_a_stop_waits_for_the_update(processes, tmp_path: Path) -> None:
     accumulating = ("--accumulate", 2, "--epochs", 1)
     (tmp_path / "whole").mkdir()

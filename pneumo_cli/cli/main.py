@@ -145,6 +145,8 @@ def main() -> None:
         handler.setLevel(logging.DEBUG if debug else NOTICE)
     try:
         code = typer.main.get_command(build_app(discover()))(standalone_mode=False)
+        if code == 130:  # typer makes this of a Ctrl-C, without a word
+            code = _fail("interrupted", 130, debug)
         sys.stdout.flush()  # here, where a reader that has gone is dealt with, and not at the interpreter's end
     except PneumoError as error:
         code = _fail(str(error), error.exit_code, debug)

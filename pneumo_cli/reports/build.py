@@ -83,9 +83,9 @@ def write_report(
             report["honesty"] = honesty.fired(report)
             atomic.write_text(run.folder.report_html, render_html(report, run.folder.path))
             atomic.write_text(run.folder.report_markdown, render_markdown(report, run.folder.path))
+            advance(1)
             # Last: this file says that the run is finished.
             atomic.write_json(run.folder.report_json, report)
-            advance(1)
     except OSError as error:
         raise PneumoError(
             f"the report in {run.folder.path} cannot be written ({error.strerror}); the checkpoints are intact: "
@@ -118,6 +118,8 @@ def _save(run: Run, figure: Figure, file: str, caption: str, group: str) -> dict
 def _training_figures(run: Run) -> list[dict[str, str]]:
     last = run.history[-1]
     names = list(run.trainer.curves) or sorted(last["validation"] or last["train"])
+    # A reader has to see what chose the epoch.
+    names += [name for name in (run.trainer.monitor.metric,) if name and name not in names]
     names = [name for name in names if name in last["validation"] or name in last["train"]]
     best = run.best.epoch
     sides = "Training and validation metrics" if last["validation"] else "Training metrics"

@@ -33,6 +33,12 @@ class Saboteur:
         elif self.act.startswith("SIG"):
             os.kill(os.getpid(), getattr(signal, self.act))
 
+    def draw(self):
+        from matplotlib.figure import Figure
+
+        self.strike()
+        return Figure()
+
     @hookimpl
     def epoch_started(self, epoch):
         self.reach("begin", epoch)
@@ -69,7 +75,7 @@ class Saboteur:
         if self.point == "report":
             from pneumo_cli.evaluation.result import NamedFigure
 
-            trap = NamedFigure("trap", "Never seen.", self.strike)
+            trap = NamedFigure("trap", "Seen by those who live on.", self.draw)
             return dataclasses.replace(evaluation, figures=(*evaluation.figures, trap))
         return evaluation
 
