@@ -89,6 +89,30 @@ def test_the_fields_of_a_trainers_settings_are_the_flags_of_its_command(pneumo) 
     assert "--latent" in pneumo("run", "duel", "--help").stdout
 
 
+def test_help_is_whole_in_a_narrow_terminal(pneumo, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    for command in ((), ("run",), ("run", "fake"), ("data",), ("predict",), ("compare",)):
+        shown = pneumo(*command, "--help").stdout
+        assert max(map(len, shown.splitlines())) <= 60
+        assert "…," not in shown
+        _, _, text = shown.partition("\n\n")  # what follows the line of usage
+        assert not [line for line in text.splitlines() if line.endswith("...")]
+    settings = pneumo("run", "fake", "--help").stdout
+    assert "--skip-unreadable / --no-skip-unreadable" in settings
+    assert [settings.index(f"\n{group}:\n") for group in ("Options", "Recipe", "Machine")]
+    assert "(phantom)" not in settings
+
+
+def test_doctor_says_which_folder_cannot_be_written(
+    pneumo, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("PNEUMO_CACHE", str(tmp_path / "file" / "cache"))
+    folders = json.loads(pneumo("doctor", "--json").stdout)["folders"]
+    assert "cannot be written" in folders["cache"]
+    assert "cannot be written" not in folders["output"] + folders["data"]
+
+
 # What is asked for, what the line has to hold. The working folder is empty but for what `furniture` puts there.
 BAD = {
     "command": (("rn",), "unknown command 'rn'; did you mean run?"),

@@ -18,6 +18,7 @@ from pneumo_cli.cli.datachoice import (
     SplitSeedFlag,
     dataset_entry,
 )
+from pneumo_cli.cli.light import LightGroup
 from pneumo_cli.cli.output import print_json, print_table
 from pneumo_cli.errors import PneumoError, UsageError
 from pneumo_cli.plugins import Plugins
@@ -34,7 +35,12 @@ _CHECK_SIZE = 64
 
 def add_commands(app: typer.Typer) -> None:
     """Add the group ``data`` to the program."""
-    data = typer.Typer(no_args_is_help=True, help="Check, import and download datasets.")
+    data = typer.Typer(
+        cls=LightGroup,
+        rich_markup_mode=None,
+        no_args_is_help=True,
+        help="Check, import and download datasets.",
+    )
     app.add_typer(data, name="data", rich_help_panel="Data")
 
     @data.command()

@@ -68,6 +68,7 @@ def _devices() -> dict[str, Any]:
 
 
 def _folders() -> dict[str, Any]:
+    from pneumo_cli.atomic import try_folder
     from pneumo_cli.data.cache import cache_usage
     from pneumo_cli.data.store import places
     from pneumo_cli.layers import resolve_machine
@@ -79,6 +80,11 @@ def _folders() -> dict[str, Any]:
         "cache": f"{machine.cache} ({entries} decoded datasets, {size / 1e6:,.0f} MB; may be deleted)",
         "data": str(machine.data_home),
     }
+    for name, folder in (("output", machine.output), ("cache", machine.cache), ("data", machine.data_home)):
+        try:
+            try_folder(folder)
+        except OSError as error:
+            found[name] += f": cannot be written ({error.strerror})"
     for name, path in places(machine.data_home).items():
         found[f"data of {name}"] = f"{path}{'' if Path(path).exists() else ' (missing)'}"
     return found

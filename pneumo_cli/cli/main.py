@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from pneumo_cli.cli import compare, data, doctor, export, images, listing, predict, reproduce, runs, show
-from pneumo_cli.cli.light import LightGroup
+from pneumo_cli.cli.light import WIDEST, LightGroup
 from pneumo_cli.errors import PneumoError, nearest
 from pneumo_cli.plugins import Plugins, command_problem, discover
 from pneumo_cli.progress import NOTICE
@@ -39,7 +39,7 @@ class _Commands(LightGroup):
             if command is not None and not command.hidden:
                 panel = getattr(command, "rich_help_panel", None)
                 title = panel if isinstance(panel, str) else "From plugins"
-                panels.setdefault(title, []).append((name, command.get_short_help_str(80)))
+                panels.setdefault(title, []).append((name, command.get_short_help_str(200)))
         options = [record for p in self.get_params(ctx) if (record := p.get_help_record(ctx)) is not None]
         for title, rows in [*panels.items(), ("Options", options)]:
             with formatter.section(title):
@@ -64,7 +64,8 @@ def build_app(plugins: Plugins) -> typer.Typer:
         help="Deep learning on chest radiographs: train, judge and compare, with plugins for every part.",
         epilog=_EPILOG,
         no_args_is_help=True,
-        context_settings={"help_option_names": ["-h", "--help"]},
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": WIDEST},
     )
 
     @app.callback()

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperCommand
 
+from pneumo_cli.cli.light import WIDEST, LightCommand, LightGroup
 from pneumo_cli.cli.output import print_json, print_table
 from pneumo_cli.errors import UsageError
 from pneumo_cli.plugins import Plugins
@@ -58,7 +59,7 @@ class _TrainerCommand(TyperCommand):
 def add_commands(app: typer.Typer, plugins: Plugins) -> None:
     """Add the commands about runs to the program."""
 
-    class Trainers(TyperGroup):
+    class Trainers(LightGroup):
         """The subcommands of ``pneumo run``: one per registered trainer."""
 
         def list_commands(self, ctx: Any) -> list[str]:
@@ -72,7 +73,7 @@ def add_commands(app: typer.Typer, plugins: Plugins) -> None:
         def get_command(self, ctx: Any, name: str) -> Any:
             return _TrainerCommand(plugins, plugins.trainers.get(name), name)
 
-    trainers = typer.Typer(cls=Trainers, no_args_is_help=True)
+    trainers = typer.Typer(cls=Trainers, no_args_is_help=True, rich_markup_mode=None)
 
     @trainers.callback()
     def run() -> None:
@@ -190,9 +191,14 @@ def _trainer_app(plugins: Plugins, entry: Entry[TrainerSpec]) -> typer.Typer:
     own += parameters(recipe, "Recipe", {"model": spec.model}, general)
     own += parameters(recipe, f"Recipe of {spec.name}", {}, specific)
     own += parameters(MachineSettings, "Machine", {})
-    app = typer.Typer(add_completion=False, context_settings={"help_option_names": ["-h", "--help"]})
+    app = typer.Typer(
+        add_completion=False,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": WIDEST},
+    )
     app.command(
         name=spec.name,
+        cls=LightCommand,
         help=f"{spec.summary}.\n\nSettings come from flags, then PNEUMO_… variables, then pneumo.toml (or "
         f"--config), then the preset, then the defaults shown here.\n\nPresets: {presets}.",
     )(with_parameters(command, own))

@@ -115,4 +115,6 @@ def prepare_folder(folder: Path) -> None:
 
 def unusable(folder: Path, error: OSError) -> UsageError:
     """What to say of a cache folder that cannot be used."""
-    return UsageError(f"the cache folder {folder} cannot be used: {error.strerror}; choose another one")
+    return UsageError(
+        f"the cache folder {folder} cannot be used: {error.strerror}; --cache or PNEUMO_CACHE names another one"
+    )

@@ -22,10 +22,11 @@ from pneumo_cli.data.decoding import resize
 from pneumo_cli.data.records import Dataset
 from pneumo_cli.data.workers import ordered_map
 from pneumo_cli.errors import DataError, PneumoError, UnreadableImage
-from pneumo_cli.progress import Progress
+from pneumo_cli.progress import NOTICE, Progress
 
 _FORMAT = 1  # raise it when decoding or resizing changes what it gives
 _log = logging.getLogger("pneumo")
+_MANY = 1000  # images: some seconds, of which somebody who waits wants to know
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,8 @@ def _build(dataset: Dataset, size: int, path: Path, progress: Progress) -> Decod
         reasons = {str(position): reason for position, reason in unreadable.items()}
         return {"dataset": dataset.name, "place": dataset.place, "unreadable": reasons}
 
+    if count >= _MANY:
+        _log.log(NOTICE, "decoding %s images at %d px, once, into %s", f"{count:,}", size, path.parent)
     try:
         with progress.stage("decoding", count) as advance, closing(blocks(advance)) as rows:
             images = write_array(path, _identity(dataset, size), rows, facts)
