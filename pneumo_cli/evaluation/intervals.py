@@ -260,7 +260,9 @@ def roc_band(
     band = _band(_sensitivity_at, logits, labels, patients, points, resamples, seed)
     # A sensitivity never falls with the false positive rate; a band that wavers is widened until it does not.
     low = np.minimum.accumulate(band.low[::-1])[::-1]
-    return Band(band.x, low, np.maximum.accumulate(band.high))
+    high = np.maximum.accumulate(band.high)
+    low[-1] = high[-1] = 1.0  # whoever calls everybody sick finds all the sick: nothing is unsure there
+    return Band(band.x, low, high)
 
 
 def precision_recall_band(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import tracemalloc
 from statistics import NormalDist
 
@@ -313,6 +312,7 @@ def test_bands_hold_their_curves_and_are_as_wide_as_patients_are_few() -> None:
     assert (curve <= band.high + 1e-12).all()
     assert (np.diff(band.low) >= 0).all()
     assert (np.diff(band.high) >= 0).all()
+    assert (band.low[-1], band.high[-1]) == (1, 1)
     points = precision_recall_points(logits, labels)
     fall = precision_recall_band(logits, labels, patients, points=51)
     reached = [np.flatnonzero(points.recall >= x - 1e-12)[-1] for x in fall.x[1:]]
@@ -327,7 +327,7 @@ def test_a_perfect_curve_has_a_band_with_a_width() -> None:
     for band in (roc_band, precision_recall_band):
         found = band(labels - 0.5, labels, np.arange(40))
         assert (found.high == 1).all()
-        assert (found.low < 0.9).all()
+        assert (found.low[:-1] < 0.9).all()
 
 
 def test_bands_cover_the_true_curve_at_each_point() -> None:
@@ -340,13 +340,6 @@ def test_bands_cover_the_true_curve_at_each_point() -> None:
         band = roc_band(*split(300, generator, images=2), points=11, resamples=150, seed=repetition)
         hits.append((band.low[[1, 2, 5]] <= truth) & (truth <= band.high[[1, 2, 5]]))
     assert np.mean(hits, axis=0).min() > 0.89
-
-
-def test_all_metrics_of_a_test_split_take_less_than_two_seconds() -> None:
-    data = split(624, np.random.default_rng(18))
-    started = time.perf_counter()
-    metric_intervals(*data, resamples=1000)
-    assert time.perf_counter() - started < 2
 
 
 def test_memory_does_not_grow_with_the_number_of_resamples() -> None:
