@@ -75,8 +75,14 @@ class Checkpoints:
         path = self.path(name)
         if not path.is_file():
             raise UsageError(f"there is no checkpoint {path}")
+        manifest = self.folder / _MANIFEST
         known = self._manifest().get(path.name)
-        if known is None or _sha256(path) not in (known.get("sha256"), known.get("previous")):
+        if known is None or "sha256" not in known:
+            wrong = "is damaged or says nothing of it" if manifest.is_file() else "is missing"
+            raise PneumoError(
+                f"the checkpoint {path} cannot be checked: {manifest} {wrong}; copy it from where the run was made"
+            )
+        if _sha256(path) not in (known["sha256"], known.get("previous")):
             raise PneumoError(f"the checkpoint {path} is damaged: it does not match {_MANIFEST}")
         try:
             state = torch.load(path, map_location=device, weights_only=True)
@@ -100,7 +106,8 @@ class Checkpoints:
             content = json.loads((self.folder / _MANIFEST).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
-        return content if isinstance(content, dict) else {}
+        known = content.items() if isinstance(content, dict) else ()
+        return {name: digests for name, digests in known if isinstance(digests, dict)}
 
 
 class _Noting:

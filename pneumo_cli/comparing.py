@@ -24,10 +24,11 @@ from pneumo_cli.evaluation.binary import binary_metrics
 from pneumo_cli.evaluation.calibration import UNCALIBRATED, Calibration
 from pneumo_cli.evaluation.intervals import metric_intervals
 from pneumo_cli.evaluation.paired import RESAMPLES, Pair, Scored, compare
-from pneumo_cli.folder import RunFolder
+from pneumo_cli.folder import GroupFolder, RunFolder, is_group
+from pneumo_cli.grouplist import read_group
 from pneumo_cli.reports.labels import number, number_ends
 from pneumo_cli.reports.wording import mapping, sequence, text
-from pneumo_cli.runlist import BUNDLE, ListedRun, read_report, read_run
+from pneumo_cli.runlist import BUNDLE, ListedRun, numbers, read_report, read_run
 
 SPLITS = ("test", "validation")
 
@@ -110,7 +111,8 @@ def compare_runs(
     """Read runs and compare them.
 
     Args:
-        paths: of run folders, at least two, the baseline counted.
+        paths: of the folders of runs, or of groups, which count as one: their parts' mean; at least two, the
+            baseline counted.
         baseline: the run that the others are compared with, one of ``paths`` or another one; the first by default.
 
     Raises:
@@ -164,7 +166,8 @@ def _letter(place: int) -> str:
 
 
 def _read(path: Path, split: str, letter: str) -> ComparedRun:
-    folder = RunFolder.open(path)
+    gathered = is_group(path)
+    folder = GroupFolder(path) if gathered else RunFolder.open(path)
     report = read_report(folder)
     if report is None and (path / BUNDLE).is_file():
         raise UsageError(
@@ -175,17 +178,19 @@ def _read(path: Path, split: str, letter: str) -> ComparedRun:
             f"{path} is not finished (it has no report.json); pneumo resume {path} goes on with it"
         )
     try:
-        listed = read_run(path)
+        listed = read_group(path) if gathered else read_run(path)
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from error
-    metrics = listed.evaluations.get(split)
+    # Of a group's classifiers: what they say together, not the mean of what each part scores.
+    evaluations = numbers(mapping(report.get("evaluations"))) if gathered else listed.evaluations
+    metrics = evaluations.get(split)
     if not metrics:
-        other = next((name for name in SPLITS if listed.evaluations.get(name)), "")
+        other = next((name for name in SPLITS if evaluations.get(name)), "")
         hint = f"; compare on the {other} images: --split {other}" if other else ""
         raise UsageError(f"{path} was not judged on its {split} images{hint}")
     intervals = {
         name: ends
-        for name, value in mapping(listed.intervals.get(split)).items()
+        for name, value in mapping(mapping(report.get("intervals")).get(split)).items()
         if (ends := number_ends(value)) is not None
     }
     file = folder.predictions / f"{split}.csv"

@@ -72,9 +72,7 @@ class DecisionRule:
             if point.name == name:
                 return point
         known = [point.name for point in self.points]
-        raise UsageError(
-            f"this checkpoint has no operating point {name!r}; it has {', '.join(known)}; {nearest(name, known)}"
-        )
+        raise UsageError(f"this checkpoint has no operating point {name!r}; {nearest(name, known)}")
 
     def at(self, name: str) -> DecisionRule:
         """The same rule, with another operating point where nobody names one.

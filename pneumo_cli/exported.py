@@ -38,7 +38,22 @@ INPUT = "images"
 OUTPUTS = ("logit", "probability")
 INSTALL = "pip install 'pneumo-cli[onnx]'"
 
+_OWN = frozenset(
+    (
+        *(DESCRIPTION, GRAPH, PROGRAM, CARD, "run.toml", "environment.json"),
+        *("checkpoints/best.pt", "checkpoints/manifest.json"),
+    )
+)
+"""Files of every bundle."""
 _LARGEST = 4096  # pixels, of an image's side
+_TOLD = (
+    "model",
+    "checkpoint",
+    "epoch",
+    "dataset",
+    "synthetic",
+    "data_fingerprint",
+)  # to who asks a predictor
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
@@ -153,8 +168,14 @@ class OnnxPredictor(Predictor):
         self.sizes = (description.size,)
         self.facts = {
             "run": str(path),
-            **{name: description.facts.get(name) for name in ("model", "checkpoint", "epoch", "dataset")},
+            **{name: description.facts.get(name) for name in _TOLD},
         }
+        self._weights = str(description.facts.get("weights") or "")
+
+    @property
+    def weights(self) -> str:
+        """What the description says of them; empty in one of an earlier version."""
+        return self._weights
 
     def logits(self, images: Sized) -> NDArray[np.float64]:
         """Logits of class 1, [B]: those of the run in fp32, to 1e-4."""
@@ -188,6 +209,26 @@ def no_maps(path: Path) -> UsageError:
 def is_bundle(path: Path) -> bool:
     """Whether a path is a bundle's folder."""
     return (path / DESCRIPTION).is_file()
+
+
+def foreign_files(path: Path) -> list[str]:
+    """What lies in a bundle's folder without being part of it, as names relative to it, sorted.
+
+    Its own are the files that an export makes and those that its description names; an empty ``.lock`` is left by
+    whoever has read it as a run. A folder that is not there holds nothing.
+    """
+    try:
+        described = _read_description(path / DESCRIPTION).get("files")
+    except PneumoError:  # damaged: what an export makes is known without it
+        described = None
+    own = _OWN | set(described if isinstance(described, dict) else ())
+    return sorted(
+        name
+        for file in path.rglob("*")
+        if (file.is_symlink() or not file.is_dir())
+        and (name := file.relative_to(path).as_posix()) not in own
+        and not (name == ".lock" and file.lstat().st_size == 0)
+    )
 
 
 def is_exported(path: Path) -> bool:

@@ -78,10 +78,27 @@ def check_target(target: Path, form: str, overwrite: bool) -> None:
         raise UsageError(f"{target} exists: name another --out, or say --overwrite")
     if target.exists() and form == "bundle" and not exported.is_bundle(target):
         raise UsageError(f"{target} is no bundle, and nothing else is overwritten: name another --out")
+    if form == "bundle":
+        _check_replaceable(target)
     try:
         atomic.try_folder(target.absolute().parent)
     except OSError as error:
         raise UsageError(f"{target} cannot be written: {error.strerror}") from error
+
+
+def _check_replaceable(target: Path) -> None:
+    """Refuse to remove what somebody has laid into a bundle beside its own files.
+
+    Raises:
+        UsageError: there is something.
+    """
+    foreign = exported.foreign_files(target)
+    if foreign:
+        more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
+        raise UsageError(
+            f"{target} holds {foreign[0]}{more}, which belongs to no bundle and would be lost: move it away, or "
+            "name another --out"
+        )
 
 
 def _put_back(target: Path) -> None:
@@ -179,6 +196,8 @@ def _describe(predictor: RunPredictor) -> Description:
         "epoch": trained.epoch,
         "dataset": trained.dataset,
         "data_fingerprint": trained.fingerprint,
+        "synthetic": predictor.facts["synthetic"],
+        "weights": predictor.weights,
         "parameters": sum(p.numel() for p in trained.model.parameters()),
         "mirrored": predictor.mirrored,
         "trained_with": {
@@ -198,6 +217,7 @@ def _write_bundle(
     without what tells of the machine or of single patients.
 
     Raises:
+        UsageError: the bundle that is there has come to hold something else.
         OSError: the disk is full, or the folder cannot be written to.
     """
     trained = predictor.trained
@@ -232,6 +252,7 @@ def _write_bundle(
         }
         facts = {**description.facts, "files": files}
         atomic.write_text(folder / exported.DESCRIPTION, replace(description, facts=facts).text())
+        _check_replaceable(target)  # exporting takes long enough to lay something into it
 
 
 def _portable_settings(path: Path) -> str:

@@ -82,6 +82,8 @@ class RunFolder:
             UsageError: it is no run folder.
         """
         folder = cls(path)
+        if path.is_file():
+            raise UsageError(f"{path} is a file: name the run's folder{_above(path)}")
         if not path.is_dir():
             raise UsageError(f"there is no run folder {path}{_existing(path)}")
         if is_group(path):
@@ -124,10 +126,6 @@ class GroupFolder(RunFolder):
         """The folder of a part."""
         return RunFolder(self.path / PARTS / name)
 
-    def finished(self) -> list[RunFolder]:
-        """The folders of the parts that have a report, in the order of their names."""
-        return [RunFolder(path.parent) for path in sorted(self.path.glob(f"{PARTS}/*/report.json"))]
-
 
 def read_json(path: Path) -> dict[str, Any]:
     """A record in a run's folder, for whoever can do without: empty where there is none or it is damaged."""
@@ -158,3 +156,9 @@ def _existing(path: Path) -> str:
         if found:
             return "; the newest runs there: " + ", ".join(str(p.parent) for p in found)
     return ""
+
+
+def _above(path: Path) -> str:
+    """The run that a file lies in."""
+    found = next((parent for parent in path.absolute().parents if (parent / "run.toml").is_file()), None)
+    return f", {found}" if found else ""

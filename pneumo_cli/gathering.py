@@ -24,14 +24,14 @@ from typing import IO, TYPE_CHECKING, Any
 from pneumo_cli import atomic
 from pneumo_cli.classification import ClassificationTrainer
 from pneumo_cli.ensemble import Member, judge_members
-from pneumo_cli.errors import Interrupted, PneumoError
+from pneumo_cli.errors import Interrupted, PneumoError, UsageError
 from pneumo_cli.folder import GroupFolder, RunFolder
 from pneumo_cli.layers import Resolved, recorded_facts
 from pneumo_cli.progress import NOTICE, Progress
 from pneumo_cli.ranks import Ranks
 from pneumo_cli.runner import Runner
 from pneumo_cli.seal import look_now, write_down
-from pneumo_cli.session import finished_epochs, make_trainer, observing_plugins, open_run
+from pneumo_cli.session import finished_epochs, make_trainer, observing_plugins, open_run, reopen_settings
 
 if TYPE_CHECKING:
     from pneumo_cli.data.records import Record
@@ -72,6 +72,27 @@ def parts_of(settings: TrainerSettings) -> tuple[Part, ...]:
             words += [f"seed-{seed}"] if settings.seeds > 1 else []
             found.append(Part("-".join(words), fold, seed))
     return tuple(found)
+
+
+def finished_parts(plugins: Plugins, folder: GroupFolder) -> list[RunFolder]:
+    """The folders of a group's parts that have a report, in the order in which they ran; a warning names others.
+
+    Raises:
+        UsageError: the group's settings are damaged, or no part is finished.
+    """
+    parts = parts_of(reopen_settings(plugins, folder, {}).trainer)
+    found = {part.name: folder.part(part.name) for part in parts}
+    done = [part for part in found.values() if part.report_json.is_file()]
+    if not done:
+        raise UsageError(f"no part of {folder.path} is finished: pneumo resume {folder.path}")
+    for name, part in found.items():
+        if not part.report_json.is_file():
+            state = "is not finished" if part.path.is_dir() else "is missing"
+            _log.warning(
+                "%s of %d %s: %s answers by the other %d; pneumo resume %s runs it",
+                *(name, len(parts), state, folder.path, len(done), folder.path),
+            )
+    return done
 
 
 @dataclass
@@ -205,6 +226,8 @@ class Group:
         else:
             runner.start(partial(self._make_folder, part))
             self._folder = self._folder or GroupFolder(runner.run.folder.path.parent.parent)
+        # One that came when the part was as good as done.
+        self._signals.look(runner.told)
 
     def runner(self, part: Part) -> Runner:
         """What carries out a part, or judges it again."""
@@ -334,12 +357,16 @@ class _Signals:
         self._number = number
         self.look()
 
-    def look(self) -> None:
+    def look(self, told: int = 0) -> None:
         """Leave, if a signal came.
+
+        Args:
+            told: the number of one that somebody else noted; 0: none.
 
         Raises:
             Interrupted: it did.
         """
+        self._number = self._number or told
         if self._number:
             raise Interrupted("stopped between two parts", 128 + self._number)
 

@@ -60,6 +60,17 @@ def find_runs(folder: Path, *, parts: bool = False) -> tuple[list[ListedRun], li
     return listed, problems
 
 
+def read_group(path: Path) -> ListedRun:
+    """One group, as :func:`find_runs` lists it.
+
+    Raises:
+        UsageError, PneumoError: its files cannot be read.
+    """
+    group = path.absolute()
+    runs = [run for run in search(path).runs if run.group == group]
+    return _read_group(path, runs, group.parent.parent)
+
+
 def _read_group(path: Path, runs: Sequence[ListedRun], base: Path) -> ListedRun:
     """Read what a group's folder says of it.
 

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pneumo_cli.data.decoding import Grey, decode_image, resize
+from pneumo_cli.data.dicom import other_part
 from pneumo_cli.data.paths import read_file
 from pneumo_cli.data.workers import ordered_map
 from pneumo_cli.decision import DecisionRule
@@ -50,6 +51,8 @@ class Prediction:
             where nothing can tell.
         members: the calibrated probabilities of the models that were averaged; empty where there is only one.
         presentation: how it lies: upright, upside down …; None where nothing can tell, as of a photograph.
+        other_part: the part of the body, none of the chest, that a DICOM file says it shows; empty where it says
+            nothing of the kind.
         overlay: the picture with what the decision rests on, uint8 [H, W, 3]; None where it was not asked for.
     """
 
@@ -62,6 +65,7 @@ class Prediction:
     novelty: float = 0.0
     members: tuple[float, ...] = ()
     presentation: Presentation | None = None
+    other_part: str = ""
     overlay: NDArray[np.uint8] | None = None
 
 
@@ -88,7 +92,8 @@ class Predictor(ABC):
         point: the operating point in use.
         sizes: heights (and widths) of the images that it takes, in pixels; several where models of several sizes
             are averaged.
-        facts: what it is, as JSON can hold it: ``run``, ``model``, ``checkpoint``, ``epoch``, ``dataset``.
+        facts: what it is, as JSON can hold it: ``run``, ``model``, ``checkpoint``, ``epoch``, ``dataset``,
+            ``synthetic`` (whether its training images were drawn; None: not known) and ``data_fingerprint``.
         members: the predictors that are averaged; empty where it is one alone.
     """
 
@@ -102,6 +107,11 @@ class Predictor(ABC):
     def novelty_threshold(self) -> float | None:
         """The largest score that is not flagged; None where nothing can tell foreign images."""
         return self.rule.novelty.threshold if self.rule.novelty is not None else None
+
+    @property
+    def weights(self) -> str:
+        """A digest of its weights, the same for a run and what was exported from it; empty: not known."""
+        return ""
 
     @property
     def count(self) -> int:
@@ -168,19 +178,21 @@ class _Loaded:
     file: Path
     error: str = ""
     levels: Mapping[int, Grey] = field(default_factory=dict)
+    other_part: str = ""
     picture: Grey | None = None
 
 
 def _load(file: Path, sizes: tuple[int, ...], pictured: bool) -> _Loaded:
     try:
         data = read_file(file)
+        part = other_part(data)
         if not pictured:
             # Each size from the file itself, so that a model among several sees what it sees alone.
-            return _Loaded(file, levels={s: resize(decode_image(data, s), s) for s in sizes})
+            return _Loaded(file, "", {s: resize(decode_image(data, s), s) for s in sizes}, part)
         whole = decode_image(data, None)
         picture = Image.fromarray(whole)
         picture.thumbnail((_PICTURE, _PICTURE), Image.Resampling.BILINEAR)
-        return _Loaded(file, levels={s: resize(whole, s) for s in sizes}, picture=np.asarray(picture))
+        return _Loaded(file, "", {s: resize(whole, s) for s in sizes}, part, np.asarray(picture))
     except UnreadableImage as error:
         return _Loaded(file, error=str(error))
 
@@ -212,6 +224,7 @@ def _judged(predictor: Predictor, batch: list[_Loaded], overlays: bool) -> Itera
             unlike=bool(unlike[place]),
             novelty=float(judged.novelty[place]),
             members=tuple(float(member[place]) for member in judged.members),
+            other_part=one.other_part,
             # Nobody knows which way a foreign image is up.
             presentation=said if (said := presentations[place]) or not unlike[place] else None,
             overlay=_overlay(one.picture, maps[place])

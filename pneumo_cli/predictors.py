@@ -6,7 +6,10 @@ files :mod:`pneumo_cli.prediction`.
 
 from __future__ import annotations
 
+import hashlib
+import logging
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +25,15 @@ from pneumo_cli.decision import DecisionRule
 from pneumo_cli.ensemble import averaged_rule
 from pneumo_cli.errors import PneumoError, UsageError
 from pneumo_cli.evaluation.saliency import GradCam
-from pneumo_cli.folder import GroupFolder, RunFolder, is_group
+from pneumo_cli.folder import GroupFolder, RunFolder, is_group, read_json
+from pneumo_cli.gathering import finished_parts
 from pneumo_cli.plugins import Plugins
 from pneumo_cli.prediction import Judged, Predictor, Sized
+from pneumo_cli.runlist import bare
 from pneumo_cli.targets import positive_logits
 from pneumo_cli.trained import Trained, load_trained
+
+_log = logging.getLogger("pneumo")
 
 
 class RunPredictor(Predictor):
@@ -49,6 +56,11 @@ class RunPredictor(Predictor):
         self.trained = trained
         self.transform = trained.trainer.evaluation_transform(trained.entry.spec)
         self.mirrored = trained.trainer.settings.flip_test
+        if point and not trained.calibration:
+            raise UsageError(
+                f"the checkpoint {trained.checkpoint} of {trained.folder.path} has no fitted operating points, "
+                "which best gets when a run ends, from validation images: leave out --operating-point"
+            )
         self.rule = DecisionRule.from_state(trained.calibration)
         self.point = self.rule.named(point) if point else self.rule.point
         self.size = trained.resolved.trainer.image_size
@@ -59,8 +71,15 @@ class RunPredictor(Predictor):
             "checkpoint": trained.checkpoint,
             "epoch": trained.epoch,
             "dataset": trained.dataset,
+            "synthetic": _synthetic(trained.folder),
+            "data_fingerprint": trained.fingerprint,
         }
         self._cam: GradCam | None = None
+
+    @cached_property
+    def weights(self) -> str:
+        """As :func:`weights_digest` has it."""
+        return weights_digest(self.trained.model.state_dict())
 
     def inputs(self, images: Sized) -> Tensor:
         """The network's input, on its device."""
@@ -182,12 +201,15 @@ def open_predictor(
 
     Raises:
         UsageError: a path leads to nothing of the kind; a plugin or package is missing; the models do not go
-            together; one that is not calibrated cannot be carried over to a prevalence.
+            together, or are one; one that is not calibrated cannot be carried over to a prevalence.
         PneumoError: a file is damaged.
     """
     given = {name: value for name, value in (flags or {}).items() if value is not None}
-    places = model_places(paths)
+    places = model_places(plugins, paths)
     members = [_open(plugins, path, point, checkpoint, given, overlays) for path in places]
+    if len(members) > 1:
+        _check_distinct(members, places)
+        _tell_apart(members, places)
     if prevalence is not None:
         for member, path in zip(members, places, strict=True):
             try:
@@ -197,19 +219,19 @@ def open_predictor(
     return members[0] if len(members) == 1 else MeanPredictor(members)
 
 
-def model_places(paths: Sequence[Path]) -> list[Path]:
+def model_places(plugins: Plugins, paths: Sequence[Path]) -> list[Path]:
     """The single models at some paths: a group of runs is those of its parts that are finished.
 
+    What a group lacks is a warning.
+
     Raises:
-        UsageError: a path leads to nothing of the kind, a group has no finished part, or a model is named twice.
+        UsageError: a path leads to nothing of the kind, a group has no finished part or is damaged, or a model is
+            named twice.
     """
     places: list[Path] = []
     for path in paths:
         if is_group(path):
-            parts = [part.path for part in GroupFolder(path).finished()]
-            if not parts:
-                raise UsageError(f"no part of {path} is finished: pneumo resume {path}")
-            places += parts
+            places += [part.path for part in finished_parts(plugins, GroupFolder(path))]
             continue
         if not exported.is_exported(path):
             RunFolder.open(path)
@@ -222,6 +244,53 @@ def model_places(paths: Sequence[Path]) -> list[Path]:
     return places
 
 
+def weights_digest(weights: Mapping[str, Tensor]) -> str:
+    """The SHA-256 of the names, types, shapes and bytes of a network's weights, in hexadecimal digits."""
+    digest = hashlib.sha256()
+    for name, value in sorted(weights.items()):
+        digest.update(f"{name} {value.dtype} {list(value.shape)}\n".encode())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _check_distinct(members: Sequence[Predictor], places: Sequence[Path]) -> None:
+    """Refuse one model under two names: a run and what was exported from it, or a copy.
+
+    Raises:
+        UsageError: there is one.
+    """
+    seen: dict[str, Path] = {}
+    for member, place in zip(members, places, strict=True):
+        if member.weights and member.weights in seen:
+            raise UsageError(
+                f"{seen[member.weights]} and {place} are the same model (equal weights): a model counts once"
+            )
+        seen[member.weights] = place
+
+
+def _tell_apart(members: Sequence[Predictor], places: Sequence[Path]) -> None:
+    """Warn where the models did not learn on the same data."""
+    known = {
+        str(data): f"{place} on {bare(member.facts.get('dataset'))}"
+        for member, place in zip(members, places, strict=True)
+        if (data := member.facts.get("data_fingerprint"))
+    }
+    if len(known) > 1:
+        _log.warning(
+            "these models were trained on different data (%s): their mean is of unlike judges, and no validation "
+            "images say how good it is",
+            "; ".join(known.values()),
+        )
+
+
+def _synthetic(folder: RunFolder) -> bool | None:
+    """Whether a run's training images were drawn; None where neither its report nor a bundle's description says."""
+    dataset = read_json(folder.report_json).get("dataset")
+    said = dataset if isinstance(dataset, dict) else read_json(folder.path / exported.DESCRIPTION)
+    found = said.get("synthetic")
+    return found if isinstance(found, bool) else None
+
+
 def _open(
     plugins: Plugins, path: Path, point: str, checkpoint: str, flags: Mapping[str, Any], overlays: bool
 ) -> Predictor:
@@ -231,4 +300,10 @@ def _open(
             raise exported.no_maps(path)
         return exported.OnnxPredictor(path, point, checkpoint, flags)
     folder = RunFolder.open(path)
-    return RunPredictor(load_trained(plugins, folder, checkpoint, flags), point)
+    predictor = RunPredictor(load_trained(plugins, folder, checkpoint, flags), point)
+    if predictor.facts["synthetic"] is None:  # not finished, so there is no report
+        name = predictor.trained.dataset
+        known = [one for one in plugins.datasets.entries() if name in (one.spec.name, one.qualified_name)]
+        if known:
+            predictor.facts = {**predictor.facts, "synthetic": known[0].spec.synthetic}
+    return predictor

@@ -6,6 +6,7 @@ Groups of runs are filtered and sorted like runs, by the group's own settings an
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from pneumo_cli.errors import UsageError, nearest
@@ -73,6 +74,43 @@ def in_sequence(runs: Sequence[ListedRun], by: str) -> list[ListedRun]:
         return 2, 0.0
 
     return sorted(runs, key=place)
+
+
+def what_sorts(runs: Sequence[ListedRun], by: str) -> str:
+    """What a list is sorted by where that is not one number for all of it; empty where it is.
+
+    Args:
+        by: as :func:`in_sequence` takes it.
+    """
+    tested = sum(run.value("test", by) is not None for run in runs)
+    further = sum(run.value("validation", by) is not None for run in runs if run.value("test", by) is None)
+    if not further:
+        return ""
+    if not tested:
+        return f"no run has {by} on the test images: sorted by that on the validation images"
+    comes = "comes" if further == 1 else "come"
+    return (
+        f"sorted by {by} on the test images; then {comes} {further} without, by that on the validation images"
+    )
+
+
+def why_none(
+    runs: Sequence[ListedRun], folder: Path, trainer: str | None, model: str | None, dataset: str | None
+) -> str:
+    """Why a list is empty, and which name was perhaps meant.
+
+    Args:
+        runs: what there was before conditions narrowed it down.
+        folder: where it was looked for.
+        trainer, model, dataset: the conditions.
+    """
+    if not runs:
+        return f"there are no runs in or below {folder}"
+    for part, wanted in (("trainer", trainer), ("model", model), ("dataset", dataset)):
+        known = {getattr(run, part) for run in runs} - {""}
+        if wanted is not None and bare(wanted) not in known:
+            return f"no run below {folder} has the {part} {wanted}; {nearest(wanted, known)}"
+    return f"no run below {folder} meets all conditions"
 
 
 def _condition(written: str, runs: Sequence[ListedRun]) -> tuple[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,13 +19,16 @@ from pneumo_cli.testing import TinyDataset
 
 api_version = 1
 
+COPIES = 1
+
 class Leaky(TinyDataset):
     def __init__(self):
         super().__init__("leaky", images=160)
-        first = next(r for r in self.records if r.pool == "train")
+        pool = [r for r in self.records if r.pool == "train"]
         copied = next(r for r in self.records if r.pool == "test")
         levels = self._pixels[copied.name].astype(float) * 0.8 + 20
-        self._pixels[first.name] = levels.round().astype(np.uint8)
+        for first in pool[:COPIES]:
+            self._pixels[first.name] = levels.round().astype(np.uint8)
         # A name is data: it must not become markup.
         renamed = replace(copied, name="test/<script>alert(1)</script>")
         self._pixels[renamed.name] = self._pixels[copied.name]
@@ -75,6 +79,28 @@ def test_a_leak_is_the_exit_code_1_with_the_pair_as_a_picture(pneumo: Run, fakes
     assert {shift["class"] for shift in content["shift"]} <= {"NORMAL", "PNEUMONIA"}
 
 
+def test_an_image_with_two_copies_is_one_image_wherever_it_is_counted(
+    pneumo: Run, fakes: Path, install: Callable[..., None]
+) -> None:
+    # Other images under another name, since modules are imported once and decoded images are kept by their digests.
+    twice = (
+        LEAKY.replace("COPIES = 1", "COPIES = 2").replace("leaky", "twice").replace("=160", "=160, seed=1")
+    )
+    install("pneumo-twice", {"twice": "twice_plugin"}, {"twice_plugin": twice})
+    ended = pneumo("data", "audit", "--dataset", "twice", "--split", "all", "--out", "page")
+    assert ended.code == 1, ended.stderr
+    words = " ".join(re.sub(r"<[^>]+>", " ", (fakes / "page" / "audit.html").read_text()).split())
+    assert "train and test share 1 altered copy." in words
+    assert "Altered copies 1 images of which an earlier split has a copy" in words
+    assert (
+        "train and test 0 0 0 0 1 validation and test 0 0 0 0 0 Images are counted in the second split"
+        in words
+    )
+    assert (
+        "train and test share 1 image of test (in 2 pairs: some equal more than one) and 0 patients" in words
+    )
+
+
 def test_the_split_of_the_report_shares_patients_and_says_which(pneumo: Run, fakes: Path) -> None:
     ended = pneumo("data", "audit", "--dataset", "small", "--split", "source", "--json")
     assert ended.code == 1
@@ -87,12 +113,44 @@ def test_the_split_of_the_report_shares_patients_and_says_which(pneumo: Run, fak
 def test_an_audit_is_replaced_only_if_asked_for(pneumo: Run, fakes: Path) -> None:
     (fakes / "page").mkdir()
     (fakes / "page" / "notes.txt").write_text("mine")
-    ended = pneumo("data", "audit", "--dataset", "tiny", "--out", "page")
-    assert ended.code == 2
-    assert "--overwrite" in ended.stderr
-    assert [file.name for file in (fakes / "page").iterdir()] == ["notes.txt"]
-    assert pneumo("data", "audit", "--dataset", "tiny", "--out", "page", "--overwrite").code == 0
+    command = ("data", "audit", "--dataset", "tiny", "--out", "page")
+    for flags in ((), ("--overwrite",)):
+        ended = pneumo(*command, *flags)
+        assert ended.code == 2
+        assert "holds other files and no earlier audit" in ended.stderr
+        assert [file.name for file in (fakes / "page").iterdir()] == ["notes.txt"]
+    (fakes / "page" / "notes.txt").unlink()
+    assert pneumo(*command).code == 0
+    assert "--overwrite" in pneumo(*command).stderr
+    (fakes / "page" / "notes.txt").write_text("mine")
+    before = (fakes / "page" / "audit.html").read_text()
+    (fakes / "page" / "audit.html").write_text(before.replace("No leak", "Old"))
+    assert pneumo(*command, "--overwrite").code == 0
+    assert "No leak found" in (fakes / "page" / "audit.html").read_text()
     assert (fakes / "page" / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("content", "page"),
+    [
+        ('{"my": "own"}', None),
+        ("torn", None),
+        (None, "my own page"),
+        ('{"fingerprint": "", "leaks": [], "shift": []}', "my own page"),
+    ],
+)
+def test_files_of_somebody_else_under_the_names_of_an_audit_are_not_replaced(
+    pneumo: Run, fakes: Path, content: str | None, page: str | None
+) -> None:
+    (fakes / "page").mkdir()
+    mine = {"audit.json": content, "audit.html": page}
+    mine = {name: text for name, text in mine.items() if text is not None}
+    for name, text in mine.items():
+        (fakes / "page" / name).write_text(text)
+    ended = pneumo("data", "audit", "--dataset", "tiny", "--out", "page", "--overwrite")
+    assert ended.code == 2
+    assert "no earlier audit" in ended.stderr
+    assert {file.name: file.read_text() for file in (fakes / "page").iterdir()} == mine
 
 
 @pytest.mark.parametrize(

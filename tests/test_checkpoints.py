@@ -95,15 +95,25 @@ def test_a_checkpoint_that_is_not_there_is_a_usage_error(tmp_path: Path) -> None
         Checkpoints(tmp_path).load("best")
 
 
-@pytest.mark.parametrize("manifest", [None, "", "[]", "{}", "not json"])
-def test_a_checkpoint_without_its_digest_is_not_trusted(manifest: str | None, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "manifest", [None, "", "[]", "{}", "not json", '{"last.pt": 1}', '{"last.pt": {"sha']
+)
+def test_a_checkpoint_without_its_digest_is_not_trusted_and_the_manifest_is_blamed(
+    manifest: str | None, tmp_path: Path
+) -> None:
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save("last", state(1))
     if manifest is None:
         (tmp_path / "manifest.json").unlink()
     else:
         (tmp_path / "manifest.json").write_text(manifest)
-    with pytest.raises(PneumoError, match="is damaged"):
+    wrong = "is missing" if manifest is None else "is damaged or says nothing of it"
+    with pytest.raises(PneumoError, match=rf"last\.pt cannot be checked: .*manifest\.json {wrong}"):
+        checkpoints.load("last")
+    checkpoints.save("last", state(2))
+    data = checkpoints.path("last").read_bytes()
+    checkpoints.path("last").write_bytes(data[:-1])
+    with pytest.raises(PneumoError, match=r"last\.pt is damaged: it does not match manifest\.json"):
         checkpoints.load("last")
 
 

@@ -118,7 +118,7 @@ BAD = {
     "command": (("rn",), "unknown command 'rn'; did you mean run?"),
     "trainer": (("run", "fakee"), "unknown trainer 'fakee'; did you mean fake?"),
     "trainer to resume": (("resume", "nowhere"), "there is no run folder nowhere"),
-    "file to resume": (("resume", "a-file"), "there is no run folder a-file"),
+    "file to resume": (("resume", "a-file"), "a-file is a file: name the run's folder"),
     "folder to resume": (("resume", "a-folder"), "a-folder is no run folder: it has no run.toml"),
     "run.toml": (("resume", "torn-run"), "the configuration file torn-run/run.toml cannot be read"),
     "run.toml without facts": (("resume", "bare-run"), "bare-run/run.toml is damaged: it has no table [run]"),

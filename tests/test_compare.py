@@ -308,6 +308,42 @@ def test_a_folder_gets_the_numbers_beside_the_page(a: Path, b: Path, tmp_path: P
     )
 
 
+def write_group(path: Path, scores: np.ndarray, **changes: Any) -> Path:
+    """A finished group of classifiers: its own report is of their mean, whose spread says something else."""
+    spread = {split: {"auc": {"mean": 0.1, "sd": 0.01}} for split in ("validation", "test")}
+    write_run(path, scores, spread=spread, **changes)
+    (path / "run.toml").rename(path / "group.toml")
+    write_run(path / "parts" / "fold-1", logits(9))
+    return path
+
+
+def test_a_group_is_compared_by_what_its_parts_say_together(a: Path, tmp_path: Path, pneumo) -> None:
+    group = write_group(tmp_path / "fake" / "g-folds", logits(2, better=2.0))
+    alone = write_run(tmp_path / "fake" / "alone", logits(2, better=2.0))
+    found, wanted = compare_runs([a, group], resamples=50), compare_runs([a, alone], resamples=50)
+    assert found.pairs == wanted.pairs
+    assert found.runs[1].metrics == wanted.runs[1].metrics
+    assert found.runs[1].name == "fake/g-folds"
+    ended = pneumo("compare", group, a, "--out", tmp_path / "page.html")
+    assert ended.code == 0, ended.stderr
+    assert "g-folds" in ended.stdout
+    (group / "report.json").unlink()
+    assert f"pneumo resume {group} goes on with it" in pneumo("compare", group, a).stderr
+
+
+def test_a_name_of_another_kind_of_file_is_no_folder(
+    pneumo: Callable[..., Invocation], a: Path, b: Path, tmp_path: Path
+) -> None:
+    for name in ("x.pdf", "x.htm", "x.HTML", "x.json"):
+        ended = pneumo("compare", a, b, "--out", tmp_path / name)
+        assert (ended.code, ended.stdout, len(ended.stderr.splitlines())) == (2, "", 1)
+        assert "ends as a file does" in ended.stderr
+        assert not (tmp_path / name).exists()
+    for name in ("lr-0.5", "trial.v2"):
+        assert pneumo("compare", a, b, "--out", tmp_path / name).code == 0
+        assert (tmp_path / name / "compare.html").is_file()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from pneumo_cli.checkpoints import Checkpoints
 from pneumo_cli.decision import DecisionRule
 from pneumo_cli.errors import UsageError
 from pneumo_cli.evaluation.calibration import Calibration
@@ -167,13 +169,41 @@ def test_runs_are_averaged_from_the_command_line(
         assert one["members"] == [first["probability"], second["probability"]]
     group = tmp_path / "group"
     group.mkdir()
-    (group / "group.toml").touch()
+    # Of one recipe with two seeds, as a group writes it.
+    alone = (runs[0] / "run.toml").read_text()
+    assert alone.count("\nseeds = 1\n") == 1
+    (group / "group.toml").write_text(alone.replace("\nseeds = 1\n", "\nseeds = 2\n"))
     done = pneumo("predict", group, *films)
     assert (done.code, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
     assert "no part of" in done.stderr
     assert "is a group of runs" in pneumo("export", group, "--format", "torch").stderr
-    for number, run in enumerate(runs):
+    for number, run in enumerate(runs, 1):
         part = shutil.copytree(run, group / "parts" / f"seed-{number}")
         (part / "report.json").write_text("{}")  # which marks a part as finished
     gathered = predicted(group, *films)
     assert [one["logit"] for one in gathered["predictions"]] == [one["logit"] for one in both["predictions"]]
+    assert gathered["synthetic"] is True
+    (group / "parts" / "seed-2" / "report.json").unlink()
+    done = pneumo("predict", group, *films)
+    assert done.code == 0
+    assert f"seed-2 of 2 is not finished: {group} answers by the other 1" in done.stderr
+    shutil.rmtree(group / "parts" / "seed-2")
+    assert "seed-2 of 2 is missing" in pneumo("predict", group, *films).stderr
+    os.truncate(group / "group.toml", 20)
+    done = pneumo("predict", group, *films)
+    assert (done.code, done.stdout) == (2, "")
+    assert done.stderr == pneumo("resume", group).stderr == pneumo("evaluate", group).stderr
+    assert "is damaged" in done.stderr
+
+
+def test_models_of_different_data_are_averaged_with_a_warning(
+    trained_run: Callable[..., Path], pneumo: Callable[..., Any], films: list[Path], tmp_path: Path
+) -> None:
+    runs = [trained_run("fake", epochs=1, dataset="tiny", precision="fp32", seed=seed) for seed in (1, 2)]
+    assert "different data" not in pneumo("predict", runs[0], "--with", runs[1], *films).stderr
+    other = shutil.copytree(runs[1], tmp_path / "other")
+    kept = Checkpoints(other / "checkpoints")
+    kept.save("best", {**kept.load("best"), "fingerprint": "f" * 64})
+    done = pneumo("predict", runs[0], "--with", other, *films)
+    assert done.code == 0
+    assert "were trained on different data" in done.stderr.splitlines()[0]

@@ -111,6 +111,8 @@ def test_run_onnx_file_and_bundle_say_the_same_of_every_image(
             "novelty_threshold",
             "model",
             "epoch",
+            "synthetic",
+            "data_fingerprint",
         ):
             assert found[name] == own[name]
     assert numbers(own, "out_of_distribution")[-1], "the comparison has to be of something"
@@ -308,7 +310,8 @@ def test_what_exists_is_not_replaced_unless_asked_and_never_if_it_is_something_e
     run: Path, bundle: Path, pneumo: Pneumo, tmp_path: Path
 ) -> None:
     copy = shutil.copytree(bundle, tmp_path / "bundle")
-    (copy / "note.txt").write_text("old")
+    (copy / "README.md").write_text("old")
+    (copy / ".lock").touch()  # by whoever has judged with it
     file = tmp_path / "model.pt2"
     file.write_text("old")
     foreign = tmp_path / "photos"
@@ -326,12 +329,61 @@ def test_what_exists_is_not_replaced_unless_asked_and_never_if_it_is_something_e
     assert file.read_text() == "old"
     assert pneumo("export", run, "--out", file, "--format", "torch", "--overwrite").code == 0
     assert pneumo("export", run, "--out", copy, "--overwrite").code == 0
-    assert not (copy / "note.txt").exists()
+    assert (copy / "README.md").read_text() != "old"
     assert sorted(path.name for path in tmp_path.iterdir() if path.name != "work") == [
         "bundle",
         "model.pt2",
         "photos",
     ]
+
+
+@pytest.mark.parametrize("description", ["whole", "damaged"])
+def test_what_somebody_laid_into_a_bundle_is_not_removed_with_it(
+    run: Path, bundle: Path, pneumo: Pneumo, tmp_path: Path, description: str
+) -> None:
+    copy = shutil.copytree(bundle, tmp_path / "bundle")
+    (copy / "notes").mkdir()
+    (copy / "notes" / "thesis.txt").write_text("mine")
+    if description == "damaged":
+        (copy / "model.json").write_text("{")
+    before = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
+    done = pneumo("export", run, "--out", copy, "--overwrite")
+    assert (done.code, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
+    assert "holds notes/thesis.txt, which belongs to no bundle" in done.stderr
+    assert {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()} == before
+    shutil.rmtree(copy / "notes")
+    assert pneumo("export", run, "--out", copy, "--overwrite").code == 0
+
+
+def test_a_file_that_comes_into_a_bundle_while_it_is_exported_anew_stays(
+    run: Path, bundle: Path, pneumo: Pneumo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pneumo_cli import exporting
+
+    copy = shutil.copytree(bundle, tmp_path / "bundle")
+
+    def card(*given: Any) -> str:
+        (copy / "thesis.txt").write_text("mine")
+        return "card"
+
+    monkeypatch.setattr(exporting, "model_card", card)
+    done = pneumo("export", run, "--out", copy, "--overwrite")
+    assert done.code == 2
+    assert "holds thesis.txt" in done.stderr
+    assert (copy / "thesis.txt").read_text() == "mine"
+    assert (copy / "README.md").read_bytes() == (bundle / "README.md").read_bytes()
+
+
+def test_a_run_and_what_was_exported_from_it_are_one_model(
+    run: Path, bundle: Path, graph: Path, films: Path, pneumo: Pneumo, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(run, tmp_path / "other-name")
+    for two in ((run, bundle), (run, graph), (graph, bundle), (run, copy)):
+        done = pneumo("predict", two[0], "--with", two[1], films)
+        assert (done.code, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
+        assert f"{two[0]} and {two[1]} are the same model" in done.stderr
+    last = pneumo("predict", run, "--with", copy, films, "--checkpoint", "last")
+    assert "are the same model" in last.stderr
 
 
 def test_damage_is_one_line(bundle: Path, graph: Path, films: Path, pneumo: Pneumo, tmp_path: Path) -> None:

@@ -294,6 +294,17 @@ def test_a_signal_between_two_parts_ends_the_group_whoever_takes_it_for_an_error
     assert not (group / "report.json").exists()
 
 
+def test_a_ctrl_c_while_a_part_writes_its_report_begins_no_further_part(processes, tmp_path: Path) -> None:
+    ended = processes.run(tmp_path, "run", "duel", "--seeds", 2, "--epochs", 1, SABOTAGE="SIGINT@report")
+    group = only_group(tmp_path)
+    assert (ended.code, ended.stderr.splitlines()[-1]) == (
+        130,
+        "pneumo: stopped after the last epoch, before the report was written; go on with: "
+        f"pneumo resume {group.relative_to(tmp_path)}",
+    )
+    assert len(list(group.glob("parts/*"))) == 1
+
+
 @pytest.fixture(scope="module")
 def painted(processes, tmp_path_factory) -> Path:
     """Two seeds of a trainer that makes images."""
@@ -413,6 +424,16 @@ def test_evaluating_a_group_gives_what_its_report_says(whole: Path, pneumo) -> N
     assert len(list((whole / "evaluations").iterdir())) == 1
 
 
+def test_a_group_with_a_part_missing_is_judged_with_a_warning(whole: Path, pneumo, tmp_path: Path) -> None:
+    group = shutil.copytree(whole, tmp_path / "group")
+    shutil.rmtree(group / "parts" / "fold-2")
+    ended = pneumo("evaluate", group, "--json")
+    assert ended.code == 0, ended.stderr
+    assert [one["folder"] for one in json.loads(ended.stdout)["runs"]] == [str(group / "parts" / "fold-1")]
+    assert f"fold-2 of 2 is missing: {group} answers by the other 1" in ended.stderr
+    assert f"pneumo resume {group}" in ended.stderr
+
+
 def test_runs_are_judged_by_their_mean(trained_run, pneumo, tmp_path: Path) -> None:
     runs = []
     for seed in (1, 2):
@@ -434,10 +455,14 @@ def test_runs_that_validate_on_different_images_have_no_mean_there(whole: Path, 
     assert "do not have the same validation images" in ended.stderr
 
 
-def test_a_run_named_twice_is_refused(whole: Path, pneumo) -> None:
+def test_a_run_named_twice_is_refused_under_another_name_too(whole: Path, pneumo, tmp_path: Path) -> None:
     ended = pneumo("evaluate", whole, "--with", whole / "parts" / "fold-1")
     assert ended.code == 2
     assert "named twice" in ended.stderr
+    copy = shutil.copytree(whole / "parts" / "fold-1", tmp_path / "copy")
+    ended = pneumo("evaluate", whole, "--with", copy)
+    assert (ended.code, len(ended.stderr.splitlines())) == (2, 1)
+    assert f"and {copy} are the same model" in ended.stderr
 
 
 def member(

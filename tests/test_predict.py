@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -147,14 +148,16 @@ def test_a_bad_file_is_reported_the_rest_is_done_and_the_exit_code_says_so(
     (bad / "text.jpeg").write_text("no image")
     whole = next(films.rglob("*.png")).read_bytes()
     (bad / "torn.png").write_bytes(whole[: len(whole) // 2])
+    Image.fromarray(np.tile(np.array([0, 255] * 16, np.uint8), (32, 1))).save(films / "stripes.png")
     for form in ("--json", "--csv", None):
         done = pneumo("predict", run, films, films / "missing.png", *([form] if form else []))
         assert done.code == 1
-        assert "4 of 20 files could not be judged" in done.stderr
+        assert "4 of 21 files could not be judged" in done.stderr
+        assert re.search(r"\d of 17 images (is|are) unlike", done.stderr), "of those that could be"
         if form == "--json":
             rows = json.loads(done.stdout)["predictions"]
             failed = {Path(r["file"]).name: r["error"] for r in rows if "error" in r}
-            assert len(rows) == 20
+            assert len(rows) == 21
         elif form == "--csv":
             rows = list(csv.DictReader(io.StringIO(done.stdout)))
             failed = {Path(r["file"]).name: r["error"] for r in rows if r["error"]}
@@ -232,6 +235,9 @@ def test_a_checkpoint_without_calibration_predicts_at_one_half_and_says_so(
     done = pneumo("predict", run, films, "--checkpoint", "last", "--prevalence", "0.05")
     assert (done.code, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
     assert "were not calibrated" in done.stderr
+    done = pneumo("predict", run, films, "--checkpoint", "last", "--operating-point", "screening")
+    assert (done.code, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
+    assert "has no fitted operating points" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -322,6 +328,50 @@ def test_a_dicom_gets_the_probability_of_the_same_picture_as_png(run: Path, fake
     for probabilities in by_picture.values():
         assert len(probabilities) == 7
         assert max(probabilities) - min(probabilities) <= 1e-3
+
+
+def test_a_model_of_drawn_images_says_so(run: Path, films: Path, pneumo, tmp_path: Path) -> None:
+    done = pneumo("predict", run, films, "--json")
+    assert json.loads(done.stdout)["synthetic"] is True
+    assert "the model was trained on synthetic images (tiny)" in done.stderr
+    taken = shutil.copytree(run, tmp_path / "taken")
+    report = json.loads((taken / "report.json").read_text())
+    report["dataset"]["synthetic"] = False
+    (taken / "report.json").write_text(json.dumps(report))
+    done = pneumo("predict", taken, films, "--json")
+    assert json.loads(done.stdout)["synthetic"] is False
+    assert "synthetic" not in done.stderr
+    # Without a report, because it is not finished, the registered dataset says it.
+    (taken / "report.json").unlink()
+    assert json.loads(pneumo("predict", taken, films, "--json").stdout)["synthetic"] is True
+
+
+def test_a_dicom_that_says_it_shows_no_chest_is_judged_with_a_remark(run: Path, fakes: Path, pneumo) -> None:
+    from pydicom import dcmread
+
+    dataset = TinyDataset("tiny")
+    film = written_dicom(np.kron(dataset.read(dataset.records[-1]), np.ones((4, 4), np.uint8)), False, "")
+    for part in ("CHEST", "KNEE"):
+        named = dcmread(io.BytesIO(film))
+        named.BodyPartExamined = part
+        named.save_as(fakes / f"{part}.dcm")
+    files = (fakes / "CHEST.dcm", fakes / "KNEE.dcm")
+    done = pneumo("predict", run, *files, "--json")
+    assert done.code == 0
+    chest, knee = json.loads(done.stdout)["predictions"]
+    assert (chest["other_part"], knee["other_part"]) == (None, "KNEE")
+    assert chest["logit"] == knee["logit"]
+    assert "1 of 2 images says that it shows another part of the body" in done.stderr
+    text = pneumo("predict", run, *files)
+    assert "the file says that it shows KNEE, no chest: do not trust it" in text.stdout.splitlines()[2]
+    rows = list(csv.DictReader(io.StringIO(pneumo("predict", run, *files, "--csv").stdout)))
+    assert [row["other_part"] for row in rows] == ["", "KNEE"]
+
+
+def test_how_far_beyond_the_limit_never_reads_as_the_limit_itself() -> None:
+    from pneumo_cli.cli.predictions import _times
+
+    assert [_times(value) for value in (1.0004, 1.04, 1.26)] == ["1.01 ×", "1.04 ×", "1.3 ×"]
 
 
 _ELSEWHERE = """

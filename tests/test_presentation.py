@@ -145,7 +145,7 @@ def ask(
     rule: DecisionRule, monkeypatch: pytest.MonkeyPatch, pneumo: Callable[..., Any]
 ) -> Callable[..., Any]:
     """``pneumo predict`` with that rule in place of a run's."""
-    monkeypatch.setattr("pneumo_cli.predictors.model_places", lambda paths: paths)
+    monkeypatch.setattr("pneumo_cli.predictors.model_places", lambda plugins, paths: paths)
     monkeypatch.setattr("pneumo_cli.predictors.open_predictor", lambda *given, **named: Sure(rule))
     return lambda *arguments: pneumo("predict", "RUN", *arguments)
 

@@ -400,6 +400,21 @@ def test_a_dry_run_shows_the_plan_and_writes_nothing(with_tasks, without_trial, 
     assert list(fakes.iterdir()) == []
 
 
+def test_a_look_at_some_tasks_plans_and_shows_these_alone(with_tasks, pneumo, monkeypatch):
+    def estimate(plan, names, folder, told):
+        for name in names:
+            told(name)
+
+    monkeypatch.setattr("pneumo_cli.reproduction_plan.estimate", estimate)
+    shown = pneumo("reproduce", "--dry-run", "--only", "cnn", "--json")
+    assert shown.code == 0
+    assert [task["name"] for task in json.loads(shown.stdout)["tasks"]] == ["cnn"]
+    assert "timing 1 of 1, cnn" in shown.stderr
+    both = pneumo("reproduce", "--dry-run")
+    timed = [line for line in both.stderr.splitlines() if "timing" in line]
+    assert timed == ["pneumo: timing 1 of 2, cnn", "pneumo: timing 2 of 2, gan"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from pneumo_cli.auditing import Audit
     from pneumo_cli.data.splits import Policy
     from pneumo_cli.plugins import Plugins
+
+_TITLE = "<title>Audit of "
+"""In the head of every page that an audit wrote."""
 
 
 def add_command(data: typer.Typer) -> None:
@@ -67,6 +71,10 @@ def add_command(data: typer.Typer) -> None:
 def check_target(target: Path, *, overwrite: bool) -> None:
     """Find out whether an audit may be written into a folder, before it is made.
 
+    Args:
+        target: new, empty, or the folder of an earlier audit; other files beside that one are left alone.
+        overwrite: whether an earlier audit may be replaced.
+
     Raises:
         UsageError: it may not.
     """
@@ -75,14 +83,37 @@ def check_target(target: Path, *, overwrite: bool) -> None:
     if os.path.lexists(target) and not target.is_dir():
         raise UsageError(f"{target} is not a folder")
     try:
-        if target.is_dir() and any(target.iterdir()) and not overwrite:
-            raise UsageError(
-                f"the folder {target} is not empty: name another one with --out, or replace the audit that is in "
-                "it with --overwrite"
-            )
+        if target.is_dir() and any(target.iterdir()):
+            if not _holds_audit(target):
+                raise UsageError(
+                    f"the folder {target} holds other files and no earlier audit: name a new or an empty one with "
+                    "--out"
+                )
+            if not overwrite:
+                raise UsageError(
+                    f"the folder {target} is not empty: name another one with --out, or replace the audit that is "
+                    "in it with --overwrite"
+                )
         atomic.try_folder(target)
     except OSError as error:
         raise UsageError(f"the folder {target} cannot be written: {error.strerror}") from error
+
+
+def _holds_audit(folder: Path) -> bool:
+    """Whether the files that an audit would replace are those of an earlier one.
+
+    Raises:
+        OSError: one of them cannot be read.
+    """
+    content, page = folder / "audit.json", folder / "audit.html"
+    if not content.is_file() or (os.path.lexists(page) and not page.is_file()):
+        return False
+    try:
+        found = json.loads(content.read_text(encoding="utf-8"))
+        title = page.read_text(encoding="utf-8").partition("</title>")[0] if page.exists() else _TITLE
+    except ValueError:  # no text, or no JSON
+        return False
+    return isinstance(found, dict) and {"fingerprint", "leaks", "shift"} <= found.keys() and _TITLE in title
 
 
 def _audit(
@@ -153,7 +184,7 @@ def _print(found: Audit) -> None:
     for blocks in found.blocks:
         print(
             f"{blocks.split} patients of {blocks.title}: {blocks.patients:,} in {blocks.blocks:,} blocks of "
-            f"numbers, {blocks.expected:.0f} expected by chance (z = {blocks.z:.1f})"
+            f"numbers, {blocks.expected:.0f} expected by chance (z = {blocks.z:.1f}): {blocks.verdict}"
         )
     for card in found.shift:
         print(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 from dataclasses import asdict
@@ -23,6 +24,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _PANEL = "Runs"
 _LESS_WANTED = ("split", "trainer", "started", "epochs", "dataset", "model", "validation", "state")
 """Columns of the list of runs that a narrow terminal does without, the first ones first."""
+_OF_A_FILE = re.compile(r"\.[A-Za-z]{2,5}")  # and not of a folder such as results-0.5 or trial.v2
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -31,7 +33,8 @@ def add_commands(app: typer.Typer) -> None:
     @app.command(rich_help_panel=_PANEL)
     def compare(
         runs: Annotated[
-            list[Path], typer.Argument(metavar="RUN...", help="Folders of finished runs.", show_default=False)
+            list[Path],
+            typer.Argument(metavar="RUN...", help="Folders of finished runs or groups.", show_default=False),
         ],
         split: Annotated[
             str, typer.Option("--split", help="Images to compare on: test or validation.")
@@ -90,7 +93,12 @@ def add_commands(app: typer.Typer) -> None:
             ),
         ] = None,
         sort: Annotated[
-            str, typer.Option("--sort", help="started, name, or a metric, the best first.")
+            str,
+            typer.Option(
+                "--sort",
+                help="started, name, or a metric: by its test value the best first, then, of runs without one, by "
+                "its validation value.",
+            ),
         ] = "started",
         parts: Annotated[
             bool,
@@ -100,7 +108,7 @@ def add_commands(app: typer.Typer) -> None:
     ) -> None:
         """List the runs below a folder, with their state and results; a group of runs is one line."""
         from pneumo_cli.grouplist import find_runs
-        from pneumo_cli.runfilter import in_sequence, matching
+        from pneumo_cli.runfilter import in_sequence, matching, what_sorts, why_none
 
         if folder is None:
             from pneumo_cli.layers import resolve_machine
@@ -118,17 +126,28 @@ def add_commands(app: typer.Typer) -> None:
         listed = matching(
             runs, trainer=trainer, model=model, dataset=dataset, finished=finished, where=where or ()
         )
-        _show(in_sequence(listed, sort), problems, json)
+        if not listed:
+            print(f"pneumo: {why_none(runs, folder, trainer, model, dataset)}", file=sys.stderr)
+        elif said := what_sorts(listed, sort):
+            print(f"pneumo: {said}", file=sys.stderr)
+        if listed or problems or json:
+            _show(in_sequence(listed, sort), problems, json)
 
 
 def check_target(target: Path) -> None:
     """Find out whether a comparison may be written somewhere, before it is made.
 
     Raises:
-        UsageError: something is there already, or it could not be written.
+        UsageError: something is there already, its name is that of another kind of file, or it could not be
+            written.
     """
     from pneumo_cli import atomic
 
+    if target.suffix != ".html" and _OF_A_FILE.fullmatch(target.suffix) and not target.is_dir():
+        raise UsageError(
+            f"{target} ends as a file does: --out takes a new file that ends in .html, or a folder "
+            f"({target.with_suffix('.html')}, {target.with_suffix('')})"
+        )
     if target.suffix == ".html":
         if os.path.lexists(target):
             raise UsageError(f"{target} exists already: name another file with --out")
@@ -227,8 +246,9 @@ def _show(runs: list[ListedRun], problems: list[Problem], as_json: bool) -> None
         "validation": [cell(run, "validation") for run in runs],
         "test": [cell(run, "test") for run in runs],
     }
-    shown = _fitting(columns)
-    print_table(list(shown), list(zip(*shown.values(), strict=True)))
+    if runs:
+        shown = _fitting(columns)
+        print_table(list(shown), list(zip(*shown.values(), strict=True)))
     for problem in problems:
         print(f"problem: {problem.path}: {problem.reason}")
 

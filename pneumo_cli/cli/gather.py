@@ -19,7 +19,7 @@ from pneumo_cli.errors import UsageError
 from pneumo_cli.progress import for_stderr
 
 if TYPE_CHECKING:
-    from pneumo_cli.folder import GroupFolder
+    from pneumo_cli.folder import GroupFolder, RunFolder
     from pneumo_cli.layers import Resolved
     from pneumo_cli.plugins import Plugins
 
@@ -126,19 +126,20 @@ def evaluate_together(
     """
     from pneumo_cli.ensemble import evaluate_mean
     from pneumo_cli.folder import GroupFolder, RunFolder, is_group
+    from pneumo_cli.gathering import finished_parts
     from pneumo_cli.ranks import Ranks
     from pneumo_cli.runner import Runner
     from pneumo_cli.session import observing_plugins, open_run, reopen_settings
 
     folders: dict[Path, RunFolder] = {}
     for path in paths:
-        found = GroupFolder(path).finished() if is_group(path) else [RunFolder.open(path)]
-        if not found:
-            raise UsageError(f"no part of {path} is finished: pneumo resume {path}")
+        found = finished_parts(plugins, GroupFolder(path)) if is_group(path) else [RunFolder.open(path)]
         for folder in found:
             if folder.path.resolve() in folders:
                 raise UsageError(f"{folder.path} is named twice: a mean is that of different runs")
             folders[folder.path.resolve()] = folder
+    if len(folders) > 1:
+        _check_distinct(list(folders.values()), checkpoint)
     runners = []
     for folder in folders.values():
         # The point is one of the mean, which has those that all runs have.
@@ -147,3 +148,25 @@ def evaluate_together(
         runners.append((Runner(run, observing_plugins(plugins), sys.argv), folder))
     point = str(flags.get("operating_point") or "")
     return evaluate_mean(runners, RunFolder(paths[0]), checkpoint, split, point)
+
+
+def _check_distinct(folders: Sequence[RunFolder], checkpoint: str) -> None:
+    """Refuse one model under two names, a copy of a run or its bundle, before the test images are looked at.
+
+    Raises:
+        UsageError: there is one, or a checkpoint is missing.
+        PneumoError: a checkpoint is damaged.
+    """
+    from pneumo_cli.checkpoints import Checkpoints
+    from pneumo_cli.predictors import weights_digest
+    from pneumo_cli.state import judged_weights
+
+    seen: dict[str, RunFolder] = {}
+    for folder in folders:
+        digest = weights_digest(judged_weights(Checkpoints(folder.checkpoints).load(checkpoint)))
+        if digest in seen:
+            raise UsageError(
+                f"{seen[digest].path} and {folder.path} are the same model (equal weights): a mean is that of "
+                "different runs"
+            )
+        seen[digest] = folder

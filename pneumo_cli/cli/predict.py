@@ -117,7 +117,7 @@ def _predict(
     writer: type[Writer],
 ) -> int:
     """Return how many files could not be judged."""
-    from pneumo_cli.cli.predictions import say_what_it_means
+    from pneumo_cli.cli.predictions import Counts, say_what_it_means
     from pneumo_cli.data.paths import expand
     from pneumo_cli.prediction import predict
     from pneumo_cli.predictors import model_places, open_predictor
@@ -125,7 +125,7 @@ def _predict(
 
     cam = asked.cam
     check_checkpoint(asked.checkpoint)
-    places = model_places(models)
+    places = model_places(plugins, models)
     if cam is not None:
         _check_new(cam)
     files = list(expand(arguments, sys.stdin))
@@ -140,7 +140,7 @@ def _predict(
         prevalence=asked.prevalence,
     )
     names = _Names()
-    failed = unlike = lying = 0
+    counts = Counts(len(files))
     with (
         for_stderr().stage("predicting", len(files)) as advance,
         writer(predictor, files).open() as out,
@@ -149,12 +149,10 @@ def _predict(
             if cam is not None and prediction.overlay is not None:
                 _write_overlay(cam / names.of(prediction.file), prediction.overlay)
             out.write(prediction)
-            failed += bool(prediction.error)
-            unlike += prediction.unlike
-            lying += bool(prediction.presentation)
+            counts.add(prediction)
             advance(1)
-    say_what_it_means(predictor, len(files), failed, unlike, lying)
-    return failed
+    say_what_it_means(predictor, counts)
+    return counts.failed
 
 
 class _Names:

@@ -13,10 +13,12 @@ import textwrap
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pneumo_cli.reports.wording import DISCLAIMER
+from pneumo_cli.runlist import bare
 
 if TYPE_CHECKING:
     from pneumo_cli.decision import DecisionRule
@@ -41,13 +43,14 @@ class Writer(ABC):
 
     def note(self, prediction: Prediction) -> str:
         """What speaks against a file's probability, and what to do; empty where nothing does."""
+        if prediction.other_part:
+            return f"the file says that it shows {prediction.other_part}, no chest: do not trust it"
         if prediction.presentation:
             return f"{prediction.presentation.name}: do not trust it; {prediction.presentation.remedy} first"
         if not prediction.unlike:
             return ""
         threshold = self.predictor.novelty_threshold
-        times = prediction.novelty / threshold if threshold else 0.0
-        far = f" ({times:.1f} × the limit)" if times else ""
+        far = f" ({_times(prediction.novelty / threshold)} the limit)" if threshold else ""
         return f"unlike the training images{far}: do not trust it"
 
     def called(self, prediction: Prediction) -> str:
@@ -92,6 +95,7 @@ class Json(Writer):
         rule, point = self.predictor.rule, self.predictor.point
         head = {
             **self.predictor.facts,
+            "synthetic": _synthetic(self.predictor),
             "classes": list(rule.classes),
             **rule.calibration.plain(),
             "prevalence": _prevalence(rule),
@@ -121,6 +125,7 @@ class Json(Writer):
                 "out_of_distribution": prediction.unlike,
                 "novelty": prediction.novelty,
                 "presentation": _presentation(prediction) or None,
+                "other_part": prediction.other_part or None,
             }
             if prediction.members:
                 item["members"] = list(prediction.members)
@@ -144,13 +149,14 @@ class Csv(Writer):
             "error",
             "prevalence",
             "presentation",
+            "other_part",
         )
         self._rows.writerow(columns)
         yield self
 
     def write(self, prediction: Prediction) -> None:
         if prediction.error:
-            self._rows.writerow([prediction.file, "", "", "", "", "", prediction.error, "", ""])
+            self._rows.writerow([prediction.file, "", "", "", "", "", prediction.error, "", "", ""])
             return
         self._rows.writerow(
             [
@@ -163,6 +169,7 @@ class Csv(Writer):
                 "",
                 _prevalence(self.predictor.rule),
                 _presentation(prediction),
+                prediction.other_part,
             ]
         )
 
@@ -170,6 +177,21 @@ class Csv(Writer):
 def _presentation(prediction: Prediction) -> str:
     """How an image lies, in a word; empty where nothing can tell."""
     return prediction.presentation.name if prediction.presentation is not None else ""
+
+
+def _times(novelty: float) -> str:
+    """How many times the limit an image's novelty is, of one beyond it: never one that reads as the limit itself.
+
+    >>> _times(1.0001), _times(1.04), _times(2.51)
+    ('1.01 ×', '1.04 ×', '2.5 ×')
+    """
+    return f"{max(1.01, novelty):.{2 if novelty < 1.1 else 1}f} ×"
+
+
+def _synthetic(predictor: Predictor) -> bool | None:
+    """Whether any of the models learnt on images that were drawn; None where that is not known of all."""
+    said = [member.facts.get("synthetic") for member in predictor.members or (predictor,)]
+    return True if True in said else None if None in said else False
 
 
 def _percent(probability: float) -> str:
@@ -192,14 +214,39 @@ def _prevalence(rule: DecisionRule) -> float | None:
     return rule.prevalence if rule.assumed is None else rule.assumed
 
 
-def say_what_it_means(predictor: Predictor, files: int, failed: int, unlike: int, lying: int) -> None:
-    """Say on stderr what the numbers mean, and of how many files not to trust them.
+@dataclass
+class Counts:
+    """Of how many files what was said.
 
-    Args:
+    Attributes:
         files: how many there were.
-        failed, unlike, lying: how many of them could not be judged, are unlike the training images, lie in another
-            way than they do.
+        failed: could not be judged.
+        unlike: are unlike the training images.
+        lying: lie in another way than they do.
+        other_parts: say that they show no chest.
     """
+
+    files: int
+    failed: int = 0
+    unlike: int = 0
+    lying: int = 0
+    other_parts: int = 0
+
+    def add(self, prediction: Prediction) -> None:
+        """Count one more."""
+        self.failed += bool(prediction.error)
+        self.unlike += prediction.unlike
+        self.lying += bool(prediction.presentation)
+        self.other_parts += bool(prediction.other_part)
+
+    @property
+    def judged(self) -> int:
+        """How many could be."""
+        return self.files - self.failed
+
+
+def say_what_it_means(predictor: Predictor, counts: Counts) -> None:
+    """Say on stderr what the numbers mean, and of how many files not to trust them."""
     rule, point = predictor.rule, predictor.point
     positive = rule.classes[1]
     several = predictor.count > 1
@@ -224,18 +271,40 @@ def say_what_it_means(predictor: Predictor, files: int, failed: int, unlike: int
         f"{positive} is called from {_percent(rule.probability_at(point))} on, the operating point {point.name}. "
         f"{point.rule}"
     )
-    if unlike:
-        verb = "is" if unlike == 1 else "are"
-        said.append(f"{unlike} of {files} images {verb} unlike those that the model was trained on")
-    if lying:
-        verb = "lies" if lying == 1 else "lie"
+    if _synthetic(predictor):
+        said.append(_on_synthetic(predictor))
+    if counts.unlike:
+        verb = "is" if counts.unlike == 1 else "are"
         said.append(
-            f"{lying} of {files} images {verb} in another way than those that the model was trained on; nothing "
-            "was turned or inverted here: put them right and ask again"
+            f"{counts.unlike} of {counts.judged} images {verb} unlike those that the model was trained on"
         )
-    if failed:
-        said.append(f"{failed} of {files} files could not be judged")
+    if counts.other_parts:
+        verb = "says that it shows" if counts.other_parts == 1 else "say that they show"
+        said.append(
+            f"{counts.other_parts} of {counts.judged} images {verb} another part of the body than the chest"
+        )
+    if counts.lying:
+        verb = "lies" if counts.lying == 1 else "lie"
+        said.append(
+            f"{counts.lying} of {counts.judged} images {verb} in another way than those that the model was trained "
+            "on; nothing was turned or inverted here: put them right and ask again"
+        )
+    if counts.failed:
+        said.append(f"{counts.failed} of {counts.files} files could not be judged")
     said.append(DISCLAIMER)
     width = shutil.get_terminal_size().columns if sys.stderr.isatty() else 10_000
     for line in said:
         print(textwrap.fill(f"pneumo: {line}", width, subsequent_indent=" " * 8), file=sys.stderr)
+
+
+def _on_synthetic(predictor: Predictor) -> str:
+    """That models learnt on images that were drawn, and which of several did."""
+    members = predictor.members or (predictor,)
+    drawn = [bare(member.facts.get("dataset")) for member in members if member.facts.get("synthetic")]
+    who = "the model was" if len(members) == 1 else "all models were"
+    if len(drawn) < len(members):
+        who = f"{len(drawn)} of {len(members)} models {'was' if len(drawn) == 1 else 'were'}"
+    return (
+        f"{who} trained on synthetic images ({', '.join(dict.fromkeys(drawn))}): these are drawn, and what was "
+        "learnt on them says nothing about patients"
+    )

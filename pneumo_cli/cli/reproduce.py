@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from pneumo_cli.plugins import Plugins
     from pneumo_cli.reproducing import Reproduction
     from pneumo_cli.reproduction_plan import Plan
+    from pneumo_cli.source_report import SourceReport
 
 _PRESET = "quick"
 
@@ -115,7 +118,9 @@ def _reproduce(
     begun = output is not None and is_begun(output)
     if not begun:
         folder = new_folder(Path("runs"), output)
-        plan = _planned(plugins, flags, preset or _PRESET, wanted, fetch=not dry_run)
+        # A plan that is written down has all tasks: a later call may want the others.
+        planned = _only(source, wanted) if dry_run else source
+        plan = _planned(plugins, planned, flags, preset or _PRESET, wanted, fetch=not dry_run)
         if dry_run:
             _show(plan, wanted, as_json)
             return False
@@ -142,20 +147,42 @@ def _reproduce(
     return any(states[name] != "done" for name in wanted)
 
 
+def _only(source: SourceReport, wanted: Sequence[str]) -> SourceReport:
+    """The report with some of its tasks alone."""
+    return replace(source, tasks=tuple(task for task in source.tasks if task.name in wanted))
+
+
 def _planned(
-    plugins: Plugins, flags: dict[str, Any], preset: str, wanted: Sequence[str], *, fetch: bool
+    plugins: Plugins,
+    source: SourceReport,
+    flags: dict[str, Any],
+    preset: str,
+    wanted: Sequence[str],
+    *,
+    fetch: bool,
 ) -> Plan:
     from pneumo_cli.reproduction_plan import Request, estimate, make_plan
-    from pneumo_cli.source_report import source_report
 
-    print("pneumo: planning; a few steps of each task are timed", file=sys.stderr)
-    plan = make_plan(plugins, source_report(), Request(preset, flags, fetch), for_stderr())
+    print("pneumo: planning; a few steps of each task are timed", file=sys.stderr, flush=True)
+    plan = make_plan(plugins, source, Request(preset, flags, fetch), for_stderr())
+    timed = [name for name in wanted if name in plan.settings]
+    waiting = iter(enumerate(timed, 1))
     with (
         tempfile.TemporaryDirectory(prefix="pneumo-plan-") as folder,
-        for_stderr().stage("planning", len(wanted), "tasks") as advance,
+        for_stderr().stage("planning", len(timed), "tasks") as advance,
     ):
+
+        def tell() -> None:
+            for number, name in islice(waiting, 1):
+                print(f"pneumo: timing {number} of {len(timed)}, {name}", file=sys.stderr, flush=True)
+
+        def told(name: str) -> None:
+            advance(1)
+            tell()
+
         plan.write(Path(folder))
-        estimate(plan, wanted, Path(folder), lambda name: advance(1))
+        tell()
+        estimate(plan, timed, Path(folder), told)
     return plan
 
 
@@ -199,10 +226,10 @@ def _carry_out(reproduction: Reproduction, wanted: Sequence[str]) -> dict[str, A
 
 
 def _show(plan: Plan, wanted: Sequence[str], as_json: bool) -> None:
-    if as_json:
-        print_json(plan.content)
-        return
     content = plan.content
+    if as_json:
+        print_json({**content, "tasks": [task for task in content["tasks"] if task["name"] in wanted]})
+        return
     rows, total, unknown = [], 0, 0
     for task in content["tasks"]:
         if task["name"] not in wanted:

@@ -19,6 +19,7 @@ import re
 import struct
 import warnings
 import zlib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,6 +40,23 @@ if TYPE_CHECKING:
 
 MODALITIES = ("CR", "DX", "DR", "RG")
 """Computed, digital (``DR`` is what some devices write for it) and film radiography (PS3.3 C.7.3.1.1.1)."""
+
+_OTHER_PARTS = frozenset(
+    re.findall(
+        r"\w+",
+        """
+        ABDOMEN ABDOMENPELVIS ANKLE ARM BLADDER BRAIN BREAST CALCANEUS CALF COCCYX CSPINE CERVICAL ELBOW EXTREMITY
+        EYE FACE FEMUR FIBULA FINGER FINGERS FOOT FOREARM HAND HEAD HEEL HIP HIPS HUMERUS JAW KNEE KNEES LEG LSPINE
+        LSSPINE LUMBAR MANDIBLE MAXILLA NASAL NECK NOSE ORBIT ORBITS PATELLA PELVIS RADIUS RADIUSULNA SACRUM
+        SHOULDER SHOULDERS SIJOINT SINUS SINUSES SKULL SSPINE TEETH TIBIA TIBIAFIBULA THIGH THUMB TMJ TOE TOES TOOTH
+        ULNA WRIST ZYGOMA
+        """,
+    )
+)
+"""Parts of the body (PS3.16 annex L, and what devices write) of which no chest radiograph is taken."""
+_CHEST = frozenset(
+    ("CHEST", "THORAX", "THORACIC", "LUNG", "LUNGS", "RIB", "RIBS", "HEART", "WHOLEBODY", "BODY")
+)
 
 _MAGIC_AT = 128
 _MAX_INFLATED = 512 * 2**20
@@ -123,6 +141,33 @@ def decode_dicom(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
         raise UnreadableImage(f"a damaged DICOM file: {_reason(error)}") from error
 
 
+def other_part(data: bytes) -> str:
+    """The part of the body that a DICOM file says it shows, where that is clearly none of the chest.
+
+    Body Part Examined is often missing, in another language or wrong, so this is a reason for a remark and for no
+    refusal; what is not known, or names the chest among others, is taken for a chest.
+
+    Args:
+        data: the content of an image file of any kind.
+
+    Returns:
+        such as ``KNEE``; empty where nothing is said, or the file cannot be read.
+    """
+    if not is_dicom(data):
+        return ""
+    _quieten()
+    try:
+        said = str(_parse(data, ["BodyPartExamined"]).get("BodyPartExamined") or "").upper()[:64]
+    except MemoryError:
+        raise
+    except Exception:  # what cannot be read is said when it is decoded
+        return ""
+    words = re.findall("[A-Z]+", said)
+    if not {*words, "".join(words)} & _OTHER_PARTS or _CHEST & {*words}:
+        return ""
+    return " ".join(words)
+
+
 def _quieten() -> None:
     """Keep pydicom's remarks off stderr: what matters is raised.
 
@@ -133,7 +178,8 @@ def _quieten() -> None:
     warnings.filterwarnings("ignore", module=r"(pydicom\b|pneumo_cli\.data\.dicom)")
 
 
-def _parse(data: bytes) -> FileDataset:
+def _parse(data: bytes, names: Sequence[str] = _READ) -> FileDataset:
+    """Read the elements of some names."""
     try:
         from pydicom import dcmread
         from pydicom.errors import InvalidDicomError
@@ -142,7 +188,7 @@ def _parse(data: bytes) -> FileDataset:
     except Exception as error:  # pydicom imports every codec that it finds, and one may be broken
         raise UnreadableImage(f"a DICOM file, but pydicom cannot be imported: {_reason(error)}") from error
     try:
-        return dcmread(io.BytesIO(_inflated(data)), force=True, specific_tags=list(_READ))
+        return dcmread(io.BytesIO(_inflated(data)), force=True, specific_tags=list(names))
     except (EOFError, InvalidDicomError, struct.error) as error:
         raise UnreadableImage("a truncated or damaged DICOM file") from error
     except RecursionError:

@@ -22,6 +22,7 @@ from pneumo_cli.data.prepare import PreparedData
 _NUMBER = re.compile(r"(\d+)(?!.*\d)", re.ASCII)
 _UNLIKELY = -4.0  # standard deviations below what is expected
 _FEWER = 0.7  # share of the expected number of blocks
+_USUAL = 3.0  # standard deviations: of a few random splits with two classes each, one in a hundred is beyond
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,17 @@ class Blocks:
         """True where there are far fewer blocks than chance makes."""
         return self.z < _UNLIKELY and self.blocks < _FEWER * self.expected
 
+    @property
+    def verdict(self) -> str:
+        """What the number of blocks says of how the patients were chosen, in words."""
+        if self.contiguous:
+            return "they were cut out by number, so whatever changed with time may differ between the splits"
+        if abs(self.z) <= _USUAL:
+            return "within what a random draw gives"
+        if self.z < 0:
+            return "fewer than a random draw gives, but no cut by number"
+        return "more than a random draw gives: they are spread evenly over the numbers"
+
     def plain(self) -> dict[str, Any]:
         """As JSON can hold it."""
         return {
@@ -64,6 +76,7 @@ class Blocks:
             "expected": self.expected,
             "z": self.z,
             "contiguous": self.contiguous,
+            "verdict": self.verdict,
         }
 
 
@@ -80,13 +93,21 @@ def patient_number(key: str) -> tuple[str, int] | None:
 
 
 def find_blocks(data: PreparedData) -> tuple[Blocks, ...]:
-    """Count the blocks of validation and test patients, for each class with numbered patients on either side."""
+    """Count the blocks of validation and test patients, for each class with numbered patients on either side.
+
+    Validation patients could be drawn from those who train or validate only: to count the others among those who
+    were not drawn would expect too many blocks, as wherever the test patients are, no draw could join them.
+    """
     records, labels = data.dataset.records, data.labels
     parts = data.split.parts()
+    drawn_from = {
+        "validation": (parts["train"], parts["validation"]),
+        "test": (*parts.values(), data.split.excluded),
+    }
     found = []
-    for name in ("validation", "test"):
+    for name, several in drawn_from.items():
         inside = {records[position].patient for position in parts[name]}
-        everyone = np.concatenate([*parts.values(), data.split.excluded])
+        everyone = np.concatenate(several)
         for label, title in enumerate(data.dataset.classes):
             patients = {records[position].patient for position in everyone if labels[position] == label}
             series = defaultdict(list)

@@ -7,7 +7,7 @@ once (:mod:`pneumo_cli.evaluation.resampling`).
 How the ends come from the samples is told in :mod:`pneumo_cli.evaluation.bounds`; how often such intervals cover
 the truth is measured by ``examples/measure_intervals.py``.
 
-The intervals tell how the number would vary over other patients like these. They know nothing of another training
+The intervals are about the value for all patients like these. They know nothing of another training
 seed, of another hospital, or of a choice that was made on the same images.
 """
 
@@ -370,7 +370,12 @@ def _band(
     drawn = [row for times in draws(sample.patients, truth.size, resamples, seed) for row in rows(times)]
     if len(drawn) < 2:
         raise ValueError("a band needs more patients: hardly any resample has both classes")
-    low, high = score_ends(rows(_once(sample))[0], np.stack(drawn), _patients_behind(sample)["recall"])
+    value, resampled = rows(_once(sample))[0], np.stack(drawn)
+    low, high = score_ends(value, resampled, _patients_behind(sample)["recall"])
+    # Of a value of 0 or 1 that is another in some resamples, the score interval knows the number of patients alone.
+    edge = (value <= 0) | (value >= 1)
+    seen = np.quantile(resampled[:, edge], (0.025, 0.975), axis=0)
+    low[edge], high[edge] = np.minimum(low[edge], seen[0]), np.maximum(high[edge], seen[1])
     return Band(x, low, high)
 
 
@@ -383,7 +388,7 @@ def _sensitivity_at(x: Floats, positives: Floats, negatives: Floats) -> Floats:
 
 def _precision_at(x: Floats, positives: Floats, negatives: Floats) -> Floats:
     called = positives + negatives
-    there = called > 0  # an image that was not drawn leaves no corner
+    there = positives > 0  # below the first sick image that was drawn no recall is reached
     positives, called = positives[there], called[there]
     # The slack keeps a recall of 7/10 at x = 0.7 whatever the rounding.
     place = np.searchsorted(positives / positives[-1], x - 1e-12, side="left")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import textwrap
 import time
@@ -46,10 +47,11 @@ class Console:
         trainable = sum(p.numel() for p in run.model.parameters() if p.requires_grad)
         kind = " (synthetic)" if data.dataset.synthetic else ""
         _say(f"{run.spec.name} {verb}: {run.model_entry.spec.name}, {trainable:,} trainable parameters")
-        _say(
-            f"data     {data.dataset.name}{kind}: {counts} images of {data.size} px, split by {data.split.policy}"
+        _fact(
+            "data",
+            f"{data.dataset.name}{kind}: {counts} images of {data.size} px, split by {data.split.policy}",
         )
-        _say(f"device   {run.device.name}, {run.device.precision}")
+        _fact("device", f"{run.device.name}, {run.device.precision}")
         _say(f"folder   {run.folder.path}")
 
     @hookimpl
@@ -178,6 +180,14 @@ def _time(seconds: float) -> str:
     if hours:
         return f"{hours}:{minutes:02}:{rest:02}"
     return f"{minutes}:{rest:02}"
+
+
+def _fact(name: str, said: str) -> None:
+    """A line behind its name; in a narrower terminal it goes on below, broken between words."""
+    line = f"{name:<9}{said}"
+    width = max(40, shutil.get_terminal_size().columns) if sys.stderr.isatty() else len(line)
+    for part in textwrap.wrap(line, width, subsequent_indent=" " * 9, break_on_hyphens=False):
+        _say(part)
 
 
 def _say(line: str) -> None:

@@ -99,12 +99,12 @@ def _headlines(audit: Audit) -> Iterator[Headline]:
         "patients with images on two sides",
     )
     for kind, label, meaning in (
-        ("bytes", "Identical files", "the same file on two sides"),
-        ("pixels", "Identical pixels", "another file, the same picture"),
-        ("near", "Altered copies", "re-encoded, rescaled, cropped, brightened or mirrored"),
+        ("bytes", "Identical files", "the very file"),
+        ("pixels", "Identical pixels", "the same picture in another file"),
+        ("near", "Altered copies", "a copy: re-encoded, rescaled, cropped, brightened or mirrored"),
     ):
-        pairs = {(pair.first, pair.second) for leak in leaks for pair in leak.pairs if pair.kind == kind}
-        yield Headline(label, f"{len(pairs):,}", f"pairs: {meaning}")
+        images = {pair.second for leak in leaks for pair in leak.pairs if pair.kind == kind}
+        yield Headline(label, f"{len(images):,}", f"images of which an earlier split has {meaning}")
 
 
 def _checked(audit: Audit) -> Iterator[Block]:
@@ -141,6 +141,7 @@ def _leaks(audit: Audit, pictures: Path) -> Iterator[Block]:
             for leak in shown
         ),
         numeric=frozenset(range(1, 6)),
+        note="Images are counted in the second split of a row: those with such a partner in the first.",
     )
     if not audit.leaks.compared:
         yield Paragraph("The images are too small for altered copies to be found.", warning=True)
@@ -188,8 +189,7 @@ def _proof(audit: Audit, leak: Leak, name: str, pictures: Path) -> Iterator[Bloc
         for row, (patient, first, second) in enumerate(others)
     ]
     yield Paragraph(
-        f"{leak.first} and {leak.second}: {len(leak.pairs):,} pairs of equal images and {len(leak.patients):,} "
-        f"shared patients, {len(items)} of them as pictures."
+        f"{leak.first} and {leak.second} share {_shared(leak)}; {len(items)} of them as pictures."
     )
     yield Pictures(tuple(items))
     if leak.pairs:
@@ -206,6 +206,15 @@ def _proof(audit: Audit, leak: Leak, name: str, pictures: Path) -> Iterator[Bloc
             f"Shared patients, {leak.first} and {leak.second}{more}",
             (Table(("Patient", f"An image in {leak.first}", f"An image in {leak.second}"), rows),),
         )
+
+
+def _shared(leak: Leak) -> str:
+    """Images are counted as in the table, on the second side: one that equals several has several pairs."""
+    images, pairs, patients = len({pair.second for pair in leak.pairs}), len(leak.pairs), len(leak.patients)
+    said = f"{images:,} {'image' if images == 1 else 'images'} of {leak.second}"
+    if pairs != images:
+        said += f" (in {pairs:,} pairs: some equal more than one)"
+    return f"{said} and {patients:,} {'patient' if patients == 1 else 'patients'}"
 
 
 def _first_images(audit: Audit, side: str) -> dict[str, int]:
@@ -303,15 +312,11 @@ def _structure(audit: Audit, pictures: Path) -> Iterator[Block]:
     if not audit.blocks:
         return
     for row in audit.blocks:
-        chance = f"by chance there would be about {row.expected:.0f} (z = {row.z:.1f})"
-        said = (
-            f"The {row.patients:,} {row.split} patients of {row.title} are {row.blocks:,} blocks of numbers; "
+        yield Paragraph(
+            f"The {row.patients:,} {row.split} patients of {row.title} are {row.blocks:,} blocks of numbers; by "
+            f"chance there would be about {row.expected:.0f} (z = {row.z:.1f}): {row.verdict}.",
+            warning=row.contiguous,
         )
-        if row.contiguous:
-            chance += (
-                ": they were cut out by number, so whatever changed with time may differ between the splits"
-            )
-        yield Paragraph(f"{said}{chance}.", warning=row.contiguous)
     save(patient_order(audit.blocks), pictures / "order.png")
     yield Pictures(
         (

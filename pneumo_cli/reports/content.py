@@ -39,6 +39,7 @@ from pneumo_cli.reports.wording import (
     value_text,
     when,
 )
+from pneumo_cli.settings import MachineSettings
 
 _POLICIES = {
     "patient": "Split by patient: all images of one patient, and identical images, are kept on one side.",
@@ -73,7 +74,7 @@ def document(report: Mapping[str, Any]) -> Document:
         Section("why", "What it looks at", tuple(of_the_whole(report, "why"))),
         Section("training", "Training", tuple(_training(report))),
         Section("samples", "Sample images", tuple(pictures(report, "samples"))),
-        Section("settings", "Settings", tuple(_settings(report))),
+        Section("settings", "Settings", tuple(settings_shown(report))),
         Section("environment", "Environment", tuple(_environment(report))),
         Section("reproduce", "How to reproduce", tuple(_commands(report))),
     )
@@ -278,13 +279,16 @@ def _training(report: Mapping[str, Any]) -> Iterator[Block]:
     yield table if len(body) <= _EPOCHS_SHOWN else Folded(f"All {len(body)} epochs in numbers", (table,))
 
 
-def _settings(report: Mapping[str, Any]) -> Iterator[Block]:
+def settings_shown(report: Mapping[str, Any]) -> Iterator[Block]:
+    """The settings of a run or a group: what somebody changed first, what is as in the preset, the machine's."""
     settings = [mapping(item) for item in sequence(report.get("settings"))]
     if not settings:
         return
     preset = text(report.get("preset") or "default")
-    changed = [item for item in settings if item.get("value") != item.get("preset")]
-    kept = [item for item in settings if item.get("value") == item.get("preset")]
+    machine = [item for item in settings if item.get("name") in MachineSettings.model_fields]
+    recipe = [item for item in settings if item not in machine]
+    changed = [item for item in recipe if was_changed(item)]
+    kept = [item for item in recipe if item not in changed]
     if changed:
         plural = "setting differs" if len(changed) == 1 else "settings differ"
         yield Paragraph(f"{len(changed)} {plural} from the preset {preset}.")
@@ -293,6 +297,16 @@ def _settings(report: Mapping[str, Any]) -> Iterator[Block]:
         yield Paragraph(f"All settings are those of the preset {preset}.")
     if kept:
         yield Folded(f"The {len(kept)} settings as in the preset {preset}", (_settings_table(kept),))
+    if machine:
+        yield Folded(
+            f"The {len(machine)} settings of the machine, no part of the recipe", (_settings_table(machine),)
+        )
+
+
+def was_changed(setting: Mapping[str, Any]) -> bool:
+    """Whether a person, by a flag, a variable or a file, has set it to something else than the preset does."""
+    untouched = text(setting.get("origin")).partition(" ")[0] in ("", "default", "preset")
+    return setting.get("value") != setting.get("preset") and not untouched
 
 
 def _settings_table(settings: Sequence[Mapping[str, Any]]) -> Table:

@@ -10,10 +10,11 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pneumo_cli.reports.document import Block, Commands, Document, Folded, Headline, Paragraph, Section, Table
+from pneumo_cli.reports.content import settings_shown
+from pneumo_cli.reports.document import Block, Commands, Document, Headline, Paragraph, Section, Table
 from pneumo_cli.reports.labels import in_order, is_known, metric_label, metric_text, number
 from pneumo_cli.reports.results import headlines, pictures, results, verdict
-from pneumo_cli.reports.wording import count, duration, mapping, sequence, text, value_text, when
+from pneumo_cli.reports.wording import count, duration, mapping, sequence, text, when
 
 _HEADLINES = 4
 _IN_PARTS = ("auc", "accuracy", "psnr", "ssim", "mse", "loss")
@@ -64,7 +65,7 @@ def document(report: Mapping[str, Any]) -> Document:
         Section("parts", "The parts", tuple(_parts(report))),
         Section("results", "The parts as one", tuple(_together(report))),
         Section("training", "Training", tuple(pictures(report, "training"))),
-        Section("settings", "Settings", tuple(_settings_shown(report))),
+        Section("settings", "Settings", tuple(settings_shown(report))),
         Section("reproduce", "How to reproduce", tuple(_commands(report))),
     )
     run = mapping(report.get("run"))
@@ -228,33 +229,6 @@ def _together(report: Mapping[str, Any]) -> Iterator[Block]:
         "mean of the parts' own."
     )
     yield from results(report)
-
-
-def _settings_shown(report: Mapping[str, Any]) -> Iterator[Block]:
-    rows = [mapping(row) for row in sequence(report.get("settings"))]
-    if not rows:
-        return
-    head = ("Setting", "Value", "In the preset", "Value comes from", "Meaning")
-    changed = [row for row in rows if row.get("value") != row.get("preset")]
-    preset = text(report.get("preset") or "default")
-    for title, wanted in (
-        (f"What differs from the preset {preset}", changed),
-        (f"What is as in the preset {preset}", [row for row in rows if row not in changed]),
-    ):
-        body = tuple(
-            (
-                text(row.get("name")),
-                value_text(row.get("value")),
-                value_text(row.get("preset")),
-                text(row.get("origin")),
-                text(row.get("help")),
-            )
-            for row in wanted
-        )
-        if not body:
-            continue
-        table = Table(head, body, frozenset({1, 2}), title=title if wanted is changed else "")
-        yield table if wanted is changed else Folded(title, (table,))
 
 
 def _commands(report: Mapping[str, Any]) -> Iterator[Block]:

@@ -33,8 +33,9 @@ _GROUPS = ("judgement", "why", "training", "data", "samples")
 """Groups of figures that stand in sections of their own."""
 
 _SURE = (
-    "The ranges are 95 % intervals: judged on other patients of the same kind, the number would most likely lie "
-    "within. They hold neither the differences between hospitals nor those between training runs."
+    "The ranges are 95 % confidence intervals: the value for all patients like these lies within, by a method that "
+    "is right about 95 times in 100. They hold neither the differences between hospitals nor those between "
+    "training runs."
 )
 
 

@@ -145,8 +145,12 @@ def line_labels(grid: Iterable[Axes]) -> dict[str, Artist]:
     return {label: line for label, line in found.items() if not label.startswith("_")}
 
 
-def legend_above(axes: Axes) -> None:
-    """Above the axes, where it hides no data however the curves run; the axes keep their width."""
+def legend_above(axes: Axes, columns: int = 3) -> None:
+    """Above the axes, where it hides no data however the curves run; the axes keep their width.
+
+    Args:
+        columns: as many as the labels leave room for.
+    """
     figure = axes.get_figure(root=True)
     handles, labels = axes.get_legend_handles_labels()
     if figure is None or not handles:
@@ -155,7 +159,7 @@ def legend_above(axes: Axes) -> None:
         handles,
         labels,
         loc="outside upper center",
-        ncols=3,
+        ncols=columns,
         fontsize=7,
         borderaxespad=0.1,
         borderpad=0.1,

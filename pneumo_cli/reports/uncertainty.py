@@ -25,6 +25,7 @@ from pneumo_cli.reports.style import (
     SKY,
     VERMILLION,
     column_figure,
+    legend_above,
     shortened,
     styled,
 )
@@ -227,7 +228,7 @@ def reliability_diagram(
     axes.set_ylabel(f"Share that is {name}")
     axes.set_xlim(-0.02, 1.02)
     axes.set_ylim(-0.02, 1.02)
-    axes.legend(loc="upper left", borderaxespad=0.3)
+    legend_above(axes, columns=2)
     counts.set_ylabel("Images")
     counts.yaxis.set_major_locator(MaxNLocator(nbins=3, integer=True))
     counts.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")

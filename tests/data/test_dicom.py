@@ -39,7 +39,7 @@ from pydicom.uid import (
 from pneumo_cli.data import dicom_pixels
 from pneumo_cli.data import jpeg_lossless as jpeg_lossless_module
 from pneumo_cli.data.decoding import decode_image
-from pneumo_cli.data.dicom import is_dicom
+from pneumo_cli.data.dicom import is_dicom, other_part
 from pneumo_cli.data.jpeg_lossless import decode_jpeg_lossless
 from pneumo_cli.errors import UnreadableImage
 
@@ -371,6 +371,28 @@ def test_a_picture_with_the_magic_by_accident_stays_a_picture() -> None:
     marked = data[:20] + comment + data[20:]
     assert marked[128:132] == b"DICM"
     assert np.array_equal(decode_image(marked), decode_image(data))
+
+
+@pytest.mark.parametrize(
+    ("said", "found"),
+    [
+        (None, ""),
+        ("", ""),
+        ("CHEST", ""),
+        ("THORAX PA", ""),
+        ("CHEST ABDOMEN", ""),
+        ("PORT", ""),
+        ("KNEE", "KNEE"),
+        ("ABDOMEN ", "ABDOMEN"),
+        ("L_SPINE", "L SPINE"),
+        ("SKULL LAT", "SKULL LAT"),
+    ],
+)
+def test_a_part_of_the_body_is_named_where_it_is_clearly_another(said: str | None, found: str) -> None:
+    film = dicom(**({} if said is None else {"BodyPartExamined": said}))
+    assert other_part(film) == found
+    assert np.array_equal(decode_image(film), PICTURE)
+    assert other_part(film[:200]) == other_part(jpeg(PICTURE)) == other_part(b"") == ""
 
 
 # --- refused, with one line each -----------------------------------------------------------------------------

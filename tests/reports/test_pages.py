@@ -198,6 +198,46 @@ def test_figures_are_embedded_with_size_and_caption(folder: Path) -> None:
     assert all(image["width"] == "670" for image in images)
 
 
+def test_figures_of_panels_scroll_on_a_narrow_screen_and_others_shrink(folder: Path) -> None:
+    panels = figures.curves([{"epoch": 0, "train": {"loss": 1.0}}], ["loss", "accuracy"])
+    save(panels, folder / "figures" / "loss.png")
+    page = Page(render_html(full_report(), folder))
+    places = [place for place, (tag, _) in enumerate(page.tags) if tag == "img"]
+    before = [page.tags[place - 1] for place in places]
+    assert before[0] == ("div", {"class": "scroll", "tabindex": "0"})
+    assert before[1][0] == "figure"
+
+
+def test_names_of_files_and_patients_stay_in_one_piece_unless_they_are_long(folder: Path) -> None:
+    long = "x" * 60
+    report = full_report()
+    rows = [{"name": name, "patient": "phantom-0066", "called": "two words"} for name in ("a/b-1.png", long)]
+    report["details"] = {"test": {"errors": {"rows": rows}}}
+    source = render_html(report, folder)
+    assert '<th scope="row" class="word">a/b-1.png</th><td class="word">phantom-0066</td>' in source
+    assert f'<th scope="row">{long}</th>' in source
+    assert "<td>two words</td>" in source
+
+
+def settings_section(report: dict[str, Any]) -> tuple[Any, ...]:
+    return next(part.blocks for part in document(report).sections if part.anchor == "settings")
+
+
+def test_only_what_somebody_set_differs_from_the_preset_and_the_machine_is_no_part_of_it() -> None:
+    report = full_report()
+    report["settings"] += [
+        {"name": "size", "value": 64, "preset": 224, "default": 224, "origin": "default", "help": ""},
+        {"name": "output", "value": "/there", "preset": "runs", "default": "runs", "origin": "--output"},
+        {"name": "threads", "value": 1, "preset": 0, "default": 0, "origin": "PNEUMO_THREADS", "help": ""},
+    ]
+    said, changed, kept, machine = settings_section(report)
+    assert said.text == "1 setting differs from the preset quick."
+    assert [row[0] for row in changed.rows] == ["lr"]
+    assert [row[0] for row in kept.blocks[0].rows] == ["epochs", "size"]
+    assert machine.title.startswith("The 2 settings of the machine")
+    assert [row[0] for row in machine.blocks[0].rows] == ["output", "threads"]
+
+
 @pytest.mark.parametrize("render", [render_html, render_markdown])
 def test_a_reader_finds_what_was_done_on_what_and_how_good_it_is(render, folder: Path) -> None:
     source = render(full_report(), folder)

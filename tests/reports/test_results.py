@@ -203,7 +203,9 @@ def test_the_table_of_metrics_has_a_range_wherever_one_is_known_and_says_what_it
     assert rows["Accuracy"] == ("0.960 (0.944–0.973)", "0.970")
     assert rows["MCC"] == ("0.871 (-0.012 to 0.902)", "0.871")
     assert rows["Calibration error (ECE)"] == ("0.031", "0.031")
-    assert "95 % intervals" in metrics.note
+    # A confidence interval is about the value for all patients, not about what another sample would show.
+    assert "95 % confidence intervals: the value for all patients like these lies within" in metrics.note
+    assert "right about 95 times in 100" in metrics.note
     assert tables(section({**classified(), "interval_note": "By DeLong."}, "results"))[0].note == "By DeLong."
     assert tables(section({**classified(), "intervals": {}}, "results"))[0].note == ""
 

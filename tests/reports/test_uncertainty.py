@@ -115,6 +115,11 @@ def test_the_reliability_diagram_sets_calibrated_probabilities_beside_the_networ
     first, second = figure.axes[0].containers
     assert (first.get_label(), second.get_label()) == ("As the network says", "After calibration")
     assert first[0].get_linestyle() != second[0].get_linestyle()
+    assert figure.axes[0].get_legend() is None, "nothing is hidden by a legend"
+    (legend,) = figure.legends
+    assert len(legend.get_texts()) == 3
+    place = legend.get_window_extent()
+    assert 0 <= place.x0 < place.x1 <= figure.bbox.width, "no label is cut off"
     bars = figure.axes[1].patches
     assert not any(
         bar.get_x() < other.get_x() + other.get_width() - 1e-9 and other.get_x() < bar.get_x() - 1e-9
