@@ -34,7 +34,7 @@ def add_commands(app: typer.Typer) -> None:
     def compare(
         runs: Annotated[
             list[Path],
-            typer.Argument(metavar="RUN...", help="Folders of finished runs or groups.", show_default=False),
+            typer.Argument(metavar="RUN", help="Folders of finished runs or groups.", show_default=False),
         ],
         split: Annotated[
             str, typer.Option("--split", help="Images to compare on: test or validation.")

@@ -127,7 +127,7 @@ def add_commands(app: typer.Typer) -> None:
         ctx: typer.Context,
         runs: Annotated[
             list[Path],
-            typer.Argument(metavar="RUN...", help="One run for each class.", show_default=False),
+            typer.Argument(metavar="RUN", help="One run for each class.", show_default=False),
         ],
         seeds: Annotated[
             int, typer.Option("--seeds", help="How many classifiers of each sort.", min=2, max=100)

@@ -142,6 +142,10 @@ def main() -> None:
     debug = os.environ.get("PNEUMO_DEBUG", "") not in ("", "0")
     logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, format="pneumo: %(message)s")
     logging.getLogger("pneumo").setLevel(logging.DEBUG if debug else logging.INFO)
+    if (
+        not debug
+    ):  # it says at length that it cannot keep its list of fonts where the home folder is not writable
+        logging.getLogger("matplotlib").setLevel(logging.ERROR)
     for handler in logging.getLogger().handlers:
         handler.setLevel(logging.DEBUG if debug else NOTICE)
     try:

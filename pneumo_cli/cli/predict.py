@@ -37,7 +37,7 @@ def add_commands(app: typer.Typer) -> None:
         paths: Annotated[
             list[str],
             typer.Argument(
-                metavar="PATH...",
+                metavar="PATH",
                 help="Image files (JPEG, PNG, TIFF, DICOM), folders, globs; - reads a list from standard input.",
                 show_default=False,
             ),

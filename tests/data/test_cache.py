@@ -153,7 +153,7 @@ def test_a_cache_that_cannot_be_used_is_a_usage_error(tree: Path, cache: Path, o
     dataset = open_tree(tree)
     file = cache / "file"
     file.write_text("in the way")
-    with pytest.raises(UsageError, match="choose another"):
+    with pytest.raises(UsageError, match="--cache or PNEUMO_CACHE names another"):
         decoded_images(dataset, SIZE, file, Progress())
 
 

@@ -459,7 +459,7 @@ def test_a_folder_that_may_not_be_written_to_is_misuse(
     tmp_path: Path, failing_disk: Callable[[OSError], None]
 ) -> None:
     failing_disk(PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
-    with pytest.raises(UsageError, match="choose another one"):
+    with pytest.raises(UsageError, match="--cache or PNEUMO_CACHE names another"):
         cached(frozen(Prefix()), tmp_path)
 
 
