@@ -23,7 +23,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -64,7 +64,6 @@ class Novelty:
         centre: mean of the training images' descriptions, float64 [D].
         whitening: maps a centred description to independent numbers of variance 1, float64 [D, D].
         size: height and width of the images that it was fitted on, pixels; others are resized to it.
-        usual: scores of the validation images, rising, float64 [M], M >= 1.
         threshold: an image with a higher score is flagged.
     """
 
@@ -73,7 +72,6 @@ class Novelty:
     centre: Tensor
     whitening: Tensor
     size: int
-    usual: Tensor
     threshold: float
 
     def scores(self, levels: Levels) -> Floats:
@@ -100,24 +98,6 @@ class Novelty:
         found: NDArray[np.bool_] = self.scores(levels) > self.threshold
         return found
 
-    def shares(self, scores: Floats) -> Floats:
-        """The share of the validation images that are less unlike, 0 to 1, for scores [n]."""
-        found: Floats = np.searchsorted(self.usual.numpy(), scores, side="left") / len(self.usual)
-        return found
-
-    def sentence(self, score: float) -> str:
-        """Say a score in words, to follow "this image is ".
-
-        For example "more unlike the training images than all of the 1148 validation images (6.0 times the
-        threshold)".
-        """
-        share = float(self.shares(np.array([score]))[0])
-        most = "all" if share == 1 else f"{math.floor(1000 * share) / 10:.1f} %"
-        among = f"{most} of the {len(self.usual)} validation images"
-        return (
-            f"more unlike the training images than {among} ({score / self.threshold:.1f} times the threshold)"
-        )
-
     def _centred(self, batch: Tensor) -> Tensor:
         return _described(batch, self.mean, self.components) - self.centre
 
@@ -129,7 +109,6 @@ class Novelty:
             "centre": self.centre,
             "whitening": self.whitening,
             "size": self.size,
-            "usual": self.usual,
             "threshold": self.threshold,
         }
 
@@ -157,7 +136,6 @@ class Novelty:
             "components": (torch.float32, (len(self.components), pixels)),
             "centre": (torch.float64, (described,)),
             "whitening": (torch.float64, (described, described)),
-            "usual": (torch.float64, (len(self.usual),)),
         }
         for name, (dtype, shape) in shapes.items():
             tensor = getattr(self, name)
@@ -165,10 +143,6 @@ class Novelty:
                 return f"{name} is {tensor.dtype} {list(tensor.shape)}, not {dtype} {list(shape)}"
             if not bool(torch.isfinite(tensor).all()):
                 return f"{name} has values that are not finite"
-        if not len(self.usual):
-            return "it has no scores of validation images"
-        if bool((self.usual.diff() < 0).any()):
-            return "its scores of validation images are not in order"
         if not (isinstance(self.size, int) and self.size >= _SIDE):
             return f"size is {self.size!r}, not a number of pixels from {_SIDE} on"
         if not (isinstance(self.threshold, float) and math.isfinite(self.threshold) and self.threshold > 0):
@@ -205,13 +179,10 @@ def fit_novelty(levels_train: Levels, levels_validation: Levels, *, seed: int) -
     components = _principal(thumbnails - mean)
     described = torch.cat([_described(batch, mean, components) for batch in batches])
     centre = described.mean(0)
-    fitted = Novelty(mean, components, centre, _whitening(described - centre), size, centre[:0], math.inf)
-    usual = np.sort(fitted.scores(validation))
+    fitted = Novelty(mean, components, centre, _whitening(described - centre), size, math.inf)
     # With few images the largest score itself, and never a quantile between two that were seen.
-    threshold = float(np.quantile(usual, QUANTILE, method="higher"))
-    return Novelty(
-        mean, components, centre, fitted.whitening, size, torch.from_numpy(usual), max(threshold, 1e-9)
-    )
+    threshold = float(np.quantile(fitted.scores(validation), QUANTILE, method="higher"))
+    return replace(fitted, threshold=max(threshold, 1e-9))
 
 
 def _principal(centred: Tensor) -> Tensor:

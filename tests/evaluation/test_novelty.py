@@ -176,15 +176,6 @@ def test_training_images_that_are_all_the_same_can_be_fitted_on() -> None:
     assert fitted.flags(foreign(32)["uniform noise"]).all()
 
 
-def test_a_score_is_said_in_words(novelty: Novelty) -> None:
-    assert novelty.shares(np.array([0.0, np.inf])).tolist() == [0, 1]
-    assert novelty.sentence(3 * novelty.threshold) == (
-        "more unlike the training images than all of the 100 validation images (3.0 times the threshold)"
-    )
-    median = float(novelty.usual[50])
-    assert "than 50.0 % of the 100 validation images" in novelty.sentence(median)
-
-
 @pytest.mark.parametrize(
     ("images", "reason"),
     [
@@ -230,8 +221,6 @@ def test_a_checkpoint_keeps_it_to_the_bit_and_is_small(novelty: Novelty) -> None
         ("components", torch.tensor(1.0), "0-d tensor"),
         ("centre", torch.zeros(4, dtype=torch.float64), r"centre is .* \[4\]"),
         ("whitening", torch.full((62, 62), torch.nan, dtype=torch.float64), "not finite"),
-        ("usual", torch.zeros(0, dtype=torch.float64), "no scores"),
-        ("usual", torch.tensor([2.0, 1.0], dtype=torch.float64), "not in order"),
         ("size", 8, "size is 8"),
         ("size", "64", "size is '64'"),
         ("threshold", float("nan"), "threshold is nan"),
