@@ -5,7 +5,6 @@ Knows no task: everything specific happens in the hooks ``build_model``, ``train
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -34,8 +33,6 @@ from pneumo_cli.saving import Saver
 from pneumo_cli.seal import open_test
 from pneumo_cli.seeding import seed_all
 from pneumo_cli.state import load_weights, restore_training
-
-_log = logging.getLogger("pneumo")
 
 # How many steps pass between two looks at the losses of an accelerator: a look waits for the device.
 _STEPS_BETWEEN_LOOKS = 20

@@ -47,9 +47,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_BESIDE = tuple(zip(CLASS_COLOURS[1:], "Ds^vP", strict=True))
-"""Colour and marker of what else was measured."""
-
 
 @styled
 def curve(
