@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pneumo_cli.cli.light import LightCommand
 from pneumo_cli.cli.output import print_json, print_table, print_text
 from pneumo_cli.errors import PneumoError, UsageError
 
@@ -74,7 +73,7 @@ def add_commands(app: typer.Typer) -> None:
         else:
             _print(found)
 
-    @app.command("list-runs", cls=LightCommand, rich_help_panel=_PANEL)
+    @app.command("list-runs", rich_help_panel=_PANEL)
     def list_runs(
         folder: Annotated[
             Path | None,
@@ -280,7 +279,7 @@ def _state(run: ListedRun) -> str:
 
 def _spread(run: ListedRun, split: str, name: str) -> str:
     """The standard deviation over a group's parts, where its value is their mean."""
-    from pneumo_cli.reports.gathered_page import sd_text
+    from pneumo_cli.reports.labels import sd_text
     from pneumo_cli.runlist import WHOLE
 
     known = run.spread.get(split, {}).get(name)

@@ -78,6 +78,7 @@ def _export(
     from pneumo_cli.data.paths import expand
     from pneumo_cli.folder import RunFolder, is_group
     from pneumo_cli.predictors import RunPredictor
+    from pneumo_cli.reports.wording import DISCLAIMER
     from pneumo_cli.requirements import check_plugins
     from pneumo_cli.trained import check_checkpoint, load_trained
 
@@ -113,8 +114,6 @@ def _export(
             f"fp32: {check.difference:.1e}",
             file=sys.stderr,
         )
-    from pneumo_cli.reports.wording import DISCLAIMER
-
     print(f"pneumo: {DISCLAIMER}", file=sys.stderr)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import typer
 from typer.core import TyperCommand, TyperGroup
 
 _FLAGS = ("install_completion", "show_completion")
@@ -18,9 +19,10 @@ _FLAGS = ("install_completion", "show_completion")
 
 WIDEST = 100
 """Characters of a line of help, where the terminal has more."""
+WHOLE = 400
+"""More characters than the first sentence of a help has."""
 
 _WORDED_DEFAULT = re.compile(r"\[default: \((.*?)\)(\]|;)")
-_WHOLE = 400  # characters: more than any first sentence has
 
 
 class LightCommand(TyperCommand):
@@ -50,7 +52,7 @@ class LightGroup(TyperGroup):
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
-        rows = [(name, one.get_short_help_str(_WHOLE)) for name, one in commands if one and not one.hidden]
+        rows = [(name, one.get_short_help_str(WHOLE)) for name, one in commands if one and not one.hidden]
         with formatter.section("Commands"):
             formatter.write_dl(rows)
 
@@ -63,6 +65,16 @@ class LightGroup(TyperGroup):
             if parameter.name in _FLAGS:
                 _false_by_default(parameter)
         return parameters
+
+
+def lighten(app: typer.Typer) -> None:
+    """Make light commands of all that an app and its groups have, but for those of a class of their own."""
+    for command in app.registered_commands:
+        if command.cls is TyperCommand:
+            command.cls = LightCommand
+    for group in app.registered_groups:
+        if group.typer_instance is not None:
+            lighten(group.typer_instance)
 
 
 def _false_by_default(option: Any) -> Any:

@@ -6,7 +6,6 @@ from typing import Annotated, Any
 
 import typer
 
-from pneumo_cli.cli.light import LightCommand
 from pneumo_cli.cli.output import print_json, print_table
 from pneumo_cli.plugins import Plugins
 from pneumo_cli.registry import Registry
@@ -18,7 +17,7 @@ _PANEL = "What is installed"
 def add_commands(app: typer.Typer) -> None:
     """Add the list commands to the program."""
 
-    @app.command("list-trainers", cls=LightCommand, rich_help_panel=_PANEL)
+    @app.command("list-trainers", rich_help_panel=_PANEL)
     def list_trainers(ctx: typer.Context, json: Json = False) -> None:
         """List the trainers that `pneumo run` offers."""
         plugins: Plugins = ctx.obj
@@ -29,19 +28,19 @@ def add_commands(app: typer.Typer) -> None:
         }
         _show(plugins.trainers, extras, json)
 
-    @app.command("list-models", cls=LightCommand, rich_help_panel=_PANEL)
+    @app.command("list-models", rich_help_panel=_PANEL)
     def list_models(ctx: typer.Context, json: Json = False) -> None:
         """List the models that `--model` accepts."""
         plugins: Plugins = ctx.obj
         _show(plugins.models, {"kind": lambda spec: spec.kind}, json)
 
-    @app.command("list-datasets", cls=LightCommand, rich_help_panel=_PANEL)
+    @app.command("list-datasets", rich_help_panel=_PANEL)
     def list_datasets(ctx: typer.Context, json: Json = False) -> None:
         """List the datasets that `--dataset` accepts."""
         plugins: Plugins = ctx.obj
         _show(plugins.datasets, {"synthetic": lambda spec: spec.synthetic}, json)
 
-    @app.command("list-plugins", cls=LightCommand, rich_help_panel=_PANEL)
+    @app.command("list-plugins", rich_help_panel=_PANEL)
     def list_plugins(ctx: typer.Context, json: Json = False) -> None:
         """List every plugin: what works, what does not, and why."""
         _show_plugins(ctx.obj, json)

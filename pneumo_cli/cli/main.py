@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from pneumo_cli.cli import compare, data, doctor, export, images, listing, predict, reproduce, runs, show
-from pneumo_cli.cli.light import WIDEST, LightGroup
+from pneumo_cli.cli.light import WHOLE, WIDEST, LightGroup, lighten
 from pneumo_cli.errors import PneumoError, nearest
 from pneumo_cli.plugins import Plugins, command_problem, discover
 from pneumo_cli.progress import NOTICE
@@ -39,7 +39,7 @@ class _Commands(LightGroup):
             if command is not None and not command.hidden:
                 panel = getattr(command, "rich_help_panel", None)
                 title = panel if isinstance(panel, str) else "From plugins"
-                panels.setdefault(title, []).append((name, command.get_short_help_str(200)))
+                panels.setdefault(title, []).append((name, command.get_short_help_str(WHOLE)))
         options = [record for p in self.get_params(ctx) if (record := p.get_help_record(ctx)) is not None]
         for title, rows in [*panels.items(), ("Options", options)]:
             with formatter.section(title):
@@ -92,6 +92,7 @@ def build_app(plugins: Plugins) -> typer.Typer:
     data.add_commands(app)
     doctor.add_commands(app)
     _add_plugin_commands(app, plugins)
+    lighten(app)
     return app
 
 

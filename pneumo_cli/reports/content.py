@@ -287,7 +287,7 @@ def settings_shown(report: Mapping[str, Any]) -> Iterator[Block]:
     preset = text(report.get("preset") or "default")
     machine = [item for item in settings if item.get("name") in MachineSettings.model_fields]
     recipe = [item for item in settings if item not in machine]
-    changed = [item for item in recipe if was_changed(item)]
+    changed = [item for item in recipe if _was_changed(item)]
     kept = [item for item in recipe if item not in changed]
     if changed:
         plural = "setting differs" if len(changed) == 1 else "settings differ"
@@ -303,7 +303,7 @@ def settings_shown(report: Mapping[str, Any]) -> Iterator[Block]:
         )
 
 
-def was_changed(setting: Mapping[str, Any]) -> bool:
+def _was_changed(setting: Mapping[str, Any]) -> bool:
     """Whether a person, by a flag, a variable or a file, has set it to something else than the preset does."""
     untouched = text(setting.get("origin")).partition(" ")[0] in ("", "default", "preset")
     return setting.get("value") != setting.get("preset") and not untouched

@@ -12,7 +12,7 @@ from typing import Any
 
 from pneumo_cli.reports.content import settings_shown
 from pneumo_cli.reports.document import Block, Commands, Document, Headline, Paragraph, Section, Table
-from pneumo_cli.reports.labels import in_order, is_known, metric_label, metric_text, number
+from pneumo_cli.reports.labels import in_order, is_known, metric_label, metric_text, number, sd_text
 from pneumo_cli.reports.results import headlines, pictures, results, verdict
 from pneumo_cli.reports.wording import count, duration, mapping, sequence, text, when
 
@@ -32,19 +32,6 @@ def stands_beside(metric: str) -> bool:
     """Whether a metric of the result as a whole is there for comparison: what simpler images get."""
     compared = metric.startswith("kid_") and not metric.startswith("kid_spread_") and not is_known(metric)
     return compared or _RECONSTRUCTED.fullmatch(metric) is not None
-
-
-def sd_text(metric: str, value: object) -> str:
-    """A standard deviation in the digits of its metric, which are all that a reader can set it beside.
-
-    >>> sd_text("auc", 0.0123), sd_text("auc", 0.00002), sd_text("auc", None)
-    ('0.012', '< 0.001', '–')
-    """
-    known, label = number(value), metric_label(metric)
-    last = 10.0**-label.digits
-    if known is not None and 0 < known * label.scale < last / 2:
-        return f"< {last:.{label.digits}f}"
-    return "–" if known is None else f"{known * label.scale:.{label.digits}f}"
 
 
 def document(report: Mapping[str, Any]) -> Document:

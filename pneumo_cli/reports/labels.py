@@ -202,6 +202,19 @@ def metric_text(name: str, value: object) -> str:
     return f"{known:.{digits}f}"
 
 
+def sd_text(metric: str, value: object) -> str:
+    """A standard deviation in the digits of its metric, which are all that a reader can set it beside.
+
+    >>> sd_text("auc", 0.0123), sd_text("auc", 0.00002), sd_text("auc", None)
+    ('0.012', '< 0.001', '–')
+    """
+    known, label = number(value), metric_label(metric)
+    last = 10.0**-label.digits
+    if known is not None and 0 < known * label.scale < last / 2:
+        return f"< {last:.{label.digits}f}"
+    return "–" if known is None else f"{known * label.scale:.{label.digits}f}"
+
+
 def number_ends(value: object) -> tuple[float, float] | None:
     """The two ends of an interval, or None for everything else."""
     if not isinstance(value, list | tuple) or len(value) != 2:
