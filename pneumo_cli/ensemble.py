@@ -8,18 +8,22 @@ and the test images choose nothing.
 
 from __future__ import annotations
 
+import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from pneumo_cli import atomic
 from pneumo_cli.assessment import Predictions, assess
+from pneumo_cli.checkpoints import Checkpoints
 from pneumo_cli.classification import ClassificationTrainer
 from pneumo_cli.decision import DecisionRule
 from pneumo_cli.errors import PneumoError, UsageError
@@ -28,6 +32,7 @@ from pneumo_cli.evaluation.operating_points import OperatingPoint
 from pneumo_cli.evaluation.result import Evaluation, plain
 from pneumo_cli.judging import load_checkpoint
 from pneumo_cli.seal import look_now, write_down
+from pneumo_cli.state import judged_weights
 
 if TYPE_CHECKING:
     from pneumo_cli.data.records import Record
@@ -110,6 +115,43 @@ def judge_members(
             labels=outputs["labels"].astype(np.int64),
         )
     return found
+
+
+def weights_digest(weights: Mapping[str, Tensor]) -> str:
+    """The SHA-256 of the names, types, shapes and bytes of a network's weights, in hexadecimal digits."""
+    digest = hashlib.sha256()
+    for name, value in sorted(weights.items()):
+        digest.update(f"{name} {value.dtype} {list(value.shape)}\n".encode())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def checkpoint_digest(folder: RunFolder, checkpoint: str) -> str:
+    """The digest of the weights that a run is judged with.
+
+    Raises:
+        UsageError: the checkpoint is missing.
+        PneumoError: it is damaged.
+    """
+    return weights_digest(judged_weights(Checkpoints(folder.checkpoints).load(checkpoint)))
+
+
+def check_distinct(models: Iterable[tuple[Path, str]]) -> None:
+    """Refuse one model under two names: a run and a copy of it, or what was exported from it.
+
+    Args:
+        models: where each lies, and the digest of its weights; empty where that is not known.
+
+    Raises:
+        UsageError: there is one.
+    """
+    seen: dict[str, Path] = {}
+    for place, digest in models:
+        if digest and digest in seen:
+            raise UsageError(
+                f"{seen[digest]} and {place} are the same model (equal weights): a model counts once"
+            )
+        seen[digest] = place
 
 
 def averaged_rule(rules: Sequence[DecisionRule]) -> DecisionRule:

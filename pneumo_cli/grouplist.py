@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pneumo_cli.errors import PneumoError, UsageError
+from pneumo_cli.errors import PneumoError
 from pneumo_cli.folder import GROUP_SETTINGS, RunFolder
 from pneumo_cli.reports.labels import number
 from pneumo_cli.reports.wording import mapping, sequence, text
@@ -29,6 +29,8 @@ from pneumo_cli.runlist import (
     numbers,
     read_report,
     search,
+    taken_facts,
+    unreadable,
 )
 
 
@@ -84,14 +86,8 @@ def _read_group(path: Path, runs: Sequence[ListedRun], base: Path) -> ListedRun:
     try:
         content = tomllib.loads((path / GROUP_SETTINGS).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise UsageError(
-            f"{GROUP_SETTINGS} cannot be read: {text(getattr(error, 'strerror', None) or error)}"
-        ) from error
-    facts = mapping(content.pop("run", None))
-    content.pop("origin", None)
-    trainer = bare(facts.get("trainer") or content.pop("trainer", ""))
-    if not trainer:
-        raise UsageError(f"{GROUP_SETTINGS} is not that of a group: it names no trainer")
+        raise unreadable(GROUP_SETTINGS, error) from error
+    facts, trainer = taken_facts(content, GROUP_SETTINGS, "group")
     report = read_report(RunFolder(path)) or {}
     of = int(number(content.get("epochs")) or 0)
     folds, fold, seeds = (int(number(content.get(name)) or 0) for name in ("folds", "fold", "seeds"))

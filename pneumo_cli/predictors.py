@@ -6,7 +6,6 @@ files :mod:`pneumo_cli.prediction`.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -22,7 +21,7 @@ from torch import Tensor
 from pneumo_cli import exported
 from pneumo_cli.classification import ClassificationTrainer
 from pneumo_cli.decision import DecisionRule
-from pneumo_cli.ensemble import averaged_rule
+from pneumo_cli.ensemble import averaged_rule, check_distinct, weights_digest
 from pneumo_cli.errors import PneumoError, UsageError
 from pneumo_cli.evaluation.saliency import GradCam
 from pneumo_cli.folder import GroupFolder, RunFolder, is_group, read_json
@@ -78,7 +77,7 @@ class RunPredictor(Predictor):
 
     @cached_property
     def weights(self) -> str:
-        """As :func:`weights_digest` has it."""
+        """As :func:`~pneumo_cli.ensemble.weights_digest` has it."""
         return weights_digest(self.trained.model.state_dict())
 
     def inputs(self, images: Sized) -> Tensor:
@@ -208,7 +207,7 @@ def open_predictor(
     places = model_places(plugins, paths)
     members = [_open(plugins, path, point, checkpoint, given, overlays) for path in places]
     if len(members) > 1:
-        _check_distinct(members, places)
+        check_distinct(zip(places, (member.weights for member in members), strict=True))
         _tell_apart(members, places)
     if prevalence is not None:
         for member, path in zip(members, places, strict=True):
@@ -242,30 +241,6 @@ def model_places(plugins: Plugins, paths: Sequence[Path]) -> list[Path]:
             raise UsageError(f"{place} is named twice: a model counts once")
         seen.add(place.resolve())
     return places
-
-
-def weights_digest(weights: Mapping[str, Tensor]) -> str:
-    """The SHA-256 of the names, types, shapes and bytes of a network's weights, in hexadecimal digits."""
-    digest = hashlib.sha256()
-    for name, value in sorted(weights.items()):
-        digest.update(f"{name} {value.dtype} {list(value.shape)}\n".encode())
-        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
-
-
-def _check_distinct(members: Sequence[Predictor], places: Sequence[Path]) -> None:
-    """Refuse one model under two names: a run and what was exported from it, or a copy.
-
-    Raises:
-        UsageError: there is one.
-    """
-    seen: dict[str, Path] = {}
-    for member, place in zip(members, places, strict=True):
-        if member.weights and member.weights in seen:
-            raise UsageError(
-                f"{seen[member.weights]} and {place} are the same model (equal weights): a model counts once"
-            )
-        seen[member.weights] = place
 
 
 def _tell_apart(members: Sequence[Predictor], places: Sequence[Path]) -> None:

@@ -192,15 +192,8 @@ def read_run(path: Path, base: Path | None = None) -> ListedRun:
         # Reading TOML takes longer than all the rest; a finished run's report has the settings too.
         content = _settings_of(report) if report and planned else tomllib.loads(recorded)
     except (OSError, ValueError, RecursionError) as error:
-        raise UsageError(
-            f"run.toml cannot be read: {text(getattr(error, 'strerror', None) or error)}"
-        ) from error
-    facts = mapping(content.pop("run", None))
-    content.pop("origin", None)
-    trainer = bare(facts.get("trainer") or content.pop("trainer", ""))
-    if not trainer:
-        file = "report.json" if report and planned else "run.toml"
-        raise UsageError(f"{file} is not that of a run: it names no trainer")
+        raise unreadable("run.toml", error) from error
+    facts, trainer = taken_facts(content, "report.json" if report and planned else "run.toml", "run")
     rows = sequence(report.get("history")) if report else _rows(folder.metrics)
     last = mapping(rows[-1]) if rows else {}
     done = int(number(last.get("epoch")) or 0)
@@ -231,6 +224,29 @@ def read_run(path: Path, base: Path | None = None) -> ListedRun:
         else {},
         group=group_of(path),
     )
+
+
+def unreadable(file: str, error: Exception) -> UsageError:
+    """What to say of recorded settings that cannot be read."""
+    return UsageError(f"{file} cannot be read: {text(getattr(error, 'strerror', None) or error)}")
+
+
+def taken_facts(content: dict[str, Any], file: str, kind: str) -> tuple[Mapping[str, Any], str]:
+    """Take the facts and the trainer's name out of recorded settings, which are left alone in ``content``.
+
+    Args:
+        content: as it was read.
+        file, kind: where it was read, and of what: ``run`` or ``group``.
+
+    Raises:
+        UsageError: it names no trainer.
+    """
+    facts = mapping(content.pop("run", None))
+    content.pop("origin", None)
+    trainer = bare(facts.get("trainer") or content.pop("trainer", ""))
+    if not trainer:
+        raise UsageError(f"{file} is not that of a {kind}: it names no trainer")
+    return facts, trainer
 
 
 def read_report(folder: RunFolder) -> dict[str, Any] | None:

@@ -88,8 +88,7 @@ def _carry_out(plugins: Plugins, resolved: Resolved, folder: GroupFolder | None)
 
 def _show(folder: GroupFolder) -> None:
     """Mean and spread of what was measured, on stdout; classifiers judged as one in a column of their own."""
-    from pneumo_cli.reports.gathered_page import sd_text
-    from pneumo_cli.reports.labels import in_order, metric_label, metric_text
+    from pneumo_cli.reports.labels import in_order, metric_label, metric_text, sd_text
 
     report = json.loads(folder.report_json.read_text(encoding="utf-8"))
     head = ["split", "metric", "mean", "sd", "lowest", "highest"]
@@ -124,7 +123,7 @@ def evaluate_together(
         UsageError: a path is no run, or the runs cannot be averaged on these images.
         PneumoError: a checkpoint is damaged, or the result cannot be written.
     """
-    from pneumo_cli.ensemble import evaluate_mean
+    from pneumo_cli.ensemble import check_distinct, checkpoint_digest, evaluate_mean
     from pneumo_cli.folder import GroupFolder, RunFolder, is_group
     from pneumo_cli.gathering import finished_parts
     from pneumo_cli.ranks import Ranks
@@ -138,8 +137,8 @@ def evaluate_together(
             if folder.path.resolve() in folders:
                 raise UsageError(f"{folder.path} is named twice: a mean is that of different runs")
             folders[folder.path.resolve()] = folder
-    if len(folders) > 1:
-        _check_distinct(list(folders.values()), checkpoint)
+    if len(folders) > 1:  # before the test images are looked at
+        check_distinct((one.path, checkpoint_digest(one, checkpoint)) for one in folders.values())
     runners = []
     for folder in folders.values():
         # The point is one of the mean, which has those that all runs have.
@@ -148,25 +147,3 @@ def evaluate_together(
         runners.append((Runner(run, observing_plugins(plugins), sys.argv), folder))
     point = str(flags.get("operating_point") or "")
     return evaluate_mean(runners, RunFolder(paths[0]), checkpoint, split, point)
-
-
-def _check_distinct(folders: Sequence[RunFolder], checkpoint: str) -> None:
-    """Refuse one model under two names, a copy of a run or its bundle, before the test images are looked at.
-
-    Raises:
-        UsageError: there is one, or a checkpoint is missing.
-        PneumoError: a checkpoint is damaged.
-    """
-    from pneumo_cli.checkpoints import Checkpoints
-    from pneumo_cli.predictors import weights_digest
-    from pneumo_cli.state import judged_weights
-
-    seen: dict[str, RunFolder] = {}
-    for folder in folders:
-        digest = weights_digest(judged_weights(Checkpoints(folder.checkpoints).load(checkpoint)))
-        if digest in seen:
-            raise UsageError(
-                f"{seen[digest].path} and {folder.path} are the same model (equal weights): a mean is that of "
-                "different runs"
-            )
-        seen[digest] = folder
