@@ -14,9 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from pydicom.uid import ExplicitVRLittleEndian, JPEGLSLossless, RLELossless
 
 from pneumo_cli.checkpoints import Checkpoints
 from pneumo_cli.testing import TinyDataset
+from tests.data.dicom_files import dicom
 
 CLASSES = ("NORMAL", "PNEUMONIA")
 
@@ -277,35 +279,7 @@ def test_runs_that_classify_nothing_and_damaged_ones_are_refused(
     assert "damaged" in done.stderr
 
 
-def written_dicom(levels: np.ndarray, inverted: bool, syntax: str) -> bytes:
-    """A computed radiograph of 8 bits, compressed by pydicom where the syntax says so."""
-    from pydicom.dataset import FileDataset, FileMetaDataset
-    from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian
-
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = ComputedRadiographyImageStorage
-    meta.MediaStorageSOPInstanceUID = "1.2.3"
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    film = FileDataset("", {}, file_meta=meta, preamble=bytes(128))
-    film.SOPClassUID, film.SOPInstanceUID = ComputedRadiographyImageStorage, "1.2.3"
-    film.Modality = "CR"
-    film.Rows, film.Columns = levels.shape
-    film.SamplesPerPixel = 1
-    film.BitsAllocated = film.BitsStored = 8
-    film.HighBit = 7
-    film.PixelRepresentation = 0
-    film.PhotometricInterpretation = "MONOCHROME1" if inverted else "MONOCHROME2"
-    film.PixelData = (255 - levels if inverted else levels).tobytes()
-    if syntax:
-        film.compress(syntax)
-    file = io.BytesIO()
-    film.save_as(file, enforce_file_format=True)
-    return file.getvalue()
-
-
 def test_a_dicom_gets_the_probability_of_the_same_picture_as_png(run: Path, fakes: Path, pneumo) -> None:
-    from pydicom.uid import JPEGLSLossless, RLELossless
-
     radiographs = Path(__file__).parents[2] / "shared" / "data" / "chest_xray_fullres"
     found = sorted(radiographs.rglob("*.jpeg"))[:2]
     pictures = [np.asarray(Image.open(path).convert("L")) for path in found]
@@ -316,9 +290,11 @@ def test_a_dicom_gets_the_probability_of_the_same_picture_as_png(run: Path, fake
     for number, levels in enumerate(pictures):
         Image.fromarray(levels).save(folder / f"{number}-picture.png")
         for inverted in (False, True):
-            for name, syntax in (("raw", ""), ("rle", RLELossless), ("jpegls", JPEGLSLossless)):
-                path = folder / f"{number}-{name}-{inverted}.dcm"
-                path.write_bytes(written_dicom(levels, inverted, syntax))
+            stored = 255 - levels if inverted else levels
+            photometric = "MONOCHROME1" if inverted else "MONOCHROME2"
+            for syntax in (ExplicitVRLittleEndian, RLELossless, JPEGLSLossless):
+                path = folder / f"{number}-{syntax.keyword}-{inverted}.dcm"
+                path.write_bytes(dicom(stored, syntax, PhotometricInterpretation=photometric))
     done = pneumo("predict", run, folder, "--json")
     assert done.code == 0, done.stderr
     by_picture: dict[str, list[float]] = {}
@@ -347,14 +323,10 @@ def test_a_model_of_drawn_images_says_so(run: Path, films: Path, pneumo, tmp_pat
 
 
 def test_a_dicom_that_says_it_shows_no_chest_is_judged_with_a_remark(run: Path, fakes: Path, pneumo) -> None:
-    from pydicom import dcmread
-
     dataset = TinyDataset("tiny")
-    film = written_dicom(np.kron(dataset.read(dataset.records[-1]), np.ones((4, 4), np.uint8)), False, "")
+    levels = np.kron(dataset.read(dataset.records[-1]), np.ones((4, 4), np.uint8))
     for part in ("CHEST", "KNEE"):
-        named = dcmread(io.BytesIO(film))
-        named.BodyPartExamined = part
-        named.save_as(fakes / f"{part}.dcm")
+        (fakes / f"{part}.dcm").write_bytes(dicom(levels, BodyPartExamined=part))
     files = (fakes / "CHEST.dcm", fakes / "KNEE.dcm")
     done = pneumo("predict", run, *files, "--json")
     assert done.code == 0
