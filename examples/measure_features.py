@@ -20,13 +20,13 @@ import numpy as np
 import torch
 
 from pneumo_cli.api import hookimpl
-from pneumo_cli.layers import resolve
-from pneumo_cli.plugins import discover
-from pneumo_cli.progress import for_stderr
-from pneumo_cli.ranks import Ranks
-from pneumo_cli.run import Run
-from pneumo_cli.runner import Runner
-from pneumo_cli.session import open_run
+from pneumo_cli.plugins.discovery import discover
+from pneumo_cli.runs.run import Run
+from pneumo_cli.runtime.distributed import Ranks
+from pneumo_cli.runtime.progress import for_stderr
+from pneumo_cli.settings.resolve import resolve
+from pneumo_cli.trainers.session import open_run
+from pneumo_cli.training.runner import Runner
 
 
 class Clock:

@@ -26,13 +26,13 @@ import torch
 from torch import nn
 from torchvision import datasets, transforms
 
-from pneumo_cli.layers import resolve
-from pneumo_cli.plugins import Plugins, discover
-from pneumo_cli.progress import Progress
-from pneumo_cli.ranks import Ranks
-from pneumo_cli.runner import Runner
-from pneumo_cli.session import open_run
+from pneumo_cli.plugins.discovery import Plugins, discover
+from pneumo_cli.runtime.distributed import Ranks
+from pneumo_cli.runtime.progress import Progress
+from pneumo_cli.settings.resolve import resolve
 from pneumo_cli.specs import load_reference
+from pneumo_cli.trainers.session import open_run
+from pneumo_cli.training.runner import Runner
 
 BATCH, SIZE, Z_DIM = 100, 32, 100
 

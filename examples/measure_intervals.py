@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pneumo_cli.evaluation.binary import binary_metrics
-from pneumo_cli.evaluation.intervals import metric_intervals
+from pneumo_cli.evaluation.confidence.intervals import metric_intervals
 
 METRICS = (
     "accuracy",

@@ -22,10 +22,10 @@ import numpy as np
 
 from pneumo_cli.data.records import Record
 from pneumo_cli.evaluation.binary import binary_metrics
-from pneumo_cli.plugins import discover
-from pneumo_cli.progress import Progress
-from pneumo_cli.session import open_dataset
-from pneumo_cli.settings import MachineSettings
+from pneumo_cli.plugins.discovery import discover
+from pneumo_cli.runtime.progress import Progress
+from pneumo_cli.settings.schema import MachineSettings
+from pneumo_cli.trainers.session import open_dataset
 
 SPLITS = ("source", "patient")
 

@@ -31,12 +31,12 @@ from fresh_pictures import fresh, others
 
 from pneumo_cli.data.decoding import decode, resize
 from pneumo_cli.data.prepare import PreparedData, prepare
-from pneumo_cli.evaluation.novelty import Novelty, fit_novelty
+from pneumo_cli.evaluation.ood import Novelty, fit_novelty
 from pneumo_cli.evaluation.orientation import Orientation, Presentation, fit_orientation
-from pneumo_cli.plugins import discover
-from pneumo_cli.progress import Progress
-from pneumo_cli.session import open_dataset
-from pneumo_cli.settings import MachineSettings
+from pneumo_cli.plugins.discovery import discover
+from pneumo_cli.runtime.progress import Progress
+from pneumo_cli.settings.schema import MachineSettings
+from pneumo_cli.trainers.session import open_dataset
 
 HEAD = "| images | pictures | flagged | views | flagged | said to lie wrongly |\n" + "| --- " * 6 + "|"
 

@@ -33,15 +33,15 @@ from PIL import Image
 from torch import Tensor
 from torchmetrics.functional.classification import binary_auroc
 
-from pneumo_cli.data.inputs import ImageInputs, MirroredToo
+from pneumo_cli.data.batch_inputs import ImageInputs, MirroredToo
 from pneumo_cli.data.loader import Loader
-from pneumo_cli.layers import resolve
-from pneumo_cli.plugins import Plugins, discover
-from pneumo_cli.progress import for_stderr
-from pneumo_cli.ranks import Ranks
-from pneumo_cli.run import Run
-from pneumo_cli.runner import Runner
-from pneumo_cli.session import open_run
+from pneumo_cli.plugins.discovery import Plugins, discover
+from pneumo_cli.runs.run import Run
+from pneumo_cli.runtime.distributed import Ranks
+from pneumo_cli.runtime.progress import for_stderr
+from pneumo_cli.settings.resolve import resolve
+from pneumo_cli.trainers.session import open_run
+from pneumo_cli.training.runner import Runner
 
 # --- what another scanner does to an image: uint8 [N, S, S] to uint8 [N, S, S] ---------------------------------
 

@@ -20,14 +20,14 @@ import torch
 import torch.nn.functional as F
 from torchvision import datasets, transforms
 
-from pneumo_cli.data.augment import ReportAugmentation
-from pneumo_cli.data.inputs import ImageInputs
+from pneumo_cli.data.augmentation import ReportAugmentation
+from pneumo_cli.data.batch_inputs import ImageInputs
 from pneumo_cli.data.loader import Loader
 from pneumo_cli.data.prepare import prepare
 from pneumo_cli.data.records import DatasetRequest
-from pneumo_cli.devices import choose_device
-from pneumo_cli.plugins import discover
-from pneumo_cli.progress import Progress
+from pneumo_cli.plugins.discovery import discover
+from pneumo_cli.runtime.devices import choose_device
+from pneumo_cli.runtime.progress import Progress
 from pneumo_cli.specs import load_reference
 
 BATCH = 16

@@ -22,7 +22,7 @@ and ``pneumo_tiny/plugin.py`` says what it brings::
             name="tiny", kind="classifier", summary="Two layers", factory="pneumo_tiny.model:build"
         )
 
-``pip install`` it, and ``pneumo list-models`` shows it. The contract is in :mod:`pneumo_cli.hookspecs`.
+``pip install`` it, and ``pneumo list-models`` shows it. The contract is in :mod:`pneumo_cli.plugins.hookspecs`.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from pneumo_cli.data.leaks import (
+from pneumo_cli.data.leakage import (
     Kind,
     Leak,
     Leaks,
@@ -18,7 +18,7 @@ from pneumo_cli.data.leaks import (
 from pneumo_cli.data.prepare import PreparedData
 from pneumo_cli.data.structure import Blocks, find_blocks
 from pneumo_cli.evaluation.shift import Shift, find_shift
-from pneumo_cli.progress import Progress
+from pneumo_cli.runtime.progress import Progress
 
 AUDIT_SIZE = 128
 """Pixels at which images are compared and shown: more than are needed to compare, as many as are needed to see."""

@@ -22,13 +22,13 @@ from numpy.typing import NDArray
 from pneumo_cli.errors import PneumoError, UsageError
 from pneumo_cli.evaluation.binary import binary_metrics
 from pneumo_cli.evaluation.calibration import UNCALIBRATED, Calibration
-from pneumo_cli.evaluation.intervals import metric_intervals
+from pneumo_cli.evaluation.confidence.intervals import metric_intervals
 from pneumo_cli.evaluation.paired import RESAMPLES, Pair, Scored, compare
-from pneumo_cli.folder import GroupFolder, RunFolder, is_group
-from pneumo_cli.grouplist import read_group
+from pneumo_cli.reports.formatting import mapping, sequence, text
 from pneumo_cli.reports.labels import number, number_ends
-from pneumo_cli.reports.wording import mapping, sequence, text
-from pneumo_cli.runlist import BUNDLE, ListedRun, numbers, read_report, read_run
+from pneumo_cli.runs.folder import GroupFolder, RunFolder, is_group
+from pneumo_cli.runs.group_index import read_group
+from pneumo_cli.runs.index import BUNDLE, ListedRun, numbers, read_report, read_run
 
 SPLITS = ("test", "validation")
 

@@ -22,9 +22,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pneumo_cli.decision import DecisionRule
 from pneumo_cli.errors import PneumoError, UsageError
-from pneumo_cli.prediction import Predictor, Sized
+from pneumo_cli.evaluation.decision_rule import DecisionRule
+from pneumo_cli.inference.predictor import Predictor, Sized
 
 FORMAT = 2
 _READABLE = (1, FORMAT)  # the first one has no bias, which is 0 there

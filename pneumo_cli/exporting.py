@@ -17,18 +17,19 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pneumo_cli import atomic, exported, graphs
-from pneumo_cli.checkpoints import Checkpoints
+from pneumo_cli import exported, graphs
 from pneumo_cli.errors import PneumoError, UsageError, nearest
 from pneumo_cli.exported import Description
-from pneumo_cli.folder import RunFolder, read_json
 from pneumo_cli.graphs import Check
-from pneumo_cli.layers import recorded_facts
+from pneumo_cli.inference.predictors import RunPredictor
 from pneumo_cli.modelcard import model_card, results
-from pneumo_cli.predictors import RunPredictor
-from pneumo_cli.progress import NOTICE, Progress
 from pneumo_cli.replacing import recover, replaced_folder
-from pneumo_cli.reports.wording import DISCLAIMER
+from pneumo_cli.reports.formatting import DISCLAIMER
+from pneumo_cli.runs.checkpoints import Checkpoints
+from pneumo_cli.runs.folder import RunFolder, read_json
+from pneumo_cli.runtime import atomic
+from pneumo_cli.runtime.progress import NOTICE, Progress
+from pneumo_cli.settings.resolve import recorded_facts
 
 FORMATS: Mapping[str, str] = {"onnx": ".onnx", "torch": ".pt2", "bundle": ""}
 """What can be written, and how its name ends."""

@@ -4,7 +4,7 @@ Images are made and written a chunk at a time, so memory does not grow with thei
 hidden folder, in the target or, where there is none yet, beside it, and put in place when all are there. Each file
 says within itself that it is synthetic.
 
-How images are made is the trainers' (:mod:`pneumo_cli.generative`).
+How images are made is the trainers' (:mod:`pneumo_cli.trainers.generative`).
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
-from pneumo_cli import atomic
 from pneumo_cli.data.decoding import decode, resize
 from pneumo_cli.data.files import MAX_BYTES, is_image
 from pneumo_cli.errors import PneumoError, UnreadableImage, UsageError
-from pneumo_cli.generative import CHUNK, GenerativeTrainer
-from pneumo_cli.progress import Progress
-from pneumo_cli.trained import Trained
+from pneumo_cli.runtime import atomic
+from pneumo_cli.runtime.progress import Progress
+from pneumo_cli.trainers.generative import CHUNK, GenerativeTrainer
+from pneumo_cli.trainers.loading import Trained
 
 MANIFEST = "manifest.csv"
 _DESCRIPTIONS = {

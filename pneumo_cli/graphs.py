@@ -23,12 +23,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pneumo_cli import exported
-from pneumo_cli.data.augment import Transform
+from pneumo_cli.data.augmentation import Transform
 from pneumo_cli.errors import PneumoError, UsageError
 from pneumo_cli.evaluation.calibration import Calibration
 from pneumo_cli.exported import Description
-from pneumo_cli.predictors import RunPredictor
-from pneumo_cli.targets import positive_logits
+from pneumo_cli.inference.predictors import RunPredictor
+from pneumo_cli.trainers.targets import positive_logits
 
 TOLERANCE = 1e-4
 """The largest difference of logits that is accepted; of logits beyond 10, in proportion to them."""

@@ -1,6 +1,6 @@
 """Judging what several trained models make, on the same real images: side by side, and as training material.
 
-One run's own judgement is its trainer's (:meth:`pneumo_cli.trainer.Trainer.judge`); the numbers are those of
+One run's own judgement is its trainer's (:meth:`pneumo_cli.trainers.base.Trainer.judge`); the numbers are those of
 :mod:`pneumo_cli.evaluation`.
 """
 
@@ -15,19 +15,19 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pneumo_cli.errors import UsageError
-from pneumo_cli.evaluation.extractors import find_extractor
+from pneumo_cli.evaluation.generative.fidelity import compare_synthetic
 from pneumo_cli.evaluation.result import Judgement
-from pneumo_cli.evaluation.synthetic import compare_synthetic
 from pneumo_cli.evaluation.usefulness import Labelled
 from pneumo_cli.evaluation.usefulness import usefulness as train_and_test
 from pneumo_cli.generation import generative
-from pneumo_cli.layers import Resolved
-from pneumo_cli.plugins import Plugins
-from pneumo_cli.progress import Progress
-from pneumo_cli.seal import look_now, write_down
-from pneumo_cli.session import open_data, reopen_settings
-from pneumo_cli.settings import GenerativeSettings
-from pneumo_cli.trained import Trained
+from pneumo_cli.plugins.discovery import Plugins
+from pneumo_cli.runs.test_access import look_now, write_down
+from pneumo_cli.runtime.progress import Progress
+from pneumo_cli.settings.resolve import Resolved
+from pneumo_cli.settings.schema import GenerativeSettings
+from pneumo_cli.trainers.feature_extractors import find_extractor
+from pneumo_cli.trainers.loading import Trained
+from pneumo_cli.trainers.session import open_data, reopen_settings
 
 if TYPE_CHECKING:
     from pneumo_cli.data.prepare import PreparedData

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from pneumo_cli.reports.formatting import count, mapping, sequence, text
 from pneumo_cli.reports.labels import metric_label, number
-from pneumo_cli.reports.wording import count, mapping, sequence, text
 
 if TYPE_CHECKING:
     from pneumo_cli.exported import Description

@@ -3,7 +3,7 @@
 No file system that one may count on exchanges two folders in one step, so there are three: the new folder is
 finished beside the old one, the old one is moved aside, the new one takes its place. A kill between the last
 two leaves neither at the place; both lie beside it under hidden names, whole, and :func:`recover` takes the step
-that is left. Single files are written by :mod:`pneumo_cli.atomic`.
+that is left. Single files are written by :mod:`pneumo_cli.runtime.atomic`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pneumo_cli import atomic
+from pneumo_cli.runtime import atomic
 
 _BYTES = 6  # of the random part of a name
 _UNFINISHED, _FINISHED, _OLD = "tmp", "new", "old"

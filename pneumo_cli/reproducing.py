@@ -31,15 +31,15 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, TYPE_CHECKING, Any
 
-from pneumo_cli import atomic
 from pneumo_cli.errors import Interrupted, PneumoError, UsageError
-from pneumo_cli.folder import RunFolder, check_writable
-from pneumo_cli.progress import Advance, Progress
 from pneumo_cli.reproduction_plan import PLAN, Plan, planned_again, read_plan, settings_file
-from pneumo_cli.session import finished_epochs
+from pneumo_cli.runs.folder import RunFolder, check_writable
+from pneumo_cli.runtime import atomic
+from pneumo_cli.runtime.progress import Advance, Progress
+from pneumo_cli.trainers.session import finished_epochs
 
 if TYPE_CHECKING:
-    from pneumo_cli.plugins import Plugins
+    from pneumo_cli.plugins.discovery import Plugins
     from pneumo_cli.source_report import SourceReport
 
 OUTCOMES = "outcomes.json"
@@ -49,7 +49,7 @@ _KEPT = ("PNEUMO_DEBUG", "PNEUMO_DISABLE_PLUGINS")
 _LOOK = 0.5  # seconds between two looks at a run that another process is at
 _TAIL = 20  # lines of a process's output in which its reason is looked for
 _EPOCH = re.compile(r"\s*(\d+)/\d+\s")
-"""How a line of :mod:`pneumo_cli.observers.console` about a finished epoch begins."""
+"""How a line of :mod:`pneumo_cli.plugins.console` about a finished epoch begins."""
 
 
 @dataclass(frozen=True)

@@ -17,17 +17,17 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pneumo_cli import atomic
 from pneumo_cli.errors import PneumoError, UsageError
-from pneumo_cli.gathering import makes_group
+from pneumo_cli.runtime import atomic
 from pneumo_cli.source_report import SourceReport
 from pneumo_cli.source_report import Task as SourceTask
+from pneumo_cli.training.groups import makes_group
 
 if TYPE_CHECKING:
     from pneumo_cli.data.records import Dataset
-    from pneumo_cli.layers import Resolved
-    from pneumo_cli.plugins import Plugins
-    from pneumo_cli.progress import Progress
+    from pneumo_cli.plugins.discovery import Plugins
+    from pneumo_cli.runtime.progress import Progress
+    from pneumo_cli.settings.resolve import Resolved
 
 PLAN = "plan.json"
 SOURCE = "source"
@@ -201,8 +201,8 @@ def _plan_task(
 
 
 def _resolved(plugins: Plugins, task: SourceTask, request: Request, planned: dict[str, Any]) -> Resolved:
-    from pneumo_cli.layers import resolve
-    from pneumo_cli.session import check_request
+    from pneumo_cli.settings.resolve import resolve
+    from pneumo_cli.trainers.session import check_request
 
     entry = plugins.trainers.get(task.name)
     resolved = resolve(plugins, entry, request.flags, preset=request.preset)
@@ -225,7 +225,7 @@ def _resolved(plugins: Plugins, task: SourceTask, request: Request, planned: dic
 
 def _stand_in(plugins: Plugins, name: str, request: Request) -> dict[str, Any]:
     """The model, and its weights, of the preset that is there for small machines; nothing where there is none."""
-    from pneumo_cli.layers import resolve
+    from pneumo_cli.settings.resolve import resolve
 
     entry = plugins.trainers.get(name)
     if not any(preset.name == _STAND_IN for preset in entry.spec.presets):
@@ -239,7 +239,7 @@ def _stand_in(plugins: Plugins, name: str, request: Request) -> dict[str, Any]:
 
 def _described(plugins: Plugins, resolved: Resolved, progress: Progress) -> dict[str, Any]:
     """What the dataset holds, without decoding it."""
-    from pneumo_cli.session import open_dataset
+    from pneumo_cli.trainers.session import open_dataset
 
     entry = plugins.datasets.get(resolved.trainer.dataset)
     given = resolved.origins["data_root"].startswith("--")
@@ -264,8 +264,8 @@ def _counts(dataset: Dataset) -> dict[str, dict[str, int]]:
 
 
 def _planned(plugins: Plugins, resolved: Resolved, data: Mapping[str, Any]) -> dict[str, Any]:
-    from pneumo_cli.layers import plain_values, resolve
-    from pneumo_cli.session import make_trainer
+    from pneumo_cli.settings.resolve import plain_values, resolve
+    from pneumo_cli.trainers.session import make_trainer
 
     entry, settings = resolved.entry, resolved.trainer
     wanted = make_trainer(resolved).wanted_class
@@ -291,9 +291,9 @@ def _layers(plugins: Plugins, resolved: Resolved) -> dict[str, Any]:
     """The table of layers of the network that some settings name; empty where it cannot be made."""
     import torch
 
-    from pneumo_cli.layertable import layer_table
-    from pneumo_cli.run import build_registered
-    from pneumo_cli.session import choose_parts, make_trainer
+    from pneumo_cli.runs.run import build_registered
+    from pneumo_cli.trainers.model_summary import layer_table
+    from pneumo_cli.trainers.session import choose_parts, make_trainer
 
     trainer = make_trainer(resolved)
     size = resolved.trainer.image_size

@@ -58,10 +58,9 @@ class TrainerSpec:
     """What ``pneumo run NAME`` runs.
 
     Attributes:
-        name: lower-case words joined by ``-``.
-        summary: one line, shown by ``pneumo list-trainers``.
-        trainer: reference to a subclass of :class:`pneumo_cli.trainer.Trainer`.
-        settings: reference to a subclass of :class:`pneumo_cli.settings.TrainerSettings`; its module must not
+        name: lower-case words joined by ``-``. summary: one line, shown by ``pneumo list-trainers``. trainer:
+        reference to a subclass of :class:`pneumo_cli.trainers.base.Trainer`. settings: reference to a subclass
+        of :class:`pneumo_cli.settings.schema.TrainerSettings`; its module must not
             import torch, for it is what ``pneumo run NAME --help`` imports.
         kind: the kind of model that it trains; ``--model`` accepts every registered model of this kind.
         model: the registered name of its default model.

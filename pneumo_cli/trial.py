@@ -26,8 +26,8 @@ from pneumo_cli.data.records import Dataset, Pool, Record
 
 if TYPE_CHECKING:
     from pneumo_cli.data.loader import Batch
-    from pneumo_cli.layers import Resolved
-    from pneumo_cli.plugins import Plugins
+    from pneumo_cli.plugins.discovery import Plugins
+    from pneumo_cli.settings.resolve import Resolved
 
 AROUND = 45.0
 """Seconds of a run beside its epochs, for a few thousand small images on two cores."""
@@ -108,12 +108,12 @@ def _measured(plugins: Plugins, resolved: Resolved) -> Speeds:
     import torch
 
     from pneumo_cli.data.prepare import prepare
-    from pneumo_cli.devices import choose_device, keep_freed_memory, set_threads
-    from pneumo_cli.progress import Progress
-    from pneumo_cli.ranks import Ranks
-    from pneumo_cli.run import Run
-    from pneumo_cli.runner import Runner
-    from pneumo_cli.session import choose_parts, make_trainer
+    from pneumo_cli.runs.run import Run
+    from pneumo_cli.runtime.devices import choose_device, keep_freed_memory, set_threads
+    from pneumo_cli.runtime.distributed import Ranks
+    from pneumo_cli.runtime.progress import Progress
+    from pneumo_cli.trainers.session import choose_parts, make_trainer
+    from pneumo_cli.training.runner import Runner
 
     settings, machine = resolved.trainer, resolved.machine
     choice = choose_parts(plugins, resolved)
@@ -195,8 +195,8 @@ def _measured(plugins: Plugins, resolved: Resolved) -> Speeds:
 
 def main(files: list[str]) -> None:
     """Print a line per settings file: the speeds, or what is wrong."""
-    from pneumo_cli.layers import resolve
-    from pneumo_cli.plugins import discover
+    from pneumo_cli.plugins.discovery import discover
+    from pneumo_cli.settings.resolve import resolve
 
     plugins = discover()
     for file in files:

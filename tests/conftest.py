@@ -207,12 +207,12 @@ def processes(fake_environ: dict[str, str], fake_site: Path) -> Iterator[Process
 @pytest.fixture
 def start_run(fakes: Path) -> Callable[..., Any]:
     """Carry out a run in this process: ``start_run(trainer, *further plugins, **settings)`` returns the Run."""
-    from pneumo_cli.layers import resolve
-    from pneumo_cli.plugins import discover
-    from pneumo_cli.progress import Progress
-    from pneumo_cli.ranks import Ranks
-    from pneumo_cli.runner import Runner
-    from pneumo_cli.session import observing_plugins, open_run
+    from pneumo_cli.plugins.discovery import discover
+    from pneumo_cli.runtime.distributed import Ranks
+    from pneumo_cli.runtime.progress import Progress
+    from pneumo_cli.settings.resolve import resolve
+    from pneumo_cli.trainers.session import observing_plugins, open_run
+    from pneumo_cli.training.runner import Runner
 
     def start(trainer: str, *further: object, **settings: object) -> Any:
         plugins = discover()

@@ -12,14 +12,14 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from pneumo_cli.assessment import Predictions, assess
-from pneumo_cli.checkpoints import check_plain
 from pneumo_cli.data.decoding import decode_image, resize
-from pneumo_cli.decision import DecisionRule, Fitting, fit_decision_rule, spread
 from pneumo_cli.errors import PneumoError, UsageError
 from pneumo_cli.evaluation.binary import binary_metrics
 from pneumo_cli.evaluation.calibration import UNCALIBRATED, Calibration, fit_calibration
+from pneumo_cli.evaluation.classification_report import Predictions, assess
+from pneumo_cli.evaluation.decision_rule import DecisionRule, Fitting, fit_decision_rule, spread
 from pneumo_cli.evaluation.result import Evaluation
+from pneumo_cli.runs.checkpoints import check_plain
 
 CLASSES = ("NORMAL", "PNEUMONIA")
 RADIOGRAPHS = Path(__file__).parents[2] / "shared" / "data" / "chest_xray"

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pneumo_cli.averaging import WeightAverage
+from pneumo_cli.runs.ema import WeightAverage
 
 
 def network() -> nn.Sequential:

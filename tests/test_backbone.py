@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from pneumo_cli.backbone import head_name, replace_head, stages_of
 from pneumo_cli.errors import UsageError
 from pneumo_cli.specs import ModelSpec
+from pneumo_cli.trainers.backbone import head_name, replace_head, stages_of
 
 
 class Net(nn.Module):

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from pneumo_cli import atomic
-from pneumo_cli.checkpoints import Checkpoints, check_plain
 from pneumo_cli.errors import PneumoError, UsageError
+from pneumo_cli.runs.checkpoints import Checkpoints, check_plain
+from pneumo_cli.runtime import atomic
 
 
 class PowerFailure(BaseException):
@@ -120,7 +120,7 @@ def test_a_checkpoint_without_its_digest_is_not_trusted_and_the_manifest_is_blam
 def test_another_format_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoints = Checkpoints(tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr("pneumo_cli.checkpoints.FORMAT", 99)
+        patch.setattr("pneumo_cli.runs.checkpoints.FORMAT", 99)
         checkpoints.save("last", state(1))
     with pytest.raises(UsageError, match="another version"):
         checkpoints.load("last")

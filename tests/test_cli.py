@@ -80,7 +80,7 @@ def test_lists_say_where_everything_comes_from(pneumo) -> None:
 
 
 def test_the_fields_of_a_trainers_settings_are_the_flags_of_its_command(pneumo) -> None:
-    from pneumo_cli.settings import ClassificationSettings, MachineSettings
+    from pneumo_cli.settings.schema import ClassificationSettings, MachineSettings
 
     shown = pneumo("run", "fake", "--help").stdout
     for name in (*ClassificationSettings.model_fields, *MachineSettings.model_fields):

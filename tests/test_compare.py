@@ -15,8 +15,8 @@ import pytest
 from pneumo_cli.comparing import compare_runs
 from pneumo_cli.errors import PneumoError, UsageError
 from pneumo_cli.evaluation.binary import binary_metrics
-from pneumo_cli.grouplist import find_runs
 from pneumo_cli.reports.comparison import write_comparison
+from pneumo_cli.runs.group_index import find_runs
 from pneumo_cli.testing import Invocation
 
 CLASSES = ["NORMAL", "PNEUMONIA"]

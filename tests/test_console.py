@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pneumo_cli.observers.console import Console
+from pneumo_cli.plugins.console import Console
 
 GAN = {"generator_loss": 0.7, "discriminator_loss": 1.4, "real_score": 0.5, "fake_score": 0.5}
 

@@ -14,13 +14,13 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from pneumo_cli.checkpoints import Checkpoints
-from pneumo_cli.decision import DecisionRule
 from pneumo_cli.errors import UsageError
 from pneumo_cli.evaluation.calibration import Calibration
+from pneumo_cli.evaluation.decision_rule import DecisionRule
 from pneumo_cli.evaluation.operating_points import OperatingPoint
-from pneumo_cli.prediction import Predictor, Sized, predict
-from pneumo_cli.predictors import MeanPredictor
+from pneumo_cli.inference.predictor import Predictor, Sized, predict
+from pneumo_cli.inference.predictors import MeanPredictor
+from pneumo_cli.runs.checkpoints import Checkpoints
 
 
 class Brightness(Predictor):
@@ -132,7 +132,7 @@ def test_a_foreign_image_is_one_that_is_foreign_to_the_members_on_average(films:
             return self.threshold
 
         def judge(self, images: Sized) -> Any:
-            from pneumo_cli.prediction import Judged
+            from pneumo_cli.inference.predictor import Judged
 
             count = len(images[self.sizes[0]])
             return Judged(self.logits(images), np.linspace(0, 4, count))

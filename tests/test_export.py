@@ -465,11 +465,11 @@ def test_the_graph_does_what_the_run_does_before_and_after_its_network(
     trained_run: Callable[..., Path],
 ) -> None:
     from pneumo_cli.evaluation.calibration import Calibration
-    from pneumo_cli.folder import RunFolder
     from pneumo_cli.graphs import Graph, drawn_images
-    from pneumo_cli.plugins import discover
-    from pneumo_cli.predictors import RunPredictor
-    from pneumo_cli.trained import load_trained
+    from pneumo_cli.inference.predictors import RunPredictor
+    from pneumo_cli.plugins.discovery import discover
+    from pneumo_cli.runs.folder import RunFolder
+    from pneumo_cli.trainers.loading import load_trained
 
     unusual = {"flip_test": True, "standardize": True, "precision": "fp32"}
     folder = RunFolder.open(trained_run("fake", epochs=1, dataset="tiny", **unusual))

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from pneumo_cli.checkpoints import Checkpoints
-from pneumo_cli.decision import DecisionRule
-from pneumo_cli.ensemble import Member, average, averaged_rule, judge_average
 from pneumo_cli.errors import UsageError
 from pneumo_cli.evaluation.calibration import Calibration
+from pneumo_cli.evaluation.decision_rule import DecisionRule
+from pneumo_cli.evaluation.ensemble import Member, average, averaged_rule, judge_average
 from pneumo_cli.evaluation.operating_points import OperatingPoint
-from pneumo_cli.gathering import makes_group, parts_of
-from pneumo_cli.reports.gathered import kept_in_mind, spread
-from pneumo_cli.settings import TrainerSettings
+from pneumo_cli.reports.group_report import kept_in_mind, spread
+from pneumo_cli.runs.checkpoints import Checkpoints
+from pneumo_cli.settings.schema import TrainerSettings
+from pneumo_cli.training.groups import makes_group, parts_of
 
 if TYPE_CHECKING:
     from conftest import Ended
@@ -365,7 +365,7 @@ def test_what_the_parts_make_with_the_weights_that_they_kept_is_shown_side_by_si
 def test_pictures_of_several_runs_are_shown_in_their_order_and_a_damaged_one_as_such(tmp_path: Path) -> None:
     from PIL import Image
 
-    from pneumo_cli.reports.spread_figures import side_by_side
+    from pneumo_cli.reports.figures.spread import side_by_side
 
     for number in range(4):
         Image.fromarray(np.full((20, 30), 60 * number, np.uint8)).save(tmp_path / f"{number}.png")

@@ -16,13 +16,13 @@ import torch
 from PIL import Image
 
 from pneumo_cli.errors import UsageError
-from pneumo_cli.folder import RunFolder
 from pneumo_cli.generation import Made, drawn, generative, image_files, write_images
-from pneumo_cli.generative import CHUNK
-from pneumo_cli.plugins import discover
-from pneumo_cli.progress import Progress
+from pneumo_cli.plugins.discovery import discover
+from pneumo_cli.runs.folder import RunFolder
+from pneumo_cli.runtime.progress import Progress
 from pneumo_cli.testing import Invocation
-from pneumo_cli.trained import Trained, load_trained
+from pneumo_cli.trainers.generative import CHUNK
+from pneumo_cli.trainers.loading import Trained, load_trained
 
 COLUMNS = ["file", "kind", "source", "seed", "index", "run", "checkpoint", "epoch", "dataset", "images_of"]
 
@@ -276,7 +276,7 @@ def test_a_disk_that_is_full_when_overwriting_changes_nothing(
 def test_a_target_that_is_no_folder_or_cannot_be_made_is_refused_at_once(
     out: str, painter: Path, pneumo, fakes, monkeypatch
 ) -> None:
-    monkeypatch.setattr("pneumo_cli.trained.load_trained", None)  # nothing is loaded for it
+    monkeypatch.setattr("pneumo_cli.trainers.loading.load_trained", None)  # nothing is loaded for it
     (fakes / "file").write_text("mine")
     ended = pneumo("generate", painter, "--out", out)
     assert_one_line(ended, 2, out)

@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from pneumo_cli import hookspecs
 from pneumo_cli.api import DatasetSpec, ModelSpec, Preset, TrainerSpec, hookimpl
 from pneumo_cli.errors import UsageError
 from pneumo_cli.evaluation.result import Evaluation
-from pneumo_cli.plugins import hooks_of, known_hooks, new_manager
-from pneumo_cli.runhooks import RunHooks
-from pneumo_cli.trainer import Trainer
+from pneumo_cli.plugins import hookspecs
+from pneumo_cli.plugins.discovery import hooks_of, known_hooks, new_manager
+from pneumo_cli.plugins.run_hooks import RunHooks
+from pneumo_cli.trainers.base import Trainer
 
 GROUPS = (hookspecs.RegistrationHooks, hookspecs.TaskHooks, hookspecs.LifecycleHooks)
 

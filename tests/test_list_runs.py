@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from pneumo_cli.grouplist import find_runs
+from pneumo_cli.runs.group_index import find_runs
 from pneumo_cli.testing import Invocation
 
 

@@ -14,14 +14,14 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from pneumo_cli.backbone import stages_of
 from pneumo_cli.errors import UsageError
 from pneumo_cli.models import plugin
 from pneumo_cli.models.families import ARCHITECTURES, FAMILIES
 from pneumo_cli.models.torchvision_models import build, imagenet, stages
-from pneumo_cli.plugins import discover
-from pneumo_cli.pretrained import load_pretrained
-from pneumo_cli.progress import Progress
+from pneumo_cli.plugins.discovery import discover
+from pneumo_cli.runtime.progress import Progress
+from pneumo_cli.trainers.backbone import stages_of
+from pneumo_cli.trainers.pretrained import load_pretrained
 
 # Their blocks are those of the smaller ones, more often; computing them takes long.
 LARGE = {f"efficientnet-b{n}" for n in (4, 5, 6, 7)}

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from pneumo_cli.optimization import parameter_groups, warm_cosine
+from pneumo_cli.trainers.optimization import parameter_groups, warm_cosine
 
 
 class Net(nn.Module):

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from pneumo_cli.errors import UsageError
-from pneumo_cli.plugins import discover
+from pneumo_cli.plugins.discovery import discover
 
 MODEL = """
 from pneumo_cli.api import ModelSpec, hookimpl
@@ -133,8 +133,8 @@ def test_one_name_from_two_distributions_is_listed_twice_and_used_by_its_full_na
 
 
 def test_the_default_model_of_a_trainer_is_its_own_distributions(install, fakes) -> None:
-    from pneumo_cli.layers import resolve
-    from pneumo_cli.session import choose_parts
+    from pneumo_cli.settings.resolve import resolve
+    from pneumo_cli.trainers.session import choose_parts
 
     install("pneumo-rival", {"rival": "rival_plugin"}, {"rival_plugin": TRAINER})
     plugins = discover()

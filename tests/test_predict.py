@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 from pydicom.uid import ExplicitVRLittleEndian, JPEGLSLossless, RLELossless
 
-from pneumo_cli.checkpoints import Checkpoints
+from pneumo_cli.runs.checkpoints import Checkpoints
 from pneumo_cli.testing import TinyDataset
 from tests.data.dicom_files import dicom
 
@@ -341,7 +341,7 @@ def test_a_dicom_that_says_it_shows_no_chest_is_judged_with_a_remark(run: Path, 
 
 
 def test_how_far_beyond_the_limit_never_reads_as_the_limit_itself() -> None:
-    from pneumo_cli.cli.predictions import _times
+    from pneumo_cli.cli.prediction_output import _times
 
     assert [_times(value) for value in (1.0004, 1.04, 1.26)] == ["1.01 ×", "1.04 ×", "1.3 ×"]
 

@@ -16,13 +16,13 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from pneumo_cli.checkpoints import check_plain
-from pneumo_cli.decision import DecisionRule, Fitting, fit_decision_rule
 from pneumo_cli.errors import PneumoError
+from pneumo_cli.evaluation.decision_rule import DecisionRule, Fitting, fit_decision_rule
 from pneumo_cli.evaluation.orientation import UPRIGHT, Presentation
 from pneumo_cli.exported import Description
-from pneumo_cli.prediction import Predictor, Sized, predict
-from pneumo_cli.predictors import MeanPredictor
+from pneumo_cli.inference.predictor import Predictor, Sized, predict
+from pneumo_cli.inference.predictors import MeanPredictor
+from pneumo_cli.runs.checkpoints import check_plain
 
 SIDE = 32
 Grey = NDArray[np.uint8]
@@ -145,8 +145,8 @@ def ask(
     rule: DecisionRule, monkeypatch: pytest.MonkeyPatch, pneumo: Callable[..., Any]
 ) -> Callable[..., Any]:
     """``pneumo predict`` with that rule in place of a run's."""
-    monkeypatch.setattr("pneumo_cli.predictors.model_places", lambda plugins, paths: paths)
-    monkeypatch.setattr("pneumo_cli.predictors.open_predictor", lambda *given, **named: Sure(rule))
+    monkeypatch.setattr("pneumo_cli.inference.predictors.model_places", lambda plugins, paths: paths)
+    monkeypatch.setattr("pneumo_cli.inference.predictors.open_predictor", lambda *given, **named: Sure(rule))
     return lambda *arguments: pneumo("predict", "RUN", *arguments)
 
 

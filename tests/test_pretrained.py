@@ -15,12 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from pneumo_cli.checkpoints import Checkpoints
 from pneumo_cli.errors import UsageError
-from pneumo_cli.pretrained import load_pretrained, read_weights
-from pneumo_cli.progress import Progress
 from pneumo_cli.registry import Entry, Provenance
+from pneumo_cli.runs.checkpoints import Checkpoints
+from pneumo_cli.runtime.progress import Progress
 from pneumo_cli.specs import ModelSpec
+from pneumo_cli.trainers.pretrained import load_pretrained, read_weights
 
 
 def network(outputs: int = 1, width: int = 8) -> nn.Sequential:

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from pneumo_cli.progress import Progress, WatchedProgress
+from pneumo_cli.runtime.progress import Progress, WatchedProgress
 
 pty = pytest.importorskip("pty", reason="there are no pseudo-terminals on this system")
 
 PROGRAM = """
-from pneumo_cli.progress import for_stderr
+from pneumo_cli.runtime.progress import for_stderr
 
 with for_stderr().stage("predicting", 2) as advance:
     for row in ("the first row", "the second row, " + 300 * "x"):

@@ -16,10 +16,10 @@ import pytest
 import pneumo_cli
 from pneumo_cli import reproducing
 from pneumo_cli.errors import Interrupted, PneumoError, UsageError
-from pneumo_cli.plugins import discover
-from pneumo_cli.progress import Progress
+from pneumo_cli.plugins.discovery import discover
 from pneumo_cli.reproducing import Reproduction, begin, is_begun
 from pneumo_cli.reproduction_plan import Plan, Request, make_plan, planned_again
+from pneumo_cli.runtime.progress import Progress
 from pneumo_cli.source_report import source_report
 
 TASKS = ("cnn", "gan", "autoencoder")

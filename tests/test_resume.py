@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from pneumo_cli.checkpoints import Checkpoints
+from pneumo_cli.runs.checkpoints import Checkpoints
 
 _CLOCK = ("seconds", "images_per_second")
 _HISTORY = ("started", "resumed", "seconds", "history", "format")

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from pneumo_cli.api import hookimpl
-from pneumo_cli.checkpoints import Checkpoints
+from pneumo_cli.runs.checkpoints import Checkpoints
 
 
 class EndOfTest(BaseException):

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from pneumo_cli.data.records import Record
-from pneumo_cli.seal import Look, Looks, fingerprint_of_test, look_now, write_down
+from pneumo_cli.runs.test_access import Look, Looks, fingerprint_of_test, look_now, write_down
 from pneumo_cli.testing import TinyDataset
 
 _PLUGIN = """

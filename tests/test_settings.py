@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from pneumo_cli.checkpoints import Checkpoints
 from pneumo_cli.errors import UsageError
-from pneumo_cli.layers import resolve
-from pneumo_cli.plugins import discover
+from pneumo_cli.plugins.discovery import discover
+from pneumo_cli.runs.checkpoints import Checkpoints
+from pneumo_cli.settings.resolve import resolve
 
 
 @pytest.fixture

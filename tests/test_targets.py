@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pneumo_cli.data.records import Dataset, Record
 from pneumo_cli.errors import UsageError
-from pneumo_cli.targets import BinaryTargets, SubtypeTargets, Targets, positive_logits, subtypes
+from pneumo_cli.trainers.targets import BinaryTargets, SubtypeTargets, Targets, positive_logits, subtypes
 
 LABELS = torch.tensor([0, 1, 1, 0, 1, 0])
 SUBTYPES = ("", "virus", "bacteria", "", "virus", "")

@@ -34,8 +34,8 @@ NETWORK = {
         def register_trainers():
             yield TrainerSpec(
                 name="plain", summary="The shared recipe",
-                trainer="pneumo_cli.classification:ClassificationTrainer",
-                settings="pneumo_cli.settings:ClassificationSettings", kind="classifier", model="stranger",
+                trainer="pneumo_cli.trainers.classification:ClassificationTrainer",
+                settings="pneumo_cli.settings.schema:ClassificationSettings", kind="classifier", model="stranger",
                 presets=(Preset(name="source", summary="As it is"),),
             )
 
@@ -74,8 +74,8 @@ RIVAL = {
         @hookimpl
         def register_trainers():
             yield TrainerSpec(
-                name="NAME", summary="A rival", trainer="pneumo_cli.classification:ClassificationTrainer",
-                settings="pneumo_cli.settings:ClassificationSettings", kind="classifier", model="stranger",
+                name="NAME", summary="A rival", trainer="pneumo_cli.trainers.classification:ClassificationTrainer",
+                settings="pneumo_cli.settings.schema:ClassificationSettings", kind="classifier", model="stranger",
                 presets=(Preset(name="source", summary="As it is"),),
             )
     """,

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from pneumo_cli import trial
-from pneumo_cli.layers import resolve
-from pneumo_cli.plugins import discover
+from pneumo_cli.plugins.discovery import discover
+from pneumo_cli.settings.resolve import resolve
 from pneumo_cli.trial import AROUND, Noise, Speeds
 
 

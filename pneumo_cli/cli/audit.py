@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
 
-from pneumo_cli.cli.datachoice import (
+from pneumo_cli.cli.data_options import (
     CacheFlag,
     DataRootFlag,
     DatasetFlag,
@@ -21,12 +21,12 @@ from pneumo_cli.cli.datachoice import (
 )
 from pneumo_cli.cli.output import print_json, print_table, print_text
 from pneumo_cli.errors import PneumoError, UsageError
-from pneumo_cli.progress import for_stderr
+from pneumo_cli.runtime.progress import for_stderr
 
 if TYPE_CHECKING:
     from pneumo_cli.auditing import Audit
     from pneumo_cli.data.splits import Policy
-    from pneumo_cli.plugins import Plugins
+    from pneumo_cli.plugins.discovery import Plugins
 
 _TITLE = "<title>Audit of "
 """In the head of every page that an audit wrote."""
@@ -78,7 +78,7 @@ def check_target(target: Path, *, overwrite: bool) -> None:
     Raises:
         UsageError: it may not.
     """
-    from pneumo_cli import atomic
+    from pneumo_cli.runtime import atomic
 
     if os.path.lexists(target) and not target.is_dir():
         raise UsageError(f"{target} is not a folder")
@@ -121,8 +121,8 @@ def _audit(
 ) -> Audit:
     from pneumo_cli.data.prepare import prepare
     from pneumo_cli.data.splits import Policy
-    from pneumo_cli.layers import resolve_machine
-    from pneumo_cli.session import open_dataset
+    from pneumo_cli.settings.resolve import resolve_machine
+    from pneumo_cli.trainers.session import open_dataset
 
     split, fraction, seed = policy
     if split not in get_args(Policy):

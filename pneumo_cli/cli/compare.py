@@ -17,7 +17,7 @@ from pneumo_cli.errors import PneumoError, UsageError
 
 if TYPE_CHECKING:
     from pneumo_cli.comparing import Comparison
-    from pneumo_cli.runlist import ListedRun, Problem
+    from pneumo_cli.runs.index import ListedRun, Problem
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _PANEL = "Runs"
@@ -106,11 +106,11 @@ def add_commands(app: typer.Typer) -> None:
         json: Json = False,
     ) -> None:
         """List the runs below a folder, with their state and results; a group of runs is one line."""
-        from pneumo_cli.grouplist import find_runs
-        from pneumo_cli.runfilter import in_sequence, matching, what_sorts, why_none
+        from pneumo_cli.runs.group_index import find_runs
+        from pneumo_cli.runs.query import in_sequence, matching, what_sorts, why_none
 
         if folder is None:
-            from pneumo_cli.layers import resolve_machine
+            from pneumo_cli.settings.resolve import resolve_machine
 
             folder = resolve_machine({}).output
             if not folder.exists():
@@ -140,7 +140,7 @@ def check_target(target: Path) -> None:
         UsageError: something is there already, its name is that of another kind of file, or it could not be
             written.
     """
-    from pneumo_cli import atomic
+    from pneumo_cli.runtime import atomic
 
     if target.suffix != ".html" and _OF_A_FILE.fullmatch(target.suffix) and not target.is_dir():
         raise UsageError(
@@ -177,8 +177,8 @@ def _write(found: Comparison, out: Path) -> None:
 
 def _print(found: Comparison) -> None:
     from pneumo_cli.reports import comparison_tables as tables
+    from pneumo_cli.reports.formatting import value_text
     from pneumo_cli.reports.verdicts import cautions, p_clause, pair_sentence
-    from pneumo_cli.reports.wording import value_text
 
     letters = tables.letters(found.runs)
     print_table(["", "run", "trainer", "model", "seed", "epochs"], tables.run_rows(found))
@@ -280,7 +280,7 @@ def _state(run: ListedRun) -> str:
 def _spread(run: ListedRun, split: str, name: str) -> str:
     """The standard deviation over a group's parts, where its value is their mean."""
     from pneumo_cli.reports.labels import sd_text
-    from pneumo_cli.runlist import WHOLE
+    from pneumo_cli.runs.index import WHOLE
 
     known = run.spread.get(split, {}).get(name)
     if known is None and split == "test" and name not in run.evaluations.get(split, {}):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pneumo_cli.cli.audit import add_command
-from pneumo_cli.cli.datachoice import (
+from pneumo_cli.cli.data_options import (
     CacheFlag,
     DataRootFlag,
     DatasetFlag,
@@ -18,11 +18,11 @@ from pneumo_cli.cli.datachoice import (
     SplitSeedFlag,
     dataset_entry,
 )
-from pneumo_cli.cli.light import LightGroup
+from pneumo_cli.cli.lazy import LightGroup
 from pneumo_cli.cli.output import print_json, print_table
 from pneumo_cli.errors import PneumoError, UsageError
-from pneumo_cli.plugins import Plugins
-from pneumo_cli.progress import for_stderr
+from pneumo_cli.plugins.discovery import Plugins
+from pneumo_cli.runtime.progress import for_stderr
 
 if TYPE_CHECKING:
     from pneumo_cli.data.prepare import PreparedData
@@ -96,8 +96,8 @@ def _check(
     as_json: bool,
 ) -> None:
     from pneumo_cli.data.prepare import prepare
-    from pneumo_cli.layers import resolve_machine
-    from pneumo_cli.session import open_dataset
+    from pneumo_cli.settings.resolve import resolve_machine
+    from pneumo_cli.trainers.session import open_dataset
 
     split, fraction, seed = policy
     if split not in ("patient", "source"):
@@ -227,8 +227,8 @@ def _print_findings(found: dict[str, Any]) -> None:
 def _import(
     plugins: Plugins, path: Path, name: str | None, in_place: bool, machine_flags: dict[str, Any]
 ) -> None:
-    from pneumo_cli.data.store import import_data
-    from pneumo_cli.layers import resolve_machine
+    from pneumo_cli.data.imports import import_data
+    from pneumo_cli.settings.resolve import resolve_machine
 
     entry = dataset_entry(plugins, name)
     machine = resolve_machine(machine_flags)
@@ -245,8 +245,8 @@ def _import(
 
 
 def _download(plugins: Plugins, name: str, machine_flags: dict[str, Any]) -> None:
-    from pneumo_cli.data.store import remember
-    from pneumo_cli.layers import resolve_machine
+    from pneumo_cli.data.imports import remember
+    from pneumo_cli.settings.resolve import resolve_machine
     from pneumo_cli.specs import load_reference
 
     entry = plugins.datasets.get(name)

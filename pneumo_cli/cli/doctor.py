@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from pneumo_cli.cli.output import print_json
-from pneumo_cli.plugins import Plugins
+from pneumo_cli.plugins.discovery import Plugins
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -49,14 +49,14 @@ def _guarded(part: Callable[[], dict[str, Any]]) -> dict[str, Any]:
 
 
 def _versions() -> dict[str, Any]:
-    from pneumo_cli.environment import package_versions
+    from pneumo_cli.runs.environment import package_versions
 
     return {"python": f"{platform.python_version()} ({sys.executable})", **package_versions()}
 
 
 def _devices() -> dict[str, Any]:
-    from pneumo_cli.data.workers import usable_cores
-    from pneumo_cli.devices import available, choose_device, device_name, precisions
+    from pneumo_cli.runtime.devices import available, choose_device, device_name, precisions
+    from pneumo_cli.runtime.threads import usable_cores
 
     found: dict[str, Any] = {"cores": usable_cores()}
     for device in available():
@@ -68,10 +68,10 @@ def _devices() -> dict[str, Any]:
 
 
 def _folders() -> dict[str, Any]:
-    from pneumo_cli.atomic import try_folder
     from pneumo_cli.data.cache import cache_usage
-    from pneumo_cli.data.store import places
-    from pneumo_cli.layers import resolve_machine
+    from pneumo_cli.data.imports import places
+    from pneumo_cli.runtime.atomic import try_folder
+    from pneumo_cli.settings.resolve import resolve_machine
 
     machine = resolve_machine({})
     entries, size = cache_usage(machine.cache)

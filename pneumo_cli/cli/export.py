@@ -11,8 +11,8 @@ import typer
 from pneumo_cli.cli.images import CheckpointFlag, JsonFlag
 from pneumo_cli.cli.output import print_json
 from pneumo_cli.errors import PneumoError, UsageError
-from pneumo_cli.plugins import Plugins
-from pneumo_cli.progress import for_stderr
+from pneumo_cli.plugins.discovery import Plugins
+from pneumo_cli.runtime.progress import for_stderr
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -75,12 +75,12 @@ def _export(
     as_json: bool,
 ) -> None:
     from pneumo_cli import exporting
-    from pneumo_cli.data.paths import expand
-    from pneumo_cli.folder import RunFolder, is_group
-    from pneumo_cli.predictors import RunPredictor
-    from pneumo_cli.reports.wording import DISCLAIMER
-    from pneumo_cli.requirements import check_plugins
-    from pneumo_cli.trained import check_checkpoint, load_trained
+    from pneumo_cli.data.input_paths import expand
+    from pneumo_cli.inference.predictors import RunPredictor
+    from pneumo_cli.reports.formatting import DISCLAIMER
+    from pneumo_cli.runs.folder import RunFolder, is_group
+    from pneumo_cli.trainers.loading import check_checkpoint, load_trained
+    from pneumo_cli.trainers.requirements import check_plugins
 
     check_checkpoint(checkpoint)
     exporting.check_format(form)
@@ -130,7 +130,7 @@ def _read(files: list[Path], size: int) -> Any:
     import numpy as np
 
     from pneumo_cli.data.decoding import decode_image
-    from pneumo_cli.data.paths import read_file
+    from pneumo_cli.data.input_paths import read_file
     from pneumo_cli.errors import UnreadableImage
 
     images = []

@@ -11,12 +11,12 @@ import typer
 from pneumo_cli.cli.output import print_json, print_table, print_text
 from pneumo_cli.cli.runs import DeviceFlag, RootFlag, RunPath
 from pneumo_cli.errors import UsageError
-from pneumo_cli.plugins import Plugins
-from pneumo_cli.progress import for_stderr
+from pneumo_cli.plugins.discovery import Plugins
+from pneumo_cli.runtime.progress import for_stderr
 
 if TYPE_CHECKING:
     from pneumo_cli.evaluation.result import Judgement
-    from pneumo_cli.folder import RunFolder
+    from pneumo_cli.runs.folder import RunFolder
 
 _PANEL = "Images"
 CheckpointFlag = Annotated[str, typer.Option("--checkpoint", help="best or last.")]
@@ -68,8 +68,8 @@ def add_commands(app: typer.Typer) -> None:
         if reconstruct and interpolate:
             raise UsageError("--reconstruct and --interpolate are two things: ask for one of them")
         from pneumo_cli import generation
-        from pneumo_cli.folder import RunFolder
-        from pneumo_cli.trained import load_trained
+        from pneumo_cli.runs.folder import RunFolder
+        from pneumo_cli.trainers.loading import load_trained
 
         folder = RunFolder.open(run)
         generation.check_target(out, overwrite=overwrite)
@@ -150,14 +150,14 @@ def _judge(
     checkpoint: str,
     as_json: bool,
 ) -> None:
-    from pneumo_cli.folder import RunFolder
-    from pneumo_cli.judging import judge_as_a_whole, keep_judgement
     from pneumo_cli.judging_images import compare
-    from pneumo_cli.ranks import Ranks
-    from pneumo_cli.runner import Runner
-    from pneumo_cli.session import observing_plugins, open_run, reopen_settings
-    from pneumo_cli.settings import GenerativeSettings
-    from pneumo_cli.trained import check_checkpoint, load_trained
+    from pneumo_cli.runs.folder import RunFolder
+    from pneumo_cli.runtime.distributed import Ranks
+    from pneumo_cli.settings.schema import GenerativeSettings
+    from pneumo_cli.trainers.loading import check_checkpoint, load_trained
+    from pneumo_cli.trainers.session import observing_plugins, open_run, reopen_settings
+    from pneumo_cli.training.reevaluation import judge_as_a_whole, keep_judgement
+    from pneumo_cli.training.runner import Runner
 
     check_checkpoint(checkpoint)
     folder = RunFolder.open(path)
@@ -186,8 +186,8 @@ def _check_makes_images(plugins: Plugins, folder: RunFolder) -> None:
     Raises:
         UsageError: it has not.
     """
-    from pneumo_cli.layers import recorded_facts, settings_class
-    from pneumo_cli.settings import GenerativeSettings
+    from pneumo_cli.settings.resolve import recorded_facts, settings_class
+    from pneumo_cli.settings.schema import GenerativeSettings
 
     entry = plugins.trainers.get(str(recorded_facts(folder.settings).get("trainer")))
     if not issubclass(settings_class(entry), GenerativeSettings):
@@ -204,10 +204,10 @@ def _usefulness(
     checkpoint: str,
     as_json: bool,
 ) -> None:
-    from pneumo_cli.folder import RunFolder
-    from pneumo_cli.judging import keep_judgement
     from pneumo_cli.judging_images import usefulness
-    from pneumo_cli.trained import load_trained
+    from pneumo_cli.runs.folder import RunFolder
+    from pneumo_cli.trainers.loading import load_trained
+    from pneumo_cli.training.reevaluation import keep_judgement
 
     folders = [RunFolder.open(path) for path in paths]
     trained = [load_trained(plugins, one, checkpoint, {"device": flags["device"]}) for one in folders]

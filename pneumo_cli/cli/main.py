@@ -12,11 +12,11 @@ from typing import Annotated, Any
 
 import typer
 
-from pneumo_cli.cli import compare, data, doctor, export, images, listing, predict, reproduce, runs, show
-from pneumo_cli.cli.light import WHOLE, WIDEST, LightGroup, lighten
+from pneumo_cli.cli import compare, data, doctor, export, images, list_plugins, predict, reproduce, runs, show
+from pneumo_cli.cli.lazy import WHOLE, WIDEST, LightGroup, lighten
 from pneumo_cli.errors import PneumoError, nearest
-from pneumo_cli.plugins import Plugins, command_problem, discover
-from pneumo_cli.progress import NOTICE
+from pneumo_cli.plugins.discovery import Plugins, command_problem, discover
+from pneumo_cli.runtime.progress import NOTICE
 
 _EPILOG = "Start with: pneumo run cnn --preset quick. Research software, no medical device."
 
@@ -88,7 +88,7 @@ def build_app(plugins: Plugins) -> typer.Typer:
     compare.add_commands(app)
     images.add_commands(app)
     show.add_commands(app)
-    listing.add_commands(app)
+    list_plugins.add_commands(app)
     data.add_commands(app)
     doctor.add_commands(app)
     _add_plugin_commands(app, plugins)

@@ -13,11 +13,11 @@ import typer
 from pneumo_cli.cli.images import CheckpointFlag
 from pneumo_cli.cli.runs import DeviceFlag, PointFlag, PrecisionFlag
 from pneumo_cli.errors import PneumoError, UsageError
-from pneumo_cli.plugins import Plugins
-from pneumo_cli.progress import for_stderr
+from pneumo_cli.plugins.discovery import Plugins
+from pneumo_cli.runtime.progress import for_stderr
 
 if TYPE_CHECKING:
-    from pneumo_cli.cli.predictions import Writer
+    from pneumo_cli.cli.prediction_output import Writer
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -84,7 +84,7 @@ def add_commands(app: typer.Typer) -> None:
         """Classify image files with trained models. Calibrated, at a named operating point. No medical device."""
         if as_json and as_csv:
             raise UsageError("--json and --csv are two forms: ask for one of them")
-        from pneumo_cli.cli.predictions import Csv, Json, Text
+        from pneumo_cli.cli.prediction_output import Csv, Json, Text
 
         writer = Json if as_json else Csv if as_csv else Text
         flags = {"device": device, "precision": precision, "threads": threads}
@@ -117,11 +117,11 @@ def _predict(
     writer: type[Writer],
 ) -> int:
     """Return how many files could not be judged."""
-    from pneumo_cli.cli.predictions import Counts, say_what_it_means
-    from pneumo_cli.data.paths import expand
-    from pneumo_cli.prediction import predict
-    from pneumo_cli.predictors import model_places, open_predictor
-    from pneumo_cli.trained import check_checkpoint
+    from pneumo_cli.cli.prediction_output import Counts, say_what_it_means
+    from pneumo_cli.data.input_paths import expand
+    from pneumo_cli.inference.predictor import predict
+    from pneumo_cli.inference.predictors import model_places, open_predictor
+    from pneumo_cli.trainers.loading import check_checkpoint
 
     cam = asked.cam
     check_checkpoint(asked.checkpoint)
@@ -186,7 +186,7 @@ def _check_new(folder: Path) -> None:
 
 
 def _write_overlay(path: Path, picture: Any) -> None:
-    from pneumo_cli.reports.explanations import write_overlay
+    from pneumo_cli.reports.figures.saliency import write_overlay
 
     try:
         write_overlay(path, picture)

@@ -14,10 +14,10 @@ import typer
 
 from pneumo_cli.cli.output import print_json, print_table, print_text
 from pneumo_cli.errors import Interrupted, PneumoError, UsageError, nearest
-from pneumo_cli.progress import for_stderr
+from pneumo_cli.runtime.progress import for_stderr
 
 if TYPE_CHECKING:
-    from pneumo_cli.plugins import Plugins
+    from pneumo_cli.plugins.discovery import Plugins
     from pneumo_cli.reproducing import Reproduction
     from pneumo_cli.reproduction_plan import Plan
     from pneumo_cli.source_report import SourceReport

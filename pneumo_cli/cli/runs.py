@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from pneumo_cli.cli.light import WIDEST, LightCommand, LightGroup
+from pneumo_cli.cli.lazy import WIDEST, LightCommand, LightGroup
 from pneumo_cli.cli.output import print_json, print_table
 from pneumo_cli.errors import UsageError
-from pneumo_cli.plugins import Plugins
-from pneumo_cli.progress import for_stderr
+from pneumo_cli.plugins.discovery import Plugins
+from pneumo_cli.runtime.progress import for_stderr
 
 if TYPE_CHECKING:
-    from pneumo_cli.folder import RunFolder
-    from pneumo_cli.layers import Resolved
     from pneumo_cli.registry import Entry
+    from pneumo_cli.runs.folder import RunFolder
+    from pneumo_cli.settings.resolve import Resolved
     from pneumo_cli.specs import TrainerSpec
 
 _PANEL = "Runs"
@@ -133,8 +133,8 @@ def add_commands(app: typer.Typer, plugins: Plugins) -> None:
 def _trainer_app(plugins: Plugins, entry: Entry[TrainerSpec]) -> typer.Typer:
     """The command of one trainer, its flags made from its settings."""
     from pneumo_cli.cli.flags import parameters, with_parameters
-    from pneumo_cli.layers import settings_class
-    from pneumo_cli.settings import MachineSettings, TrainerSettings
+    from pneumo_cli.settings.resolve import settings_class
+    from pneumo_cli.settings.schema import MachineSettings, TrainerSettings
 
     spec = entry.spec
     names = ", ".join(preset.name for preset in spec.presets)
@@ -213,16 +213,16 @@ def _run(
     config: Path | None,
     print_config: bool,
 ) -> None:
-    from pneumo_cli.layers import resolve
+    from pneumo_cli.settings.resolve import resolve
 
     resolved = resolve(plugins, entry, flags, preset=preset, config=config)
     if print_config:
         print(resolved.explained(), end="")
         return
-    from pneumo_cli.gathering import makes_group
+    from pneumo_cli.training.groups import makes_group
 
     if makes_group(resolved.trainer):
-        from pneumo_cli.cli.gather import run_group
+        from pneumo_cli.cli.groups import run_group
 
         run_group(plugins, resolved)
         return
@@ -230,11 +230,11 @@ def _run(
 
 
 def _resume(plugins: Plugins, path: Path, flags: dict[str, Any]) -> None:
-    from pneumo_cli.folder import RunFolder, is_group
-    from pneumo_cli.session import finished_epochs, reopen_settings
+    from pneumo_cli.runs.folder import RunFolder, is_group
+    from pneumo_cli.trainers.session import finished_epochs, reopen_settings
 
     if is_group(path):
-        from pneumo_cli.cli.gather import resume_group
+        from pneumo_cli.cli.groups import resume_group
 
         resume_group(plugins, path, flags)
         return
@@ -262,20 +262,20 @@ def _evaluate(
     plugins: Plugins, paths: list[Path], flags: dict[str, Any], split: str, checkpoint: str, as_json: bool
 ) -> None:
     from pneumo_cli.errors import nearest
-    from pneumo_cli.folder import RunFolder, is_group
-    from pneumo_cli.trained import check_checkpoint
+    from pneumo_cli.runs.folder import RunFolder, is_group
+    from pneumo_cli.trainers.loading import check_checkpoint
 
     splits = ("train", "validation", "test")
     if split not in splits:
         raise UsageError(f"{split!r} is none of {', '.join(splits)}; {nearest(split, splits)}")
     check_checkpoint(checkpoint)
-    from pneumo_cli.judging import judge_again
-    from pneumo_cli.ranks import Ranks
-    from pneumo_cli.runner import Runner
-    from pneumo_cli.session import observing_plugins, open_run, reopen_settings
+    from pneumo_cli.runtime.distributed import Ranks
+    from pneumo_cli.trainers.session import observing_plugins, open_run, reopen_settings
+    from pneumo_cli.training.reevaluation import judge_again
+    from pneumo_cli.training.runner import Runner
 
     if len(paths) > 1 or is_group(paths[0]):
-        from pneumo_cli.cli.gather import evaluate_together
+        from pneumo_cli.cli.groups import evaluate_together
 
         result = evaluate_together(plugins, paths, flags, split, checkpoint)
         by = f"the mean of {len(result['runs'])} runs, {checkpoint} checkpoints"
@@ -303,15 +303,15 @@ def _evaluate(
 
 def _carry_out(plugins: Plugins, resolved: Resolved, folder: RunFolder | None = None) -> None:
     """Start a new run, or take up the one in ``folder``: here, or in one process per device."""
-    from pneumo_cli.launch import inside_launcher, launch
-    from pneumo_cli.session import check_request, observing_plugins, open_run
+    from pneumo_cli.runtime.launch import inside_launcher, launch
+    from pneumo_cli.trainers.session import check_request, observing_plugins, open_run
 
     if folder is None:
         check_request(plugins, resolved)
     if resolved.machine.devices > 1 and not inside_launcher():
         raise typer.Exit(launch(resolved.machine.devices, sys.argv[1:]))
-    from pneumo_cli.ranks import join_ranks
-    from pneumo_cli.runner import Runner
+    from pneumo_cli.runtime.distributed import join_ranks
+    from pneumo_cli.training.runner import Runner
 
     ranks = join_ranks(resolved.machine.device)
     try:

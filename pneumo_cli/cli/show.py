@@ -8,7 +8,7 @@ import typer
 
 from pneumo_cli.cli.output import print_json, print_table
 from pneumo_cli.errors import UsageError, nearest
-from pneumo_cli.plugins import Plugins
+from pneumo_cli.plugins.discovery import Plugins
 
 _READABLE = 100  # layers; of models with more the stages are shown
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from pneumo_cli.layertable import LayerTable
     from pneumo_cli.registry import Entry
     from pneumo_cli.specs import DatasetSpec, ModelSpec, TrainerSpec
+    from pneumo_cli.trainers.model_summary import LayerTable
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -59,9 +59,9 @@ def add_commands(app: typer.Typer) -> None:
 def _show_trainer(
     plugins: Plugins, entry: Entry[TrainerSpec], preset: str | None, flags: dict[str, Any], as_json: bool
 ) -> None:
-    from pneumo_cli.backbone import stages_of
-    from pneumo_cli.layers import plain_values, resolve
-    from pneumo_cli.session import choose_parts, make_trainer
+    from pneumo_cli.settings.resolve import plain_values, resolve
+    from pneumo_cli.trainers.backbone import stages_of
+    from pneumo_cli.trainers.session import choose_parts, make_trainer
 
     resolved = resolve(plugins, entry, flags, preset=preset)
     choice = choose_parts(plugins, resolved)
@@ -109,7 +109,7 @@ def _show_trainer(
 
 
 def _show_model(entry: Entry[ModelSpec], size: int, as_json: bool) -> None:
-    from pneumo_cli.backbone import stages_of
+    from pneumo_cli.trainers.backbone import stages_of
 
     model = _on_meta(entry, {})
     table = _table_of(entry, model, size)
@@ -154,14 +154,14 @@ def _on_meta(entry: Entry[ModelSpec], options: dict[str, Any]) -> nn.Module:
     """A model on the meta device: shapes without memory or arithmetic."""
     import torch
 
-    from pneumo_cli.run import build_registered
+    from pneumo_cli.runs.run import build_registered
 
     with torch.device("meta"):
         return build_registered(entry, {"channels": 3, "outputs": 1, **options})
 
 
 def _table_of(entry: Entry[ModelSpec], model: nn.Module, size: int) -> LayerTable:
-    from pneumo_cli.layertable import layer_table
+    from pneumo_cli.trainers.model_summary import layer_table
 
     try:
         return layer_table(model, getattr(model, "input_shape", (3, size, size)))
@@ -175,7 +175,7 @@ def _table_of(entry: Entry[ModelSpec], model: nn.Module, size: int) -> LayerTabl
 def _print_layers(table: LayerTable, facts: dict[str, str], stages: Sequence[nn.Module], size: int) -> None:
     shown = table.rows
     if len(shown) > _READABLE and stages:
-        from pneumo_cli.layertable import stage_rows
+        from pneumo_cli.trainers.model_summary import stage_rows
 
         print(f"{len(stages)} stages of {len(shown)} layers in all; --json lists each layer")
         shown = stage_rows(stages, (3, size, size))

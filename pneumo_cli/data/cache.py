@@ -2,7 +2,7 @@
 
 Later epochs and later runs read it instead of the image files. A cache can be deleted at any time; a damaged
 one is found by its checksum and made anew. Each entry is two files in ``CACHE/decoded``, the grey levels
-(``.u8``) and their manifest (``.json``), see :mod:`pneumo_cli.data.arrayfile`.
+(``.u8``) and their manifest (``.json``), see :mod:`pneumo_cli.data.array_file`.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pneumo_cli.data.arrayfile import DamagedArrayError, open_array, prepare_folder, unusable, write_array
+from pneumo_cli.data.array_file import DamagedArrayError, open_array, prepare_folder, unusable, write_array
 from pneumo_cli.data.decoding import resize
 from pneumo_cli.data.records import Dataset
-from pneumo_cli.data.workers import ordered_map
 from pneumo_cli.errors import DataError, PneumoError, UnreadableImage
-from pneumo_cli.progress import NOTICE, Progress
+from pneumo_cli.runtime.progress import NOTICE, Progress
+from pneumo_cli.runtime.threads import ordered_map
 
 _FORMAT = 1  # raise it when decoding or resizing changes what it gives
 _log = logging.getLogger("pneumo")

@@ -19,11 +19,11 @@ from contextlib import closing
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-from pneumo_cli import atomic
 from pneumo_cli.data.decoding import SUFFIXES
-from pneumo_cli.data.workers import ordered_map
 from pneumo_cli.errors import DataError, UnreadableImage
-from pneumo_cli.progress import Progress
+from pneumo_cli.runtime import atomic
+from pneumo_cli.runtime.progress import Progress
+from pneumo_cli.runtime.threads import ordered_map
 
 MAX_BYTES = 256 * 2**20
 """The largest file that is read; an archive can claim anything about its members."""

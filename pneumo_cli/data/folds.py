@@ -3,7 +3,7 @@
 Patients stay together, and so do identical images (:func:`pneumo_cli.data.splits.patient_groups`); records of the
 train pool that share a patient or an image with the test pool are excluded; labels and subtypes are spread evenly
 (stratified group K-fold). A single division of the pool is the business of :mod:`pneumo_cli.data.splits`; which
-runs the folds become, that of :mod:`pneumo_cli.gathering`.
+runs the folds become, that of :mod:`pneumo_cli.training.groups`.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pneumo_cli.data.randomness import shuffled
 from pneumo_cli.data.records import Record
+from pneumo_cli.data.sample_rng import shuffled
 from pneumo_cli.data.splits import Positions, Split, groups_apart_from_test
 from pneumo_cli.errors import DataError, UsageError
 

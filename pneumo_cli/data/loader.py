@@ -4,8 +4,8 @@ What a batch is made of lies in memory (memory-mapped, or already on the acceler
 processes, nothing to prefetch, and no state but (seed, epoch, step). That is what makes a run that was killed
 continue with the very same batches.
 
-Here is the order; what the batches hold is made by :mod:`pneumo_cli.data.inputs`, from images that were decoded
-by :mod:`pneumo_cli.data.cache`.
+Here is the order; what the batches hold is made by :mod:`pneumo_cli.data.batch_inputs`, from images that were
+decoded by :mod:`pneumo_cli.data.cache`.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pneumo_cli.data.inputs import Inputs
-from pneumo_cli.data.randomness import shuffled
+from pneumo_cli.data.batch_inputs import Inputs
+from pneumo_cli.data.sample_rng import shuffled
 from pneumo_cli.errors import UsageError
 
 

@@ -16,7 +16,7 @@ from pneumo_cli.data.folds import fold_split
 from pneumo_cli.data.records import Dataset
 from pneumo_cli.data.splits import Overlaps, Policy, Split, SplitRow, class_table, overlaps, split_records
 from pneumo_cli.errors import DataError, UsageError, nearest
-from pneumo_cli.progress import Progress
+from pneumo_cli.runtime.progress import Progress
 
 if TYPE_CHECKING:
     import torch

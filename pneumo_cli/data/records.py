@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pneumo_cli.progress import Progress
+from pneumo_cli.runtime.progress import Progress
 
 Pool = Literal["train", "test"]
 

@@ -18,8 +18,8 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from pneumo_cli.data.randomness import shuffled
 from pneumo_cli.data.records import Record
+from pneumo_cli.data.sample_rng import shuffled
 from pneumo_cli.errors import DataError, UsageError
 
 Policy = Literal["source", "patient", "last", "all"]

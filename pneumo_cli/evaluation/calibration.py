@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pneumo_cli.evaluation.bounds import wilson
+from pneumo_cli.evaluation.confidence.bounds import wilson
 
 if TYPE_CHECKING:
     from pneumo_cli.evaluation.binary import Values

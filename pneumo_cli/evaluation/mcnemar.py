@@ -5,8 +5,9 @@ a coin. The p is summed from the binomial distribution for any number of them, s
 on an approximation will do. The mid-p counts what was observed half: the exact p is too large, the more so the
 fewer images there are, and the mid-p hardly ever too small (Fagerland, Lydersen & Laake 2013).
 
-It takes every image for independent and knows nothing of patients: several images of one patient make it too sure.
-Comparisons rest on the bootstrap over patients (:mod:`pneumo_cli.evaluation.intervals`); this is their check.
+It takes every image for independent and knows nothing of patients: several images of one patient make it too
+sure. Comparisons rest on the bootstrap over patients (:mod:`pneumo_cli.evaluation.confidence.intervals`); this
+is their check.
 """
 
 from __future__ import annotations

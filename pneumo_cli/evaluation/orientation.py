@@ -26,10 +26,10 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from pneumo_cli.data.shrinking import shrunk
+from pneumo_cli.data.downsampling import shrunk
 from pneumo_cli.errors import PneumoError
-from pneumo_cli.evaluation.novelty import Novelty
-from pneumo_cli.evaluation.thumbnails import principal_axes
+from pneumo_cli.evaluation.linear_baseline import principal_axes
+from pneumo_cli.evaluation.ood import Novelty
 
 Floats: TypeAlias = NDArray[np.float64]
 Grey: TypeAlias = NDArray[np.uint8]
@@ -113,7 +113,7 @@ class Orientation:
         """How each image lies, as far as it can be told.
 
         An image is said to lie wrongly only where it would not be unlike the training images if it lay right: a
-        photograph lies in no way that helps, and is left to :class:`~pneumo_cli.evaluation.novelty.Novelty`.
+        photograph lies in no way that helps, and is left to :class:`~pneumo_cli.evaluation.ood.Novelty`.
 
         Args:
             levels: uint8 [n, S, S], S at least 32; n may be 0.

@@ -1,8 +1,9 @@
 """Whether classifiers differ that were judged on the same images: paired tests, adjusted for how many there are.
 
-Every metric's difference is tested by the bootstrap over patients (:func:`~pneumo_cli.evaluation.intervals.
-difference_intervals`); DeLong's test of the AUC and McNemar's of the calls stand beside it as checks, which take
-every image for independent. Verdicts rest on the bootstrap alone.
+Every metric's difference is tested by the bootstrap over patients
+(:func:`~pneumo_cli.evaluation.confidence.intervals. difference_intervals`); DeLong's test of the AUC and
+McNemar's of the calls stand beside it as checks, which take every image for independent. Verdicts rest on the
+bootstrap alone.
 
 Which difference is asked about is said before anybody looks: the ROC AUC, which needs no threshold, is the primary
 metric, and its tests are adjusted (Holm 1979) for the number of classifiers alone. All other metrics are a second
@@ -21,13 +22,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pneumo_cli.evaluation.calibration import UNCALIBRATED, Calibration
-from pneumo_cli.evaluation.delong import Comparison, delong_test
-from pneumo_cli.evaluation.direction import lower_is_better
-from pneumo_cli.evaluation.intervals import Difference, difference_intervals
+from pneumo_cli.evaluation.confidence.delong import Comparison, delong_test
+from pneumo_cli.evaluation.confidence.intervals import Difference, difference_intervals
 from pneumo_cli.evaluation.mcnemar import Discordance, mcnemar_test
+from pneumo_cli.evaluation.metric_names import lower_is_better
 
 if TYPE_CHECKING:
-    from pneumo_cli.evaluation.intervals import Patients
+    from pneumo_cli.evaluation.confidence.intervals import Patients
 
 SIGNIFICANT = 0.05
 """The p below which a difference counts, after the adjustment."""
@@ -118,7 +119,7 @@ def compare(
         differ by :data:`NO_DIFFERENCE`.
 
     Raises:
-        ValueError: as :func:`~pneumo_cli.evaluation.intervals.difference_intervals`.
+        ValueError: as :func:`~pneumo_cli.evaluation.confidence.intervals.difference_intervals`.
     """
     found = [_differences(second, first, labels, patients, resamples, seed) for second in others]
     for second, differences in zip(others, found, strict=True):

@@ -24,8 +24,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from pneumo_cli.evaluation.grad_cam import GradCam, enlarged
 from pneumo_cli.evaluation.result import NamedTable
-from pneumo_cli.evaluation.saliency import GradCam, enlarged
 
 MOST = 32
 BORDER = 0.1

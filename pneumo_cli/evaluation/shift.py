@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pneumo_cli.data.prepare import PreparedData
-from pneumo_cli.evaluation.delong import delong_interval
-from pneumo_cli.evaluation.thumbnails import PENALTY, Floats, newton, principal_components, thumbnails
+from pneumo_cli.evaluation.confidence.delong import delong_interval
+from pneumo_cli.evaluation.linear_baseline import PENALTY, Floats, newton, principal_components, thumbnails
 
 HALVES = 10
 """How many random divisions into halves are tried."""

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from pneumo_cli.evaluation.binary import binary_metrics
 from pneumo_cli.evaluation.result import Judgement, NamedTable
-from pneumo_cli.progress import Progress
-from pneumo_cli.seeding import derive
+from pneumo_cli.runtime.progress import Progress
+from pneumo_cli.runtime.seeding import derive
 
 STEPS = 400
 """Updates of each classifier; enough for the order of cases to settle at 32 to 64 px."""

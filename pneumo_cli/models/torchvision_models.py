@@ -16,11 +16,11 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from pneumo_cli.backbone import replace_head
 from pneumo_cli.errors import UsageError
 from pneumo_cli.models.families import ARCHITECTURES, FAMILIES
-from pneumo_cli.pretrained import read_weights
-from pneumo_cli.progress import Progress
+from pneumo_cli.runtime.progress import Progress
+from pneumo_cli.trainers.backbone import replace_head
+from pneumo_cli.trainers.pretrained import read_weights
 
 _PATIENCE = 20.0  # seconds without an answer after which the network counts as absent
 _FUNCTIONS: dict[str, Callable[[], nn.Module]] = {

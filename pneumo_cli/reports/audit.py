@@ -1,6 +1,6 @@
 """The page of an audit: the verdict first, then what was looked at, with the pictures that prove it.
 
-It is the same kind of page as a run's report (:mod:`pneumo_cli.reports.page`), made of the same blocks.
+It is the same kind of page as a run's report (:mod:`pneumo_cli.reports.html`), made of the same blocks.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from pathlib import Path
 
 import numpy as np
 
-from pneumo_cli import atomic
 from pneumo_cli.auditing import Audit, shift_sentence, verdict
-from pneumo_cli.data.copies import threshold
-from pneumo_cli.data.leaks import Leak, Pair
+from pneumo_cli.data.leakage import Leak, Pair
+from pneumo_cli.data.near_duplicates import threshold
 from pneumo_cli.data.records import Record
 from pneumo_cli.reports.audit_figures import patient_order, shift_card, side_by_side
 from pneumo_cli.reports.document import Block, Document, Folded, Headline, Paragraph, Pictures, Section, Table
-from pneumo_cli.reports.page import render_document
-from pneumo_cli.reports.style import save
-from pneumo_cli.reports.wording import when
+from pneumo_cli.reports.figures.style import save
+from pneumo_cli.reports.formatting import when
+from pneumo_cli.reports.html import render_document
+from pneumo_cli.runtime import atomic
 
 PAGE, CONTENT = "audit.html", "audit.json"
 

@@ -1,6 +1,6 @@
 """The figures of an audit: pairs of pictures, the order of patients, and the shift card.
 
-Pure functions as in :mod:`pneumo_cli.reports.figures`, in the same style.
+Pure functions as in :mod:`pneumo_cli.reports.figures.training`, in the same style.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pneumo_cli.data.structure import Blocks
 from pneumo_cli.evaluation.shift import Shift
-from pneumo_cli.reports.style import (
+from pneumo_cli.reports.figures.style import (
     BLUE,
     COLUMN,
     FAINT,

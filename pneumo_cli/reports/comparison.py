@@ -1,6 +1,6 @@
 """The page of a comparison: the verdict first, then numbers, tests, curves and the settings that differ.
 
-It is the same kind of page as a run's report (:mod:`pneumo_cli.reports.page`), made of the same blocks. What is
+It is the same kind of page as a run's report (:mod:`pneumo_cli.reports.html`), made of the same blocks. What is
 computed is computed in :mod:`pneumo_cli.comparing`; the sentences are those of :mod:`pneumo_cli.reports.verdicts`.
 """
 
@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from pneumo_cli import atomic
 from pneumo_cli.comparing import ComparedRun, Comparison
 from pneumo_cli.evaluation.binary import roc_points, sigmoid
 from pneumo_cli.reports import comparison_figures as figures
@@ -28,6 +27,9 @@ from pneumo_cli.reports.comparison_tables import (
     settings_that_differ,
 )
 from pneumo_cli.reports.document import Block, Document, Folded, Headline, Paragraph, Pictures, Section, Table
+from pneumo_cli.reports.figures.style import save
+from pneumo_cli.reports.formatting import count, mapping, sequence, text, value_text, when
+from pneumo_cli.reports.html import render_document
 from pneumo_cli.reports.labels import (
     in_order,
     interval_text,
@@ -36,8 +38,6 @@ from pneumo_cli.reports.labels import (
     metric_text,
     number,
 )
-from pneumo_cli.reports.page import render_document
-from pneumo_cli.reports.style import save
 from pneumo_cli.reports.verdicts import (
     SPOKEN,
     cautions,
@@ -47,7 +47,7 @@ from pneumo_cli.reports.verdicts import (
     pair_sentence,
     verdict,
 )
-from pneumo_cli.reports.wording import count, mapping, sequence, text, value_text, when
+from pneumo_cli.runtime import atomic
 
 PAGE, CONTENT = "compare.html", "compare.json"
 

@@ -1,6 +1,6 @@
 """The figures of a comparison: curves of several runs in one axes, their ROC curves, and their differences.
 
-Pure functions as in :mod:`pneumo_cli.reports.figures`, in the same style. A run is told by its letter, its
+Pure functions as in :mod:`pneumo_cli.reports.figures.training`, in the same style. A run is told by its letter, its
 colour and its line style, the same in every figure.
 """
 
@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pneumo_cli.evaluation.binary import RocPoints
-from pneumo_cli.reports.epochs import Entry, epoch_axis, line_width, say_empty, series
-from pneumo_cli.reports.labels import metric_label
-from pneumo_cli.reports.style import (
+from pneumo_cli.reports.figures.epochs import Entry, epoch_axis, line_width, say_empty, series
+from pneumo_cli.reports.figures.style import (
     BLUE,
     CLASS_COLOURS,
     FAINT,
@@ -28,6 +27,7 @@ from pneumo_cli.reports.style import (
     shortened,
     styled,
 )
+from pneumo_cli.reports.labels import metric_label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

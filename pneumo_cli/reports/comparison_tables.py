@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pneumo_cli.comparing import ComparedRun, Comparison
+from pneumo_cli.reports.formatting import mapping, sequence, text, value_text
 from pneumo_cli.reports.labels import in_order, interval_text, metric_label, metric_text, number
 from pneumo_cli.reports.verdicts import (
     cautions,
@@ -15,7 +16,6 @@ from pneumo_cli.reports.verdicts import (
     pair_sentence,
     verdict,
 )
-from pneumo_cli.reports.wording import mapping, sequence, text, value_text
 
 ABSENT = "–"
 """Stands for a setting that a run's trainer does not have."""
@@ -65,7 +65,7 @@ def settings_that_differ(runs: Sequence[ComparedRun]) -> Iterator[tuple[str, tup
         name, the runs' values (:data:`ABSENT` where a trainer has no such setting), and whether it is a matter of
         the machine and no part of the recipe.
     """
-    from pneumo_cli.settings import MachineSettings
+    from pneumo_cli.settings.schema import MachineSettings
 
     facts: list[dict[str, Any]] = []
     for run in runs:

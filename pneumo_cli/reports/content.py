@@ -19,6 +19,7 @@ from pneumo_cli.reports.document import (
     Section,
     Table,
 )
+from pneumo_cli.reports.formatting import count, duration, lowered, mapping, sequence, text, value_text, when
 from pneumo_cli.reports.labels import metric_label, metric_text, number
 from pneumo_cli.reports.results import (
     headlines,
@@ -29,17 +30,7 @@ from pneumo_cli.reports.results import (
     split_rows,
     verdict,
 )
-from pneumo_cli.reports.wording import (
-    count,
-    duration,
-    lowered,
-    mapping,
-    sequence,
-    text,
-    value_text,
-    when,
-)
-from pneumo_cli.settings import MachineSettings
+from pneumo_cli.settings.schema import MachineSettings
 
 _POLICIES = {
     "patient": "Split by patient: all images of one patient, and identical images, are kept on one side.",

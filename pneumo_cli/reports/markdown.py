@@ -10,8 +10,8 @@ from urllib.parse import quote
 
 from pneumo_cli.reports.content import document
 from pneumo_cli.reports.document import Block, Commands, Document, Folded, Paragraph, Pictures, Table
-from pneumo_cli.reports.pictures import inside
-from pneumo_cli.reports.wording import DISCLAIMER
+from pneumo_cli.reports.formatting import DISCLAIMER
+from pneumo_cli.reports.images import inside
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]#|~$])")
 

@@ -1,6 +1,6 @@
 """The page of a reproduction: every number, table and figure of the source report beside ours.
 
-It is the same kind of page as a run's report (:mod:`pneumo_cli.reports.page`), made of the same blocks, and it is
+It is the same kind of page as a run's report (:mod:`pneumo_cli.reports.html`), made of the same blocks, and it is
 written after each task, so that what is there can be read while the rest goes on. A task without a result is an
 empty place with the reason. What each task shows is :mod:`pneumo_cli.reports.reproduction_tasks`.
 """
@@ -13,8 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pneumo_cli import atomic
-from pneumo_cli.reports import markdown, page
+from pneumo_cli.reports import html, markdown
 from pneumo_cli.reports.document import (
     Block,
     Commands,
@@ -23,11 +22,12 @@ from pneumo_cli.reports.document import (
     Section,
     Table,
 )
+from pneumo_cli.reports.formatting import count, duration, mapping, sequence, text, value_text, when
 from pneumo_cli.reports.labels import interval_text, metric_text, number
 from pneumo_cli.reports.reproduction_overview import draw_overview, headlines, overview, pairs_of, verdict
 from pneumo_cli.reports.reproduction_tasks import blocks_of, figures_of
 from pneumo_cli.reports.reproduction_values import NONE, Ours
-from pneumo_cli.reports.wording import count, duration, mapping, sequence, text, value_text, when
+from pneumo_cli.runtime import atomic
 from pneumo_cli.source_report import SourceReport
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def write_reproduction(reproduction: Reproduction, source: SourceReport) -> dict
     draw_overview(folder, source, ours)
     document = _document(reproduction.plan.content, folder, source, ours, outcomes)
     content = _content(reproduction.plan.content, source, ours, outcomes)
-    atomic.write_text(folder / "report.html", page.render_document(document, folder))
+    atomic.write_text(folder / "report.html", html.render_document(document, folder))
     atomic.write_text(folder / "report.md", markdown.render_document(document, folder))
     atomic.write_json(folder / "report.json", content)
     return content

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pneumo_cli.reports.document import Block, Folded, Headline, Paragraph, Pictures, Table
+from pneumo_cli.reports.formatting import count, mapping, sequence, text
 from pneumo_cli.reports.labels import (
     in_order,
     interval_text,
@@ -20,7 +21,6 @@ from pneumo_cli.reports.labels import (
     number,
     number_ends,
 )
-from pneumo_cli.reports.wording import count, mapping, sequence, text
 
 JUDGEMENT = "How good are the images?"
 """The title of a judgement that brings none."""

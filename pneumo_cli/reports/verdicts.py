@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pneumo_cli.comparing import Comparison
-from pneumo_cli.evaluation.direction import lower_is_better
-from pneumo_cli.evaluation.intervals import Difference
+from pneumo_cli.evaluation.confidence.intervals import Difference
+from pneumo_cli.evaluation.metric_names import lower_is_better
 from pneumo_cli.evaluation.paired import NO_DIFFERENCE, OF_CALLS, PRIMARY, SIGNIFICANT, Pair, Tested
+from pneumo_cli.reports.formatting import lowered, mapping, sequence, text
 from pneumo_cli.reports.labels import in_order, metric_label, number
-from pneumo_cli.reports.wording import lowered, mapping, sequence, text
 
 _NOTHING = "no significant difference"
 SPOKEN = 3

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from pneumo_cli.data.records import Dataset, Record
-from pneumo_cli.plugins import discover
-from pneumo_cli.progress import Progress
-from pneumo_cli.session import open_dataset
-from pneumo_cli.settings import MachineSettings
+from pneumo_cli.plugins.discovery import discover
+from pneumo_cli.runtime.progress import Progress
+from pneumo_cli.settings.schema import MachineSettings
+from pneumo_cli.trainers.session import open_dataset
 
 
 class DatasetConformance:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pneumo_cli.api import DatasetSpec
 from pneumo_cli.data.records import Dataset, DatasetRequest, Pool, Record
 from pneumo_cli.errors import UnreadableImage
-from pneumo_cli.plugins import Plugins, discover
+from pneumo_cli.plugins.discovery import Plugins, discover
 from pneumo_cli.registry import Provenance
 
 TINY = DatasetSpec(

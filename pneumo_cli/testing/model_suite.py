@@ -9,11 +9,11 @@ from typing import Any, ClassVar
 import pytest
 import torch
 
-from pneumo_cli.checkpoints import Checkpoints
-from pneumo_cli.plugins import discover
+from pneumo_cli.plugins.discovery import discover
 from pneumo_cli.registry import Entry
-from pneumo_cli.run import build_registered
-from pneumo_cli.seeding import seed_all
+from pneumo_cli.runs.checkpoints import Checkpoints
+from pneumo_cli.runs.run import build_registered
+from pneumo_cli.runtime.seeding import seed_all
 from pneumo_cli.specs import ModelSpec
 from pneumo_cli.testing.bits import same_bits
 

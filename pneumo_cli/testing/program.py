@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from unittest import mock
 
 from pneumo_cli.cli.main import main
-from pneumo_cli.plugins import discover
+from pneumo_cli.plugins.discovery import discover
 from pneumo_cli.testing.datasets import installed_plugins
 
 

@@ -13,19 +13,19 @@ import pytest
 import torch
 
 from pneumo_cli.api import hookimpl
-from pneumo_cli.checkpoints import Checkpoints
-from pneumo_cli.folder import RunFolder
-from pneumo_cli.generative import CHUNK, GenerativeTrainer
-from pneumo_cli.layers import Resolved, resolve, settings_class
-from pneumo_cli.plugins import Plugins
-from pneumo_cli.progress import Progress
-from pneumo_cli.ranks import Ranks
+from pneumo_cli.plugins.discovery import Plugins
 from pneumo_cli.registry import Entry
-from pneumo_cli.runner import Runner
-from pneumo_cli.session import choose_parts, observing_plugins, open_run, reopen_settings
+from pneumo_cli.runs.checkpoints import Checkpoints
+from pneumo_cli.runs.folder import RunFolder
+from pneumo_cli.runtime.distributed import Ranks
+from pneumo_cli.runtime.progress import Progress
+from pneumo_cli.settings.resolve import Resolved, resolve, settings_class
 from pneumo_cli.specs import TrainerSpec
 from pneumo_cli.testing.bits import same_bits
 from pneumo_cli.testing.datasets import TINY, installed_plugins
+from pneumo_cli.trainers.generative import CHUNK, GenerativeTrainer
+from pneumo_cli.trainers.session import choose_parts, observing_plugins, open_run, reopen_settings
+from pneumo_cli.training.runner import Runner
 
 
 class _Died(BaseException):

@@ -11,7 +11,7 @@ from pneumo_cli.testing.datasets import installed_plugins
 if TYPE_CHECKING:
     import pytest
 
-    from pneumo_cli.runner import Runner
+    from pneumo_cli.training.runner import Runner
 
 
 def empty_workplace(folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -41,11 +41,11 @@ def runner_of(trainer: str, *, observed: bool = False, preset: str | None = None
         preset: of the settings that are not given; None: the trainer's defaults.
         settings: as flags would give them; ``output`` and ``cache`` are folders.
     """
-    from pneumo_cli.layers import resolve
-    from pneumo_cli.progress import Progress
-    from pneumo_cli.ranks import Ranks
-    from pneumo_cli.runner import Runner
-    from pneumo_cli.session import observing_plugins, open_run
+    from pneumo_cli.runtime.distributed import Ranks
+    from pneumo_cli.runtime.progress import Progress
+    from pneumo_cli.settings.resolve import resolve
+    from pneumo_cli.trainers.session import observing_plugins, open_run
+    from pneumo_cli.training.runner import Runner
 
     plugins = installed_plugins()
     resolved = resolve(plugins, plugins.trainers.get(trainer), settings, preset=preset, environ={})

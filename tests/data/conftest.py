@@ -16,7 +16,7 @@ from pneumo_cli.data.decoding import decode
 from pneumo_cli.data.files import ImageFiles
 from pneumo_cli.data.records import Dataset, DatasetRequest, Record
 from pneumo_cli.errors import DataError
-from pneumo_cli.progress import Progress
+from pneumo_cli.runtime.progress import Progress
 from pneumo_cli.specs import DatasetSpec
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pneumo_cli import atomic
-from pneumo_cli.data.arrayfile import DamagedArrayError, manifest_path, open_array, write_array
+from pneumo_cli.data.array_file import DamagedArrayError, manifest_path, open_array, write_array
+from pneumo_cli.runtime import atomic
 
 IDENTITY: dict[str, Any] = {"what": "numbers", "shape": [3, 2], "dtype": "float32"}
 NUMBERS = np.arange(6, dtype=np.float32).reshape(3, 2)

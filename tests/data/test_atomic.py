@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pneumo_cli import atomic
+from pneumo_cli.runtime import atomic
 
 
 def test_the_content_appears_only_when_the_block_ends(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 import torchvision.transforms.v2.functional as TF
 
-from pneumo_cli.data.augment import (
+from pneumo_cli.data.augmentation import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     EvaluationTransform,
@@ -14,7 +14,7 @@ from pneumo_cli.data.augment import (
     uniforms,
     warp,
 )
-from pneumo_cli.data.randomness import shuffled
+from pneumo_cli.data.sample_rng import shuffled
 
 
 def images(count: int = 6, size: int = 33) -> torch.Tensor:

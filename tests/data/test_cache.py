@@ -12,7 +12,7 @@ import pytest
 from pneumo_cli.data.cache import cache_usage, decoded_images
 from pneumo_cli.data.decoding import decode, resize
 from pneumo_cli.errors import PneumoError, UsageError
-from pneumo_cli.progress import Progress
+from pneumo_cli.runtime.progress import Progress
 
 SIZE = 8
 

@@ -11,9 +11,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageOps
 
-from pneumo_cli.data.copies import Copies, perceptual_hashes
 from pneumo_cli.data.decoding import resize
-from pneumo_cli.data.shrinking import area_weights, shrunk
+from pneumo_cli.data.downsampling import area_weights, shrunk
+from pneumo_cli.data.near_duplicates import Copies, perceptual_hashes
 
 Picture = Image.Image
 

@@ -18,13 +18,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pneumo_cli import atomic
-from pneumo_cli.data import arrayfile
-from pneumo_cli.data.augment import EvaluationTransform, ReportAugmentation, Transform
-from pneumo_cli.data.features import Features, Frozen, cached_features, prefix_digest
-from pneumo_cli.data.inputs import ImageInputs, Inputs, MirroredToo
+from pneumo_cli.data import array_file
+from pneumo_cli.data.augmentation import EvaluationTransform, ReportAugmentation, Transform
+from pneumo_cli.data.batch_inputs import ImageInputs, Inputs, MirroredToo
+from pneumo_cli.data.feature_cache import Features, Frozen, cached_features, prefix_digest
 from pneumo_cli.errors import PneumoError, UsageError
-from pneumo_cli.progress import NOTICE, Progress
+from pneumo_cli.runtime import atomic
+from pneumo_cli.runtime.progress import NOTICE, Progress
 
 RECORDS, SIZE = 80, 12
 CPU = torch.device("cpu")
@@ -263,7 +263,7 @@ def test_damage_is_found_said_once_and_repaired(
 ) -> None:
     before = np.array(kept(frozen(Prefix()), tmp_path).array)
     data = data_file(tmp_path)
-    manifest = arrayfile.manifest_path(data)
+    manifest = array_file.manifest_path(data)
     content = bytearray(data.read_bytes())
     # Another file in its place, not other bytes in the file: a mapping of the old one may still be open.
     data.unlink()
@@ -305,7 +305,7 @@ def test_a_lost_manifest_is_no_damage_and_the_features_are_computed_again(
 ) -> None:
     """The manifest is written last: a run killed before that has left a file that nothing vouches for."""
     before = np.array(kept(frozen(Prefix()), tmp_path).array)
-    arrayfile.manifest_path(data_file(tmp_path)).unlink()
+    array_file.manifest_path(data_file(tmp_path)).unlink()
     repaired = counted(Prefix(), tmp_path)
     assert repaired.seen == len(POSITIONS)
     assert np.array_equal(repaired.features.array, before)

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from pneumo_cli.data.files import ImageFiles
-from pneumo_cli.data.workers import ordered_map
 from pneumo_cli.errors import DataError, UnreadableImage
-from pneumo_cli.progress import Progress
+from pneumo_cli.runtime.progress import Progress
+from pneumo_cli.runtime.threads import ordered_map
 
 CONTENT = {
     "train/a.JPEG": b"1",

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pneumo_cli.data.leaks import Leaks, at_original_size, find_copies_within, find_leaks
+from pneumo_cli.data.leakage import Leaks, at_original_size, find_copies_within, find_leaks
 from pneumo_cli.data.prepare import PreparedData, prepare
 from pneumo_cli.data.records import Dataset
-from pneumo_cli.progress import Progress
+from pneumo_cli.runtime.progress import Progress
 
 Opened = Callable[[Path], Dataset]
 

@@ -6,8 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pneumo_cli.data.augment import EvaluationTransform, ReportAugmentation, Transform
-from pneumo_cli.data.inputs import ImageInputs, MirroredToo
+from pneumo_cli.data.augmentation import EvaluationTransform, ReportAugmentation, Transform
+from pneumo_cli.data.batch_inputs import ImageInputs, MirroredToo
 from pneumo_cli.data.loader import Batch, Loader
 from pneumo_cli.errors import UsageError
 

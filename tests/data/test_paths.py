@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pneumo_cli.data import files
-from pneumo_cli.data.paths import expand, read_file
+from pneumo_cli.data.input_paths import expand, read_file
 from pneumo_cli.errors import UnreadableImage, UsageError
 
 DICOM = bytes(128) + b"DICM" + b"rest"

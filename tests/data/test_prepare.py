@@ -8,7 +8,7 @@ import torch
 
 from pneumo_cli.data.prepare import PreparedData, prepare
 from pneumo_cli.errors import DataError, UsageError
-from pneumo_cli.progress import Progress
+from pneumo_cli.runtime.progress import Progress
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ import torch
 import torchvision.transforms.v2.functional as TF
 from torch import Tensor
 
-from pneumo_cli.data.augment import EvaluationTransform, ReportAugmentation
-from pneumo_cli.data.scanner import ScannerAugmentation, blurred
+from pneumo_cli.data.augmentation import EvaluationTransform, ReportAugmentation
+from pneumo_cli.data.scanner_augmentation import ScannerAugmentation, blurred
 
 STILL: dict[str, Any] = {"rotation": 0.0, "flip": 0.0, "brightness": 0.0, "contrast": 0.0}
 GREY: dict[str, Any] = {"channels": 1, "mean": (0.0,), "std": (1.0,)}

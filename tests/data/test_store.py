@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from pneumo_cli.data.store import import_data, remember, remembered
+from pneumo_cli.data.imports import import_data, remember, remembered
 from pneumo_cli.errors import DataError, PneumoError, UsageError
-from pneumo_cli.progress import Progress
+from pneumo_cli.runtime.progress import Progress
 from pneumo_cli.specs import DatasetSpec
 
 

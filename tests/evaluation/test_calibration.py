@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from sklearn.calibration import calibration_curve
 from sklearn.linear_model import LogisticRegression
 
-from pneumo_cli.evaluation.bounds import wilson
 from pneumo_cli.evaluation.calibration import (
     COLDEST,
     FEWEST,
@@ -22,6 +21,7 @@ from pneumo_cli.evaluation.calibration import (
     predictive_values,
     reliability,
 )
+from pneumo_cli.evaluation.confidence.bounds import wilson
 
 
 def split(

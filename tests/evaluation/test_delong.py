@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from pneumo_cli.evaluation.delong import delong_interval, delong_test
+from pneumo_cli.evaluation.confidence.delong import delong_interval, delong_test
 
 
 def two_classifiers(

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pneumo_cli.evaluation.distances import frechet, kid
+from pneumo_cli.evaluation.generative.distances import frechet, kid
 
 
 def features(n: int, dimension: int, seed: int, shift: float = 0.0) -> Tensor:

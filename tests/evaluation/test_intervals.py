@@ -8,22 +8,22 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
-from pneumo_cli.evaluation import resampling
 from pneumo_cli.evaluation.binary import (
     binary_metrics,
     precision_recall_points,
     roc_points,
 )
-from pneumo_cli.evaluation.bounds import accelerated_ends, t_quantile
-from pneumo_cli.evaluation.delong import delong_interval, delong_test
-from pneumo_cli.evaluation.intervals import (
+from pneumo_cli.evaluation.confidence import bootstrap
+from pneumo_cli.evaluation.confidence.bootstrap import Sample, draws, patient_codes
+from pneumo_cli.evaluation.confidence.bounds import accelerated_ends, t_quantile
+from pneumo_cli.evaluation.confidence.delong import delong_interval, delong_test
+from pneumo_cli.evaluation.confidence.intervals import (
     difference_intervals,
     metric_intervals,
     precision_recall_band,
     roc_band,
     share_interval,
 )
-from pneumo_cli.evaluation.resampling import Sample, draws, patient_codes
 
 
 def split(
@@ -224,7 +224,7 @@ def test_results_depend_on_the_seed_alone(monkeypatch) -> None:
     assert list(other) == list(first)
     np.testing.assert_allclose(list(other.values()), list(first.values()))
     assert metric_intervals(logits, labels, patients, resamples=100, seed=1) != first
-    monkeypatch.setattr(resampling, "_CHUNK", 500)
+    monkeypatch.setattr(bootstrap, "_CHUNK", 500)
     chunked = metric_intervals(logits, labels, patients, resamples=100)
     assert chunked["auc"] == pytest.approx(first["auc"])
     assert (np.random.get_state()[1] == before).all()

@@ -8,15 +8,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pneumo_cli.evaluation import neighbours
-from pneumo_cli.evaluation.neighbours import (
+from pneumo_cli.evaluation.generative import memorization
+from pneumo_cli.evaluation.generative.baselines import mean_image, noise, pca_gaussian
+from pneumo_cli.evaluation.generative.memorization import (
     appearance,
     density_and_coverage,
     diversity,
     memorisation,
     nearest,
 )
-from pneumo_cli.evaluation.references import mean_image, noise, pca_gaussian
 
 
 def pictures(n: int, seed: int, size: int = 32) -> Tensor:
@@ -38,7 +38,7 @@ def altered(images: Tensor, contrast: float, brightness: float) -> Tensor:
 
 @pytest.mark.parametrize("chunk", [2**22, 900])
 def test_the_nearest_reference_is_that_of_all_distances_whatever_the_chunks(monkeypatch, chunk: int) -> None:
-    monkeypatch.setattr(neighbours, "_CHUNK", chunk)
+    monkeypatch.setattr(memorization, "_CHUNK", chunk)
     generator = torch.Generator().manual_seed(1)
     queries, references = torch.randn(57, 20, generator=generator), torch.randn(300, 20, generator=generator)
     distances, positions = nearest(queries + 50, references + 50)
@@ -158,7 +158,7 @@ def test_diversity_is_one_for_alike_sets_and_shows_a_collapse() -> None:
 
 def test_the_mean_distance_is_over_pairs_of_different_images_whatever_the_chunks(monkeypatch) -> None:
     points = torch.tensor([[0.0], [1.0], [3.0]])  # 1, 2 and 3 apart
-    monkeypatch.setattr(neighbours, "_CHUNK", 4)
+    monkeypatch.setattr(memorization, "_CHUNK", 4)
     assert diversity(points, torch.tensor([[0.0], [1.0]])) == pytest.approx(2)
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 
 from pneumo_cli.data.decoding import decode, resize
 from pneumo_cli.errors import PneumoError, UsageError
-from pneumo_cli.evaluation.novelty import Novelty, fit_novelty
+from pneumo_cli.evaluation.ood import Novelty, fit_novelty
 
 SIDE = 64
 Grey = NDArray[np.uint8]
@@ -134,7 +134,7 @@ def test_the_same_images_give_the_same_bits_and_the_callers_generator_is_left_al
 
 
 def test_of_many_training_images_the_seed_draws_some(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pneumo_cli.evaluation.novelty._MOST_FITTED", 100)
+    monkeypatch.setattr("pneumo_cli.evaluation.ood._MOST_FITTED", 100)
     one, same, other = (fit_novelty(TRAIN, VALIDATION, seed=seed) for seed in (1, 1, 2))
     assert torch.equal(one.mean, same.mean)
     assert not torch.equal(one.mean, other.mean)

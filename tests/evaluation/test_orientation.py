@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pneumo_cli.data.decoding import decode, resize
 from pneumo_cli.errors import PneumoError
-from pneumo_cli.evaluation.novelty import Novelty, fit_novelty
+from pneumo_cli.evaluation.ood import Novelty, fit_novelty
 from pneumo_cli.evaluation.orientation import (
     FALSE_ALARMS,
     FEWEST,

@@ -7,7 +7,7 @@ import pytest
 
 from pneumo_cli.evaluation.binary import binary_metrics
 from pneumo_cli.evaluation.calibration import Calibration
-from pneumo_cli.evaluation.direction import lower_is_better
+from pneumo_cli.evaluation.metric_names import lower_is_better
 from pneumo_cli.evaluation.paired import Scored, compare, holm
 
 

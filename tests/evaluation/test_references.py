@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pneumo_cli.evaluation.references import (
+from pneumo_cli.evaluation.generative.baselines import (
     mean_image,
     noise,
     patient_halves,

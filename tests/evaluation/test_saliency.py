@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torchvision import models
 
 from pneumo_cli.errors import UsageError
-from pneumo_cli.evaluation.saliency import GradCam
-from pneumo_cli.targets import positive_logits
+from pneumo_cli.evaluation.grad_cam import GradCam
+from pneumo_cli.trainers.targets import positive_logits
 
 
 def small(outputs: int = 1, width: int = 6) -> nn.Sequential:

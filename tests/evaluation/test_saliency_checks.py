@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 
-from pneumo_cli.evaluation.saliency import GradCam
+from pneumo_cli.evaluation.grad_cam import GradCam
 from pneumo_cli.evaluation.saliency_checks import (
     Occlusion,
     border_area,
@@ -26,7 +26,7 @@ from pneumo_cli.evaluation.saliency_checks import (
     rank_correlation,
     saliency_checks,
 )
-from pneumo_cli.targets import positive_logits
+from pneumo_cli.trainers.targets import positive_logits
 
 SIZE = 32
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from pneumo_cli.evaluation.linear_baseline import principal_components
 from pneumo_cli.evaluation.shift import Shift, separability
-from pneumo_cli.evaluation.thumbnails import principal_components
 
 
 def two_sides(patients: int, difference: float, images: int = 3) -> tuple[np.ndarray, np.ndarray, list[str]]:

@@ -13,14 +13,14 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from pneumo_cli.devices import Device
-from pneumo_cli.evaluation.distances import kid
-from pneumo_cli.evaluation.extractors import Extractor, find_extractor
-from pneumo_cli.evaluation.references import noise, patient_halves, pca_gaussian
+from pneumo_cli.evaluation.generative.baselines import noise, patient_halves, pca_gaussian
+from pneumo_cli.evaluation.generative.distances import kid
+from pneumo_cli.evaluation.generative.fidelity import compare_synthetic, judge_synthetic
 from pneumo_cli.evaluation.result import Judgement
-from pneumo_cli.evaluation.synthetic import compare_synthetic, judge_synthetic
-from pneumo_cli.plugins import Plugins
-from pneumo_cli.seeding import derive
+from pneumo_cli.plugins.discovery import Plugins
+from pneumo_cli.runtime.devices import Device
+from pneumo_cli.runtime.seeding import derive
+from pneumo_cli.trainers.feature_extractors import Extractor, find_extractor
 
 PIXELS = find_extractor("pixels", Plugins(), Device(torch.device("cpu"), "fp32", "CPU"))
 

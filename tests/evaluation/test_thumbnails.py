@@ -10,7 +10,7 @@ import torch
 from sklearn.linear_model import LogisticRegression as Reference
 from sklearn.metrics import roc_auc_score
 
-from pneumo_cli.evaluation.thumbnails import (
+from pneumo_cli.evaluation.linear_baseline import (
     LogisticRegression,
     ThumbnailClassifier,
     newton,

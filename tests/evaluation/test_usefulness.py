@@ -9,7 +9,7 @@ from torch import Tensor
 from pneumo_cli.evaluation import usefulness as module
 from pneumo_cli.evaluation.result import Judgement
 from pneumo_cli.evaluation.usefulness import Labelled, usefulness
-from pneumo_cli.progress import Progress
+from pneumo_cli.runtime.progress import Progress
 
 CPU = torch.device("cpu")
 

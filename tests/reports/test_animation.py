@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from pneumo_cli.errors import PneumoError
-from pneumo_cli.reports.animation import write_animation, write_grid
+from pneumo_cli.reports.figures.animation import write_animation, write_grid
 
 
 def opened(path: Path) -> np.ndarray:

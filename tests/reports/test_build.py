@@ -25,8 +25,8 @@ import torch
 from pydantic import Field
 
 from pneumo_cli.evaluation.result import Evaluation, Judgement, NamedFigure, NamedTable
-from pneumo_cli.reports.galleries import image_grid
-from pneumo_cli.trainer import Monitor
+from pneumo_cli.reports.figures.galleries import image_grid
+from pneumo_cli.trainers.base import Monitor
 from pneumo_fake.settings import DuelSettings
 from pneumo_fake.trainers import DuelTrainer
 

@@ -9,14 +9,14 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from pneumo_cli.reports.explanations import (
+from pneumo_cli.reports.figures.saliency import (
     CaseRow,
     explained_cases,
     most_confident,
     overlay,
     write_overlay,
 )
-from pneumo_cli.reports.style import PAGE, save
+from pneumo_cli.reports.figures.style import PAGE, save
 
 
 def coloured(picture: np.ndarray) -> np.ndarray:

@@ -12,8 +12,8 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from pneumo_cli.reports import figures
-from pneumo_cli.reports.style import COLUMN, PAGE, save
+from pneumo_cli.reports.figures import training
+from pneumo_cli.reports.figures.style import COLUMN, PAGE, save
 
 
 def history(epochs: int) -> list[dict]:
@@ -43,7 +43,7 @@ def pixels(figure: Figure, tmp_path: Path) -> np.ndarray:
 
 @pytest.mark.parametrize("epochs", [0, 1, 3, 200])
 def test_a_curve_has_labelled_axes_whole_epochs_and_two_distinguishable_lines(epochs: int) -> None:
-    figure = figures.curve(history(epochs), "accuracy", best=epochs)
+    figure = training.curve(history(epochs), "accuracy", best=epochs)
     (axes,) = figure.axes
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("Epoch", "Accuracy")
     low, high = axes.get_xlim()
@@ -62,7 +62,7 @@ def test_missing_none_and_nan_values_are_gaps() -> None:
     entries[2]["validation"] = {}
     entries[3]["validation"]["accuracy"] = None
     entries[4]["validation"]["accuracy"] = float("nan")
-    figure = figures.curve(entries, "accuracy")
+    figure = training.curve(entries, "accuracy")
     train, validation = figure.axes[0].lines
     assert np.isfinite(train.get_ydata()).all()
     assert np.isfinite(validation.get_ydata()).tolist() == [True, False, False, False, False, True]
@@ -70,22 +70,22 @@ def test_missing_none_and_nan_values_are_gaps() -> None:
 
 def test_a_side_without_values_is_left_out_and_no_values_at_all_are_said() -> None:
     entries = [{"epoch": 0, "train": {"generator_loss": 1.0}}, {"epoch": 1, "train": {"generator_loss": 0.5}}]
-    figure = figures.curve(entries, "generator_loss")
+    figure = training.curve(entries, "generator_loss")
     assert len(figure.axes[0].lines) == 1
     assert figure.axes[0].get_ylabel() == "Generator loss"
-    assert "no values" in texts(figures.curve([], "loss"))
-    assert "no values" in texts(figures.curve(history(2), "dice"))
+    assert "no values" in texts(training.curve([], "loss"))
+    assert "no values" in texts(training.curve(history(2), "dice"))
 
 
 def test_the_label_of_a_curve_can_carry_its_own_unit() -> None:
-    figure = figures.curve(history(2), "loss", label="Loss (nats per image)")
+    figure = training.curve(history(2), "loss", label="Loss (nats per image)")
     assert figure.axes[0].get_ylabel() == "Loss (nats per image)"
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5])
 def test_the_panels_have_one_axes_per_metric_and_one_legend(count: int) -> None:
     names = ["accuracy", "loss", "precision", "recall", "f1"][:count]
-    figure = figures.curves(history(4), names, best=4)
+    figure = training.curves(history(4), names, best=4)
     labelled = [axes for axes in figure.axes if axes.axison]
     assert len(labelled) == count
     assert all(axes.get_ylabel() and axes.get_xlabel() == "Epoch" for axes in labelled)
@@ -96,20 +96,20 @@ def test_the_panels_have_one_axes_per_metric_and_one_legend(count: int) -> None:
 
 def test_panels_without_a_metric_are_an_error() -> None:
     with pytest.raises(ValueError, match="at least one metric"):
-        figures.curves(history(1), [])
+        training.curves(history(1), [])
 
 
 def test_the_learning_rate_is_logarithmic_only_where_it_spans_more_than_a_power_of_ten() -> None:
-    assert figures.learning_rate(history(3)).axes[0].get_yscale() == "linear"
-    figure = figures.learning_rate(history(40))
+    assert training.learning_rate(history(3)).axes[0].get_yscale() == "linear"
+    figure = training.learning_rate(history(40))
     assert figure.axes[0].get_yscale() == "log"
     assert "Learning rate" in figure.axes[0].get_ylabel()
-    figures.learning_rate([])
-    figures.learning_rate([{"epoch": 0, "learning_rate": None}])
+    training.learning_rate([])
+    training.learning_rate([{"epoch": 0, "learning_rate": None}])
 
 
 def test_the_confusion_matrix_shows_counts_and_shares_of_the_true_class() -> None:
-    figure = figures.confusion_matrix([[90, 144], [3, 387]], ["NORMAL", "PNEUMONIA"])
+    figure = training.confusion_matrix([[90, 144], [3, 387]], ["NORMAL", "PNEUMONIA"])
     words = texts(figure)
     for expected in ("90\n38.5%", "144\n61.5%", "3\n0.8%", "387\n99.2%", "NORMAL\nn = 234"):
         assert expected in words
@@ -117,7 +117,7 @@ def test_the_confusion_matrix_shows_counts_and_shares_of_the_true_class() -> Non
 
 
 def test_text_in_the_confusion_matrix_contrasts_with_its_shade() -> None:
-    figure = figures.confusion_matrix([[99, 1], [50, 50]], ["a", "b"])
+    figure = training.confusion_matrix([[99, 1], [50, 50]], ["a", "b"])
     (axes,) = figure.axes
     shades = axes.images[0].to_rgba(axes.images[0].get_array())
     for text in axes.texts:
@@ -128,9 +128,9 @@ def test_text_in_the_confusion_matrix_contrasts_with_its_shade() -> None:
 
 
 def test_a_class_without_images_divides_nothing_by_zero_and_a_wrong_shape_is_an_error() -> None:
-    assert "no image" in texts(figures.confusion_matrix([[0, 0], [1, 2]], ["a", "b"]))
+    assert "no image" in texts(training.confusion_matrix([[0, 0], [1, 2]], ["a", "b"]))
     with pytest.raises(ValueError, match="shape"):
-        figures.confusion_matrix([[1, 2, 3]], ["a", "b"])
+        training.confusion_matrix([[1, 2, 3]], ["a", "b"])
 
 
 def test_class_balance_shows_every_count_and_ratio() -> None:
@@ -138,7 +138,7 @@ def test_class_balance_shows_every_count_and_ratio() -> None:
         {"split": "train", "counts": {"NORMAL": 1017, "PNEUMONIA": 2907}, "ratio": 2.86},
         {"split": "test", "counts": {"NORMAL": 234, "PNEUMONIA": 390}},
     ]
-    figure = figures.class_balance(rows)
+    figure = training.class_balance(rows)
     words = texts(figure)
     for expected in ("1,017", "2,907", "234", "390", "train\nn = 3,924\n1 : 2.86", "test\nn = 624"):
         assert expected in words
@@ -152,16 +152,16 @@ def test_class_balance_leaves_out_a_class_that_no_split_has_and_bears_a_split_wi
         {"split": "train", "counts": {"NORMAL": 0, "PNEUMONIA": 3485}, "ratio": None},
         {"split": "validation", "counts": {"NORMAL": 0, "PNEUMONIA": 0}},
     ]
-    words = texts(figures.class_balance(rows))
+    words = texts(training.class_balance(rows))
     assert "NORMAL" not in words
     assert "validation\nn = 0" in words
-    figures.class_balance(rows[1:])
+    training.class_balance(rows[1:])
 
 
 @pytest.mark.parametrize(("count", "columns"), [(1, 8), (3, 8), (11, 4)])
 def test_the_sample_grid_names_every_image(count: int, columns: int, tmp_path: Path) -> None:
     images = np.linspace(0, 1, count * 64).reshape(count, 8, 8)
-    figure = figures.sample_grid(images, ["NORMAL"] * count, columns=columns, caption="A batch")
+    figure = training.sample_grid(images, ["NORMAL"] * count, columns=columns, caption="A batch")
     assert len(figure.axes[0].images) == count
     assert texts(figure).count("NORMAL") == count
     assert "A batch" in texts(figure)
@@ -175,41 +175,41 @@ def test_a_grid_of_nothing_or_with_missing_names_is_an_error() -> None:
         (np.zeros((4, 4)), ["a"] * 4),
     ]:
         with pytest.raises(ValueError, match="sample_grid"):
-            figures.sample_grid(images, titles)
+            training.sample_grid(images, titles)
 
 
 def test_names_are_shown_as_they_are_and_never_read_as_formulas(tmp_path: Path) -> None:
     hostile = ["$\\frac{", "a\nb $x^$"]
     for figure in (
-        figures.confusion_matrix([[1, 2], [3, 4]], hostile),
-        figures.class_balance([{"split": "$_{", "counts": dict(zip(hostile, (1, 2), strict=True))}]),
-        figures.sample_grid(np.zeros((2, 4, 4)), hostile, caption="$\\oops"),
+        training.confusion_matrix([[1, 2], [3, 4]], hostile),
+        training.class_balance([{"split": "$_{", "counts": dict(zip(hostile, (1, 2), strict=True))}]),
+        training.sample_grid(np.zeros((2, 4, 4)), hostile, caption="$\\oops"),
     ):
         assert "$\\frac{" in texts(figure)
         pixels(figure, tmp_path)
 
 
 def test_the_users_own_settings_change_no_figure_and_are_left_alone(tmp_path: Path) -> None:
-    plain = pixels(figures.curve(history(3), "loss", best=2), tmp_path)
+    plain = pixels(training.curve(history(3), "loss", best=2), tmp_path)
     with mpl.rc_context(
         {"font.size": 30, "axes.facecolor": "black", "xtick.labelsize": 30, "axes.grid": False}
     ):
         before = dict(mpl.rcParams)
-        styled = figures.curve(history(3), "loss", best=2)
+        styled = training.curve(history(3), "loss", best=2)
         assert dict(mpl.rcParams) == before
         again = pixels(styled, tmp_path)
     np.testing.assert_array_equal(plain, again)
 
 
 def test_drawing_leaves_no_figure_open() -> None:
-    figures.curves(history(2), ["loss"])
+    training.curves(history(2), ["loss"])
     pyplot = sys.modules.get("matplotlib.pyplot")
     assert pyplot is None or not pyplot.get_fignums()
 
 
 def test_a_figure_is_saved_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = tmp_path / "loss.png"
-    figure = figures.curve(history(1), "loss")
+    figure = training.curve(history(1), "loss")
     save(figure, target)
     first = target.read_bytes()
     save(figure, target)

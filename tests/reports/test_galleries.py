@@ -10,8 +10,8 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from pneumo_cli.reports.galleries import Row, distance_histogram, image_grid, labelled_rows, lines
-from pneumo_cli.reports.style import COLUMN, PAGE, save
+from pneumo_cli.reports.figures.galleries import Row, distance_histogram, image_grid, labelled_rows, lines
+from pneumo_cli.reports.figures.style import COLUMN, PAGE, save
 
 
 def flat(levels: list[float], dtype: type = np.uint8) -> np.ndarray:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pneumo_cli.reports.honesty import RULES, fired
+from pneumo_cli.reports.caveats import RULES, fired
 
 
 def sound_report() -> dict[str, Any]:

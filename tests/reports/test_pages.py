@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from pneumo_cli.reports import figures
 from pneumo_cli.reports.content import document
+from pneumo_cli.reports.figures import training
+from pneumo_cli.reports.figures.style import save
+from pneumo_cli.reports.html import render_html
+from pneumo_cli.reports.images import inside
 from pneumo_cli.reports.labels import in_order, metric_label
 from pneumo_cli.reports.markdown import escaped, render_markdown
-from pneumo_cli.reports.page import render_html
-from pneumo_cli.reports.pictures import inside
-from pneumo_cli.reports.style import save
 
 COUNTS = {"train": (1017, 2907, 2741), "validation": (332, 976, 913), "test": (234, 390, 428)}
 VALUES = {"accuracy": 0.809, "precision": 0.774, "recall": 0.982, "f1": 0.866, "auc": 0.951, "loss": 0.3011}
@@ -121,7 +121,7 @@ def folder(tmp_path: Path) -> Path:
     run = tmp_path / "run"
     for name in ("figures/loss.png", "samples/train.png"):
         (run / name).parent.mkdir(parents=True)
-        save(figures.curve([{"epoch": 0, "train": {"loss": 1.0}}], "loss"), run / name)
+        save(training.curve([{"epoch": 0, "train": {"loss": 1.0}}], "loss"), run / name)
     return run
 
 
@@ -199,7 +199,7 @@ def test_figures_are_embedded_with_size_and_caption(folder: Path) -> None:
 
 
 def test_figures_of_panels_scroll_on_a_narrow_screen_and_others_shrink(folder: Path) -> None:
-    panels = figures.curves([{"epoch": 0, "train": {"loss": 1.0}}], ["loss", "accuracy"])
+    panels = training.curves([{"epoch": 0, "train": {"loss": 1.0}}], ["loss", "accuracy"])
     save(panels, folder / "figures" / "loss.png")
     page = Page(render_html(full_report(), folder))
     places = [place for place, (tag, _) in enumerate(page.tags) if tag == "img"]
@@ -306,7 +306,7 @@ def test_every_line_of_a_markdown_table_has_as_many_cells_as_its_head(folder: Pa
 
 
 def test_markdown_links_figures_relative_to_the_run_folder(folder: Path) -> None:
-    save(figures.curve([], "loss"), folder / "figures" / "a b.png")
+    save(training.curve([], "loss"), folder / "figures" / "a b.png")
     report = full_report()
     report["figures"].append({"file": "figures/a b.png", "caption": "A [b]", "group": "results"})
     source = render_markdown(report, folder)

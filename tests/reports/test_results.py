@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from pneumo_cli.reports import uncertainty
 from pneumo_cli.reports.content import document
 from pneumo_cli.reports.document import Block, Folded, Paragraph, Pictures, Table
+from pneumo_cli.reports.figures import classification
+from pneumo_cli.reports.figures.style import save
+from pneumo_cli.reports.html import render_html
 from pneumo_cli.reports.labels import interval_text, metric_label
 from pneumo_cli.reports.markdown import render_markdown
-from pneumo_cli.reports.page import render_html
-from pneumo_cli.reports.style import save
 
 TEST = {
     "loss": 0.111,
@@ -124,7 +124,7 @@ def words(page: str) -> str:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("run")
-    figure = uncertainty.roc_curve([0.0, 1.0], [0, 1])
+    figure = classification.roc_curve([0.0, 1.0], [0, 1])
     for name in ("roc-validation", "roc-test", "cases"):
         save(figure, run / f"{name}.png")
     return run

@@ -10,11 +10,11 @@ import pytest
 from matplotlib.figure import Figure
 
 from pneumo_cli.evaluation.calibration import reliability
-from pneumo_cli.reports import uncertainty
-from pneumo_cli.reports.style import COLUMN, save
+from pneumo_cli.reports.figures import classification
+from pneumo_cli.reports.figures.style import COLUMN, save
 
 FOUR = ([-2.0, -1.0, 1.0, 2.0], [0, 0, 0, 1])
-CURVES = (uncertainty.roc_curve, uncertainty.precision_recall_curve)
+CURVES = (classification.roc_curve, classification.precision_recall_curve)
 
 
 def texts(figure: Figure) -> str:
@@ -31,7 +31,7 @@ def line(figure: Figure, label: str) -> mpl.lines.Line2D:
 
 
 def test_the_roc_curve_states_area_images_chance_and_the_threshold_half() -> None:
-    figure = uncertainty.roc_curve(*FOUR)
+    figure = classification.roc_curve(*FOUR)
     words = texts(figure)
     assert "AUC 1.000\n4 images, 1 positive" in words
     assert "Chance" in words
@@ -43,7 +43,7 @@ def test_the_roc_curve_states_area_images_chance_and_the_threshold_half() -> Non
 
 
 def test_the_precision_recall_curve_states_area_prevalence_and_the_threshold_half() -> None:
-    words = texts(uncertainty.precision_recall_curve(*FOUR))
+    words = texts(classification.precision_recall_curve(*FOUR))
     assert "AP 1.000\n4 images, 1 positive" in words
     assert "prevalence 0.250" in words
     assert "threshold 0.5: 1.000 / 0.500" in words
@@ -63,7 +63,7 @@ def test_curves_carry_the_interval_of_their_area_and_a_band(draw) -> None:
 
 
 def test_every_operating_point_is_marked_at_its_cut_with_a_look_of_its_own() -> None:
-    figure = uncertainty.roc_curve(*FOUR, points={"default": 0.0, "strict": 1.5, "lax": -1.5})
+    figure = classification.roc_curve(*FOUR, points={"default": 0.0, "strict": 1.5, "lax": -1.5})
     marks = [line(figure, name) for name in ("default", "strict", "lax")]
     places = [(mark.get_xdata()[0], mark.get_ydata()[0]) for mark in marks]
     np.testing.assert_allclose(places, [(1 / 3, 1), (0, 1), (2 / 3, 1)])
@@ -80,7 +80,7 @@ def test_points_in_one_place_are_one_mark_with_all_their_names(draw) -> None:
 
 
 def test_a_cut_at_which_nothing_is_called_positive_has_no_precision_to_mark() -> None:
-    words = texts(uncertainty.precision_recall_curve([-2.0, -1.0], [0, 1]))
+    words = texts(classification.precision_recall_curve([-2.0, -1.0], [0, 1]))
     assert "threshold" not in words
     assert "Recall / precision at" not in words
 
@@ -93,7 +93,7 @@ def test_curves_of_one_class_are_errors(draw) -> None:
 
 def test_the_reliability_diagram_shows_shares_their_intervals_and_how_many_images_there_are() -> None:
     bins = reliability([0.05, 0.06, 0.95, 0.96, 0.97, 1.0], [0, 1, 1, 1, 1, 1])
-    figure = uncertainty.reliability_diagram(bins, positive="PNEUMONIA")
+    figure = classification.reliability_diagram(bins, positive="PNEUMONIA")
     shares, counts = figure.axes
     (bars,) = shares.containers
     points, _, (errors,) = bars
@@ -111,7 +111,7 @@ def test_the_reliability_diagram_shows_shares_their_intervals_and_how_many_image
 
 def test_the_reliability_diagram_sets_calibrated_probabilities_beside_the_networks_own() -> None:
     before, after = reliability([0.01, 0.99], [0, 1]), reliability([0.2, 0.8], [0, 1])
-    figure = uncertainty.reliability_diagram(before, after)
+    figure = classification.reliability_diagram(before, after)
     first, second = figure.axes[0].containers
     assert (first.get_label(), second.get_label()) == ("As the network says", "After calibration")
     assert first[0].get_linestyle() != second[0].get_linestyle()
@@ -129,7 +129,7 @@ def test_the_reliability_diagram_sets_calibrated_probabilities_beside_the_networ
 
 
 def test_predictive_values_follow_bayes_over_the_prevalence() -> None:
-    figure = uncertainty.predictive_values({"default": (0.9, 0.8)}, 0.625, classes=("NORMAL", "PNEUMONIA"))
+    figure = classification.predictive_values({"default": (0.9, 0.8)}, 0.625, classes=("NORMAL", "PNEUMONIA"))
     (axes,) = figure.axes
     positive, negative = axes.lines[:2]
     prevalence = positive.get_xdata()
@@ -149,16 +149,16 @@ def test_predictive_values_follow_bayes_over_the_prevalence() -> None:
 
 @pytest.mark.parametrize("prevalence", [None, 0.0, 1.0])
 def test_a_split_of_one_class_marks_no_prevalence(prevalence: float | None) -> None:
-    assert "these images" not in texts(uncertainty.predictive_values({"default": (0.0, 1.0)}, prevalence))
+    assert "these images" not in texts(classification.predictive_values({"default": (0.0, 1.0)}, prevalence))
 
 
 def test_names_are_never_read_as_formulas(tmp_path: Path) -> None:
     hostile = "$\\frac{"
     for figure in (
-        uncertainty.roc_curve(*FOUR, points={hostile: 0.0}),
-        uncertainty.precision_recall_curve(*FOUR, points={hostile: 0.0}),
-        uncertainty.reliability_diagram(reliability([0.5], [1]), positive=hostile),
-        uncertainty.predictive_values({hostile: (0.9, 0.9)}, 0.5, classes=(hostile, "b")),
+        classification.roc_curve(*FOUR, points={hostile: 0.0}),
+        classification.precision_recall_curve(*FOUR, points={hostile: 0.0}),
+        classification.reliability_diagram(reliability([0.5], [1]), positive=hostile),
+        classification.predictive_values({hostile: (0.9, 0.9)}, 0.5, classes=(hostile, "b")),
     ):
         assert hostile in texts(figure)
         save(figure, tmp_path / "figure.png")

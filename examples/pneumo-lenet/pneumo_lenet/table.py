@@ -6,11 +6,11 @@ import csv
 import io
 from typing import TYPE_CHECKING
 
-from pneumo_cli import atomic
 from pneumo_cli.api import hookimpl
+from pneumo_cli.runtime import atomic
 
 if TYPE_CHECKING:
-    from pneumo_cli.run import Run
+    from pneumo_cli.runs.run import Run
 
 
 class MetricsTable:

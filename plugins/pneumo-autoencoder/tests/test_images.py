@@ -17,7 +17,7 @@ from pneumo_autoencoder.model import VariationalAutoencoder, build_autoencoder, 
 from pneumo_autoencoder.settings import AutoencoderSettings
 from pneumo_autoencoder.trainer import AutoencoderTrainer
 from pneumo_cli.data.loader import Batch
-from pneumo_cli.evaluation.reconstruction import Components
+from pneumo_cli.evaluation.generative.reconstruction import Components
 
 
 def waves(n: int, size: int = 32) -> Tensor:

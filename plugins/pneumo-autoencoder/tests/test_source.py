@@ -14,9 +14,9 @@ from pneumo_autoencoder.settings import AutoencoderSettings
 from pneumo_autoencoder.trainer import AutoencoderTrainer, _keras_accuracy
 from pneumo_cli.data.records import Record
 from pneumo_cli.data.splits import split_records
-from pneumo_cli.layertable import layer_table
-from pneumo_cli.plugins import discover
+from pneumo_cli.plugins.discovery import discover
 from pneumo_cli.testing import invoke
+from pneumo_cli.trainers.model_summary import layer_table
 
 
 def test_the_layers_are_the_reports() -> None:

@@ -15,7 +15,7 @@ from pneumo_cli.data.decoding import decode
 from pneumo_cli.data.files import UNREADABLE, ImageFiles
 from pneumo_cli.data.records import Dataset, DatasetRequest, Record
 from pneumo_cli.errors import DataError
-from pneumo_cli.progress import Progress
+from pneumo_cli.runtime.progress import Progress
 
 ORIGIN = (
     "Chest radiographs (antero-posterior) of children of one to five years, Guangzhou Women and Children's "

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pneumo_chest_xray.plugin import INSTRUCTIONS
 from pneumo_cli.errors import PneumoError
-from pneumo_cli.progress import Progress
+from pneumo_cli.runtime.progress import Progress
 
 KAGGLE_NAME = "paultimothymooney/chest-xray-pneumonia"
 

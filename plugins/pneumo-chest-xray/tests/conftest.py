@@ -11,7 +11,7 @@ import pytest
 
 from pneumo_chest_xray.dataset import ChestXray, open_dataset
 from pneumo_cli.data.records import DatasetRequest
-from pneumo_cli.progress import Progress
+from pneumo_cli.runtime.progress import Progress
 
 # One grey pixel. What follows the end of a PNG is ignored, so appending a name makes another file.
 PIXEL = base64.b64decode(

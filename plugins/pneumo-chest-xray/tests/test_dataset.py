@@ -4,11 +4,11 @@ from pathlib import Path
 import pytest
 
 from pneumo_chest_xray.dataset import ChestXray
+from pneumo_cli.data.imports import import_data
 from pneumo_cli.data.prepare import prepare
 from pneumo_cli.data.splits import class_table, identical_images, overlaps, split_records
-from pneumo_cli.data.store import import_data
 from pneumo_cli.errors import DataError, UnreadableImage
-from pneumo_cli.progress import Progress
+from pneumo_cli.runtime.progress import Progress
 from pneumo_cli.specs import DatasetSpec, load_reference
 
 Tree = Callable[..., Path]

@@ -9,7 +9,7 @@ import pytest
 
 from pneumo_chest_xray.download import KAGGLE_NAME, download
 from pneumo_cli.errors import PneumoError
-from pneumo_cli.progress import Progress
+from pneumo_cli.runtime.progress import Progress
 
 BY_HAND = r"kaggle\.com/.*rscbjbr9sj.*pneumo data import PATH"
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from pneumo_cli.layertable import layer_table
-from pneumo_cli.plugins import discover
+from pneumo_cli.plugins.discovery import discover
+from pneumo_cli.trainers.model_summary import layer_table
 from pneumo_cnn.model import build_cnn
 from pneumo_cnn.settings import CnnSettings
 from pneumo_cnn.trainer import CnnTrainer

@@ -10,9 +10,9 @@ import pytest
 
 pytest.register_assert_rewrite("pneumo_cli.testing")
 
-from pneumo_cli.run import Run  # noqa: E402
-from pneumo_cli.runner import Runner  # noqa: E402
+from pneumo_cli.runs.run import Run  # noqa: E402
 from pneumo_cli.testing import SMALL_NETWORK, empty_workplace, runner_of, write_weights  # noqa: E402
+from pneumo_cli.training.runner import Runner  # noqa: E402
 
 
 @pytest.fixture(scope="session")

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from pneumo_cli.backbone import stages_of
-from pneumo_cli.checkpoints import Checkpoints
-from pneumo_cli.loaders import Loaders
-from pneumo_cli.run import Run
-from pneumo_cli.runner import Runner
+from pneumo_cli.runs.checkpoints import Checkpoints
+from pneumo_cli.runs.run import Run
 from pneumo_cli.testing import invoke
+from pneumo_cli.trainers.backbone import stages_of
+from pneumo_cli.training.loaders import Loaders
+from pneumo_cli.training.runner import Runner
 
 State = dict[str, torch.Tensor]
 TOLERANCE = 1e-4

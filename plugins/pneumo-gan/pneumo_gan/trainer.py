@@ -13,15 +13,15 @@ from torch import Tensor, nn
 
 from pneumo_cli.errors import UsageError
 from pneumo_cli.evaluation.result import Evaluation, Judgement, NamedFigure
-from pneumo_cli.generative import GenerativeTrainer
-from pneumo_cli.seeding import derive
-from pneumo_cli.trainer import Monitor
+from pneumo_cli.runtime.seeding import derive
+from pneumo_cli.trainers.base import Monitor
+from pneumo_cli.trainers.generative import GenerativeTrainer
 from pneumo_gan.augmentation import alike
 
 if TYPE_CHECKING:
     from pneumo_cli.data.loader import Batch, Loader
     from pneumo_cli.registry import Entry
-    from pneumo_cli.run import Run
+    from pneumo_cli.runs.run import Run
     from pneumo_cli.specs import ModelSpec
     from pneumo_gan.settings import GanSettings
 
@@ -149,7 +149,7 @@ class GanTrainer(GenerativeTrainer):
 
     def judge(self, run: Run, evaluations: Mapping[str, Evaluation]) -> Judgement | None:
         """The losses of both networks over the epochs, and the images beside real ones."""
-        from pneumo_cli.reports.galleries import lines
+        from pneumo_cli.reports.figures.galleries import lines
 
         names = {"generator_loss": "Generator", "discriminator_loss": "Discriminator"}
         history, best = list(run.history[1:]), run.best.epoch
@@ -196,7 +196,7 @@ class GanTrainer(GenerativeTrainer):
 
     def _distance(self, run: Run, index: NDArray[np.generic]) -> float:
         """KID of new images to the real ones of a split, whose features are computed once."""
-        from pneumo_cli.evaluation.distances import kid
+        from pneumo_cli.evaluation.generative.distances import kid
 
         positions = np.asarray(index, np.int64)[:_MOST]
         extractor = self.extractor(run)

@@ -11,12 +11,12 @@ import pytest
 pytest.register_assert_rewrite("pneumo_cli.testing")
 
 from pneumo_cli.api import hookimpl  # noqa: E402
-from pneumo_cli.folder import RunFolder  # noqa: E402
-from pneumo_cli.progress import Progress  # noqa: E402
-from pneumo_cli.ranks import Ranks  # noqa: E402
-from pneumo_cli.runner import Runner  # noqa: E402
-from pneumo_cli.session import observing_plugins, open_run, reopen_settings  # noqa: E402
+from pneumo_cli.runs.folder import RunFolder  # noqa: E402
+from pneumo_cli.runtime.distributed import Ranks  # noqa: E402
+from pneumo_cli.runtime.progress import Progress  # noqa: E402
 from pneumo_cli.testing import SMALL, empty_workplace, installed_plugins, runner_of  # noqa: E402
+from pneumo_cli.trainers.session import observing_plugins, open_run, reopen_settings  # noqa: E402
+from pneumo_cli.training.runner import Runner  # noqa: E402
 
 TINY_SETTINGS = {
     "dataset": SMALL.name,

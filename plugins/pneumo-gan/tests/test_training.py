@@ -14,8 +14,8 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from pneumo_cli.checkpoints import Checkpoints
 from pneumo_cli.data.loader import Batch
+from pneumo_cli.runs.checkpoints import Checkpoints
 from pneumo_gan.augmentation import alike
 from pneumo_gan.model import build_gan
 from pneumo_gan.settings import GanSettings

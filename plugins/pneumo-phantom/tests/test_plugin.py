@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pneumo_cli.api import API_VERSION
 from pneumo_cli.data.records import DatasetRequest
-from pneumo_cli.progress import Progress
+from pneumo_cli.runtime.progress import Progress
 from pneumo_cli.specs import load_reference
 from pneumo_phantom.plugin import api_version, register_datasets
 

@@ -6,7 +6,7 @@ from torch import nn
 
 from pneumo_cli.errors import UsageError
 from pneumo_cli.evaluation.result import Evaluation
-from pneumo_cli.generative import GenerativeTrainer
+from pneumo_cli.trainers.generative import GenerativeTrainer
 
 
 class Painter(nn.Module):

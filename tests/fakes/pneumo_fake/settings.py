@@ -2,7 +2,12 @@
 
 from pydantic import Field
 
-from pneumo_cli.settings import ClassificationSettings, GenerativeSettings, SplitPolicy, TrainerSettings
+from pneumo_cli.settings.schema import (
+    ClassificationSettings,
+    GenerativeSettings,
+    SplitPolicy,
+    TrainerSettings,
+)
 
 
 class FakeSettings(ClassificationSettings):

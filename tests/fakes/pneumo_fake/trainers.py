@@ -3,9 +3,9 @@
 import torch
 import torch.nn.functional as F
 
-from pneumo_cli.classification import ClassificationTrainer
 from pneumo_cli.evaluation.result import Evaluation
-from pneumo_cli.trainer import Trainer
+from pneumo_cli.trainers.base import Trainer
+from pneumo_cli.trainers.classification import ClassificationTrainer
 
 
 class FakeTrainer(ClassificationTrainer):

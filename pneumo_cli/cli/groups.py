@@ -1,0 +1,149 @@
+"""Groups of runs on the command line: ``pneumo run … --folds K --seeds N``, and several runs judged as one.
+
+Called by the commands of :mod:`pneumo_cli.cli.runs`, which hand over what they have parsed; the work is done in
+:mod:`pneumo_cli.training.groups` and :mod:`pneumo_cli.evaluation.ensemble`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from pneumo_cli.cli.output import print_table
+from pneumo_cli.errors import UsageError
+from pneumo_cli.runtime.progress import for_stderr
+
+if TYPE_CHECKING:
+    from pneumo_cli.plugins.discovery import Plugins
+    from pneumo_cli.runs.folder import GroupFolder, RunFolder
+    from pneumo_cli.settings.resolve import Resolved
+
+
+def run_group(plugins: Plugins, resolved: Resolved) -> None:
+    """Carry out a new group of runs.
+
+    Raises:
+        UsageError: something that was asked for cannot be had; nothing is written.
+        PneumoError: a part failed.
+    """
+    from pneumo_cli.trainers.session import check_request
+
+    check_request(plugins, resolved)
+    _carry_out(plugins, resolved, None)
+
+
+def resume_group(plugins: Plugins, path: Path, flags: Mapping[str, Any]) -> None:
+    """Carry out what is left of a group, or more epochs of all its parts.
+
+    Args:
+        flags: as for ``pneumo resume``: None stands for not given.
+
+    Raises:
+        UsageError: the group cannot be taken up.
+        PneumoError: a part failed.
+    """
+    from pneumo_cli.runs.folder import GroupFolder
+    from pneumo_cli.runtime.distributed import Ranks
+    from pneumo_cli.trainers.session import finished_epochs, reopen_settings
+    from pneumo_cli.training.groups import Group
+
+    folder = GroupFolder(path)
+    resolved = reopen_settings(plugins, folder, flags)
+    group = Group(plugins, resolved, for_stderr(False), Ranks(), sys.argv, folder)
+    trained = max((finished_epochs(folder.part(part.name)) or 0 for part in group.parts), default=0)
+    if trained > resolved.trainer.epochs:
+        raise UsageError(f"parts of {path} have {trained} epochs already; --epochs is the new total")
+    if group.complete and group.reported():
+        print(
+            f"pneumo: {path} is finished ({len(group.parts)} parts of {trained} epochs): {folder.report_html}; "
+            f"to extend it: pneumo resume {path} --epochs {trained + 1}",
+            file=sys.stderr,
+        )
+        return
+    _carry_out(plugins, resolved, folder)
+
+
+def _carry_out(plugins: Plugins, resolved: Resolved, folder: GroupFolder | None) -> None:
+    from pneumo_cli.runtime.launch import inside_launcher, launch
+
+    if resolved.machine.devices > 1 and not inside_launcher():
+        raise typer.Exit(launch(resolved.machine.devices, sys.argv[1:]))
+    from pneumo_cli.runtime.distributed import join_ranks
+    from pneumo_cli.training.groups import Group
+
+    ranks = join_ranks(resolved.machine.device)
+    try:
+        group = Group(plugins, resolved, for_stderr(ranks.first), ranks, sys.argv, folder)
+        group.carry_out()
+    finally:
+        ranks.close()
+    if ranks.first:
+        _show(group.folder)
+
+
+def _show(folder: GroupFolder) -> None:
+    """Mean and spread of what was measured, on stdout; classifiers judged as one in a column of their own."""
+    from pneumo_cli.reports.labels import in_order, metric_label, metric_text, sd_text
+
+    report = json.loads(folder.report_json.read_text(encoding="utf-8"))
+    head = ["split", "metric", "mean", "sd", "lowest", "highest"]
+    head += ["as one"] if report["evaluations"] else []
+    rows = []
+    for split, metrics in report["spread"].items():
+        for name in in_order(metrics):
+            of = metrics[name]
+            row = [split, metric_label(name).label, metric_text(name, of["mean"]), sd_text(name, of["sd"])]
+            row += [metric_text(name, of["min"]), metric_text(name, of["max"])]
+            if report["evaluations"]:
+                row.append(metric_text(name, report["evaluations"].get(split, {}).get(name)))
+            rows.append(row)
+    print_table(head, rows)
+    print(f"pneumo: {len(report['parts'])} parts gathered in {folder.report_html}", file=sys.stderr)
+
+
+def evaluate_together(
+    plugins: Plugins, paths: Sequence[Path], flags: Mapping[str, Any], split: str, checkpoint: str
+) -> dict[str, Any]:
+    """Judge the mean of several classifiers on one split; a group stands for its finished parts.
+
+    The result is kept in the folder ``evaluations`` of the first path.
+
+    Args:
+        paths: of runs and groups, at least one.
+        flags: as for ``pneumo evaluate``.
+        split: ``train``, ``validation`` or ``test``; the runs have to agree on which images that is.
+        checkpoint: ``best`` or ``last``.
+
+    Raises:
+        UsageError: a path is no run, or the runs cannot be averaged on these images.
+        PneumoError: a checkpoint is damaged, or the result cannot be written.
+    """
+    from pneumo_cli.evaluation.ensemble import check_distinct, checkpoint_digest, evaluate_mean
+    from pneumo_cli.runs.folder import GroupFolder, RunFolder, is_group
+    from pneumo_cli.runtime.distributed import Ranks
+    from pneumo_cli.trainers.session import observing_plugins, open_run, reopen_settings
+    from pneumo_cli.training.groups import finished_parts
+    from pneumo_cli.training.runner import Runner
+
+    folders: dict[Path, RunFolder] = {}
+    for path in paths:
+        found = finished_parts(plugins, GroupFolder(path)) if is_group(path) else [RunFolder.open(path)]
+        for folder in found:
+            if folder.path.resolve() in folders:
+                raise UsageError(f"{folder.path} is named twice: a mean is that of different runs")
+            folders[folder.path.resolve()] = folder
+    if len(folders) > 1:  # before the test images are looked at
+        check_distinct((one.path, checkpoint_digest(one, checkpoint)) for one in folders.values())
+    runners = []
+    for folder in folders.values():
+        # The point is one of the mean, which has those that all runs have.
+        resolved = reopen_settings(plugins, folder, {**flags, "operating_point": None})
+        run = open_run(plugins, resolved, for_stderr(), Ranks())
+        runners.append((Runner(run, observing_plugins(plugins), sys.argv), folder))
+    point = str(flags.get("operating_point") or "")
+    return evaluate_mean(runners, RunFolder(paths[0]), checkpoint, split, point)

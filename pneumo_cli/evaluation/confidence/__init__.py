@@ -1,0 +1,1 @@
+"""How sure a number is: intervals over patients, and the bootstrap behind them."""

@@ -1,0 +1,250 @@
+"""What a trained classifier says of an image: a calibrated probability, a decision, whether it knows such images.
+
+Everything here is fitted on training and validation images when training is over
+(:meth:`pneumo_cli.trainers.classification.ClassificationTrainer.calibrate`) and kept in the checkpoint with the
+weights that it belongs to. Nothing of it has seen a test image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from pneumo_cli.errors import PneumoError, UsageError, nearest
+from pneumo_cli.evaluation.binary import sigmoid
+from pneumo_cli.evaluation.calibration import UNCALIBRATED, Calibration, fit_calibration, log_odds_shift
+from pneumo_cli.evaluation.linear_baseline import ThumbnailClassifier
+from pneumo_cli.evaluation.ood import Novelty, fit_novelty
+from pneumo_cli.evaluation.operating_points import OperatingPoint, choose_operating_points
+from pneumo_cli.evaluation.orientation import Orientation, Presentation, fit_orientation
+
+_MOST = 4096  # images
+_BYTES = 2**28
+_SMALLEST = 32  # pixels, of images of which foreign ones are told
+_DEFAULT = OperatingPoint("default", 0.0, "Probability 0.5 before calibration; not chosen by the data.")
+
+
+@dataclass(frozen=True)
+class DecisionRule:
+    """How logits become probabilities and decisions.
+
+    Attributes:
+        classes: names of class 0 and class 1.
+        calibration: what is done to a logit before it becomes a probability.
+        points: the operating points by which an image may be called positive; ``default`` is one of them.
+        chosen: the name of the one that is used where nobody names another.
+        images: how many validation images all this was fitted on; 0: nothing was.
+        prevalence: share of class 1 among them, for which the probabilities hold.
+        assumed: another share of class 1, to which the calibration was carried over (:meth:`for_prevalence`); None:
+            it was not. Whoever asks for a probability knows it, so no checkpoint keeps it.
+        novelty: what tells images unlike the training images; None where that was not fitted.
+        orientation: what tells images that lie wrongly; None where that was not fitted, or cannot be told.
+        baseline: a classifier without a network, for comparison; None where that was not fitted.
+    """
+
+    classes: tuple[str, str]
+    calibration: Calibration = UNCALIBRATED
+    points: tuple[OperatingPoint, ...] = (_DEFAULT,)
+    chosen: str = "default"
+    images: int = 0
+    prevalence: float = 0.5
+    assumed: float | None = None
+    novelty: Novelty | None = None
+    orientation: Orientation | None = None
+    baseline: ThumbnailClassifier | None = None
+
+    @property
+    def point(self) -> OperatingPoint:
+        """The operating point that is used where nobody names another."""
+        return self.named(self.chosen)
+
+    def named(self, name: str) -> OperatingPoint:
+        """The operating point of a name.
+
+        Raises:
+            UsageError: there is none.
+        """
+        for point in self.points:
+            if point.name == name:
+                return point
+        known = [point.name for point in self.points]
+        raise UsageError(f"this checkpoint has no operating point {name!r}; {nearest(name, known)}")
+
+    def at(self, name: str) -> DecisionRule:
+        """The same rule, with another operating point where nobody names one.
+
+        Raises:
+            UsageError: there is no such point.
+        """
+        return replace(self, chosen=self.named(name).name)
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether validation images of both classes said how probable class 1 is."""
+        return self.images > 0 and 0 < self.prevalence < 1
+
+    def for_prevalence(self, share: float) -> DecisionRule:
+        """The same rule, with probabilities that hold where class 1 has another share.
+
+        Decisions stay: operating points are cuts of the network's logit.
+
+        Args:
+            share: of class 1, 0 < share < 1.
+
+        Raises:
+            UsageError: nothing was calibrated that could be carried over.
+            ValueError: the share is out of bounds.
+        """
+        if not self.is_calibrated:
+            raise UsageError(
+                "its probabilities were not calibrated (that takes validation images of both classes), so they "
+                "cannot be carried over to another prevalence"
+            )
+        shift = log_odds_shift(share, self.prevalence if self.assumed is None else self.assumed)
+        return replace(self, calibration=self.calibration.shifted(shift), assumed=share)
+
+    def calibrated(self, logits: ArrayLike) -> NDArray[np.float64]:
+        """Calibrated logits of class 1, of the logits' shape."""
+        return self.calibration.apply(logits)
+
+    def probabilities(self, logits: ArrayLike) -> NDArray[np.float64]:
+        """Calibrated probabilities of class 1, of the logits' shape."""
+        return sigmoid(self.calibrated(logits))
+
+    def probability_at(self, point: OperatingPoint) -> float:
+        """The calibrated probability from which on an image is called positive."""
+        return float(self.probabilities(point.cut))
+
+    def presentations(self, levels: NDArray[np.uint8]) -> list[Presentation] | None:
+        """How images uint8 [n, S, S] lie; None where nothing can tell."""
+        if self.orientation is None or self.novelty is None:
+            return None
+        return self.orientation.presentations(levels, self.novelty)
+
+    def state(self) -> dict[str, Any]:
+        """Tensors and plain values for a checkpoint."""
+        return {
+            "classes": list(self.classes),
+            **self.calibration.plain(),
+            "points": [point.plain() for point in self.points],
+            "chosen": self.chosen,
+            "images": self.images,
+            "prevalence": self.prevalence,
+            "novelty": self.novelty.state() if self.novelty is not None else {},
+            "orientation": self.orientation.state() if self.orientation is not None else {},
+            "baseline": self.baseline.state() if self.baseline is not None else {},
+        }
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any], classes: Sequence[str] = ()) -> DecisionRule:
+        """Take a rule back from a checkpoint.
+
+        Args:
+            state: empty where nothing was fitted: the rule is then the threshold 0.5.
+            classes: names of the two classes where nothing was fitted.
+
+        Raises:
+            PneumoError: it is damaged.
+        """
+        if not state:
+            first, second = (
+                (*classes, "negative", "positive")[:2] if len(classes) == 2 else ("negative", "positive")
+            )
+            return cls((first, second))
+        try:
+            first, second = (str(name) for name in state["classes"])
+            rule = cls(
+                classes=(first, second),
+                calibration=Calibration.from_plain(state),
+                points=tuple(OperatingPoint.from_plain(point) for point in state["points"]),
+                chosen=str(state["chosen"]),
+                images=int(state["images"]),
+                prevalence=float(state["prevalence"]),
+                novelty=Novelty.from_state(state["novelty"]) if state["novelty"] else None,
+                # Checkpoints of earlier versions have no such entry.
+                orientation=Orientation.from_state(state["orientation"])
+                if state.get("orientation")
+                else None,
+                baseline=ThumbnailClassifier.from_state(state["baseline"]) if state["baseline"] else None,
+            )
+            if not 0 <= rule.prevalence <= 1:
+                raise ValueError(f"the prevalence is {rule.prevalence}")
+        except (KeyError, TypeError, ValueError) as error:
+            raise PneumoError(
+                f"what was fitted on the validation images is damaged in the checkpoint: {error}"
+            ) from error
+        rule.named(rule.chosen)
+        return rule
+
+
+def spread(positions: NDArray[np.int64], size: int) -> NDArray[np.int64]:
+    """Some thousand of the positions at most, spread evenly: what is fitted here needs no more images.
+
+    Args:
+        size: height and width of the images, in pixels; of large ones fewer are taken, so that memory is bounded.
+    """
+    most = max(256, min(_MOST, _BYTES // size**2))
+    if len(positions) <= most:
+        return positions
+    return positions[np.linspace(0, len(positions) - 1, most).astype(np.int64)]
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """What a decision rule is fitted on.
+
+    Attributes:
+        classes: names of class 0 and class 1.
+        logits, labels: of the validation images, [N].
+        train_levels: training images, uint8 [M, S, S].
+        train_labels: their classes, [M].
+        validation_levels: validation images, uint8 [N, S, S].
+    """
+
+    classes: tuple[str, str]
+    logits: NDArray[np.generic]
+    labels: NDArray[np.generic]
+    train_levels: NDArray[np.uint8]
+    train_labels: NDArray[np.int64]
+    validation_levels: NDArray[np.uint8]
+
+
+def fit_decision_rule(
+    data: Fitting, *, chosen: str, wanted_sensitivity: float, miss_cost: float, seed: int
+) -> DecisionRule:
+    """Fit the calibration, operating points, what tells foreign images and what tells how they lie.
+
+    Args:
+        chosen: the operating point that is used where nobody names another.
+        wanted_sensitivity: of the point ``screening``.
+        miss_cost: cost of a missed image of class 1 in false alarms, for the point ``cost``.
+        seed: of what is drawn at random while fitting.
+    """
+    novelty = _novelty(data, seed)
+    return DecisionRule(
+        classes=data.classes,
+        calibration=fit_calibration(data.logits, data.labels),
+        points=choose_operating_points(
+            data.logits, data.labels, sensitivity=wanted_sensitivity, miss_cost=miss_cost
+        ),
+        chosen=chosen,
+        images=len(data.labels),
+        prevalence=float(np.mean(data.labels == 1)),
+        novelty=novelty,
+        # Without what tells foreign images, nothing would keep photographs from being called upside down.
+        orientation=fit_orientation(data.train_levels, data.validation_levels)
+        if novelty is not None
+        else None,
+        baseline=ThumbnailClassifier.fit(data.train_levels, data.train_labels),
+    )
+
+
+def _novelty(data: Fitting, seed: int) -> Novelty | None:
+    """What tells foreign images; nothing where the images are too small or too few to learn it from."""
+    if data.train_levels.shape[-1] < _SMALLEST or len(data.train_levels) < 2:
+        return None
+    return fit_novelty(data.train_levels, data.validation_levels, seed=seed)

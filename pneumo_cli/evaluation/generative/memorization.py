@@ -1,0 +1,241 @@
+"""Is a set of generated images copied, and is it diverse? Answers from nearest neighbours and pairwise distances.
+
+Both are what a distance between distributions does not tell: copies of training images are as close to real ones
+as can be. Memorisation looks at pixels, in which a copy is a copy whatever a network sees; diversity, density and
+coverage at features (:mod:`pneumo_cli.trainers.feature_extractors`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+_CHUNK = 2**22  # distances that are held at once, 16 MiB
+_CANDIDATES = 8  # neighbours whose distance is computed a second time, exactly
+_SIDE = 32  # px at which appearances are compared
+_QUANTILE = 0.01
+_NEXT = 50  # neighbours after the nearest that tell whether an image keeps to one (Carlini et al. 2023)
+_SINGLED_OUT = 0.5
+
+
+class Pair(NamedTuple):
+    """A generated image and the training image nearest to it.
+
+    Attributes:
+        sample, training: their positions.
+        distance: see :func:`appearance`, 0 to 2.
+    """
+
+    sample: int
+    training: int
+    distance: float
+
+
+@dataclass(frozen=True)
+class Memorisation:
+    """How near generated images are to training images, beside real images of other patients.
+
+    Attributes:
+        distances: float64 [n], each sample's distance to its nearest training image.
+        held_out: float64 [m], the same for real images that were not trained on, of other patients.
+        threshold: their 1 % quantile.
+        near_copies: share of samples below it, 0 to 1: about 0.01 for a generator that draws from what the
+            training images were drawn from. Smooth images come near to many training images without being
+            copies of any: samples of a Gaussian in five principal components make it 0.17.
+        copies: share of samples that moreover keep to one training image: the distance to the nearest, relative
+            to the mean of the next 50 (by which Carlini et al. 2023 find the copies of diffusion models), is less
+            than half of what it is for the median held-out image. 0 without copies.
+        ratio: median of ``distances`` over the median of ``held_out``: below 1 for samples that are nearer to
+            training images than real ones are; above it for those that look like none.
+        closest: the pairs with the smallest distances, nearest first.
+    """
+
+    distances: NDArray[np.float64]
+    held_out: NDArray[np.float64]
+    threshold: float
+    near_copies: float
+    copies: float
+    ratio: float
+    closest: tuple[Pair, ...]
+
+
+def nearest(queries: Tensor, references: Tensor) -> tuple[Tensor, Tensor]:
+    """Find each query's nearest reference by Euclidean distance, a chunk at a time.
+
+    Args:
+        queries: float [n, D].
+        references: float [m, D], m at least 1.
+
+    Returns:
+        distances float32 [n], exactly 0 for equal rows, and positions in ``references``, int64 [n].
+
+    Raises:
+        ValueError: there is no reference, or the dimensions differ.
+    """
+    distances, positions = _nearest(queries, references, 1)
+    return distances[:, 0], positions
+
+
+def appearance(images: Tensor) -> Tensor:
+    """What is compared to find copies: images at 32 px, without brightness and contrast, float32 [N, 1024].
+
+    Each is averaged over areas, less its mean, scaled to length 1. The Euclidean distance of two is then
+    ``sqrt(2 - 2 r)`` with their correlation r: 0 for copies, also brighter, flatter or of another size, 1.41 where
+    nothing is alike. Mirrored or shifted copies are not near. An image without contrast is all zeros, at distance
+    1 from every other.
+
+    Args:
+        images: uint8 [N, S, S].
+    """
+    small = F.adaptive_avg_pool2d(images.unsqueeze(1).float() / 255, _SIDE).flatten(1)
+    return F.normalize(small - small.mean(1, keepdim=True), eps=1e-3)
+
+
+def memorisation(samples: Tensor, training: Tensor, held_out: Tensor, closest: int = 8) -> Memorisation:
+    """Compare generated images' nearest training images with those of real images of other patients.
+
+    Args:
+        samples: uint8 [n, S, S], n at least 1.
+        training: uint8 [N, S, S], what the generator was trained on.
+        held_out: uint8 [m, S, S], m at least 1.
+        closest: how many pairs are named.
+
+    Raises:
+        ValueError: one of the sets is empty.
+    """
+    if not (len(samples) and len(held_out)):
+        raise ValueError(
+            f"{len(samples)} generated and {len(held_out)} held-out images: one of each is needed"
+        )
+    references = appearance(training)
+    distances, isolation, positions = _nearest_training(samples, references)
+    others, others_isolation, _ = _nearest_training(held_out, references)
+    threshold = float(np.quantile(others, _QUANTILE))
+    near = distances < threshold
+    order = np.argsort(distances, kind="stable")[:closest]
+    return Memorisation(
+        distances=distances,
+        held_out=others,
+        threshold=threshold,
+        near_copies=float(near.mean()),
+        copies=float((near & (isolation < _SINGLED_OUT * np.median(others_isolation))).mean()),
+        ratio=_ratio(float(np.median(distances)), float(np.median(others))),
+        closest=tuple(Pair(int(i), int(positions[i]), float(distances[i])) for i in order),
+    )
+
+
+def diversity(features: Tensor, real: Tensor) -> float:
+    """Mean distance between two generated images over that between two real ones: 1 where as diverse.
+
+    Args:
+        features: float [n, D], of generated images, n at least 2.
+        real: float [m, D], of real ones, m at least 2.
+
+    Returns:
+        at least 0; 0 also where real images do not differ, and nothing can be said.
+
+    Raises:
+        ValueError: a set has fewer than 2 images.
+    """
+    return _ratio(_spread(features), _spread(real))
+
+
+class Manifold(NamedTuple):
+    """How generated images lie among real ones.
+
+    Attributes:
+        density: how many real neighbourhoods hold a generated image, as a multiple of k: 1 where the sets are
+            alike, more where the generated ones keep to where real ones are frequent.
+        coverage: the share of real neighbourhoods that hold one, 0 to 1.
+    """
+
+    density: float
+    coverage: float
+
+
+def density_and_coverage(features: Tensor, real: Tensor, k: int = 5) -> Manifold:
+    """Density and coverage (Naeem et al. 2020), with balls around real images that reach to their k-th neighbour.
+
+    Coverage has an expectation below 1 even for real images: for as many of each about 1 - 0.5 ** k.
+
+    Args:
+        features: float [n, D], of generated images, n at least 1.
+        real: float [m, D], of real ones, m more than k.
+
+    Raises:
+        ValueError: there are too few images.
+    """
+    if len(real) <= k or not len(features):
+        raise ValueError(f"neighbourhoods of {k} need more than {k} real images and a generated one")
+    # The (k + 1)-th smallest: the smallest is the image's distance to itself.
+    radii = _distances(real, real).kthvalue(k + 1, dim=1).values
+    inside = _distances(real, features) <= radii.unsqueeze(1)
+    density = float(inside.sum()) / (k * len(features))
+    return Manifold(density, float(inside.any(1).double().mean()))
+
+
+def _nearest_training(
+    images: Tensor, references: Tensor
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+    """The distance to the nearest training image; that relative to the next ones; and which it is; each [n]."""
+    found, positions = _nearest(appearance(images), references, 1 + _NEXT)
+    distances = found.double().numpy()
+    smallest = distances[:, 0]
+    if distances.shape[1] == 1:
+        return smallest, np.ones_like(smallest), positions.numpy()
+    next_ones = distances[:, 1:].mean(1)
+    isolation = np.divide(smallest, next_ones, out=np.ones_like(smallest), where=next_ones > 0)
+    return smallest, isolation, positions.numpy()
+
+
+def _nearest(queries: Tensor, references: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Distances to up to ``count`` nearest references, rising, float32 [n, count], and the nearest one's position.
+
+    The distances after the first few are exact to about 0.001 of the data's spread.
+    """
+    if not len(references) or queries.shape[1:] != references.shape[1:]:
+        raise ValueError(
+            f"the nearest of references {list(references.shape)} to {list(queries.shape)} do not exist: "
+            "wanted are [n, D] and at least one of [m, D]"
+        )
+    centre = references.float().mean(0)
+    queries, references = queries.float() - centre, references.float() - centre
+    squares = references.square().sum(1)
+    count = min(count, len(references))
+    kept = min(max(count, _CANDIDATES), len(references))
+    distances, positions = [torch.empty(0, count)], [torch.empty(0, dtype=torch.int64)]
+    for chunk in queries.split(max(1, _CHUNK // len(references))):
+        # A product of matrices is fast and leaves small distances inexact: it only names the candidates.
+        rough = squares - 2 * (chunk @ references.T)
+        found, candidates = rough.topk(kept, largest=False)
+        near = (found + chunk.square().sum(1, keepdim=True)).clamp_(min=0).sqrt_()
+        for column in range(min(_CANDIDATES, kept)):
+            near[:, column] = torch.linalg.vector_norm(chunk - references[candidates[:, column]], dim=1)
+        ranked, order = near.sort(dim=1, stable=True)
+        distances.append(ranked[:, :count])
+        positions.append(candidates.gather(1, order[:, :1]).squeeze(1))
+    return torch.cat(distances), torch.cat(positions)
+
+
+def _spread(features: Tensor) -> float:
+    """Mean Euclidean distance over all pairs of different rows."""
+    n = len(features)
+    if n < 2:
+        raise ValueError("the diversity of fewer than 2 images is not defined")
+    chunks = features.split(max(1, _CHUNK // n))
+    return sum(float(_distances(chunk, features).sum()) for chunk in chunks) / (n * (n - 1))
+
+
+def _distances(left: Tensor, right: Tensor) -> Tensor:
+    """Euclidean distances [n, m], exact for near rows too."""
+    return torch.cdist(left.double(), right.double(), compute_mode="donot_use_mm_for_euclid_dist")
+
+
+def _ratio(value: float, of: float) -> float:
+    return value / of if of > 0 else 0.0

@@ -1,0 +1,71 @@
+"""What figures over the epochs have in common: the axis, gaps where values are missing, the epoch that was kept.
+
+The figures themselves are drawn by :mod:`pneumo_cli.reports.figures.training` and
+:mod:`pneumo_cli.reports.figures.galleries`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pneumo_cli.reports.figures.style import FAINT
+from pneumo_cli.reports.labels import metric_label, number
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_MARKERS_AT_MOST = 14
+_LONG = 60
+"""Epochs from which on lines are drawn thinner, so that a noisy one does not bury the other."""
+
+Entry = Mapping[str, Any]
+"""One epoch of ``report["history"]``."""
+
+
+def series(history: Sequence[Entry], side: str, metric: str) -> NDArray[np.float64]:
+    """One value per epoch [E], in the unit of the metric's label; NaN, a gap in a line, where there is none."""
+    return gapped([(entry.get(side) or {}).get(metric) for entry in history]) * metric_label(metric).scale
+
+
+def gapped(values: Sequence[Any]) -> NDArray[np.float64]:
+    """Numbers, with NaN for whatever is none, so that a line has a gap there."""
+    return np.array([np.nan if number(value) is None else value for value in values], dtype=np.float64)
+
+
+def line_width(epochs: int) -> float:
+    """In points."""
+    return 0.8 if epochs > _LONG else 1.3
+
+
+def marker_step(count: int) -> int:
+    """Every how many points a line of ``count`` gets a marker."""
+    return -(-count // _MARKERS_AT_MOST) if count else 1
+
+
+def epoch_axis(axes: Axes, epochs: Sequence[int]) -> None:
+    """Label the horizontal axis, with whole epochs only."""
+    from matplotlib.ticker import MaxNLocator
+
+    axes.set_xlabel("Epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=True, min_n_ticks=1))
+    if epochs:
+        room = max(0.03 * (max(epochs) - min(epochs)), 0.15)
+        axes.set_xlim(min(epochs) - room, max(epochs) + room)
+
+
+def mark_best(axes: Axes, history: Sequence[Entry], best: int | None) -> None:
+    """A thin line at the epoch whose checkpoint was kept, if the history has it."""
+    if best is None or all(int(entry["epoch"]) != best for entry in history):
+        return
+    axes.axvline(
+        best, color=FAINT, linewidth=0.8, linestyle=(0, (1, 1.5)), zorder=0.5, label=f"Kept: epoch {best}"
+    )
+
+
+def say_empty(axes: Axes) -> None:
+    """Where nothing is drawn, say that there are no values."""
+    axes.text(0.5, 0.5, "no values", transform=axes.transAxes, ha="center", va="center", color=FAINT)

@@ -1,0 +1,213 @@
+"""Pictures of what a decision rests on: maps of :mod:`pneumo_cli.evaluation.grad_cam` over their radiographs.
+
+The colours of a map are plasma's, perceptually uniform and told apart by colour-blind readers; it is transparent
+where it is weak, so that the radiograph stays to be seen and a map without evidence shows none. Pure functions; the
+one that writes a file says so.
+"""
+
+from __future__ import annotations
+
+import io
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pneumo_cli.reports.figures.style import FAINT, PAGE, SMOOTH, shortened, styled
+from pneumo_cli.runtime import atomic
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLOURS = "plasma"
+_OPACITY = 0.6  # of a map at its highest: the ribs below can still be counted
+
+_GAP, _BETWEEN = 0.05, 0.12  # inches: between images, and between cases of two rows
+_LABEL = 0.95  # inches of the column of labels
+_TITLE, _FOOT = 0.15, 0.2
+_LARGEST = 1.2  # inches of an image's side
+
+
+@dataclass(frozen=True)
+class CaseRow:
+    """Cases that belong together.
+
+    Attributes:
+        label: what they have in common, to their left.
+        cases: their positions among the images.
+    """
+
+    label: str
+    cases: tuple[int, ...]
+
+
+def most_confident(
+    logits: NDArray[np.generic],
+    labels: NDArray[np.generic],
+    classes: Sequence[str],
+    *,
+    cut: float = 0.0,
+    most: int = 6,
+) -> tuple[CaseRow, ...]:
+    """The cases of each class about which a classifier was surest, where it was right and where it was wrong.
+
+    Args:
+        logits: of class 1, [N].
+        labels: [N] of 0 and 1, the truth.
+        classes: names of class 0 and class 1.
+        cut: the logit from which on an image is called class 1.
+        most: cases per row; the surest first.
+
+    Returns:
+        The rows right and wrong of class 0, then those of class 1; a row without a case is left out.
+    """
+    scores = np.asarray(logits, np.float64)
+    truth = np.asarray(labels)
+    called = scores >= cut
+    order = np.argsort(-np.abs(scores - cut), kind="stable")
+    rows = []
+    for label, name in enumerate(classes[:2]):
+        for right, words in ((True, "called right"), (False, f"called {classes[1 - label]}")):
+            wanted = (truth == label) & ((called == bool(label)) == right)
+            found = tuple(int(case) for case in order[wanted[order]][:most])
+            if found:
+                rows.append(CaseRow(f"{name}, {words}", found))
+    return tuple(rows)
+
+
+@styled
+def explained_cases(
+    images: NDArray[np.generic],
+    maps: NDArray[np.generic],
+    titles: Sequence[str],
+    rows: Sequence[CaseRow] = (),
+) -> Figure:
+    """Radiographs, each above itself with its map over it.
+
+    Args:
+        images: [N, S, S], 0 black to 1 white.
+        maps: [N, S, S], 0 nothing to 1 the most evidence in the image.
+        titles: N short texts, one over each case; of about 18 characters where there are six in a row.
+        rows: what stands in one row; by default all images in rows of six without labels.
+
+    Raises:
+        ValueError: there is no image, the shapes do not fit, or a row names an image that is not there.
+    """
+    from matplotlib.figure import Figure
+
+    images, maps = np.asarray(images, np.float32), np.asarray(maps, np.float32)
+    if images.ndim != 3 or len(images) == 0 or images.shape != maps.shape or len(images) != len(titles):
+        raise ValueError(
+            f"explained_cases takes images and maps [N, S, S] and N titles, not {list(images.shape)}, "
+            f"{list(maps.shape)}, {len(titles)}"
+        )
+    given = [row for row in rows if row.cases] or _unlabelled(len(images))
+    if any(not 0 <= case < len(images) for row in given for case in row.cases):
+        raise ValueError(f"a row names a case that is not among the {len(images)} images")
+    columns = max(len(row.cases) for row in given)
+    indent = _LABEL if any(row.label for row in given) else 0.0
+    cell = min((PAGE - indent - _GAP * (columns + 1)) / columns, _LARGEST)
+    tall = cell * images.shape[1] / images.shape[2]
+    step = _TITLE + 2 * tall + _GAP + _BETWEEN
+    height = _GAP + step * len(given) + _FOOT
+    figure = Figure(figsize=(PAGE, height))
+    figure.set_layout_engine("none")  # the places are exact: nothing is to be moved
+    # One axes in inches from the upper left corner: dozens of axes would take seconds.
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
+    for place, row in enumerate(given):
+        top = _GAP + place * step + _TITLE
+        axes.text(_GAP, top + tall + _GAP / 2, _lines(row.label), va="center", fontsize=8, linespacing=1.2)
+        for column, case in enumerate(row.cases):
+            left = indent + _GAP + column * (cell + _GAP)
+            title = shortened(titles[case], max(3, int(cell * 18)))
+            axes.text(left + cell / 2, top - 0.03, title, ha="center", va="bottom", fontsize=6.5, color=FAINT)
+            levels = np.round(np.clip(np.nan_to_num(images[case]), 0, 1) * 255).astype(np.uint8)
+            _show(axes, np.stack([levels] * 3, -1), (left, top), (cell, tall))
+            _show(axes, overlay(levels, maps[case]), (left, top + tall + _GAP), (cell, tall))
+    _explain_colours(axes, indent + _GAP, height - _FOOT / 2)
+    axes.set(xlim=(0, PAGE), ylim=(height, 0))  # last: every image moves the limits
+    return figure
+
+
+def overlay(image: NDArray[np.uint8], saliency: NDArray[np.generic]) -> NDArray[np.uint8]:
+    """A radiograph with a map over it, at the radiograph's own size.
+
+    Args:
+        image: uint8 [H, W], of any aspect.
+        saliency: [S, T], 0 to 1, of the same picture squeezed to that shape; values outside are taken for the
+            nearer end, NaN for 0.
+
+    Returns:
+        uint8 [H, W, 3]; grey where the map is 0.
+
+    Raises:
+        ValueError: one of them has another shape or type.
+    """
+    from matplotlib import colormaps
+    from PIL import Image
+
+    if image.dtype != np.uint8 or image.ndim != 2 or image.size == 0:
+        raise ValueError(f"overlay takes an image uint8 [H, W], not {image.dtype} {list(image.shape)}")
+    if saliency.ndim != 2 or saliency.size == 0:
+        raise ValueError(f"overlay takes a map [S, S], not {list(saliency.shape)}")
+    strength = np.clip(np.nan_to_num(np.asarray(saliency, np.float32), nan=0.0), 0, 1)
+    if strength.shape != image.shape:
+        height, width = image.shape
+        enlarged = Image.fromarray(strength).resize((width, height), Image.Resampling.BILINEAR)
+        strength = np.clip(np.asarray(enlarged, np.float32), 0, 1)
+    # 256 colours are enough, and looking them up by number keeps a large radiograph's overlay in bytes.
+    table = np.asarray(colormaps[COLOURS](np.arange(256)), np.float32)[:, :3] * 255
+    level = np.round(strength * 255).astype(np.uint8)
+    alpha = _alpha(strength)[..., None]
+    blended = image[..., None] * (1 - alpha) + table[level] * alpha
+    return np.round(blended).astype(np.uint8)
+
+
+def write_overlay(path: Path, picture: NDArray[np.uint8]) -> None:
+    """Write an overlay, uint8 [H, W, 3], as a PNG, whole or not at all.
+
+    Raises:
+        OSError: the folder cannot be made or written to, or the disk is full.
+    """
+    from PIL import Image
+
+    data = io.BytesIO()
+    Image.fromarray(picture).save(data, "PNG")
+    atomic.write_bytes(path, data.getvalue())
+
+
+def _alpha(strength: NDArray[np.float32]) -> NDArray[np.float32]:
+    """How opaque a map is: less than in proportion where it is weak, else every black background is tinted."""
+    return np.asarray(_OPACITY * strength**1.5, np.float32)
+
+
+def _show(
+    axes: Axes, picture: NDArray[np.uint8], place: tuple[float, float], size: tuple[float, float]
+) -> None:
+    (left, top), (across, down) = place, size
+    extent = (left, left + across, top + down, top)
+    axes.imshow(picture, interpolation=SMOOTH, aspect="auto", extent=extent)
+
+
+def _explain_colours(axes: Axes, left: float, middle: float) -> None:
+    """A bar from no evidence to the most, over a middling grey as in a radiograph."""
+    steps = np.linspace(0, 1, 64, dtype=np.float32)[None]
+    bar = overlay(np.full((1, 64), 128, np.uint8), steps)
+    axes.text(left, middle, "No evidence", va="center", fontsize=7)
+    _show(axes, bar, (left + 0.68, middle - 0.05), (1.2, 0.1))
+    axes.text(left + 1.95, middle, "Most in the image", va="center", fontsize=7)
+
+
+def _unlabelled(count: int, columns: int = 6) -> list[CaseRow]:
+    starts = range(0, count, columns)
+    return [CaseRow("", tuple(range(start, min(start + columns, count)))) for start in starts]
+
+
+def _lines(label: str) -> str:
+    return "\n".join(textwrap.wrap(" ".join(label.split()), 14, max_lines=5, placeholder="…"))

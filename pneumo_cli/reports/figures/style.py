@@ -1,0 +1,176 @@
+"""The house style of the figures: sizes, colours, fonts, and how a figure is saved.
+
+What every figure shares, and nothing about what any of them shows; that is
+:mod:`pneumo_cli.reports.figures.training`.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ParamSpec
+
+from pneumo_cli.runtime import atomic
+
+if TYPE_CHECKING:
+    import numpy as np
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+COLUMN = 3.35
+"""Width of a journal's column in inches."""
+PAGE = 7.0
+"""Width of a journal's page in inches."""
+
+BLUE, VERMILLION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
+ORANGE, SKY = "#E69F00", "#56B4E9"
+INK, FAINT = "#222222", "#767676"
+
+_STYLE: dict[str, Any] = {
+    "figure.dpi": 200,
+    "figure.constrained_layout.use": True,
+    "figure.constrained_layout.h_pad": 0.03,
+    "figure.constrained_layout.w_pad": 0.03,
+    "font.size": 8,
+    "axes.labelsize": 8.5,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": INK,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#E3E3E3",
+    "grid.linewidth": 0.5,
+    "text.color": INK,
+    "text.parse_math": False,  # class names are data: a "$" in one of them is no formula
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "lines.linewidth": 1.3,
+    "lines.markersize": 3.2,
+    "legend.fontsize": 7.5,
+    "legend.edgecolor": "none",
+    "legend.facecolor": "white",
+    "legend.handlelength": 2.4,
+    "hatch.linewidth": 0.5,
+}
+SERIES: Mapping[str, dict[str, Any]] = {
+    "train": {"color": BLUE, "linestyle": "-", "marker": "o", "label": "Training"},
+    "validation": {
+        "color": VERMILLION,
+        "linestyle": (0, (4, 1.6)),
+        "marker": "s",
+        "markerfacecolor": "white",
+        "label": "Validation",
+    },
+}
+CLASS_COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY)
+HATCHES = ("", "////", "....", "\\\\\\\\", "xxxx", "----")
+
+SMOOTH = "spline36"
+"""How images are enlarged and reduced. A radiograph of 32 px in visible squares is read as a pattern of squares,
+smoothed as a chest with its ribs; the pixels as they are stand in the files that
+:mod:`pneumo_cli.reports.figures.animation` writes."""
+
+P = ParamSpec("P")
+
+
+def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
+    """Draw in the house style, whatever the user's own matplotlib settings say."""
+
+    @functools.wraps(draw)
+    def drawn(*args: P.args, **kwargs: P.kwargs) -> Figure:
+        from matplotlib import style
+
+        with style.context(["default", _STYLE]):
+            figure = draw(*args, **kwargs)
+            for axes in figure.axes:
+                axes.tick_params(
+                    labelsize=_STYLE["font.size"]
+                )  # else the user's size chooses the ticks' number
+            figure.draw_without_rendering()  # ticks take their style when first drawn: make that now
+        return figure
+
+    return drawn
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a PNG of 200 dots per inch, whole or not at all.
+
+    Raises:
+        OSError: the folder cannot be made or written to, or the disk is full.
+    """
+    with atomic.replace_file(path) as handle:
+        figure.savefig(handle, format="png", dpi=200, facecolor="white", metadata={"Software": None})
+
+
+def column_figure(height: float) -> tuple[Figure, Axes]:
+    """One axes on a figure as wide as a column, ``height`` inches tall."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(COLUMN, height))
+    return figure, figure.subplots()
+
+
+def panels(count: int, margin: float) -> tuple[Figure, NDArray[np.object_]]:
+    """Axes in rows of up to three on the width of a page; those beyond ``count`` are there and not shown.
+
+    Args:
+        count: at least 1.
+        margin: inches of the height that are left beside the panels, for a legend.
+
+    Returns:
+        the figure and all its axes, flat.
+    """
+    from matplotlib.figure import Figure
+
+    columns = min(3, count)
+    rows = -(-count // columns)
+    figure = Figure(figsize=(PAGE, 1.75 * rows + margin))
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in grid[count:]:
+        axes.set_axis_off()
+    return figure, grid
+
+
+def line_labels(grid: Iterable[Axes]) -> dict[str, Artist]:
+    """The lines of several axes by their labels, each label once, those without one left out."""
+    found = {str(line.get_label()): line for axes in grid for line in axes.lines}
+    return {label: line for label, line in found.items() if not label.startswith("_")}
+
+
+def legend_above(axes: Axes, columns: int = 3) -> None:
+    """Above the axes, where it hides no data however the curves run; the axes keep their width.
+
+    Args:
+        columns: as many as the labels leave room for.
+    """
+    figure = axes.get_figure(root=True)
+    handles, labels = axes.get_legend_handles_labels()
+    if figure is None or not handles:
+        return
+    figure.legend(
+        handles,
+        labels,
+        loc="outside upper center",
+        ncols=columns,
+        fontsize=7,
+        borderaxespad=0.1,
+        borderpad=0.1,
+        columnspacing=1.0,
+        handletextpad=0.5,
+        handlelength=2.2,
+    )
+
+
+def shortened(text: str, most: int) -> str:
+    """One line of at most ``most`` characters."""
+    line = " ".join(str(text).split())
+    return line if len(line) <= most else line[: most - 1] + "…"

@@ -1,0 +1,289 @@
+"""The figures of a report, as matplotlib figures that belong to nobody else.
+
+Pure functions: data in, :class:`matplotlib.figure.Figure` out, without pyplot, so nothing is left open.
+``curves`` and ``sample_grid`` are as wide as a journal's page, all others as wide as its column. The colours
+are those of Okabe and Ito; what colour tells, line style, marker, hatching or text tell too. The looks are
+kept in :mod:`pneumo_cli.reports.figures.style`, which also writes the files; metrics are computed in
+:mod:`pneumo_cli.evaluation`, not here. What is drawn of a classifier's predictions is in
+:mod:`pneumo_cli.reports.figures.classification`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from pneumo_cli.reports.figures.epochs import (
+    Entry,
+    epoch_axis,
+    gapped,
+    line_width,
+    mark_best,
+    marker_step,
+    say_empty,
+    series,
+)
+from pneumo_cli.reports.figures.style import (
+    BLUE,
+    CLASS_COLOURS,
+    HATCHES,
+    INK,
+    PAGE,
+    SERIES,
+    SMOOTH,
+    column_figure,
+    legend_above,
+    line_labels,
+    panels,
+    shortened,
+    styled,
+)
+from pneumo_cli.reports.labels import metric_label, number
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+@styled
+def curve(
+    history: Sequence[Entry], metric: str, *, label: str | None = None, best: int | None = None
+) -> Figure:
+    """One metric over the epochs, training and validation in one axes (SOURCE 4, figures 16-20).
+
+    Args:
+        history: ``report["history"]``; a value that is missing, None or NaN becomes a gap, a side (``train``,
+            ``validation``) without any value is left out.
+        metric: its name in the history.
+        label: of the vertical axis, with the unit; the metric's own label by default.
+        best: the epoch whose checkpoint was kept, marked by a thin line.
+    """
+    figure, axes = column_figure(2.3)
+    _draw_curve(axes, history, metric, label)
+    mark_best(axes, history, best)
+    legend_above(axes)
+    return figure
+
+
+@styled
+def curves(history: Sequence[Entry], metrics: Sequence[str], *, best: int | None = None) -> Figure:
+    """Several metrics over the epochs, one panel each, on the width of a page.
+
+    Args:
+        history: as for :func:`curve`.
+        metrics: at least one name.
+        best: the epoch whose checkpoint was kept, marked by a thin line in every panel.
+
+    Raises:
+        ValueError: no metric is named.
+    """
+    if not metrics:
+        raise ValueError("curves need at least one metric")
+    figure, grid = panels(len(metrics), 0.3)
+    for axes, metric in zip(grid, metrics, strict=False):
+        _draw_curve(axes, history, metric, None)
+        mark_best(axes, history, best)
+    # One legend for all: in the free cell where there is one, above the panels where there is none.
+    handles = list(line_labels(grid).values())
+    if len(metrics) < len(grid):
+        grid[-1].legend(handles=handles, loc="center", fontsize=8.5, labelspacing=0.9)
+    else:
+        figure.legend(handles=handles, loc="outside upper center", ncols=len(handles) or 1)
+    return figure
+
+
+@styled
+def learning_rate(history: Sequence[Entry]) -> Figure:
+    """The learning rate of every epoch, on a logarithmic axis where it spans more than one power of ten."""
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
+    figure, axes = column_figure(1.9)
+    epochs = [int(entry["epoch"]) for entry in history]
+    rates = gapped([entry.get("learning_rate") for entry in history])
+    axes.plot(
+        epochs, rates, color=BLUE, drawstyle="steps-mid", marker="o", markevery=marker_step(len(epochs))
+    )
+    positive = rates[rates > 0]
+    if positive.size and positive.max() > 10 * positive.min():
+        axes.set_yscale("log")
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    else:
+        axes.set_ylim(bottom=0)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.set_ylabel("Learning rate (per step)")
+    epoch_axis(axes, epochs)
+    return figure
+
+
+@styled
+def confusion_matrix(matrix: ArrayLike, classes: Sequence[str]) -> Figure:
+    """Counts, and percentages of the true class, on a shade that follows the percentage.
+
+    Args:
+        matrix: counts [K, K], rows truth, columns prediction.
+        classes: K names.
+
+    Raises:
+        ValueError: the matrix is not [K, K].
+    """
+    counts = np.asarray(matrix)
+    size = len(classes)
+    if counts.shape != (size, size):
+        raise ValueError(
+            f"a confusion matrix of {size} classes has the shape {(size, size)}, not {counts.shape}"
+        )
+    totals = counts.sum(axis=1, keepdims=True)
+    shares = counts / np.maximum(totals, 1)
+    figure, axes = column_figure(2.75)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for row in range(size):
+        for column in range(size):
+            percent = f"{shares[row, column]:.1%}" if totals[row, 0] else "no image"
+            dark = shares[row, column] > 0.5
+            axes.text(
+                column,
+                row,
+                f"{counts[row, column]:,}\n{percent}",
+                ha="center",
+                va="center",
+                fontsize=11 if size == 2 else 7,
+                color="white" if dark else INK,
+            )
+    names = [shortened(name, max(6, 40 // size)) for name in classes]
+    axes.set_xticks(range(size), names)
+    axes.set_yticks(
+        range(size),
+        [f"{name}\nn = {total:,}" for name, total in zip(names, totals[:, 0], strict=True)],
+        rotation=90 if size <= 3 else 0,
+        va="center",
+        multialignment="center",
+    )
+    axes.set_xlabel("Prediction")
+    axes.set_ylabel("Truth")
+    axes.tick_params(length=0)
+    axes.grid(False)
+    axes.spines[:].set_visible(False)
+    return figure
+
+
+@styled
+def class_balance(table: Sequence[Mapping[str, Any]]) -> Figure:
+    """Images per split and class, with their counts and their ratio (the report's figure 3).
+
+    Args:
+        table: ``report["dataset"]["split"]["rows"]``: of each split ``split``, ``counts`` (class to number),
+            and where it is known ``ratio`` (images of the second class for one of the first).
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    figure, axes = column_figure(2.4)
+    # A class of which no split has an image, since the run is on another one alone, would be a gap.
+    classes = list(dict.fromkeys(name for row in table for name, count in row["counts"].items() if count))
+    width = 0.8 / max(len(classes), 1)
+    positions = np.arange(len(table))
+    for index, name in enumerate(classes):
+        counts = [int(row["counts"].get(name, 0)) for row in table]
+        bars = axes.bar(
+            positions + (index - (len(classes) - 1) / 2) * width,
+            counts,
+            0.94 * width,
+            color=CLASS_COLOURS[index % len(CLASS_COLOURS)],
+            hatch=HATCHES[index % len(HATCHES)],
+            edgecolor="white",
+            linewidth=0,
+            label=shortened(name, 24),
+        )
+        axes.bar_label(bars, [f"{count:,}" for count in counts], padding=1.5, fontsize=7)
+    axes.set_xticks(positions, [_split_text(row) for row in table])
+    axes.tick_params(axis="x", length=0)
+    axes.set_ylabel("Images")
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+    axes.margins(y=0.12)
+    axes.grid(False, axis="x")
+    legend_above(axes)
+    return figure
+
+
+@styled
+def sample_grid(
+    images: NDArray[np.generic], titles: Sequence[str], *, columns: int = 8, caption: str = ""
+) -> Figure:
+    """Images with a name over each, on the width of a page (the report's figures 5-7).
+
+    Args:
+        images: [N, H, W], 0 black to 1 white; values outside are shown as the nearer end.
+        titles: N names, usually classes; equal names get equal colours.
+        columns: images per row.
+        caption: one line below the grid.
+
+    Raises:
+        ValueError: there is no image, or the shapes do not fit.
+    """
+    from matplotlib.figure import Figure
+
+    images = np.asarray(images)
+    if images.ndim != 3 or len(images) == 0 or len(images) != len(titles):
+        raise ValueError(
+            f"sample_grid takes images [N, H, W] and N titles, not {images.shape}, {len(titles)}"
+        )
+    columns = max(1, min(columns, len(images)))
+    rows = -(-len(images) // columns)
+    gap, title, foot = 0.05, 0.17, 0.24 if caption else 0.04  # inches
+    cell = min((PAGE - gap * (columns + 1)) / columns, 1.6)
+    tall = cell * images.shape[1] / images.shape[2]
+    left = (PAGE - columns * cell - (columns - 1) * gap) / 2
+    height = rows * (tall + title) + gap + foot
+    figure = Figure(figsize=(PAGE, height))
+    figure.set_layout_engine("none")  # the places are exact: nothing is to be moved
+    # One axes for all images: making and drawing one for each takes many times as long.
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
+    names = sorted(set(titles))
+    for index, (image, name) in enumerate(zip(images, titles, strict=True)):
+        row, column = divmod(index, columns)
+        x, y = left + column * (cell + gap), height - (row + 1) * (tall + title)
+        place = (x, x + cell, y, y + tall)
+        axes.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation=SMOOTH, aspect="auto", extent=place)
+        axes.text(
+            x + cell / 2,
+            y + tall + 2 / 72,
+            shortened(name, int(cell * 14)),
+            ha="center",
+            va="baseline",
+            fontsize=7,
+            color=CLASS_COLOURS[names.index(name)] if len(names) <= len(CLASS_COLOURS) else INK,
+            fontweight="bold",
+        )
+    axes.set_xlim(0, PAGE)
+    axes.set_ylim(0, height)
+    if caption:
+        figure.text(0.5, 0.05 / height, shortened(caption, 110), ha="center", va="bottom", fontsize=8)
+    return figure
+
+
+def _draw_curve(axes: Axes, history: Sequence[Entry], metric: str, label: str | None) -> None:
+    epochs = [int(entry["epoch"]) for entry in history]
+    for side, look in SERIES.items():
+        values = series(history, side, metric)
+        if np.isfinite(values).any():
+            width, step = line_width(len(epochs)), marker_step(len(epochs))
+            axes.plot(epochs, values, linewidth=width, markevery=step, **look)
+    if not axes.lines:
+        say_empty(axes)
+    axes.set_ylabel(label or metric_label(metric).label)
+    if metric_label(metric).share:
+        low, high = axes.get_ylim()
+        axes.set_ylim(max(low, -0.02), min(high, 1.02))
+    epoch_axis(axes, epochs)
+
+
+def _split_text(row: Mapping[str, Any]) -> str:
+    lines = [shortened(str(row["split"]), 16), f"n = {sum(int(count) for count in row['counts'].values()):,}"]
+    ratio = number(row.get("ratio"))
+    if ratio is not None:
+        lines.append(f"1 : {ratio:.2f}")
+    return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""A run and its folder: what is kept, found again, and known of it."""

@@ -1,0 +1,154 @@
+"""Checkpoints that survive: written whole or not at all, checked when read, never able to run code.
+
+A checkpoint is tensors, plain scalars, lists and dictionaries, loaded with ``weights_only=True``. The manifest
+beside them holds each file's SHA-256, which finds damage (not forgery). It is written *before* the file is
+put in place and keeps the previous digest too, so that after a crash at any moment the file on the disk matches
+one of the two.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any, BinaryIO, cast
+
+import torch
+
+from pneumo_cli.errors import PneumoError, UsageError
+from pneumo_cli.runtime import atomic
+
+FORMAT = 1
+_MANIFEST = "manifest.json"
+
+
+class Checkpoints:
+    """The checkpoints of one run.
+
+    Args:
+        folder: the run's ``checkpoints`` folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def path(self, name: str) -> Path:
+        """Where the checkpoint ``best`` or ``last`` lies."""
+        return self.folder / f"{name}.pt"
+
+    def save(self, name: str, state: Mapping[str, Any]) -> Path:
+        """Write a checkpoint. The one that it replaces stays intact until the new one is complete.
+
+        Raises:
+            PneumoError: the disk is full or the folder cannot be written.
+            TypeError: the state holds something other than tensors and plain values.
+        """
+        check_plain(state)
+        path = self.path(name)
+        failures: list[OSError] = []
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with atomic.replace_file(path) as file:
+                torch.save({**state, "format": FORMAT}, cast("IO[bytes]", _Noting(file, failures)))
+                file.flush()
+                digest = _sha256(Path(file.name))
+                manifest = self._manifest()
+                manifest[path.name] = {"sha256": digest, "previous": self._replaced(path, manifest)}
+                atomic.write_json(self.folder / _MANIFEST, manifest)
+        except (OSError, RuntimeError) as error:
+            # torch's zip writer hides a failed write behind a RuntimeError about positions in the file.
+            reason = _reason(failures[0] if failures else error)
+            raise PneumoError(
+                f"the checkpoint {path} cannot be written ({reason}); the previous one is intact"
+            ) from error
+        return path
+
+    def load(self, name: str, device: torch.device | str = "cpu") -> dict[str, Any]:
+        """Read a checkpoint, checked.
+
+        Raises:
+            UsageError: there is none, or it was written by another version of the format.
+            PneumoError: it is damaged.
+        """
+        path = self.path(name)
+        if not path.is_file():
+            raise UsageError(f"there is no checkpoint {path}")
+        manifest = self.folder / _MANIFEST
+        known = self._manifest().get(path.name)
+        if known is None or "sha256" not in known:
+            wrong = "is damaged or says nothing of it" if manifest.is_file() else "is missing"
+            raise PneumoError(
+                f"the checkpoint {path} cannot be checked: {manifest} {wrong}; copy it from where the run was made"
+            )
+        if _sha256(path) not in (known["sha256"], known.get("previous")):
+            raise PneumoError(f"the checkpoint {path} is damaged: it does not match {_MANIFEST}")
+        try:
+            state = torch.load(path, map_location=device, weights_only=True)
+        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            raise PneumoError(f"the checkpoint {path} cannot be read: {_reason(error)}") from error
+        if not isinstance(state, dict) or state.get("format") != FORMAT:
+            raise UsageError(f"the checkpoint {path} was written by another version of pneumo")
+        return state
+
+    def _replaced(self, path: Path, manifest: Mapping[str, Any]) -> str:
+        """The digest of the intact file that is about to be replaced; empty where there is none.
+
+        Not simply the manifest's newest digest: a crash may have kept that file from being put in place.
+        """
+        known = manifest.get(path.name, {}).values()
+        digest = _sha256(path) if path.is_file() else ""
+        return digest if digest in known else ""
+
+    def _manifest(self) -> dict[str, Any]:
+        try:
+            content = json.loads((self.folder / _MANIFEST).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        known = content.items() if isinstance(content, dict) else ()
+        return {name: digests for name, digests in known if isinstance(digests, dict)}
+
+
+class _Noting:
+    """A file to write to that remembers why a write failed."""
+
+    def __init__(self, file: BinaryIO, failures: list[OSError]) -> None:
+        self._file = file
+        self._failures = failures
+
+    def write(self, data: bytes) -> int:
+        try:
+            return self._file.write(data)
+        except OSError as error:
+            self._failures.append(error)
+            raise
+
+    def flush(self) -> None:
+        self._file.flush()
+
+
+def check_plain(state: Any, where: str = "state") -> None:
+    """Refuse what ``weights_only=True`` would refuse on reading, while it can still be mended."""
+    if state is None or isinstance(state, (torch.Tensor, bool, int, float, str)):
+        return
+    if isinstance(state, Mapping):
+        for key, value in state.items():
+            if not isinstance(key, (str, int)):
+                raise TypeError(f"{where}: the key {key!r} is neither text nor a number")
+            check_plain(value, f"{where}[{key!r}]")
+    elif isinstance(state, (list, tuple)):
+        for index, value in enumerate(state):
+            check_plain(value, f"{where}[{index}]")
+    else:
+        raise TypeError(f"{where} is a {type(state).__name__}: a checkpoint holds tensors and plain values")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _reason(error: BaseException) -> str:
+    text = getattr(error, "strerror", None) or str(error)
+    return text.splitlines()[0] if text else type(error).__name__

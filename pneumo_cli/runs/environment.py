@@ -1,0 +1,66 @@
+"""What a result was made with: versions, machine, plugins, command line. For the record and for ``doctor``."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, entry_points, version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pneumo_cli.runs.run import Run
+
+_PACKAGES = (
+    "pneumo-cli",
+    "torch",
+    "torchvision",
+    "torchmetrics",
+    "numpy",
+    "pillow",
+    "matplotlib",
+    "pydantic",
+    "pydantic-settings",
+    "typer",
+    "pluggy",
+)
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of what pneumo builds on; ``missing`` where a package is not installed."""
+    versions = {}
+    for name in _PACKAGES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            versions[name] = "missing"
+    return versions
+
+
+def _plugin_versions(participants: list[str]) -> dict[str, str]:
+    """Distribution and version of each plugin that takes part in a run."""
+    return {
+        point.name: f"{point.dist.name} {point.dist.version}"
+        for point in sorted(entry_points(group="pneumo"), key=lambda point: point.name)
+        if point.dist is not None and point.name in participants
+    }
+
+
+def describe_environment(run: Run, command: list[str]) -> dict[str, Any]:
+    """The content of ``environment.json``."""
+    import torch
+
+    return {
+        "command": command,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "executable": sys.executable,
+        "device": str(run.device.torch),
+        "device_name": run.device.name,
+        "precision": run.device.precision,
+        "processes": run.ranks.world,
+        "threads": torch.get_num_threads(),
+        "cuda": torch.version.cuda or "",
+        "packages": package_versions(),
+        "plugins": _plugin_versions(run.hooks.participants()),
+        "extensions": run.hooks.extensions(),
+    }

@@ -1,0 +1,165 @@
+"""A run's folder: where everything that belongs to a run lies. Made once, never overwritten."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from datetime import datetime
+from pathlib import Path
+from typing import IO, Any, Self
+
+from pneumo_cli.errors import PneumoError, UsageError
+from pneumo_cli.runtime import atomic
+
+GROUP_SETTINGS = "group.toml"
+"""The file of settings in the folder of a group of runs (:mod:`pneumo_cli.training.groups`), whose parts lie
+below it."""
+PARTS = "parts"
+
+
+def is_group(path: Path) -> bool:
+    """Whether a folder is a group's."""
+    return (path / GROUP_SETTINGS).is_file()
+
+
+def group_of(path: Path) -> Path | None:
+    """The folder of the group that a run's folder is part of, absolute; None where it is of none."""
+    parent = path.absolute().parent
+    return parent.parent if parent.name == PARTS and is_group(parent.parent) else None
+
+
+class RunFolder:
+    """Paths inside one run's folder.
+
+    Args:
+        path: the folder itself, such as ``runs/cnn/2026-11-24-a1b2``.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.settings = path / "run.toml"
+        self.environment = path / "environment.json"
+        self.metrics = path / "metrics.jsonl"
+        self.log = path / "log.txt"
+        self.checkpoints = path / "checkpoints"
+        self.figures = path / "figures"
+        self.samples = path / "samples"
+        self.predictions = path / "predictions"
+        self.evaluations = path / "evaluations"
+        self.report_html = path / "report.html"
+        self.report_markdown = path / "report.md"
+        self.report_json = path / "report.json"
+
+    def epoch_images(self, epoch: int) -> Path:
+        """Where the images that a trainer keeps of an epoch lie."""
+        return self.samples / f"epoch-{epoch:03}.png"
+
+    @classmethod
+    def create(cls, output: Path, trainer: str, kind: str = "") -> Self:
+        """Make a new folder ``output/trainer/DATE-XXXX``, or ``…-KIND``.
+
+        Raises:
+            UsageError: the output folder cannot be written.
+        """
+        parent = output / trainer
+        ending = f"-{kind}" if kind else ""
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+            while True:
+                path = parent / f"{datetime.now():%Y-%m-%d}-{secrets.token_hex(2)}{ending}"
+                try:
+                    path.mkdir()
+                except FileExistsError:
+                    continue
+                return cls(path)
+        except OSError as error:
+            raise UsageError(f"the output folder {parent} cannot be written: {error.strerror}") from error
+
+    @classmethod
+    def open(cls, path: Path) -> RunFolder:
+        """Take an existing folder.
+
+        Raises:
+            UsageError: it is no run folder.
+        """
+        folder = cls(path)
+        if path.is_file():
+            raise UsageError(f"{path} is a file: name the run's folder{_above(path)}")
+        if not path.is_dir():
+            raise UsageError(f"there is no run folder {path}{_existing(path)}")
+        if is_group(path):
+            raise UsageError(f"{path} is a group of runs: name one of its parts{_existing(path / PARTS)}")
+        if not folder.settings.is_file():
+            raise UsageError(f"{path} is no run folder: it has no run.toml{_existing(path)}")
+        return folder
+
+    def lock(self) -> IO[str]:
+        """Keep other processes from writing to this run until the returned file is closed.
+
+        Raises:
+            PneumoError: another process is at it.
+        """
+        file = (self.path / ".lock").open("w")
+        try:
+            import fcntl
+        except ImportError:  # no such locks on this system
+            return file
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.close()
+            raise PneumoError(f"another process is working on {self.path}") from None
+        return file
+
+
+class GroupFolder(RunFolder):
+    """Paths inside one group's folder, such as ``runs/cnn/2026-11-24-a1b2-folds``.
+
+    Its settings are in ``group.toml``, its parts below ``parts``; reports, figures, predictions and evaluations lie
+    where those of a run do.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.settings = path / GROUP_SETTINGS
+
+    def part(self, name: str) -> RunFolder:
+        """The folder of a part."""
+        return RunFolder(self.path / PARTS / name)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A record in a run's folder, for whoever can do without: empty where there is none or it is damaged."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def check_writable(output: Path, trainer: str) -> None:
+    """Find out before the long steps whether a run folder could be made, and leave nothing behind.
+
+    Raises:
+        UsageError: it could not.
+    """
+    try:
+        atomic.try_folder(output / trainer)
+    except OSError as error:
+        raise UsageError(f"the output folder {output} cannot be written: {error.strerror}") from error
+
+
+def _existing(path: Path) -> str:
+    """The newest runs near a path that was not one."""
+    for parent in (path, path.parent):
+        runs = [*parent.glob("*/run.toml"), *parent.glob("*/*/run.toml")]
+        found = sorted(runs, key=lambda p: p.stat().st_mtime, reverse=True)[:3]
+        if found:
+            return "; the newest runs there: " + ", ".join(str(p.parent) for p in found)
+    return ""
+
+
+def _above(path: Path) -> str:
+    """The run that a file lies in."""
+    found = next((parent for parent in path.absolute().parents if (parent / "run.toml").is_file()), None)
+    return f", {found}" if found else ""

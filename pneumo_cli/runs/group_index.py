@@ -1,0 +1,147 @@
+"""Groups of runs in a list: what several runs of one recipe (folds, seeds) have come to together.
+
+Read from the group's own ``group.toml`` and ``report.json`` and from its parts as :mod:`pneumo_cli.runs.index`
+lists them; as there, nothing heavy is imported and one damaged folder is a line, not the end. Groups are
+carried out by :mod:`pneumo_cli.training.groups`.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pneumo_cli.errors import PneumoError
+from pneumo_cli.reports.formatting import mapping, sequence, text
+from pneumo_cli.reports.labels import number
+from pneumo_cli.runs.folder import GROUP_SETTINGS, RunFolder
+from pneumo_cli.runs.index import (
+    FINISHED,
+    INTERRUPTED,
+    RUNNING,
+    ListedRun,
+    Parts,
+    Problem,
+    bare,
+    is_locked,
+    named,
+    numbers,
+    read_report,
+    search,
+    taken_facts,
+    unreadable,
+)
+
+
+def find_runs(folder: Path, *, parts: bool = False) -> tuple[list[ListedRun], list[Problem]]:
+    """Find the runs and groups in and below a folder, the newest first.
+
+    Args:
+        parts: list the parts of groups too, each as the run that it is. Those of the very folder are always listed.
+
+    Raises:
+        UsageError: there is no such folder.
+    """
+    found = search(folder)
+    problems = list(found.problems)
+    by_group: dict[Path, list[ListedRun]] = {path.absolute(): [] for path in found.groups}
+    for run in found.runs:
+        if run.group in by_group:
+            by_group[run.group].append(run)
+    groups = []
+    for path in found.groups:
+        try:
+            groups.append(_read_group(path, by_group[path.absolute()], folder))
+        except PneumoError as error:
+            problems.append(Problem(path, str(error)))
+    # A part whose group cannot be read is still a run.
+    hidden = {group.path.absolute() for group in groups} - {folder.absolute()}
+    alone = [run for run in found.runs if parts or run.group not in hidden]
+    listed = sorted([*groups, *alone], key=lambda run: (run.started, run.name), reverse=True)
+    return listed, problems
+
+
+def read_group(path: Path) -> ListedRun:
+    """One group, as :func:`find_runs` lists it.
+
+    Raises:
+        UsageError, PneumoError: its files cannot be read.
+    """
+    group = path.absolute()
+    runs = [run for run in search(path).runs if run.group == group]
+    return _read_group(path, runs, group.parent.parent)
+
+
+def _read_group(path: Path, runs: Sequence[ListedRun], base: Path) -> ListedRun:
+    """Read what a group's folder says of it.
+
+    Args:
+        runs: its parts.
+
+    Raises:
+        UsageError: ``group.toml`` cannot be read, or is not that of a group.
+        PneumoError: ``report.json`` is damaged.
+    """
+    try:
+        content = tomllib.loads((path / GROUP_SETTINGS).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise unreadable(GROUP_SETTINGS, error) from error
+    facts, trainer = taken_facts(content, GROUP_SETTINGS, "group")
+    report = read_report(RunFolder(path)) or {}
+    of = int(number(content.get("epochs")) or 0)
+    folds, fold, seeds = (int(number(content.get(name)) or 0) for name in ("folds", "fold", "seeds"))
+    seeds = max(1, seeds)
+    wanted = (1 if fold else max(1, folds)) * seeds
+    done = [run for run in runs if run.state == FINISHED and run.epochs >= of]
+    parts = Parts(0 if fold else folds, seeds, wanted, min(len(done), wanted))
+    # The report follows the last part, and is written anew when all parts have been trained further.
+    gathered = [mapping(part) for part in sequence(report.get("parts"))]
+    reported = len(gathered) == wanted and all(
+        part.get("state") == FINISHED and (number(part.get("epochs")) or 0) >= of for part in gathered
+    )
+    if is_locked(path):
+        state = RUNNING
+    else:
+        state = FINISHED if reported and parts.finished == wanted else INTERRUPTED
+    spread = {split: mapping(metrics) for split, metrics in mapping(report.get("spread")).items()}
+    return ListedRun(
+        path=path,
+        name=named(path.absolute(), base.absolute()),
+        trainer=trainer,
+        model=bare(mapping(report.get("model")).get("name") or _first(runs, "model") or content.get("model")),
+        dataset=bare(content.get("dataset")),
+        split=text(content.get("split")),
+        epochs=min((run.epochs for run in runs), default=0) if len(runs) >= wanted else 0,
+        of=of,
+        started=text(facts.get("started")),
+        state=state,
+        settings={key: value for key, value in content.items() if not isinstance(value, Mapping)},
+        evaluations=numbers(_values(spread, mapping(report.get("evaluations")))),
+        intervals={"test": mapping(mapping(report.get("intervals")).get("test"))},
+        spread={
+            split: {name: number(mapping(of_one).get("sd")) for name, of_one in metrics.items()}
+            for split, metrics in spread.items()
+        },
+        parts=parts,
+    )
+
+
+def _values(
+    spread: Mapping[str, Mapping[str, Any]], together: Mapping[str, Any]
+) -> dict[str, Mapping[str, Any]]:
+    """What stands for the group: the mean over its parts; on the test images that of all judged as one.
+
+    What is out of fold is judged by one part each, so there the parts' mean and spread say more.
+    """
+    means: dict[str, Mapping[str, Any]] = {
+        split: {name: mapping(of_one).get("mean") for name, of_one in metrics.items()}
+        for split, metrics in spread.items()
+    }
+    if together.get("test"):
+        means["test"] = mapping(together["test"])
+    return means
+
+
+def _first(runs: Sequence[ListedRun], name: str) -> str:
+    return next((text(getattr(run, name)) for run in runs), "")

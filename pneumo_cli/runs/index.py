@@ -1,0 +1,348 @@
+"""The runs below a folder, read from what they wrote: ``run.toml``, ``report.json``, ``metrics.jsonl``, the lock.
+
+What several runs of one recipe are together is read by :mod:`pneumo_cli.runs.group_index`;
+:mod:`pneumo_cli.runs.query` filters and sorts. Imports neither torch nor pydantic nor numpy, asks no plugin,
+and writes nothing: a run of a plugin that is not installed is listed like any other; one damaged folder among
+thousands is a line, not the end.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pneumo_cli.errors import PneumoError, UsageError
+from pneumo_cli.reports.formatting import mapping, sequence, text
+from pneumo_cli.reports.labels import in_order, is_known, number
+from pneumo_cli.runs.folder import GROUP_SETTINGS, RunFolder, group_of
+
+FINISHED, INTERRUPTED, RUNNING, EXPORTED = "finished", "interrupted", "running", "exported"
+WHOLE = "whole"
+"""The metrics of what a task says of its result as a whole (:data:`pneumo_cli.reports.group_page.WHOLE`)."""
+BUNDLE = "model.json"
+"""What tells an exported bundle from a run (:data:`pneumo_cli.exported.DESCRIPTION`, which imports torch)."""
+
+_LARGEST = 64 * 2**20  # bytes of a report; a hundred times the largest one seen
+_EPOCHS = re.compile(r"^epochs = (\d+)$", re.MULTILINE)
+_PARTS = frozenset({"checkpoints", "figures", "samples", "predictions", "evaluations"})
+"""Folders of a run in which no other run is looked for."""
+_RUN, _GROUP = "run", "group"
+
+
+@dataclass(frozen=True)
+class ListedRun:
+    """What a list says of one run.
+
+    Attributes:
+        path: its folder.
+        name: the same relative to the folder that was searched.
+        trainer, model, dataset: registered names, without their distributions.
+        split: the policy.
+        epochs: finished ones, the untrained model not counted; ``of`` as many.
+        started: ISO date and time; empty where it is not known.
+        state: ``finished``, ``interrupted``, ``running`` while a process is at it, or ``exported``: a bundle that
+            was made from a run, with its settings and without its results.
+        settings: as they were resolved.
+        evaluations, intervals: split to metrics, and to their 95 % intervals; of a run without a report its last
+            epoch's validation. What is said of images that a run has made is under ``whole``.
+        spread: of a group, split to the metrics' standard deviations over its parts; None: there is one part only.
+        parts: of a group, what it consists of and what is done; of a run None.
+        group: the folder of the group that a run is part of; None: of none.
+    """
+
+    path: Path
+    name: str
+    trainer: str
+    model: str
+    dataset: str
+    split: str
+    epochs: int
+    of: int
+    started: str
+    state: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    evaluations: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    intervals: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    spread: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
+    parts: Parts | None = None
+    group: Path | None = None
+
+    @property
+    def headline(self) -> str:
+        """The metric to see first: the ROC AUC where there is one, else the first that a report would show."""
+        names = [name for metrics in self.evaluations.values() for name in metrics]
+        known = [name for name in in_order(dict.fromkeys(names)) if name != "loss"]
+        return "auc" if "auc" in known else next(iter(known or names), "")
+
+    def value(self, split: str, metric: str) -> float | None:
+        """A metric's value on a split, where it is known. Images that were made are judged beside test images."""
+        known = number(mapping(self.evaluations.get(split)).get(metric))
+        return self.value(WHOLE, metric) if known is None and split == "test" else known
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a group consists of.
+
+    Attributes:
+        folds, seeds: that were asked for; 0 folds: none.
+        wanted: parts in all.
+        finished: those that have all their epochs.
+    """
+
+    folds: int
+    seeds: int
+    wanted: int
+    finished: int
+
+    @property
+    def kind(self) -> str:
+        """Such as ``5 folds``, ``3 seeds`` or ``5 folds × 3 seeds``."""
+        words = [f"{self.folds} folds"] if self.folds else []
+        words += [f"{self.seeds} seeds"] if self.seeds > 1 or not words else []
+        return " × ".join(words)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A folder that cannot be listed, and the reason."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True)
+class Found:
+    """What lies below a folder.
+
+    Attributes:
+        runs: every run, the parts of groups among them.
+        groups: the folders of groups.
+    """
+
+    runs: list[ListedRun]
+    groups: list[Path]
+    problems: list[Problem]
+
+
+def search(folder: Path) -> Found:
+    """Find all runs and groups in and below a folder. Links below it are not followed.
+
+    Raises:
+        UsageError: there is no such folder.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"there is no folder {folder}")
+    found = Found([], [], [])
+    for path, kind in _walk(folder):
+        if kind == _GROUP:
+            found.groups.append(path)
+        elif kind != _RUN:
+            found.problems.append(Problem(path, kind))
+        else:
+            try:
+                found.runs.append(read_run(path, folder))
+            except PneumoError as error:
+                found.problems.append(Problem(path, str(error)))
+    return found
+
+
+def _walk(folder: Path) -> Iterator[tuple[Path, str]]:
+    """Folders of runs and groups, and what they are; or those that look like a run, and what is wrong."""
+    waiting = [folder]
+    while waiting:
+        path = waiting.pop()
+        try:
+            with os.scandir(path) as entries:
+                below = {entry.name: entry.is_dir(follow_symlinks=False) for entry in entries}
+        except OSError as error:
+            yield path, f"cannot be read: {error.strerror}"
+            continue
+        is_run = "run.toml" in below
+        if is_run:
+            yield path, _RUN
+        elif GROUP_SETTINGS in below:
+            yield path, _GROUP
+        elif below.get("checkpoints") or below.get("metrics.jsonl") is False:
+            yield path, "looks like a run, but has no run.toml: it cannot be resumed or compared"
+        inner = [name for name, is_folder in below.items() if is_folder and not name.startswith(".")]
+        waiting += [path / name for name in inner if not (is_run and name in _PARTS)]
+
+
+def read_run(path: Path, base: Path | None = None) -> ListedRun:
+    """Read what a run's folder says of it.
+
+    Args:
+        base: what its name is relative to; the folder of its parent by default.
+
+    Raises:
+        UsageError: ``run.toml`` cannot be read or is not that of a run.
+        PneumoError: ``report.json`` is damaged.
+    """
+    folder = RunFolder(path)
+    report = read_report(folder)
+    try:
+        recorded = folder.settings.read_text(encoding="utf-8")
+        planned = _EPOCHS.search(recorded)
+        # Reading TOML takes longer than all the rest; a finished run's report has the settings too.
+        content = _settings_of(report) if report and planned else tomllib.loads(recorded)
+    except (OSError, ValueError, RecursionError) as error:
+        raise unreadable("run.toml", error) from error
+    facts, trainer = taken_facts(content, "report.json" if report and planned else "run.toml", "run")
+    rows = sequence(report.get("history")) if report else _rows(folder.metrics)
+    last = mapping(rows[-1]) if rows else {}
+    done = int(number(last.get("epoch")) or 0)
+    of = int(planned[1]) if planned else int(number(content.get("epochs")) or 0)
+    if report is None and (path / BUNDLE).is_file():
+        state = EXPORTED
+    elif is_locked(path):
+        state = RUNNING
+    else:
+        state = FINISHED if report is not None and done >= of else INTERRUPTED
+    return ListedRun(
+        path=path,
+        name=named(path.absolute(), (base or path.absolute().parent.parent).absolute()),
+        trainer=trainer,
+        model=bare(facts.get("model") or content.get("model")),
+        dataset=bare(facts.get("dataset") or content.get("dataset")),
+        split=text(content.get("split")),
+        epochs=done,
+        of=of,
+        started=text(facts.get("started")),
+        state=state,
+        settings={key: value for key, value in content.items() if not isinstance(value, Mapping)},
+        evaluations=numbers({WHOLE: _judged(report), **mapping(report.get("evaluations"))})
+        if report
+        else numbers({"validation": last.get("validation")}),
+        intervals={name: mapping(ends) for name, ends in mapping(report.get("intervals")).items()}
+        if report
+        else {},
+        group=group_of(path),
+    )
+
+
+def unreadable(file: str, error: Exception) -> UsageError:
+    """What to say of recorded settings that cannot be read."""
+    return UsageError(f"{file} cannot be read: {text(getattr(error, 'strerror', None) or error)}")
+
+
+def taken_facts(content: dict[str, Any], file: str, kind: str) -> tuple[Mapping[str, Any], str]:
+    """Take the facts and the trainer's name out of recorded settings, which are left alone in ``content``.
+
+    Args:
+        content: as it was read.
+        file, kind: where it was read, and of what: ``run`` or ``group``.
+
+    Raises:
+        UsageError: it names no trainer.
+    """
+    facts = mapping(content.pop("run", None))
+    content.pop("origin", None)
+    trainer = bare(facts.get("trainer") or content.pop("trainer", ""))
+    if not trainer:
+        raise UsageError(f"{file} is not that of a {kind}: it names no trainer")
+    return facts, trainer
+
+
+def read_report(folder: RunFolder) -> dict[str, Any] | None:
+    """The content of ``report.json``; None where there is none, because the run is not finished.
+
+    Raises:
+        PneumoError: it is damaged.
+    """
+    file = folder.report_json
+    again = f"without it, pneumo resume {folder.path} writes it again"
+    try:
+        size = file.stat().st_size
+        if size > _LARGEST:
+            raise PneumoError(f"{file} is no report: it has {size / 2**20:,.0f} MB")
+        report = json.loads(file.read_bytes())
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise PneumoError(f"{file} cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise PneumoError(f"{file} is damaged ({text(error)}); {again}") from error
+    if not isinstance(report, dict) or not isinstance(report.get("evaluations"), dict):
+        raise PneumoError(f"{file} is damaged (it holds no evaluations); {again}")
+    return report
+
+
+def _settings_of(report: Mapping[str, Any]) -> dict[str, Any]:
+    """A report's settings and names, in the shape of a ``run.toml``."""
+    settings = {
+        text(item["name"]): item.get("value")
+        for item in map(mapping, sequence(report.get("settings")))
+        if item.get("name")
+    }
+    facts = {part: mapping(report.get(part)).get("name") for part in ("trainer", "model", "dataset")}
+    return {**settings, "run": {**facts, "started": mapping(report.get("run")).get("started")}}
+
+
+def _rows(file: Path) -> list[Any]:
+    """The last row of ``metrics.jsonl`` that is whole, as a list of one; none where there is none."""
+    try:
+        lines = file.read_bytes().splitlines()
+    except OSError:
+        return []
+    for line in reversed(lines):
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):  # a killed process may have written half of it
+            continue
+        if isinstance(row, dict):
+            return [row]
+    return []
+
+
+def _judged(report: Mapping[str, Any]) -> dict[str, Any]:
+    """What a report says of its result as a whole, without the numbers that stand there to be compared with."""
+    metrics = mapping(mapping(report.get("judgement")).get("metrics"))
+    return {name: value for name, value in metrics.items() if is_known(text(name))}
+
+
+def numbers(evaluations: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """The finite numbers of each split; a split without any is left out."""
+    found = {
+        split: {
+            name: known for name, value in mapping(metrics).items() if (known := number(value)) is not None
+        }
+        for split, metrics in evaluations.items()
+    }
+    return {split: metrics for split, metrics in found.items() if metrics}
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a process is working on a run. Looks, and holds nothing."""
+    try:
+        import fcntl
+    except ImportError:  # no such locks on this system
+        return False
+    try:
+        with (path / ".lock").open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def bare(name: Any) -> str:
+    """A registered name without its distribution."""
+    return text(name).rpartition(":")[2]
+
+
+def named(path: Path, base: Path) -> str:
+    """A folder relative to another, or as it is where it does not lie below it."""
+    try:
+        relative = path.relative_to(base).as_posix()
+    except ValueError:
+        return str(path)
+    return path.name if relative == "." else relative

@@ -1,0 +1,215 @@
+"""The shared base of trainers that learn what images look like. Public: third parties derive from it.
+
+They are given the images of one class, grey, and make images: new ones from noise (:meth:`GenerativeTrainer.draw`),
+or others from given ones (:meth:`GenerativeTrainer.reconstruct`, :meth:`GenerativeTrainer.interpolate`). A
+trainer says which of these it can; the report, ``pneumo generate`` and ``pneumo judge`` ask for nothing else. All
+three work on a model and need neither the run's data nor its optimizers.
+
+Not here: how images are judged (:mod:`pneumo_cli.evaluation`), and how they are written
+(:mod:`pneumo_cli.generation`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from pneumo_cli.data.augmentation import EvaluationTransform
+from pneumo_cli.errors import UsageError
+from pneumo_cli.evaluation.result import Evaluation, Judgement
+from pneumo_cli.runs.run import build_registered
+from pneumo_cli.runtime.seeding import derive
+from pneumo_cli.settings.schema import GenerativeSettings
+from pneumo_cli.trainers.base import Sources, Trainer, Transforms
+
+if TYPE_CHECKING:
+    from pneumo_cli.registry import Entry
+    from pneumo_cli.runs.run import Run
+    from pneumo_cli.specs import ModelSpec
+    from pneumo_cli.trainers.feature_extractors import Extractor
+
+CHUNK = 64
+"""Images that are made together: those of one block of indices, whatever was asked for. The last bits of a product
+of matrices depend on its size and on the place within it; an image is to depend on its seed and index alone.
+"""
+
+
+class GenerativeTrainer(Trainer):
+    """Trains a registered model to make images.
+
+    Args:
+        settings: an instance of :class:`~pneumo_cli.settings.schema.GenerativeSettings` or a subclass.
+
+    Attributes:
+        channels: of the model's images; the grey image is repeated.
+        darkest: what black is to the model; white is 1.
+    """
+
+    settings: GenerativeSettings
+    channels: int = 1
+    darkest: float = 0.0
+
+    def __init__(self, settings: GenerativeSettings) -> None:
+        super().__init__(settings)
+        self._extractor: Extractor | None = None
+
+    @property
+    def wanted_class(self) -> str:
+        """The class that the setting ``images_of`` names."""
+        return self.settings.images_of
+
+    def model_options(self) -> dict[str, Any]:
+        """What a factory of the kind is offered: channels and the size of the images."""
+        return {"channels": self.channels, "size": self.settings.image_size}
+
+    def check_request(self, entry: Entry[ModelSpec]) -> None:
+        """Find out whether the architecture can take the images.
+
+        Raises:
+            UsageError: it cannot.
+        """
+        with torch.device("meta"):
+            build_registered(entry, self.model_options())
+
+    def build_model(self, run: Run) -> nn.Module:
+        """The registered model.
+
+        Raises:
+            UsageError: it cannot take the images.
+        """
+        return run.create_model(**self.model_options())
+
+    def cache_sources(self, run: Run) -> Sources:
+        """Nothing is cached; but what could only fail after training is found out now.
+
+        Raises:
+            UsageError: there are fewer training images than a batch holds, or what is to compare images cannot be
+                had.
+        """
+        count = len(run.data.split.train)
+        if count < run.settings.batch_size:
+            of = f" of {self.wanted_class}" if self.wanted_class else ""
+            raise UsageError(
+                f"a batch of {run.settings.batch_size} images is more than the {count} images{of} that there "
+                "are to train on: lower --batch-size"
+            )
+        if run.ranks.first and self.compares(run):
+            self.extractor(run)
+        return super().cache_sources(run)
+
+    def compares(self, run: Run) -> bool:
+        """Whether new images will be compared with real ones, in training or at the end of it."""
+        return bool(self.settings.judged) and self.draws(run.model)
+
+    def build_transforms(self, run: Run) -> Transforms:
+        """Grey levels from ``darkest`` to 1, not augmented."""
+        span = 1 - self.darkest
+        plain = EvaluationTransform(
+            channels=self.channels,
+            mean=[-self.darkest / span] * self.channels,
+            std=[1 / span] * self.channels,
+        )
+        return Transforms(plain, plain)
+
+    def to_levels(self, images: Tensor) -> Tensor:
+        """The model's images [B, C, S, S] as grey levels: uint8 [B, S, S] on the CPU, channels averaged."""
+        grey = (images.float().mean(1) - self.darkest) / (1 - self.darkest)
+        return (grey.clamp(0, 1) * 255).round().to(torch.uint8).cpu()
+
+    def from_levels(self, images: Tensor) -> Tensor:
+        """Grey levels, uint8 [B, S, S], as the model's images: float32 [B, C, S, S]."""
+        grey = images.unsqueeze(1).float() / 255 * (1 - self.darkest) + self.darkest
+        return grey.expand(-1, self.channels, -1, -1)
+
+    def draws(self, model: nn.Module) -> bool:
+        """Whether new images can be drawn from a model of this trainer. Default: no."""
+        return False
+
+    def noise(self, model: nn.Module, generators: list[torch.Generator]) -> Tensor:
+        """What one image each is made of, drawn from one generator each: float32 [B, ...] on the CPU."""
+        raise NotImplementedError
+
+    def from_noise(self, model: nn.Module, noise: Tensor) -> Tensor:
+        """Images [B, C, S, S] that a model in eval mode makes of noise."""
+        raise NotImplementedError
+
+    def reconstruct(self, model: nn.Module, images: Tensor) -> Tensor:
+        """What a model in eval mode makes of images: [B, C, S, S] of images [B, C, S, S].
+
+        Raises:
+            UsageError: this trainer's models take no images.
+        """
+        raise UsageError(f"{type(self).__name__} makes images of noise and reconstructs none")
+
+    def interpolate(self, model: nn.Module, first: Tensor, last: Tensor, steps: int) -> Tensor:
+        """Images [steps, C, S, S] on the way from one image [1, C, S, S] to another.
+
+        Raises:
+            UsageError: this trainer's models take no images.
+        """
+        raise UsageError(f"{type(self).__name__} makes images of noise and interpolates between none")
+
+    def draw(self, model: nn.Module, seed: int, index: NDArray[np.int64]) -> Tensor:
+        """Draw new images, each of which depends on ``seed`` and its own index and on nothing else.
+
+        Args:
+            model: in eval mode.
+            index: int64 [B].
+
+        Returns:
+            uint8 [B, S, S] on the CPU.
+        """
+        blocks, places = np.unique(index // CHUNK, return_inverse=True)
+        made = torch.stack([self._block(model, seed, int(block)) for block in blocks])
+        return made[torch.from_numpy(places), torch.from_numpy(index % CHUNK)]
+
+    def _block(self, model: nn.Module, seed: int, block: int) -> Tensor:
+        device = next(model.parameters()).device
+        generators = [
+            torch.Generator().manual_seed(derive(seed, "sample", block * CHUNK + place))
+            for place in range(CHUNK)
+        ]
+        with torch.no_grad(), torch.autocast(device.type, enabled=False):
+            return self.to_levels(self.from_noise(model, self.noise(model, generators).to(device)))
+
+    def extractor(self, run: Run) -> Extractor:
+        """What compares images in this run, made once."""
+        from pneumo_cli.trainers.feature_extractors import find_extractor
+
+        if self._extractor is None:
+            self._extractor = find_extractor(self.settings.extractor, run.plugins, run.device)
+        return self._extractor
+
+    def judged_parts(self, run: Run) -> dict[str, NDArray[np.int64]]:
+        """Positions of the images that may be judged on, by split, the test images last; none of them empty.
+
+        Without the test images where they stay sealed (``judge_test``): then a result is that of validation images.
+        """
+        sealed = {"train"} if run.settings.judge_test else {"train", "test"}
+        return {
+            name: part for name, part in run.data.split.parts().items() if name not in sealed and len(part)
+        }
+
+    def judge(self, run: Run, evaluations: Mapping[str, Evaluation]) -> Judgement | None:
+        """New images beside real ones of held-out patients, if there are new images and they are to be judged."""
+        if not self.settings.judged or not self.draws(run.model):
+            return None
+        from pneumo_cli.evaluation.generative.fidelity import judge_synthetic
+
+        samples = self.draw(run.model, run.settings.seed, np.arange(self.settings.judged))
+        records = run.data.dataset.records
+        held_out = next(reversed(self.judged_parts(run).values()), np.empty(0, np.int64))
+        return judge_synthetic(
+            samples,
+            training=run.data.levels(run.data.split.train),
+            held_out=run.data.levels(held_out),
+            patients=[records[position].patient for position in held_out],
+            extractor=self.extractor(run),
+            seed=run.settings.seed,
+            progress=run.progress,
+        )

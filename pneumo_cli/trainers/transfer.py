@@ -1,0 +1,227 @@
+"""The shared base of trainers that begin with a network trained elsewhere. Public: third parties derive from it.
+
+The first part of the network is frozen (SOURCE 5 and 6): it does not change, is not random, and so its output is
+computed once per image and kept. A subclass says which share is frozen. The head is always new and trained.
+"""
+
+from __future__ import annotations
+
+import logging
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.modules.dropout import _DropoutNd
+from torchvision.ops import StochasticDepth
+
+from pneumo_cli.data.feature_cache import Features, Frozen, cached_features, prefix_digest
+from pneumo_cli.errors import UsageError
+from pneumo_cli.runtime.progress import Progress
+from pneumo_cli.settings.schema import TransferSettings
+from pneumo_cli.trainers.backbone import stages_of
+from pneumo_cli.trainers.base import Sources
+from pneumo_cli.trainers.classification import ClassificationTrainer
+from pneumo_cli.trainers.pretrained import find_weights, load_pretrained
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from pneumo_cli.data.augmentation import Transform
+    from pneumo_cli.data.batch_inputs import Inputs
+    from pneumo_cli.data.loader import Batch
+    from pneumo_cli.registry import Entry
+    from pneumo_cli.runs.run import Run
+    from pneumo_cli.specs import ModelSpec
+
+_log = logging.getLogger("pneumo")
+
+
+class TransferTrainer(ClassificationTrainer):
+    """Trains what is left of a pre-trained classifier when its first part is frozen.
+
+    Args:
+        settings: an instance of :class:`~pneumo_cli.settings.schema.TransferSettings` or a subclass.
+    """
+
+    settings: TransferSettings
+
+    def __init__(self, settings: TransferSettings) -> None:
+        super().__init__(settings)
+
+    @property
+    @abstractmethod
+    def frozen_share(self) -> float:
+        """Share of the model's parameter tensors that is frozen, in [0, 1]: the first int(share * tensors)."""
+
+    def check_request(self, entry: Entry[ModelSpec]) -> None:
+        """Are the weights there, and can they be read?"""
+        find_weights(entry, self.settings.weights, Progress())
+
+    def build_model(self, run: Run) -> nn.Module:
+        """The registered classifier, its first part frozen.
+
+        Raises:
+            UsageError: as for every classifier; nothing is left to train; or cached views were asked for where
+                they cannot be had.
+        """
+        model = super().build_model(run)
+        s = self.settings
+        if s.feature_views:
+            reason = ""
+            if not s.augment:
+                reason = "without augmentation all views are the same"
+            elif not s.feature_cache:
+                reason = "the cache of features is turned off"
+            elif s.freeze_mode == "source":
+                reason = "with freeze_mode = source the frozen part stays random"
+            elif not self.prefix_length(run, model):
+                reason = f"no first stage of {run.model_entry.spec.name} is frozen as a whole"
+            if reason:
+                raise UsageError(f"feature_views = {s.feature_views} has no use: {reason}")
+        return model
+
+    def freeze(self, entry: Entry[ModelSpec], model: nn.Module) -> dict[str, str]:
+        """Freeze the first tensors of ``model.parameters()``, never the head's (SOURCE 5 and 6).
+
+        Raises:
+            UsageError: nothing is left to train.
+        """
+        tensors = list(model.parameters())
+        stages = stages_of(entry.spec, model)
+        head = {id(p) for p in stages[-1].parameters()} if stages else set()
+        count = int(len(tensors) * self.frozen_share)
+        for tensor in tensors[:count]:
+            tensor.requires_grad_(id(tensor) in head)
+        if not any(tensor.requires_grad for tensor in tensors):
+            raise UsageError(
+                f"the model {entry.spec.name} does not say which part of it is its head (ModelSpec.stages): "
+                f"with {self.frozen_share:g} of it frozen nothing is left to train"
+            )
+        frozen = sum(not tensor.requires_grad for tensor in tensors)
+        return {"Parameter tensors": f"{len(tensors):,}, of which the first {frozen:,} are frozen"}
+
+    def load_pretrained(self, run: Run) -> str:
+        """Put the weights into the model that the setting ``weights`` names."""
+        stages = stages_of(run.model_entry.spec, run.model)
+        return load_pretrained(run.model, stages, run.model_entry, self.settings.weights, run.progress)
+
+    def train_mode(self, run: Run) -> None:
+        """Training mode, except, in the mode ``strict``, for modules that are frozen as a whole."""
+        super().train_mode(run)
+        if self.settings.freeze_mode == "source":
+            return
+        for module in run.model.modules():
+            if _frozen(module):
+                module.eval()
+
+    def prefix_length(self, run: Run, model: nn.Module) -> int:
+        """How many of the model's first stages do not change while it is trained, and are not random."""
+        if self.settings.freeze_mode == "source":
+            return 0
+        length = 0
+        for stage in stages_of(run.model_entry.spec, model):
+            trained = any(parameter.requires_grad for parameter in stage.parameters())
+            if trained or (_random(stage) and not _frozen(stage)):
+                break
+            length += 1
+        return length
+
+    def forward(self, run: Run, batch: Batch) -> torch.Tensor:
+        """The outputs, from the stage on that the batch has reached."""
+        if not batch.stage:
+            return super().forward(run, batch)
+        values = batch.images
+        for stage in stages_of(run.model_entry.spec, run.model)[batch.stage :]:
+            values = stage(values)
+        return values
+
+    def cache_sources(self, run: Run) -> Sources:
+        """Let batches hold the frozen part's output, computed once, wherever that is possible.
+
+        For judging it always is; for training without augmentation, or in as many views as ``feature_views``
+        says. What is not cached although it is frozen is logged.
+        """
+        length = self.prefix_length(run, run.model)
+        s = self.settings
+        if not length or not s.feature_cache:
+            return run.sources
+        parts = run.data.split.parts()
+        # Not the test images: they are looked at once, when everything is over.
+        judged = np.concatenate((parts["train"], parts["validation"]))
+        plain = run.transforms.evaluation
+        evaluation = self._cached(run, length, run.sources.evaluation, plain, judged, [1])
+        train: Inputs | None = None
+        if not s.augment and not s.flip_test:
+            train = evaluation
+        elif not s.augment:
+            train = self._cached(run, length, run.image_inputs(plain), plain, parts["train"], [1])
+        elif s.feature_views:
+            views = list(range(1, s.feature_views + 1))
+            train = self._cached(run, length, run.sources.train, run.transforms.train, parts["train"], views)
+        else:
+            run.note(
+                f"training images are augmented, so they pass the {length} frozen stages anew in every epoch; to "
+                "do so once: --no-augment, or --feature-views K for K augmented views of each"
+            )
+        return Sources(train or run.sources.train, evaluation or run.sources.evaluation, run.sources.test)
+
+    def _cached(
+        self,
+        run: Run,
+        length: int,
+        inputs: Inputs,
+        transform: Transform,
+        positions: NDArray[np.int64],
+        epochs: list[int],
+    ) -> Features | None:
+        """The output of the first ``length`` stages for some records; None where it cannot be kept."""
+        made_by = getattr(transform, "identity", None)
+        if made_by is None:
+            _log.warning(
+                "the transform %s has no identity, so what is made of its images is not kept",
+                type(transform).__name__,
+            )
+            return None
+        run.model.eval()
+        stages = stages_of(run.model_entry.spec, run.model)[:length]
+
+        def prefix(values: torch.Tensor) -> torch.Tensor:
+            with torch.no_grad(), run.device.autocast():
+                for stage in stages:
+                    values = stage(values)
+            return values
+
+        identity = {
+            "dataset": run.data.fingerprint,
+            "size": run.data.size,
+            "transform": made_by,
+            "inputs": type(inputs).__name__,
+            "prefix": prefix_digest(stages),
+            "precision": run.device.precision,
+            "device": run.device.torch.type,
+            "torch": torch.__version__,
+        }
+        frozen = Frozen(prefix, length, inputs, epochs, np.sort(positions), identity)
+        # The first rank computes; the others then only read.
+        options: Any = {
+            "records": len(run.data.labels),
+            "device": run.device.torch,
+            "cache": run.machine.cache,
+            "progress": run.progress,
+        }
+        made = cached_features(frozen, **options) if run.ranks.first else None
+        run.ranks.barrier()
+        return made if run.ranks.first else cached_features(frozen, **options, writes=False)
+
+
+def _frozen(module: nn.Module) -> bool:
+    """Whether a module has parameters and none of them is trained."""
+    parameters = list(module.parameters())
+    return bool(parameters) and not any(parameter.requires_grad for parameter in parameters)
+
+
+def _random(stage: nn.Module) -> bool:
+    """Whether a stage draws random numbers in training mode."""
+    return any(isinstance(module, _DropoutNd | StochasticDepth) for module in stage.modules())

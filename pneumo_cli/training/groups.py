@@ -1,0 +1,391 @@
+"""A group: one recipe carried out as several runs (folds, seeds, or both), and what they say together.
+
+The parts are ordinary runs in the group's folder, one after the other; the folder's state is theirs, so that a
+group that was killed anywhere goes on where it was: finished parts are kept, an interrupted one resumes to the
+same bits, the others follow. Parts of a classifier leave the test images sealed: these are opened once, when
+all parts are there, by the mean of the parts (:mod:`pneumo_cli.evaluation.ensemble`), which is one look. Of a
+task that has no such mean each part is judged by itself, a look each. What a reader sees of it is
+:mod:`pneumo_cli.reports.group_report`.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import logging
+import shutil
+import signal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property, partial
+from types import FrameType
+from typing import IO, TYPE_CHECKING, Any
+
+from pneumo_cli.errors import Interrupted, PneumoError, UsageError
+from pneumo_cli.evaluation.ensemble import Member, judge_members
+from pneumo_cli.runs.folder import GroupFolder, RunFolder
+from pneumo_cli.runs.test_access import look_now, write_down
+from pneumo_cli.runtime import atomic
+from pneumo_cli.runtime.distributed import Ranks
+from pneumo_cli.runtime.progress import NOTICE, Progress
+from pneumo_cli.settings.resolve import Resolved, recorded_facts
+from pneumo_cli.trainers.classification import ClassificationTrainer
+from pneumo_cli.trainers.session import (
+    finished_epochs,
+    make_trainer,
+    observing_plugins,
+    open_run,
+    reopen_settings,
+)
+from pneumo_cli.training.runner import Runner
+
+if TYPE_CHECKING:
+    from pneumo_cli.data.records import Record
+    from pneumo_cli.plugins.discovery import Plugins
+    from pneumo_cli.settings.schema import TrainerSettings
+
+_log = logging.getLogger("pneumo")
+_SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+
+def makes_group(settings: TrainerSettings) -> bool:
+    """Whether settings ask for several runs."""
+    return settings.seeds > 1 or bool(settings.folds and not settings.fold)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One run of a group.
+
+    Attributes:
+        name: of its folder, such as ``fold-2-seed-43``.
+        fold: which validates, from 1; 0: there are no folds.
+        seed: of weights, order, augmentation and dropout.
+    """
+
+    name: str
+    fold: int
+    seed: int
+
+
+def parts_of(settings: TrainerSettings) -> tuple[Part, ...]:
+    """The parts that settings ask for, in the order in which they run."""
+    folds = [settings.fold] if settings.fold else list(range(1, settings.folds + 1)) or [0]
+    found = []
+    for seed in range(settings.seed, settings.seed + settings.seeds):
+        for fold in folds:
+            words = [f"fold-{fold}"] if fold else []
+            words += [f"seed-{seed}"] if settings.seeds > 1 else []
+            found.append(Part("-".join(words), fold, seed))
+    return tuple(found)
+
+
+def finished_parts(plugins: Plugins, folder: GroupFolder) -> list[RunFolder]:
+    """The folders of a group's parts that have a report, in the order in which they ran; a warning names others.
+
+    Raises:
+        UsageError: the group's settings are damaged, or no part is finished.
+    """
+    parts = parts_of(reopen_settings(plugins, folder, {}).trainer)
+    found = {part.name: folder.part(part.name) for part in parts}
+    done = [part for part in found.values() if part.report_json.is_file()]
+    if not done:
+        raise UsageError(f"no part of {folder.path} is finished: pneumo resume {folder.path}")
+    for name, part in found.items():
+        if not part.report_json.is_file():
+            state = "is not finished" if part.path.is_dir() else "is missing"
+            _log.warning(
+                "%s of %d %s: %s answers by the other %d; pneumo resume %s runs it",
+                *(name, len(parts), state, folder.path, len(done), folder.path),
+            )
+    return done
+
+
+@dataclass
+class Judged:
+    """What the parts of a group say of their images.
+
+    Attributes:
+        members: by split, then by part.
+        records: of their dataset.
+        looks: how often its test images have been looked at; 0: not by this group, or not known.
+    """
+
+    members: dict[str, dict[str, Member]] = field(default_factory=dict)
+    records: Sequence[Record] = ()
+    looks: int = 0
+
+
+class Group:
+    """One group, new or taken up again.
+
+    Args:
+        plugins: everything that is installed.
+        resolved: the settings of the group.
+        progress: where long steps are shown.
+        ranks: the processes that share each part.
+        command: the command line, for the record.
+        folder: of an existing group; None: a new one, which is made when the first part is sure to begin.
+
+    Attributes:
+        failures: why a part has no result, by its name; of the latest attempt.
+    """
+
+    def __init__(
+        self,
+        plugins: Plugins,
+        resolved: Resolved,
+        progress: Progress,
+        ranks: Ranks,
+        command: list[str],
+        folder: GroupFolder | None = None,
+    ) -> None:
+        self.resolved = resolved
+        self.parts = parts_of(resolved.trainer)
+        self.failures: dict[str, str] = {}
+        self._plugins, self._progress, self._ranks, self._command = plugins, progress, ranks, command
+        self._folder = folder
+        self._locked: IO[str] | None = None
+        self._signals = _Signals()
+
+    @property
+    def folder(self) -> GroupFolder:
+        """The group's folder, once it stands."""
+        if self._folder is None:
+            raise RuntimeError("the group has no folder yet")
+        return self._folder
+
+    @property
+    def complete(self) -> bool:
+        """Whether all parts are done."""
+        return all(self.done(part) for part in self.parts)
+
+    def reported(self) -> bool:
+        """Whether there is a report of all parts, with as many epochs as are asked for."""
+        try:
+            report = json.loads(self.folder.report_json.read_text(encoding="utf-8"))
+            states = {part["name"]: (part["state"], part["epochs"]) for part in report["parts"]}
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+        wanted = ("finished", self.resolved.trainer.epochs)
+        return all(states.get(part.name) == wanted for part in self.parts)
+
+    def done(self, part: Part) -> bool:
+        """Whether a part is finished, with as many epochs as are asked for."""
+        epochs = finished_epochs(self.folder.part(part.name))
+        return epochs is not None and epochs >= self.resolved.trainer.epochs
+
+    def carry_out(self) -> None:
+        """Run what is left to run, then gather. Every rank calls it.
+
+        Raises:
+            UsageError: the first part cannot begin; nothing is written then.
+            PneumoError: a part failed; the others have been carried out and gathered.
+            Interrupted: the group was told to stop, and has saved itself.
+        """
+        with self._signals:
+            try:
+                if self._folder is not None:
+                    self._lock()
+                    if self._ranks.first:
+                        self.record(recorded_facts(self.folder.settings))
+                for number, part in enumerate(self.parts, 1):
+                    if self._folder is None or not self.done(part):
+                        self._say(f"part {number} of {len(self.parts)}: {part.name}")
+                        self._attempt(part)
+                self._gather()
+            except Interrupted as error:
+                where = f"; go on with: pneumo resume {self._folder.path}" if self._folder is not None else ""
+                raise Interrupted(f"{str(error).partition(';')[0]}{where}", error.exit_code) from None
+            finally:
+                if self._locked is not None:
+                    self._locked.close()
+        if self.failures:
+            name, reason = next(iter(self.failures.items()))
+            raise PneumoError(
+                f"{len(self.failures)} of {len(self.parts)} parts failed ({name}: {reason}); the others are "
+                f"gathered in {self.folder.path}; to try again: pneumo resume {self.folder.path}"
+            )
+
+    def _attempt(self, part: Part) -> None:
+        """Carry out one part, or what is left of it; a failure is written down, and the next part's turn comes."""
+        try:
+            self._carry_out(part)
+        except Interrupted:
+            raise
+        except Exception as error:
+            self._signals.look()
+            # Ranks that fail one by one would wait for each other: there the group ends, and resumes.
+            if self._folder is None or self._ranks.world > 1:
+                raise
+            reason = str(error) if isinstance(error, PneumoError) else f"{type(error).__name__}: {error}"
+            self.failures[part.name] = " ".join(reason.split())
+            _log.warning("%s failed: %s", part.name, self.failures[part.name])
+        finally:
+            _free_memory()
+
+    def _carry_out(self, part: Part) -> None:
+        runner = self.runner(part)
+        folder = self._folder.part(part.name) if self._folder is not None else None
+        if folder is not None and (folder.checkpoints / "last.pt").is_file():
+            runner.resume(folder)
+        else:
+            runner.start(partial(self._make_folder, part))
+            self._folder = self._folder or GroupFolder(runner.run.folder.path.parent.parent)
+        # One that came when the part was as good as done.
+        self._signals.look(runner.told)
+
+    def runner(self, part: Part) -> Runner:
+        """What carries out a part, or judges it again."""
+        run = open_run(self._plugins, self.of_part(part), self._progress, self._ranks)
+        runner = Runner(run, observing_plugins(self._plugins), self._command)
+        self._signals.look()
+        return runner
+
+    def of_part(self, part: Part) -> Resolved:
+        """The settings of a part: with them ``pneumo run`` does the same again, alone."""
+        group = self.resolved
+        own = {"fold": part.fold, "seed": part.seed, "seeds": 1}
+        if self.averages:
+            own["judge_test"] = False
+        origins = {**group.origins, **dict.fromkeys(own, "group")}
+        trainer = group.trainer.model_copy(update=own)
+        return Resolved(group.entry, group.preset, trainer, group.machine, origins)
+
+    @cached_property
+    def averages(self) -> bool:
+        """Whether the parts are classifiers, whose mean judges."""
+        return isinstance(make_trainer(self.resolved), ClassificationTrainer)
+
+    def _make_folder(self, part: Part) -> RunFolder:
+        """Make a part's folder, the group's before it; on the first rank."""
+        if self._folder is None:
+            kind = "folds" if self.resolved.trainer.folds else "seeds"
+            folder = GroupFolder.create(self.resolved.machine.output, self.resolved.entry.spec.name, kind)
+            self._folder = folder
+            self._lock()
+            self.record({"trainer": self.resolved.entry.qualified_name, "started": _now()})
+        made = self.folder.part(part.name)
+        # Left behind by a part that ended before its first checkpoint: there is nothing in it to go on with.
+        if made.path.exists():
+            shutil.rmtree(made.path)
+        made.path.mkdir(parents=True)
+        return made
+
+    def _lock(self) -> None:
+        if self._ranks.first:
+            self._locked = self.folder.lock()
+
+    def record(self, facts: Mapping[str, Any]) -> None:
+        """Write the group's settings.
+
+        Args:
+            facts: for the table ``[run]``.
+
+        Raises:
+            PneumoError: the folder cannot be written.
+        """
+        try:
+            atomic.write_text(self.folder.settings, self.resolved.to_toml(facts))
+        except OSError as error:
+            raise PneumoError(f"{self.folder.path} cannot be written: {error.strerror}") from error
+
+    def _gather(self) -> None:
+        """Judge what the parts say together, and write the report."""
+        from pneumo_cli.reports.group_report import write_gathered
+
+        done = [part for part in self.parts if self.done(part)]
+        if not done:
+            return
+        judged = self._judged(done) if self.averages else Judged()
+        if self._ranks.first:
+            write_gathered(self, done, judged)
+        self._ranks.barrier()
+
+    def _judged(self, done: Sequence[Part]) -> Judged:
+        """What each finished part says of the images that it keeps; of the test images only if all are finished."""
+        opened = len(done) == len(self.parts) and self.resolved.trainer.judge_test
+        judged = Judged()
+        for part in done:
+            runner = self.runner(part)
+            split = runner.run.data.split
+            judged.records = runner.run.data.dataset.records
+            wanted = ["validation"] if len(split.validation) else []
+            if opened and len(split.test):
+                if not judged.looks and self._ranks.first:
+                    judged.looks = self._open_test(runner)
+                wanted.append("test")
+            found = judge_members(runner, self.folder.part(part.name), "best", wanted)
+            for name, member in found.items():
+                judged.members.setdefault(name, {})[part.name] = member
+            del runner
+            _free_memory()
+        return judged
+
+    def _open_test(self, runner: Runner) -> int:
+        """Write one look down for the whole group; that of a group that was killed at this point is the same."""
+        return write_down(
+            self.resolved.machine.data_home,
+            runner.run.data.dataset,
+            look_now(self.folder.path, "best", self.resolved.trainer.epochs, "run"),
+            again=not self.folder.report_json.exists(),
+        )
+
+    def _say(self, text: str) -> None:
+        if self._ranks.first:
+            _log.log(NOTICE, "%s", text)
+
+
+class _Signals:
+    """Lets a signal end the group where no part is under way: what is done is on the disk, so nothing is lost.
+
+    While a part runs, the part's own handlers are in force, which let it save (:mod:`pneumo_cli.runtime.signals`).
+    Between two parts plugins are imported and datasets opened, by code that takes every exception for a failure of
+    what it calls; so what came is remembered, and looked for when that is over.
+    """
+
+    def __init__(self) -> None:
+        self._number = 0
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> None:
+        for number in _SIGNALS:
+            try:
+                self._before[number] = signal.signal(number, self._stop)
+            except ValueError:  # only the main thread can take signals
+                break
+
+    def __exit__(self, *raised: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        self._number = number
+        self.look()
+
+    def look(self, told: int = 0) -> None:
+        """Leave, if a signal came.
+
+        Args:
+            told: the number of one that somebody else noted; 0: none.
+
+        Raises:
+            Interrupted: it did.
+        """
+        self._number = self._number or told
+        if self._number:
+            raise Interrupted("stopped between two parts", 128 + self._number)
+
+
+def _free_memory() -> None:
+    """Give back what the last part held: a part is as large as a run, and hooks and traces refer to each other."""
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

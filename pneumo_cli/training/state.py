@@ -1,0 +1,123 @@
+"""What a checkpoint holds of a run, and how a run takes it back. Writing and reading files is not done here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import torch
+
+from pneumo_cli.errors import UsageError
+from pneumo_cli.runs.run import Best, Run
+from pneumo_cli.training.epoch_outputs import EpochOutputs
+
+
+def training_state(run: Run, outputs: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of ``last``: all that is needed to go on to the same bits.
+
+    Args:
+        outputs: of the epoch under way, :meth:`EpochOutputs.state`.
+    """
+    return {
+        "fingerprint": run.data.fingerprint,
+        "epoch": run.epoch,
+        "step": run.step,
+        "history": run.history,
+        "best_epoch": run.best.epoch,
+        "best_value": run.best.value,
+        "resumed": run.resumed,
+        "started": run.started.isoformat(),
+        "seconds": run.seconds,
+        "notes": run.notes,
+        "model": run.model.state_dict(),
+        "average": run.average.state_dict() if run.average is not None else {},
+        "optimizers": {name: o.state_dict() for name, o in run.optimizers.items()},
+        "schedulers": {name: _scheduler_state(s) for name, s in run.schedulers.items()},
+        "scaler": run.scaler.state_dict(),
+        "outputs": outputs,
+    }
+
+
+def best_state(run: Run) -> dict[str, Any]:
+    """The content of ``best``: the weights alone, their average where there is one, and what they are."""
+    return {
+        "fingerprint": run.data.fingerprint,
+        "epoch": run.epoch,
+        "monitor": run.trainer.monitor.metric,
+        "value": run.best.value,
+        "model": (run.model if run.average is None else run.average.module).state_dict(),
+    }
+
+
+def restore_training(run: Run, state: Mapping[str, Any]) -> EpochOutputs:
+    """Put a ``last`` checkpoint back into a run.
+
+    Returns:
+        what the epoch under way had yielded.
+
+    Raises:
+        UsageError: the checkpoint is of other data, or of another model than the installed plugins build.
+    """
+    if state["fingerprint"] != run.data.fingerprint:
+        raise UsageError(
+            "the dataset has changed since this run began: its images, labels or patients are others "
+            "(a new run can use it; this one needs the old data)"
+        )
+    load_weights(run.model, state["model"])
+    try:
+        if run.average is not None:
+            run.average.load_state_dict(state["average"])
+        for name, optimizer in run.optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][name])
+        for name, scheduler in run.schedulers.items():
+            scheduler.load_state_dict(state["schedulers"][name])
+    except (RuntimeError, KeyError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(
+            f"the checkpoint does not fit the optimizers of the installed plugins: {reason}"
+        ) from error
+    run.scaler.load_state_dict(state["scaler"])
+    run.epoch, run.step = state["epoch"], state["step"]
+    run.history = list(state["history"])
+    run.best = Best(state["best_epoch"], state["best_value"])
+    run.resumed = state["resumed"] + 1
+    run.started = datetime.fromisoformat(state["started"])
+    run.seconds_before = state["seconds"]
+    run.notes = list(state["notes"])
+    outputs = EpochOutputs(run.ranks)
+    outputs.restore(state["outputs"], run.step)
+    return outputs
+
+
+def judged_weights(state: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    """The weights of a checkpoint that the run was, or would be, judged with: their average where there is one."""
+    average = state.get("average")
+    if not average:
+        return dict(state["model"])
+    prefix = "module."
+    return {name.removeprefix(prefix): value for name, value in average.items() if name.startswith(prefix)}
+
+
+def load_weights(model: torch.nn.Module, weights: Mapping[str, torch.Tensor]) -> None:
+    """Put a checkpoint's weights into a model.
+
+    Raises:
+        UsageError: they are another model's.
+    """
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UsageError(
+            f"the checkpoint does not fit the model that the installed plugins build: {reason}"
+        ) from error
+
+
+def _scheduler_state(scheduler: torch.optim.lr_scheduler.LRScheduler) -> dict[str, Any]:
+    """A scheduler's state without what is rebuilt from the settings anyway (functions, in LambdaLR)."""
+    return {
+        name: value
+        for name, value in scheduler.state_dict().items()
+        if value is None or isinstance(value, (bool, int, float, str, list, tuple, dict))
+    }
