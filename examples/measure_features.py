@@ -21,12 +21,10 @@ import torch
 
 from pneumo_cli.api import hookimpl
 from pneumo_cli.plugins.discovery import discover
-from pneumo_cli.runs.run import Run
-from pneumo_cli.runtime.distributed import Ranks
 from pneumo_cli.runtime.progress import for_stderr
 from pneumo_cli.settings.resolve import resolve
-from pneumo_cli.trainers.session import open_run
-from pneumo_cli.training.runner import Runner
+from pneumo_cli.trainers.session import set_up
+from pneumo_cli.training.runner import Runner, open_runner
 
 
 class Clock:
@@ -42,7 +40,7 @@ def validation_logits(runner: Runner) -> np.ndarray[Any, Any]:
     """The best checkpoint's logits, in the order of the images."""
     run = runner.run
     with torch.no_grad(), run.device.autocast():
-        return run.trainer.evaluate(run, runner.loaders.evaluation("validation")).outputs["logits"]
+        return runner.trainer.evaluate(run, runner.loaders.evaluation("validation")).outputs["logits"]
 
 
 def main() -> None:
@@ -58,7 +56,7 @@ def main() -> None:
     plugins = discover()
     entry = plugins.trainers.get("feature-extraction")
 
-    def opened(folder: str, cache: bool) -> Run:
+    def opened(folder: str, cache: bool, clock: Clock) -> Runner:
         flags = {
             "model": wanted.model,
             "weights": wanted.weights,
@@ -72,14 +70,16 @@ def main() -> None:
             "feature_cache": cache,
         }
         resolved = resolve(plugins, entry, flags, preset="cached", environ={})
-        return open_run(plugins, resolved, for_stderr(), Ranks())
+        return open_runner(
+            set_up(plugins, resolved), [("clock", clock)], progress=for_stderr(), command=sys.argv
+        )
 
     seconds, logits, aucs = {}, {}, {}
     with tempfile.TemporaryDirectory() as folder:
         for cache in (True, False):
-            run = opened(folder, cache)  # decodes the images, once for both
             clock = Clock()
-            runner = Runner(run, [("clock", clock)], sys.argv)
+            runner = opened(folder, cache, clock)  # decodes the images, once for both
+            run = runner.run
             began = time.monotonic()
             runner.start()
             seconds[cache] = clock.ended - began

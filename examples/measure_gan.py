@@ -27,12 +27,10 @@ from torch import nn
 from torchvision import datasets, transforms
 
 from pneumo_cli.plugins.discovery import Plugins, discover
-from pneumo_cli.runtime.distributed import Ranks
-from pneumo_cli.runtime.progress import Progress
 from pneumo_cli.settings.resolve import resolve
 from pneumo_cli.specs import load_reference
-from pneumo_cli.trainers.session import open_run
-from pneumo_cli.training.runner import Runner
+from pneumo_cli.trainers.session import set_up
+from pneumo_cli.training.runner import open_runner
 
 BATCH, SIZE, Z_DIM = 100, 32, 100
 
@@ -94,8 +92,9 @@ def own_seconds(root: Path, plugins: Plugins, epochs: int, folder: Path) -> tupl
         "cache": folder / "cache",
     }
     resolved = resolve(plugins, plugins.trainers.get("gan"), flags, preset="source", environ={})
-    run = open_run(plugins, resolved, Progress(), Ranks())
-    Runner(run, [], []).start()
+    runner = open_runner(set_up(plugins, resolved))
+    runner.start()
+    run = runner.run
     images = len(run.data.split.train)
     # The first epoch warms up.
     return statistics.median(row["seconds"] for row in run.history[2:]) / images, images, run.device.precision

@@ -16,11 +16,10 @@ from pathlib import Path
 import torch
 
 from pneumo_cli.plugins.discovery import discover
-from pneumo_cli.runtime.distributed import Ranks
 from pneumo_cli.runtime.progress import for_stderr
 from pneumo_cli.settings.resolve import resolve
-from pneumo_cli.trainers.session import open_run
-from pneumo_cli.training.runner import Runner
+from pneumo_cli.trainers.session import set_up
+from pneumo_cli.training.runner import open_runner
 
 
 def peak(device: torch.device) -> float:
@@ -43,16 +42,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         flags = {**wanted, "weights": "none", "dataset": "phantom", "output": Path(folder)}
         resolved = resolve(plugins, plugins.trainers.get("fine-tuning"), flags, preset="source", environ={})
-        run = open_run(plugins, resolved, for_stderr(), Ranks())
-        runner = Runner(run, [], [])
+        runner = open_runner(set_up(plugins, resolved), progress=for_stderr())
+        run = runner.run
         runner.build()
         run.epoch = 1
-        run.trainer.train_mode(run)
+        runner.trainer.train_mode(run)
         before = peak(run.device.torch)
         began = time.monotonic()
         for batch, _ in zip(runner.loaders.training(1), range(2), strict=False):
             with run.device.autocast():
-                run.trainer.train_step(run, batch)
+                runner.trainer.train_step(run, batch)
         seconds = (time.monotonic() - began) / 2
     print(
         f"{run.device.name}, {run.device.precision}: {wanted['model']} at {wanted['image_size']} px, batch "

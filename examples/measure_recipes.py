@@ -36,12 +36,10 @@ from torchmetrics.functional.classification import binary_auroc
 from pneumo_cli.data.batch_inputs import ImageInputs, MirroredToo
 from pneumo_cli.data.loader import Loader
 from pneumo_cli.plugins.discovery import Plugins, discover
-from pneumo_cli.runs.run import Run
-from pneumo_cli.runtime.distributed import Ranks
 from pneumo_cli.runtime.progress import for_stderr
 from pneumo_cli.settings.resolve import resolve
-from pneumo_cli.trainers.session import open_run
-from pneumo_cli.training.runner import Runner
+from pneumo_cli.trainers.session import set_up
+from pneumo_cli.training.runner import Runner, open_runner
 
 # --- what another scanner does to an image: uint8 [N, S, S] to uint8 [N, S, S] ---------------------------------
 
@@ -129,8 +127,9 @@ SHIFTS: dict[str, Callable[[Tensor], Tensor]] = {
 # --- training and judging --------------------------------------------------------------------------------------
 
 
-def logits(run: Run, images: Tensor, positions: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+def logits(runner: Runner, images: Tensor, positions: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
     """A finished run's logits and labels [n] for images that replace the run's own at some positions."""
+    run = runner.run
     device = run.device.torch
     inputs: Any = ImageInputs(images, run.transforms.evaluation, device, run.device.memory_format)
     if getattr(run.settings, "flip_test", False):
@@ -139,7 +138,7 @@ def logits(run: Run, images: Tensor, positions: NDArray[np.int64]) -> tuple[Tens
     loader = Loader(inputs, labels, np.arange(len(positions)), 64, device, shuffle_seed=None)
     run.model.eval()
     with torch.no_grad(), run.device.autocast():
-        outputs = run.trainer.evaluate(run, loader).outputs
+        outputs = runner.trainer.evaluate(run, loader).outputs
     return torch.from_numpy(outputs["logits"]), torch.from_numpy(outputs["labels"])
 
 
@@ -151,11 +150,12 @@ def youden(values: Tensor, labels: Tensor) -> float:
     return float(values[order][int((hits - alarms).argmax())])
 
 
-def judge(run: Run, shifted: int) -> dict[str, float]:
+def judge(runner: Runner, shifted: int) -> dict[str, float]:
     """AUC and accuracy on validation, and their means over the shifts of every so many validation images."""
+    run = runner.run
     validation = run.data.split.validation
     images = torch.from_numpy(np.asarray(run.data.images)[validation])
-    values, labels = logits(run, images, validation)
+    values, labels = logits(runner, images, validation)
     threshold = youden(values, labels)
     some = np.linspace(0, len(validation) - 1, min(shifted, len(validation))).astype(np.int64)
     found = {
@@ -164,7 +164,7 @@ def judge(run: Run, shifted: int) -> dict[str, float]:
     }
     aucs, accuracies = [], []
     for name, shift in SHIFTS.items():
-        values, labels = logits(run, shift(images[some]), validation[some])
+        values, labels = logits(runner, shift(images[some]), validation[some])
         aucs.append(float(binary_auroc(values, labels)))
         accuracies.append(float(((values >= threshold) == (labels == 1)).float().mean()))
         found[f"{name} AUC"], found[f"{name} accuracy"] = aucs[-1], accuracies[-1]
@@ -174,7 +174,7 @@ def judge(run: Run, shifted: int) -> dict[str, float]:
 
 def train(
     plugins: Plugins, wanted: argparse.Namespace, changes: dict[str, Any], seed: int, folder: str
-) -> Run:
+) -> Runner:
     """One run to its end."""
     flags = {
         "dataset": "chest-xray",
@@ -186,11 +186,10 @@ def train(
         "seed": seed,
     }
     entry = plugins.trainers.get(wanted.trainer)
-    run = open_run(
-        plugins, resolve(plugins, entry, flags, preset=wanted.preset, environ={}), for_stderr(), Ranks()
-    )
-    Runner(run, [], sys.argv).start()
-    return run
+    resolved = resolve(plugins, entry, flags, preset=wanted.preset, environ={})
+    runner = open_runner(set_up(plugins, resolved), progress=for_stderr(), command=sys.argv)
+    runner.start()
+    return runner
 
 
 def parsed(settings: list[str]) -> dict[str, Any]:
@@ -235,9 +234,9 @@ def main() -> None:
         for seed in wanted.seeds:
             began = time.monotonic()
             with tempfile.TemporaryDirectory() as folder:
-                run = train(plugins, wanted, parsed(settings), seed, folder)
+                runner = train(plugins, wanted, parsed(settings), seed, folder)
                 seconds.append(time.monotonic() - began)
-                rows.append(judge(run, wanted.shifted_images))
+                rows.append(judge(runner, wanted.shifted_images))
             if wanted.json:
                 row = {"settings": settings, "seed": seed, "seconds": seconds[-1], **rows[-1]}
                 with wanted.json.open("a") as file:

@@ -29,9 +29,18 @@ from __future__ import annotations
 
 import pluggy
 
-from pneumo_cli.specs import DatasetSpec, ModelSpec, Preset, TrainerSpec
+from pneumo_cli.specs import DatasetSpec, DecoderSpec, HealthCheck, ModelSpec, Preset, TrainerSpec
 
-__all__ = ["API_VERSION", "DatasetSpec", "ModelSpec", "Preset", "TrainerSpec", "hookimpl"]
+__all__ = [
+    "API_VERSION",
+    "DatasetSpec",
+    "DecoderSpec",
+    "HealthCheck",
+    "ModelSpec",
+    "Preset",
+    "TrainerSpec",
+    "hookimpl",
+]
 
 API_VERSION = 1
 """The contract's version. A plugin states the one it was written for as ``api_version`` in its module."""

@@ -24,11 +24,10 @@ from pneumo_cli.evaluation.binary import binary_metrics
 from pneumo_cli.evaluation.calibration import UNCALIBRATED, Calibration
 from pneumo_cli.evaluation.confidence.intervals import metric_intervals
 from pneumo_cli.evaluation.paired import RESAMPLES, Pair, Scored, compare
-from pneumo_cli.reports.formatting import mapping, sequence, text
-from pneumo_cli.reports.labels import number, number_ends
 from pneumo_cli.runs.folder import GroupFolder, RunFolder, is_group
 from pneumo_cli.runs.group_index import read_group
 from pneumo_cli.runs.index import BUNDLE, ListedRun, numbers, read_report, read_run
+from pneumo_cli.runtime.json_values import mapping, number, number_ends, sequence, text
 
 SPLITS = ("test", "validation")
 

@@ -27,9 +27,9 @@ from pneumo_cli.replacing import recover, replaced_folder
 from pneumo_cli.reports.formatting import DISCLAIMER
 from pneumo_cli.runs.checkpoints import Checkpoints
 from pneumo_cli.runs.folder import RunFolder, read_json
+from pneumo_cli.runs.record import recorded_facts
 from pneumo_cli.runtime import atomic
 from pneumo_cli.runtime.progress import NOTICE, Progress
-from pneumo_cli.settings.resolve import recorded_facts
 
 FORMATS: Mapping[str, str] = {"onnx": ".onnx", "torch": ".pt2", "bundle": ""}
 """What can be written, and how its name ends."""

@@ -29,7 +29,8 @@ from pneumo_cli.data.files import MAX_BYTES, is_image
 from pneumo_cli.errors import PneumoError, UnreadableImage, UsageError
 from pneumo_cli.runtime import atomic
 from pneumo_cli.runtime.progress import Progress
-from pneumo_cli.trainers.generative import CHUNK, GenerativeTrainer
+from pneumo_cli.trainers.capabilities import ImageGenerator
+from pneumo_cli.trainers.generative import CHUNK
 from pneumo_cli.trainers.loading import Trained
 
 MANIFEST = "manifest.csv"
@@ -49,17 +50,18 @@ class Made(NamedTuple):
     facts: dict[str, Any]
 
 
-def generative(trained: Trained) -> GenerativeTrainer:
+def generative(trained: Trained) -> ImageGenerator:
     """The run's trainer, if it makes images.
 
     Raises:
         UsageError: it does not.
     """
-    if not isinstance(trained.trainer, GenerativeTrainer):
+    generator = trained.trainer.as_generator()
+    if generator is None:
         raise UsageError(
             f"{trained.folder.path} is a run of {trained.resolved.entry.spec.name}, which makes no images"
         )
-    return trained.trainer
+    return generator
 
 
 def drawn(trained: Trained, seed: int, first: int, count: int) -> Iterator[Made]:
@@ -100,7 +102,7 @@ def reconstructed(trained: Trained, paths: Sequence[Path]) -> Iterator[Made]:
     trainer = generative(trained)
     taken: set[str] = set()
     for number, path in enumerate(paths):
-        image = trainer.from_levels(read_levels(path, trainer.settings.image_size)[None])
+        image = trainer.from_levels(read_levels(path, trainer.image_size)[None])
         with torch.no_grad():
             levels = trainer.to_levels(trainer.reconstruct(trained.model, image.to(trained.device.torch)))[0]
         name = f"{path.stem}.png"
@@ -120,7 +122,7 @@ def interpolated(trained: Trained, first: Path, last: Path, steps: int) -> Itera
         raise UsageError(f"an interpolation has at least 2 steps, not {steps}")
     trainer = generative(trained)
     ends = [
-        trainer.from_levels(read_levels(path, trainer.settings.image_size)[None]).to(trained.device.torch)
+        trainer.from_levels(read_levels(path, trainer.image_size)[None]).to(trained.device.torch)
         for path in (first, last)
     ]
     with torch.no_grad():
@@ -226,7 +228,7 @@ def _origin(trained: Trained) -> dict[str, Any]:
         "checkpoint": trained.checkpoint,
         "epoch": trained.epoch,
         "dataset": trained.dataset,
-        "images_of": generative(trained).wanted_class or "all classes",
+        "images_of": generative(trained).images_of or "all classes",
     }
 
 

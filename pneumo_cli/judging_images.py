@@ -15,19 +15,21 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pneumo_cli.errors import UsageError
-from pneumo_cli.evaluation.generative.fidelity import compare_synthetic
+from pneumo_cli.evaluation.generative.fidelity import measure_fidelity
 from pneumo_cli.evaluation.result import Judgement
 from pneumo_cli.evaluation.usefulness import Labelled
 from pneumo_cli.evaluation.usefulness import usefulness as train_and_test
 from pneumo_cli.generation import generative
 from pneumo_cli.plugins.discovery import Plugins
+from pneumo_cli.reports.fidelity_tables import fidelity_summary
+from pneumo_cli.runs.record import reopen_settings
 from pneumo_cli.runs.test_access import look_now, write_down
 from pneumo_cli.runtime.progress import Progress
 from pneumo_cli.settings.resolve import Resolved
 from pneumo_cli.settings.schema import GenerativeSettings
 from pneumo_cli.trainers.feature_extractors import find_extractor
 from pneumo_cli.trainers.loading import Trained
-from pneumo_cli.trainers.session import open_data, reopen_settings
+from pneumo_cli.trainers.session import open_data
 
 if TYPE_CHECKING:
     from pneumo_cli.data.prepare import PreparedData
@@ -47,7 +49,7 @@ def compare(
         UsageError: a run makes no new images, or they are of other data or another class.
     """
     _check_alike(trained)
-    classes = {generative(one).wanted_class for one in trained}
+    classes = {generative(one).images_of for one in trained}
     if len(classes) > 1:
         named = " and ".join(sorted(name or "all classes" for name in classes))
         raise UsageError(f"the runs draw images of {named}: their distances to real ones do not compare")
@@ -60,7 +62,7 @@ def compare(
     dataset = plugins.datasets.get(settings.dataset)
     data = open_data(dataset, resolved, progress, size=_smallest(trained), only=classes.pop())
     _write_down(trained, resolved, data)
-    return compare_synthetic(
+    found = measure_fidelity(
         {one.name: _drawn(one, count, data.size, settings.seed) for one in trained},
         training=data.levels(data.split.train),
         held_out=data.levels(data.split.test),
@@ -69,6 +71,7 @@ def compare(
         seed=settings.seed,
         progress=progress,
     )
+    return fidelity_summary(found)
 
 
 def usefulness(
@@ -87,7 +90,7 @@ def usefulness(
     resolved = reopen_settings(plugins, trained[0].folder, flags)
     dataset = plugins.datasets.get(resolved.trainer.dataset)
     data = open_data(dataset, resolved, progress, size=_smallest(trained), only="")
-    by_class = {generative(one).wanted_class: one for one in trained}
+    by_class = {generative(one).images_of: one for one in trained}
     classes = data.dataset.classes
     if len(classes) != 2 or set(by_class) != set(classes) or len(trained) != 2:
         have = ", ".join(name or "all classes" for name in by_class)

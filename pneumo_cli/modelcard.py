@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from pneumo_cli.reports.formatting import count, mapping, sequence, text
-from pneumo_cli.reports.labels import metric_label, number
+from pneumo_cli.evaluation.metric_names import metric_label
+from pneumo_cli.reports.formatting import count
+from pneumo_cli.runtime.json_values import mapping, number, sequence, text
 
 if TYPE_CHECKING:
     from pneumo_cli.exported import Description

@@ -1,11 +1,12 @@
-"""One generic registry: names to specs, with where each came from, and no silent winner."""
+"""What is installed, by name: specs with where each came from, and no silent winner."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from pneumo_cli.errors import UsageError, nearest
+from pneumo_cli.specs import DatasetSpec, ModelSpec, TrainerSpec
 
 
 class Named(Protocol):
@@ -108,3 +109,23 @@ class Registry(Generic[Spec]):
             f"unknown {self.noun} {name!r}; {hint} "
             f"({self.listing} shows what is installed; pip install the plugin that brings it)"
         )
+
+
+class Registries:
+    """The three registries: what ``pneumo run``, ``--model`` and ``--dataset`` can name."""
+
+    def __init__(self) -> None:
+        self.trainers: Registry[TrainerSpec] = Registry("trainer", "pneumo list-trainers")
+        self.models: Registry[ModelSpec] = Registry("model", "pneumo list-models")
+        self.datasets: Registry[DatasetSpec] = Registry("dataset", "pneumo list-datasets")
+
+    def registries(self) -> tuple[Registry[Any], ...]:
+        """All three."""
+        return (self.trainers, self.models, self.datasets)
+
+    def why_absent(self, distribution: str) -> str:
+        """Why nothing of a distribution is registered, where more is known than that it is not installed.
+
+        Completes "which …"; empty where no more is known.
+        """
+        return ""

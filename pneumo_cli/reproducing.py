@@ -34,9 +34,9 @@ from typing import IO, TYPE_CHECKING, Any
 from pneumo_cli.errors import Interrupted, PneumoError, UsageError
 from pneumo_cli.reproduction_plan import PLAN, Plan, planned_again, read_plan, settings_file
 from pneumo_cli.runs.folder import RunFolder, check_writable
+from pneumo_cli.runs.record import finished_epochs
 from pneumo_cli.runtime import atomic
 from pneumo_cli.runtime.progress import Advance, Progress
-from pneumo_cli.trainers.session import finished_epochs
 
 if TYPE_CHECKING:
     from pneumo_cli.plugins.discovery import Plugins

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pneumo_cli.errors import PneumoError, UsageError
+from pneumo_cli.runs.groups import makes_group
 from pneumo_cli.runtime import atomic
 from pneumo_cli.source_report import SourceReport
 from pneumo_cli.source_report import Task as SourceTask
-from pneumo_cli.training.groups import makes_group
 
 if TYPE_CHECKING:
     from pneumo_cli.data.records import Dataset
@@ -202,20 +202,20 @@ def _plan_task(
 
 def _resolved(plugins: Plugins, task: SourceTask, request: Request, planned: dict[str, Any]) -> Resolved:
     from pneumo_cli.settings.resolve import resolve
-    from pneumo_cli.trainers.session import check_request
+    from pneumo_cli.trainers.session import set_up
 
     entry = plugins.trainers.get(task.name)
     resolved = resolve(plugins, entry, request.flags, preset=request.preset)
     if not request.fetch:
         return resolved
     try:
-        check_request(plugins, resolved)
+        set_up(plugins, resolved).check_request()
     except UsageError as error:
         instead = _stand_in(plugins, task.name, request)
         if not instead or instead["model"] == resolved.trainer.model:
             raise
         replaced = resolve(plugins, entry, {**request.flags, **instead}, preset=request.preset)
-        check_request(plugins, replaced)
+        set_up(plugins, replaced).check_request()
         planned["replaced"] = (
             f"{resolved.trainer.model} was to be trained, but {error}. {replaced.trainer.model} takes its place."
         )
@@ -291,14 +291,14 @@ def _layers(plugins: Plugins, resolved: Resolved) -> dict[str, Any]:
     """The table of layers of the network that some settings name; empty where it cannot be made."""
     import torch
 
-    from pneumo_cli.runs.run import build_registered
+    from pneumo_cli.runs.model_factory import build_registered
     from pneumo_cli.trainers.model_summary import layer_table
-    from pneumo_cli.trainers.session import choose_parts, make_trainer
+    from pneumo_cli.trainers.session import choose_model, make_trainer
 
     trainer = make_trainer(resolved)
     size = resolved.trainer.image_size
     try:
-        entry = choose_parts(plugins, resolved).model
+        entry = choose_model(plugins, resolved)
         with torch.device("meta"):
             model = build_registered(entry, {"channels": 3, "outputs": 1, **trainer.model_options()})
         facts = trainer.freeze(entry, model)

@@ -149,3 +149,67 @@ class DatasetSpec:
             raise ValueError(
                 f"{self.name}: download is {self.download!r}, not a reference 'module:attribute'"
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecoderSpec:
+    """An image format, and what turns its files into gray levels.
+
+    Attributes:
+        suffixes: of its files, in lower case with the dot; what a folder is searched for.
+        magic: how its files begin: it is taken for this format where all (offset, bytes) of one alternative stand
+            in the content. Names do not matter. Only the first 512 bytes are looked at.
+        decode: reference to ``decode(data: bytes, max_pixels: int) -> uint8 array [H, W]``: gray levels, dark to
+            bright, as a viewer would show them. It raises :class:`~pneumo_cli.errors.UnreadableImage` with a short
+            reason, before it decodes more than ``max_pixels``; anything else that it raises is a damaged file.
+        recognize: reference to ``recognize(data: bytes) -> bool``, asked where the magic bytes alone do not tell;
+            the empty string where they do.
+        body_part: reference to ``body_part(data: bytes) -> str``: the part of the body, none of the chest, that a
+            file says it shows, empty where it says nothing of the kind; the empty string where no file says so.
+    """
+
+    name: str
+    summary: str
+    suffixes: tuple[str, ...]
+    magic: tuple[tuple[tuple[int, bytes], ...], ...]
+    decode: str
+    recognize: str = ""
+    body_part: str = ""
+
+    def __post_init__(self) -> None:
+        _check(self, "decode", *(name for name in ("recognize", "body_part") if getattr(self, name)))
+        if any(not re.fullmatch(r"\.[a-z0-9.]+", suffix) for suffix in self.suffixes):
+            raise ValueError(f"{self.name}: suffixes are lower-case with a dot, not {self.suffixes!r}")
+        for place, known in (pair for alternative in self.magic for pair in alternative):
+            if not 0 <= place <= MAGIC_BYTES - len(known):
+                raise ValueError(f"{self.name}: magic bytes lie within the first {MAGIC_BYTES} bytes")
+
+    def begins(self, start: bytes) -> bool:
+        """Whether the first bytes of a file are those of this format."""
+        return any(
+            all(start[place : place + len(known)] == known for place, known in alternative)
+            for alternative in self.magic
+        )
+
+
+MAGIC_BYTES = 512
+"""How much of a file is looked at to tell its format."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HealthCheck:
+    """Something that ``pneumo doctor`` looks at.
+
+    Attributes:
+        name: lower-case words joined by ``-``; the line's name.
+        summary: what it is about, in one line.
+        check: reference to ``check() -> str``: what was found, in a line. It raises
+            :class:`~pneumo_cli.errors.PneumoError` where something is wrong, with what to do.
+    """
+
+    name: str
+    summary: str
+    check: str
+
+    def __post_init__(self) -> None:
+        _check(self, "check")

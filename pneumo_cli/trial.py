@@ -108,18 +108,15 @@ def _measured(plugins: Plugins, resolved: Resolved) -> Speeds:
     import torch
 
     from pneumo_cli.data.prepare import prepare
-    from pneumo_cli.runs.run import Run
-    from pneumo_cli.runtime.devices import choose_device, keep_freed_memory, set_threads
     from pneumo_cli.runtime.distributed import Ranks
     from pneumo_cli.runtime.progress import Progress
-    from pneumo_cli.trainers.session import choose_parts, make_trainer
+    from pneumo_cli.trainers.session import prepare_device, run_on, set_up
     from pneumo_cli.training.runner import Runner
 
     settings, machine = resolved.trainer, resolved.machine
-    choice = choose_parts(plugins, resolved)
-    trainer = make_trainer(resolved)
-    set_threads(machine.threads)
-    keep_freed_memory()
+    setup = set_up(plugins, resolved)
+    trainer = setup.trainer
+    device = prepare_device(machine)
     wanted = trainer.wanted_class
     data = prepare(
         Noise(
@@ -136,18 +133,8 @@ def _measured(plugins: Plugins, resolved: Resolved) -> Speeds:
         skip_unreadable=False,
         only=wanted,
     )
-    run = Run(
-        plugins=plugins,
-        resolved=resolved,
-        trainer=trainer,
-        model_entry=choice.model,
-        dataset_entry=choice.dataset,
-        device=choose_device(machine.device, machine.precision, 0),
-        ranks=Ranks(),
-        data=data,
-        progress=Progress(),
-    )
-    runner = Runner(run, [], [])
+    run = run_on(setup, data, device, Progress(), Ranks())
+    runner = Runner(run, trainer, [], [])
     runner.build()
     runner.average_weights()
     parts = data.split.parts()

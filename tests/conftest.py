@@ -208,19 +208,17 @@ def processes(fake_environ: dict[str, str], fake_site: Path) -> Iterator[Process
 def start_run(fakes: Path) -> Callable[..., Any]:
     """Carry out a run in this process: ``start_run(trainer, *further plugins, **settings)`` returns the Run."""
     from pneumo_cli.plugins.discovery import discover
-    from pneumo_cli.runtime.distributed import Ranks
-    from pneumo_cli.runtime.progress import Progress
     from pneumo_cli.settings.resolve import resolve
-    from pneumo_cli.trainers.session import observing_plugins, open_run
-    from pneumo_cli.training.runner import Runner
+    from pneumo_cli.trainers.session import set_up
+    from pneumo_cli.training.runner import open_runner
 
     def start(trainer: str, *further: object, **settings: object) -> Any:
         plugins = discover()
         resolved = resolve(plugins, plugins.trainers.get(trainer), settings)
-        run = open_run(plugins, resolved, Progress(), Ranks())
-        taking_part = [*observing_plugins(plugins), *(("further", plugin) for plugin in further)]
-        Runner(run, taking_part, ["pneumo"]).start()
-        return run
+        taking_part = [*plugins.observing(), *(("further", plugin) for plugin in further)]
+        runner = open_runner(set_up(plugins, resolved), taking_part, command=["pneumo"])
+        runner.start()
+        return runner.run
 
     return start
 

@@ -16,9 +16,10 @@ from pneumo_cli.data.decoding import decode_image, resize
 from pneumo_cli.errors import PneumoError, UsageError
 from pneumo_cli.evaluation.binary import binary_metrics
 from pneumo_cli.evaluation.calibration import UNCALIBRATED, Calibration, fit_calibration
-from pneumo_cli.evaluation.classification_report import Predictions, assess
+from pneumo_cli.evaluation.classification_report import Predictions, classification_report
 from pneumo_cli.evaluation.decision_rule import DecisionRule, Fitting, fit_decision_rule, spread
 from pneumo_cli.evaluation.result import Evaluation
+from pneumo_cli.reports.figures.classification_report import with_figures
 from pneumo_cli.runs.checkpoints import check_plain
 
 CLASSES = ("NORMAL", "PNEUMONIA")
@@ -37,6 +38,17 @@ def predictions(images: int = 300, seed: int = 0, noise: float = 1.0) -> Predict
     return Predictions(
         logits, labels, [f"image{i}" for i in range(images)], [f"p{p}" for p in patients], subtypes.tolist()
     )
+
+
+def reported(
+    plain: Evaluation,
+    found: Predictions,
+    rule: DecisionRule,
+    baseline: np.ndarray | None,
+    seed: int,
+) -> Evaluation:
+    """As a trainer makes it: numbers and tables, and the figures beside them."""
+    return with_figures(classification_report(plain, found, rule, baseline, seed), found, rule, seed)
 
 
 def levels(labels: np.ndarray, seed: int) -> np.ndarray:
@@ -68,7 +80,7 @@ def assessed(rule: DecisionRule) -> Evaluation:
     found = predictions(seed=3)
     assert rule.baseline is not None
     plain = Evaluation({"loss": 0.25, **binary_metrics(found.logits, found.labels)})
-    return assess(plain, found, rule, rule.baseline.logits(levels(found.labels, 3)), seed=0)
+    return reported(plain, found, rule, rule.baseline.logits(levels(found.labels, 3)), seed=0)
 
 
 def test_metrics_are_those_at_the_operating_point_in_use(rule: DecisionRule, assessed: Evaluation) -> None:
@@ -166,7 +178,7 @@ def test_what_is_found_is_json_and_draws_every_figure(assessed: Evaluation) -> N
 def test_one_class_alone_has_what_is_defined_for_it(rule: DecisionRule) -> None:
     found = predictions(seed=3)
     part = found.where(found.labels == 1)
-    done = assess(Evaluation({"loss": 0.1}), part, rule, np.zeros(len(part.labels)), seed=0)
+    done = reported(Evaluation({"loss": 0.1}), part, rule, np.zeros(len(part.labels)), seed=0)
     assert "auc" not in done.metrics
     assert "baseline" not in done.details
     assert done.details["operating_points"]["screening"]["confusion"][0] == [0, 0]
@@ -175,7 +187,7 @@ def test_one_class_alone_has_what_is_defined_for_it(rule: DecisionRule) -> None:
 
 def test_one_patient_alone_has_no_intervals(rule: DecisionRule) -> None:
     found = replace(predictions(seed=3), patients=["the same"] * 300)
-    done = assess(Evaluation({"loss": 0.1}), found, rule, None, seed=0)
+    done = reported(Evaluation({"loss": 0.1}), found, rule, None, seed=0)
     assert done.intervals == {}
     for figure in done.figures:
         assert figure.draw().axes
@@ -267,7 +279,7 @@ def test_what_a_weighted_loss_shifts_is_put_right_in_the_assessment_of_unseen_im
     pictures = levels(np.array([0, 1]), 0)[:, :8, :8]
     data = Fitting(CLASSES, seen.logits, seen.labels, pictures, np.array([0, 1]), pictures)
     fitted = fit_decision_rule(data, chosen="default", wanted_sensitivity=0.95, miss_cost=10, seed=0)
-    done = assess(Evaluation({}), shifted(2), fitted, None, seed=0)
+    done = reported(Evaluation({}), shifted(2), fitted, None, seed=0)
     assert fitted.calibration.bias == pytest.approx(1.5, abs=0.3)
     assert done.metrics["ece_calibrated"] < 0.03 < 0.1 < done.metrics["ece"]
     assert done.metrics["brier_calibrated"] < done.metrics["brier"] - 0.01

@@ -21,9 +21,9 @@ def row(epoch: int, train: dict[str, float], validation: dict[str, float]) -> di
 def run(epochs: int = 2, monitor: str = "generator_loss") -> Any:
     folder = SimpleNamespace(path=Path("runs/gan/x"), report_html=Path("runs/gan/x/report.html"))
     best = SimpleNamespace(epoch=1)
-    trainer = SimpleNamespace(monitor=SimpleNamespace(metric=monitor))
     settings = SimpleNamespace(epochs=epochs)
-    return SimpleNamespace(trainer=trainer, settings=settings, best=best, folder=folder)
+    chosen_by = SimpleNamespace(metric=monitor)
+    return SimpleNamespace(monitor=chosen_by, settings=settings, best=best, folder=folder)
 
 
 def finished(console: Console, of: Any = None, **parts: Any) -> None:

@@ -18,7 +18,8 @@ from pneumo_cli.errors import UsageError
 from pneumo_cli.evaluation.calibration import Calibration
 from pneumo_cli.evaluation.decision_rule import DecisionRule
 from pneumo_cli.evaluation.operating_points import OperatingPoint
-from pneumo_cli.inference.predictor import Predictor, Sized, predict
+from pneumo_cli.inference.predict import predict
+from pneumo_cli.inference.predictor import Predictor, Sized
 from pneumo_cli.inference.predictors import MeanPredictor
 from pneumo_cli.runs.checkpoints import Checkpoints
 

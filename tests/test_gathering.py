@@ -16,12 +16,13 @@ import pytest
 from pneumo_cli.errors import UsageError
 from pneumo_cli.evaluation.calibration import Calibration
 from pneumo_cli.evaluation.decision_rule import DecisionRule
-from pneumo_cli.evaluation.ensemble import Member, average, averaged_rule, judge_average
+from pneumo_cli.evaluation.ensemble import Member, average, averaged_rule
 from pneumo_cli.evaluation.operating_points import OperatingPoint
+from pneumo_cli.inference.ensemble import judge_average
 from pneumo_cli.reports.group_report import kept_in_mind, spread
 from pneumo_cli.runs.checkpoints import Checkpoints
+from pneumo_cli.runs.groups import makes_group, parts_of
 from pneumo_cli.settings.schema import TrainerSettings
-from pneumo_cli.training.groups import makes_group, parts_of
 
 if TYPE_CHECKING:
     from conftest import Ended

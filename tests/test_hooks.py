@@ -16,7 +16,9 @@ from pneumo_cli.api import DatasetSpec, ModelSpec, Preset, TrainerSpec, hookimpl
 from pneumo_cli.errors import UsageError
 from pneumo_cli.evaluation.result import Evaluation
 from pneumo_cli.plugins import hookspecs
-from pneumo_cli.plugins.discovery import hooks_of, known_hooks, new_manager
+from pneumo_cli.plugins.discovery import implemented_hooks
+from pneumo_cli.plugins.hookspecs import KNOWN_HOOKS
+from pneumo_cli.plugins.isolation import HookManager
 from pneumo_cli.plugins.run_hooks import RunHooks
 from pneumo_cli.trainers.base import Trainer
 
@@ -53,7 +55,7 @@ def example_of(hook: str) -> str:
     return textwrap.dedent(match[1])
 
 
-@pytest.mark.parametrize("hook", known_hooks())
+@pytest.mark.parametrize("hook", KNOWN_HOOKS)
 def test_every_hook_has_an_example_that_runs_and_that_pluggy_accepts(hook: str) -> None:
     offered = {
         one.__name__: one for one in (Trainer, Evaluation, TrainerSpec, ModelSpec, DatasetSpec, Preset)
@@ -68,8 +70,8 @@ def test_every_hook_has_an_example_that_runs_and_that_pluggy_accepts(hook: str) 
         example = type("Module", (), {hook: staticmethod(example)})
     assert hook in vars(example)
     if not issubclass(example, Trainer):  # a trainer's methods need no decorator
-        assert hooks_of(example) == [hook]
-        new_manager().register(example())
+        assert implemented_hooks(example) == (hook,)
+        HookManager().register(example())
     if hook in ("register_trainers", "register_models", "register_datasets"):
         assert list(getattr(example(), hook)())
 
@@ -77,8 +79,8 @@ def test_every_hook_has_an_example_that_runs_and_that_pluggy_accepts(hook: str) 
 def test_every_hook_is_implemented_by_some_test() -> None:
     sources = "\n".join(path.read_text() for path in Path(__file__).parent.rglob("*.py"))
     implemented = set(re.findall(r"@hookimpl[^\n]*\n\s*def (\w+)", sources))
-    implemented |= {name for name in vars(Complete) if name in known_hooks()}
-    assert set(known_hooks()) - implemented == set()
+    implemented |= {name for name in vars(Complete) if name in KNOWN_HOOKS}
+    assert set(KNOWN_HOOKS) - implemented == set()
 
 
 def test_the_groups_of_hooks_are_complete() -> None:

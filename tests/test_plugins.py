@@ -134,19 +134,19 @@ def test_one_name_from_two_distributions_is_listed_twice_and_used_by_its_full_na
 
 def test_the_default_model_of_a_trainer_is_its_own_distributions(install, fakes) -> None:
     from pneumo_cli.settings.resolve import resolve
-    from pneumo_cli.trainers.session import choose_parts
+    from pneumo_cli.trainers.session import set_up
 
     install("pneumo-rival", {"rival": "rival_plugin"}, {"rival_plugin": TRAINER})
     plugins = discover()
     for distribution in ("pneumo-fake", "pneumo-rival"):
         entry = plugins.trainers.get(f"{distribution}:fake")
-        chosen = choose_parts(plugins, resolve(plugins, entry, {}, environ={}))
+        chosen = set_up(plugins, resolve(plugins, entry, {}, environ={}))
         assert chosen.model.qualified_name == f"{distribution}:tiny-net"
         # A person who types the same name has to say which.
         with pytest.raises(UsageError, match="choose pneumo-fake:tiny-net or pneumo-rival:tiny-net"):
-            choose_parts(plugins, resolve(plugins, entry, {"model": "tiny-net"}, environ={}))
+            set_up(plugins, resolve(plugins, entry, {"model": "tiny-net"}, environ={}))
         typed = resolve(plugins, entry, {"model": "pneumo-rival:tiny-net"}, environ={})
-        assert choose_parts(plugins, typed).model.provenance.distribution == "pneumo-rival"
+        assert set_up(plugins, typed).model.provenance.distribution == "pneumo-rival"
 
 
 def test_one_distribution_may_not_register_a_name_twice(install, fakes) -> None:

@@ -20,7 +20,8 @@ from pneumo_cli.errors import PneumoError
 from pneumo_cli.evaluation.decision_rule import DecisionRule, Fitting, fit_decision_rule
 from pneumo_cli.evaluation.orientation import UPRIGHT, Presentation
 from pneumo_cli.exported import Description
-from pneumo_cli.inference.predictor import Predictor, Sized, predict
+from pneumo_cli.inference.predict import predict
+from pneumo_cli.inference.predictor import Predictor, Sized
 from pneumo_cli.inference.predictors import MeanPredictor
 from pneumo_cli.runs.checkpoints import check_plain
 

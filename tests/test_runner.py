@@ -48,7 +48,7 @@ class StopsAfter:
     @hookimpl
     def step_finished(self, run):
         gradients = [p.grad.flatten() for p in run.model.parameters() if p.grad is not None]
-        if run.between_updates:
+        if run.updates.complete:
             self.norms.append(float(torch.cat(gradients).norm()))
         if run.step == self.steps:
             self.weights = {name: value.clone() for name, value in run.model.state_dict().items()}

@@ -19,6 +19,7 @@ from pneumo_cli.cli.data_options import (
     SplitSeedFlag,
     dataset_entry,
 )
+from pneumo_cli.cli.options import JsonFlag
 from pneumo_cli.cli.output import print_json, print_table, print_text
 from pneumo_cli.errors import PneumoError, UsageError
 from pneumo_cli.runtime.progress import for_stderr
@@ -51,7 +52,7 @@ def add_command(data: typer.Typer) -> None:
         split_seed: SplitSeedFlag = 42,
         data_home: HomeFlag = None,
         cache: CacheFlag = None,
-        json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+        json: JsonFlag = False,
     ) -> None:
         """Look for patients and images on two sides of a split, and for differences between training and test
         images; write a page with the pictures (exit code 1 if anything leaks)."""

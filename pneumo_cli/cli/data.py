@@ -19,6 +19,7 @@ from pneumo_cli.cli.data_options import (
     dataset_entry,
 )
 from pneumo_cli.cli.lazy import LightGroup
+from pneumo_cli.cli.options import JsonFlag
 from pneumo_cli.cli.output import print_json, print_table
 from pneumo_cli.errors import PneumoError, UsageError
 from pneumo_cli.plugins.discovery import Plugins
@@ -53,7 +54,7 @@ def add_commands(app: typer.Typer) -> None:
         split_seed: SplitSeedFlag = 42,
         data_home: HomeFlag = None,
         cache: CacheFlag = None,
-        json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+        json: JsonFlag = False,
     ) -> None:
         """Count classes and patients; find identical files, leaks and unreadable images (exit code 1)."""
         machine = {"data_root": data_root, "data_home": data_home, "cache": cache}

@@ -6,38 +6,44 @@ import platform
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
+from pneumo_cli.cli.options import JsonFlag
 from pneumo_cli.cli.output import print_json
-from pneumo_cli.plugins.discovery import Plugins
+from pneumo_cli.errors import PneumoError
+from pneumo_cli.plugins.discovery import Plugins, health_checks
+from pneumo_cli.specs import load_reference
 
 
 def add_commands(app: typer.Typer) -> None:
     """Add the command to the program."""
 
     @app.command(rich_help_panel="What is installed")
-    def doctor(
-        ctx: typer.Context, json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
-    ) -> None:
+    def doctor(ctx: typer.Context, json: JsonFlag = False) -> None:
         """Check versions, devices, precisions, caches and plugins of this machine."""
         parts: list[tuple[str, Callable[[], dict[str, Any]]]] = [
             ("versions", _versions),
             ("devices", _devices),
             ("folders", _folders),
-            ("plugins", lambda: _plugins(ctx.obj)),
         ]
         found = {name: _guarded(part) for name, part in parts}
+        checks, healthy = _checks(ctx.obj)
+        if checks:
+            found["checks"] = checks
+        found["plugins"] = _plugins(ctx.obj)
         if json:
             print_json(found)
-            return
+            raise typer.Exit(0 if healthy else 1)
         for name, values in found.items():
             print(name.upper())
             width = max((len(key) for key in values), default=0)
             for key, value in values.items():
                 print(f"  {key:<{width}}  {_text(value)}")
             print()
+        if not healthy:
+            raise typer.Exit(1)
 
 
 def _guarded(part: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -88,6 +94,21 @@ def _folders() -> dict[str, Any]:
     for name, path in places(machine.data_home).items():
         found[f"data of {name}"] = f"{path}{'' if Path(path).exists() else ' (missing)'}"
     return found
+
+
+def _checks(plugins: Plugins) -> tuple[dict[str, str], bool]:
+    """What plugins look at (the hook ``health_checks``), and whether all is well."""
+    found: dict[str, str] = {}
+    healthy = True
+    for spec, plugin in health_checks(plugins):
+        name = spec.name if spec.name not in found else f"{plugin.provenance.distribution}:{spec.name}"
+        try:
+            found[name] = str(load_reference(spec.check)())
+        except Exception as error:
+            healthy = False
+            reason = str(error) if isinstance(error, PneumoError) else f"{type(error).__name__}: {error}"
+            found[name] = f"problem: {' '.join(reason.split())} ({plugin.provenance})"
+    return found, healthy
 
 
 def _plugins(plugins: Plugins) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pneumo_cli.cli.images import CheckpointFlag, JsonFlag
+from pneumo_cli.cli.options import CheckpointFlag, JsonFlag
 from pneumo_cli.cli.output import print_json
 from pneumo_cli.errors import PneumoError, UsageError
 from pneumo_cli.plugins.discovery import Plugins

@@ -31,9 +31,9 @@ def run_group(plugins: Plugins, resolved: Resolved) -> None:
         UsageError: something that was asked for cannot be had; nothing is written.
         PneumoError: a part failed.
     """
-    from pneumo_cli.trainers.session import check_request
+    from pneumo_cli.trainers.session import set_up
 
-    check_request(plugins, resolved)
+    set_up(plugins, resolved).check_request()
     _carry_out(plugins, resolved, None)
 
 
@@ -48,8 +48,8 @@ def resume_group(plugins: Plugins, path: Path, flags: Mapping[str, Any]) -> None
         PneumoError: a part failed.
     """
     from pneumo_cli.runs.folder import GroupFolder
+    from pneumo_cli.runs.record import finished_epochs, reopen_settings
     from pneumo_cli.runtime.distributed import Ranks
-    from pneumo_cli.trainers.session import finished_epochs, reopen_settings
     from pneumo_cli.training.groups import Group
 
     folder = GroupFolder(path)
@@ -88,7 +88,7 @@ def _carry_out(plugins: Plugins, resolved: Resolved, folder: GroupFolder | None)
 
 def _show(folder: GroupFolder) -> None:
     """Mean and spread of what was measured, on stdout; classifiers judged as one in a column of their own."""
-    from pneumo_cli.reports.labels import in_order, metric_label, metric_text, sd_text
+    from pneumo_cli.evaluation.metric_names import in_order, metric_label, metric_text, sd_text
 
     report = json.loads(folder.report_json.read_text(encoding="utf-8"))
     head = ["split", "metric", "mean", "sd", "lowest", "highest"]
@@ -123,12 +123,13 @@ def evaluate_together(
         UsageError: a path is no run, or the runs cannot be averaged on these images.
         PneumoError: a checkpoint is damaged, or the result cannot be written.
     """
-    from pneumo_cli.evaluation.ensemble import check_distinct, checkpoint_digest, evaluate_mean
+    from pneumo_cli.inference.ensemble import check_distinct, checkpoint_digest
     from pneumo_cli.runs.folder import GroupFolder, RunFolder, is_group
-    from pneumo_cli.runtime.distributed import Ranks
-    from pneumo_cli.trainers.session import observing_plugins, open_run, reopen_settings
-    from pneumo_cli.training.groups import finished_parts
-    from pneumo_cli.training.runner import Runner
+    from pneumo_cli.runs.groups import finished_parts
+    from pneumo_cli.runs.record import reopen_settings
+    from pneumo_cli.trainers.session import set_up
+    from pneumo_cli.training.reevaluation import evaluate_mean
+    from pneumo_cli.training.runner import open_runner
 
     folders: dict[Path, RunFolder] = {}
     for path in paths:
@@ -143,7 +144,8 @@ def evaluate_together(
     for folder in folders.values():
         # The point is one of the mean, which has those that all runs have.
         resolved = reopen_settings(plugins, folder, {**flags, "operating_point": None})
-        run = open_run(plugins, resolved, for_stderr(), Ranks())
-        runners.append((Runner(run, observing_plugins(plugins), sys.argv), folder))
+        setup = set_up(plugins, resolved)
+        runner = open_runner(setup, plugins.observing(), progress=for_stderr(), command=sys.argv)
+        runners.append((runner, folder))
     point = str(flags.get("operating_point") or "")
     return evaluate_mean(runners, RunFolder(paths[0]), checkpoint, split, point)

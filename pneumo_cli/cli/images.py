@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pneumo_cli.cli.options import CheckpointFlag, DeviceFlag, JsonFlag, RootFlag, RunPath
 from pneumo_cli.cli.output import print_json, print_table, print_text
-from pneumo_cli.cli.runs import DeviceFlag, RootFlag, RunPath
 from pneumo_cli.errors import UsageError
 from pneumo_cli.plugins.discovery import Plugins
 from pneumo_cli.runtime.progress import for_stderr
@@ -19,9 +19,7 @@ if TYPE_CHECKING:
     from pneumo_cli.runs.folder import RunFolder
 
 _PANEL = "Images"
-CheckpointFlag = Annotated[str, typer.Option("--checkpoint", help="best or last.")]
 SeedFlag = Annotated[int, typer.Option("--seed", help="Seed of the images.", min=0)]
-JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -152,12 +150,12 @@ def _judge(
 ) -> None:
     from pneumo_cli.judging_images import compare
     from pneumo_cli.runs.folder import RunFolder
-    from pneumo_cli.runtime.distributed import Ranks
+    from pneumo_cli.runs.record import reopen_settings
     from pneumo_cli.settings.schema import GenerativeSettings
     from pneumo_cli.trainers.loading import check_checkpoint, load_trained
-    from pneumo_cli.trainers.session import observing_plugins, open_run, reopen_settings
+    from pneumo_cli.trainers.session import set_up
     from pneumo_cli.training.reevaluation import judge_as_a_whole, keep_judgement
-    from pneumo_cli.training.runner import Runner
+    from pneumo_cli.training.runner import open_runner
 
     check_checkpoint(checkpoint)
     folder = RunFolder.open(path)
@@ -174,8 +172,9 @@ def _judge(
         judgement = compare(pair, plugins, resolved, progress)
         facts["against"] = pair[1].name
     else:
-        run = open_run(plugins, resolved, progress, Ranks())
-        judgement = judge_as_a_whole(Runner(run, observing_plugins(plugins), sys.argv), folder, checkpoint)
+        setup = set_up(plugins, resolved)
+        runner = open_runner(setup, plugins.observing(), progress=progress, command=sys.argv)
+        judgement = judge_as_a_whole(runner, folder, checkpoint)
     result = keep_judgement(folder, checkpoint, judgement, facts)
     _show(judgement, result, as_json)
 
@@ -186,7 +185,8 @@ def _check_makes_images(plugins: Plugins, folder: RunFolder) -> None:
     Raises:
         UsageError: it has not.
     """
-    from pneumo_cli.settings.resolve import recorded_facts, settings_class
+    from pneumo_cli.runs.record import recorded_facts
+    from pneumo_cli.settings.resolve import settings_class
     from pneumo_cli.settings.schema import GenerativeSettings
 
     entry = plugins.trainers.get(str(recorded_facts(folder.settings).get("trainer")))

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
+from pneumo_cli.cli.options import JsonFlag
 from pneumo_cli.cli.output import print_json, print_table
 from pneumo_cli.plugins.discovery import Plugins
 from pneumo_cli.registry import Registry
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _PANEL = "What is installed"
 
 
@@ -18,7 +18,7 @@ def add_commands(app: typer.Typer) -> None:
     """Add the list commands to the program."""
 
     @app.command("list-trainers", rich_help_panel=_PANEL)
-    def list_trainers(ctx: typer.Context, json: Json = False) -> None:
+    def list_trainers(ctx: typer.Context, json: JsonFlag = False) -> None:
         """List the trainers that `pneumo run` offers."""
         plugins: Plugins = ctx.obj
         extras = {
@@ -29,19 +29,19 @@ def add_commands(app: typer.Typer) -> None:
         _show(plugins.trainers, extras, json)
 
     @app.command("list-models", rich_help_panel=_PANEL)
-    def list_models(ctx: typer.Context, json: Json = False) -> None:
+    def list_models(ctx: typer.Context, json: JsonFlag = False) -> None:
         """List the models that `--model` accepts."""
         plugins: Plugins = ctx.obj
         _show(plugins.models, {"kind": lambda spec: spec.kind}, json)
 
     @app.command("list-datasets", rich_help_panel=_PANEL)
-    def list_datasets(ctx: typer.Context, json: Json = False) -> None:
+    def list_datasets(ctx: typer.Context, json: JsonFlag = False) -> None:
         """List the datasets that `--dataset` accepts."""
         plugins: Plugins = ctx.obj
         _show(plugins.datasets, {"synthetic": lambda spec: spec.synthetic}, json)
 
     @app.command("list-plugins", rich_help_panel=_PANEL)
-    def list_plugins(ctx: typer.Context, json: Json = False) -> None:
+    def list_plugins(ctx: typer.Context, json: JsonFlag = False) -> None:
         """List every plugin: what works, what does not, and why."""
         _show_plugins(ctx.obj, json)
 

@@ -8,14 +8,27 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
 
-from pneumo_cli.cli import compare, data, doctor, export, images, list_plugins, predict, reproduce, runs, show
+from pneumo_cli.cli import (
+    compare,
+    data,
+    doctor,
+    export,
+    images,
+    list_plugins,
+    list_runs,
+    predict,
+    reproduce,
+    runs,
+    show,
+)
 from pneumo_cli.cli.lazy import WHOLE, WIDEST, LightGroup, lighten
 from pneumo_cli.errors import PneumoError, nearest
-from pneumo_cli.plugins.discovery import Plugins, command_problem, discover
+from pneumo_cli.plugins.discovery import CommandProblem, Plugin, Plugins, discover
 from pneumo_cli.runtime.progress import NOTICE
 
 _EPILOG = "Start with: pneumo run cnn --preset quick. Research software, no medical device."
@@ -88,6 +101,7 @@ def build_app(plugins: Plugins) -> typer.Typer:
     compare.add_commands(app)
     images.add_commands(app)
     show.add_commands(app)
+    list_runs.add_commands(app)
     list_plugins.add_commands(app)
     data.add_commands(app)
     doctor.add_commands(app)
@@ -106,32 +120,57 @@ def _version(wanted: bool) -> None:
 
 def _add_plugin_commands(app: typer.Typer, plugins: Plugins) -> None:
     """Let each plugin add commands to an app of its own, and take over those whose names are free."""
-    taken = _command_names(app)
-    for plugin in plugins.loaded:
-        if "register_commands" not in plugin.hooks:
-            continue
-        own = typer.Typer()
-        try:
-            plugin.module.register_commands(own)
-            clash = _command_names(own) & taken
-            if clash:
-                raise ValueError(f"the command {sorted(clash)[0]!r} exists already")
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:
-            plugins.problems.append(command_problem(plugin, error))
-            continue
-        app.registered_commands.extend(own.registered_commands)
-        app.registered_groups.extend(own.registered_groups)
-        taken |= _command_names(own)
+
+    def take(plugin: Plugin, given: Sequence[Any]) -> None:
+        (own,) = given
+        _check_free(app, own)
+        _take_over(app, own)
+
+    plugins.extend("register_commands", lambda: (typer.Typer(),), take, app=app)
 
 
-def _command_names(app: typer.Typer) -> set[str]:
-    commands = {c.name or _dashed(c.callback) for c in app.registered_commands if c.callback}
-    groups = {
-        g.name or (g.typer_instance.info.name if g.typer_instance else None) for g in app.registered_groups
+def _check_free(app: typer.Typer, own: typer.Typer) -> None:
+    """Refuse commands whose names are taken; a group whose name is taken is looked into.
+
+    Raises:
+        CommandProblem: one is.
+    """
+    commands, groups = _commands(app), _groups(app)
+    for name in _commands(own):
+        if name in commands or name in groups:
+            raise CommandProblem(f"the command {name!r} exists already")
+    for name, group in _groups(own).items():
+        if name in commands:
+            raise CommandProblem(f"the command {name!r} exists already")
+        if name in groups:
+            _check_free(groups[name], group)
+
+
+def _take_over(app: typer.Typer, own: typer.Typer) -> None:
+    app.registered_commands.extend(own.registered_commands)
+    there = _groups(app)
+    for group in own.registered_groups:
+        name = _group_name(group)
+        if name in there and group.typer_instance is not None:
+            _take_over(there[name], group.typer_instance)
+        else:
+            app.registered_groups.append(group)
+
+
+def _commands(app: typer.Typer) -> set[str]:
+    return {c.name or _dashed(c.callback) for c in app.registered_commands if c.callback}
+
+
+def _groups(app: typer.Typer) -> dict[str, typer.Typer]:
+    return {
+        name: group.typer_instance
+        for group in app.registered_groups
+        if (name := _group_name(group)) and group.typer_instance is not None
     }
-    return {str(name) for name in commands | groups if name}
+
+
+def _group_name(group: Any) -> str:
+    return str(group.name or (group.typer_instance.info.name if group.typer_instance else "") or "")
 
 
 def _dashed(callback: Any) -> str:

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pneumo_cli.cli.images import CheckpointFlag
-from pneumo_cli.cli.runs import DeviceFlag, PointFlag, PrecisionFlag
+from pneumo_cli.cli.options import CheckpointFlag, DeviceFlag, JsonFlag, PointFlag, PrecisionFlag
 from pneumo_cli.errors import PneumoError, UsageError
 from pneumo_cli.plugins.discovery import Plugins
 from pneumo_cli.runtime.progress import for_stderr
@@ -71,7 +70,7 @@ def add_commands(app: typer.Typer) -> None:
                 show_default=False,
             ),
         ] = None,
-        as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+        as_json: JsonFlag = False,
         as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
         checkpoint: CheckpointFlag = "best",
         device: DeviceFlag = None,
@@ -119,7 +118,7 @@ def _predict(
     """Return how many files could not be judged."""
     from pneumo_cli.cli.prediction_output import Counts, say_what_it_means
     from pneumo_cli.data.input_paths import expand
-    from pneumo_cli.inference.predictor import predict
+    from pneumo_cli.inference.predict import predict
     from pneumo_cli.inference.predictors import model_places, open_predictor
     from pneumo_cli.trainers.loading import check_checkpoint
 

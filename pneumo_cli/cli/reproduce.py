@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pneumo_cli.cli.options import JsonFlag
 from pneumo_cli.cli.output import print_json, print_table, print_text
 from pneumo_cli.errors import Interrupted, PneumoError, UsageError, nearest
 from pneumo_cli.runtime.progress import for_stderr
@@ -79,7 +80,7 @@ def add_commands(app: typer.Typer) -> None:
         data_home: Annotated[
             str | None, typer.Option("--data-home", help="Folder of imported datasets.", show_default=False)
         ] = None,
-        json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+        json: JsonFlag = False,
     ) -> None:
         """Run the source report's five tasks and set their results beside the report's, on one page.
 

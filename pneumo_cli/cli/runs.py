@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperCommand
 
 from pneumo_cli.cli.lazy import WIDEST, LightCommand, LightGroup
+from pneumo_cli.cli.options import DeviceFlag, JsonFlag, PointFlag, PrecisionFlag, RootFlag, RunPath
 from pneumo_cli.cli.output import print_json, print_table
 from pneumo_cli.errors import UsageError
 from pneumo_cli.plugins.discovery import Plugins
@@ -23,21 +24,6 @@ if TYPE_CHECKING:
     from pneumo_cli.specs import TrainerSpec
 
 _PANEL = "Runs"
-RunPath = Annotated[
-    Path,
-    typer.Argument(
-        metavar="RUN", help="A run's folder, or a group's (--folds, --seeds).", show_default=False
-    ),
-]
-DeviceFlag = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
-PrecisionFlag = Annotated[str | None, typer.Option("--precision", help="auto, fp32, bf16 or fp16.")]
-PointFlag = Annotated[
-    str | None,
-    typer.Option(
-        "--operating-point", help="default, balanced, screening or cost.", show_default="the run's own"
-    ),
-]
-RootFlag = Annotated[str | None, typer.Option("--data-root", help="Folder or zip archive of the images.")]
 
 
 class _TrainerCommand(TyperCommand):
@@ -121,7 +107,7 @@ def add_commands(app: typer.Typer, plugins: Plugins) -> None:
         device: DeviceFlag = None,
         precision: PrecisionFlag = None,
         data_root: RootFlag = None,
-        json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+        json: JsonFlag = False,
     ) -> None:
         """Judge a run's checkpoint again, on its own data or on others. Looks at test images are counted."""
         flags = {"dataset": dataset, "device": device, "precision": precision, "data_root": data_root}
@@ -219,7 +205,7 @@ def _run(
     if print_config:
         print(resolved.explained(), end="")
         return
-    from pneumo_cli.training.groups import makes_group
+    from pneumo_cli.runs.groups import makes_group
 
     if makes_group(resolved.trainer):
         from pneumo_cli.cli.groups import run_group
@@ -231,7 +217,7 @@ def _run(
 
 def _resume(plugins: Plugins, path: Path, flags: dict[str, Any]) -> None:
     from pneumo_cli.runs.folder import RunFolder, is_group
-    from pneumo_cli.trainers.session import finished_epochs, reopen_settings
+    from pneumo_cli.runs.record import finished_epochs, reopen_settings
 
     if is_group(path):
         from pneumo_cli.cli.groups import resume_group
@@ -269,10 +255,10 @@ def _evaluate(
     if split not in splits:
         raise UsageError(f"{split!r} is none of {', '.join(splits)}; {nearest(split, splits)}")
     check_checkpoint(checkpoint)
-    from pneumo_cli.runtime.distributed import Ranks
-    from pneumo_cli.trainers.session import observing_plugins, open_run, reopen_settings
+    from pneumo_cli.runs.record import reopen_settings
+    from pneumo_cli.trainers.session import set_up
     from pneumo_cli.training.reevaluation import judge_again
-    from pneumo_cli.training.runner import Runner
+    from pneumo_cli.training.runner import open_runner
 
     if len(paths) > 1 or is_group(paths[0]):
         from pneumo_cli.cli.groups import evaluate_together
@@ -281,9 +267,9 @@ def _evaluate(
         by = f"the mean of {len(result['runs'])} runs, {checkpoint} checkpoints"
     else:
         folder = RunFolder.open(paths[0])
-        resolved = reopen_settings(plugins, folder, flags)
-        run = open_run(plugins, resolved, for_stderr(), Ranks())
-        result = judge_again(Runner(run, observing_plugins(plugins), sys.argv), folder, checkpoint, split)
+        setup = set_up(plugins, reopen_settings(plugins, folder, flags))
+        runner = open_runner(setup, plugins.observing(), progress=for_stderr(), command=sys.argv)
+        result = judge_again(runner, folder, checkpoint, split)
         by = f"{checkpoint} checkpoint of epoch {result['epoch']}"
     if as_json:
         print_json(result)
@@ -304,19 +290,20 @@ def _evaluate(
 def _carry_out(plugins: Plugins, resolved: Resolved, folder: RunFolder | None = None) -> None:
     """Start a new run, or take up the one in ``folder``: here, or in one process per device."""
     from pneumo_cli.runtime.launch import inside_launcher, launch
-    from pneumo_cli.trainers.session import check_request, observing_plugins, open_run
+    from pneumo_cli.trainers.session import set_up
 
+    setup = set_up(plugins, resolved)
     if folder is None:
-        check_request(plugins, resolved)
+        setup.check_request()
     if resolved.machine.devices > 1 and not inside_launcher():
         raise typer.Exit(launch(resolved.machine.devices, sys.argv[1:]))
     from pneumo_cli.runtime.distributed import join_ranks
-    from pneumo_cli.training.runner import Runner
+    from pneumo_cli.training.runner import open_runner
 
     ranks = join_ranks(resolved.machine.device)
     try:
-        run = open_run(plugins, resolved, for_stderr(ranks.first), ranks)
-        runner = Runner(run, observing_plugins(plugins), sys.argv)
+        progress = for_stderr(ranks.first)
+        runner = open_runner(setup, plugins.observing(), progress=progress, ranks=ranks, command=sys.argv)
         if folder is None:
             runner.start()
         else:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pneumo_cli.cli.options import JsonFlag
 from pneumo_cli.cli.output import print_json, print_table
 from pneumo_cli.errors import UsageError, nearest
 from pneumo_cli.plugins.discovery import Plugins
@@ -39,7 +40,7 @@ def add_commands(app: typer.Typer) -> None:
             int | None,
             typer.Option("--image-size", help="Size of the table of layers, in pixels.", show_default=False),
         ] = None,
-        json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+        json: JsonFlag = False,
     ) -> None:
         """Show a trainer's settings and layers, a model's layers, or a dataset."""
         plugins: Plugins = ctx.obj
@@ -61,13 +62,12 @@ def _show_trainer(
 ) -> None:
     from pneumo_cli.settings.resolve import plain_values, resolve
     from pneumo_cli.trainers.backbone import stages_of
-    from pneumo_cli.trainers.session import choose_parts, make_trainer
+    from pneumo_cli.trainers.session import set_up
 
     resolved = resolve(plugins, entry, flags, preset=preset)
-    choice = choose_parts(plugins, resolved)
-    trainer = make_trainer(resolved)
-    model = _on_meta(choice.model, trainer.model_options())
-    facts = trainer.freeze(choice.model, model)
+    choice = set_up(plugins, resolved)
+    model = _on_meta(choice.model, choice.trainer.model_options())
+    facts = choice.trainer.freeze(choice.model, model)
     table = _table_of(choice.model, model, resolved.trainer.image_size)
     if as_json:
         print_json(
@@ -154,7 +154,7 @@ def _on_meta(entry: Entry[ModelSpec], options: dict[str, Any]) -> nn.Module:
     """A model on the meta device: shapes without memory or arithmetic."""
     import torch
 
-    from pneumo_cli.runs.run import build_registered
+    from pneumo_cli.runs.model_factory import build_registered
 
     with torch.device("meta"):
         return build_registered(entry, {"channels": 3, "outputs": 1, **options})

@@ -6,7 +6,7 @@ or, where its first stages are frozen, at what they made of them (:mod:`pneumo_c
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -87,3 +87,18 @@ class MirroredToo:
     def __call__(self, positions: NDArray[np.int64], epoch: int) -> Tensor:
         images = self._images(positions, epoch)
         return torch.cat((images, images.flip(-1)))
+
+
+class Transforms(NamedTuple):
+    """How uint8 images become the model's input, in training and elsewhere."""
+
+    train: Transform
+    evaluation: Transform
+
+
+class Sources(NamedTuple):
+    """What batches are made of: in training, in judging training and validation images, and in the test."""
+
+    train: Inputs
+    evaluation: Inputs
+    test: Inputs

@@ -1,7 +1,8 @@
 """From the bytes of an image file to grey levels: the one place that decodes.
 
 :func:`decode` reads JPEG and PNG, which datasets are made of, in every mode that radiographs come in;
-:func:`decode_image` also TIFF and DICOM, which people have at hand and want judged. Pillow decodes; torchvision's
+:func:`decode_image` also TIFF and the formats of plugins (:mod:`pneumo_cli.data.decoders`), which people have at
+hand. Pillow decodes; torchvision's
 decoders are deprecated. Nothing here trusts its input: the number of pixels is checked before anything is decoded,
 and whatever the decoder raises becomes an :class:`~pneumo_cli.errors.UnreadableImage` with a short reason.
 """
@@ -15,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
 
-from pneumo_cli.data.dicom import decode_dicom, is_dicom
+from pneumo_cli.data import decoders
 from pneumo_cli.errors import UnreadableImage
+from pneumo_cli.specs import DecoderSpec, load_reference
 
 Grey = NDArray[np.uint8]
 
@@ -62,13 +64,12 @@ def decode(data: bytes, size: int | None = None) -> Grey:
 
 
 def decode_image(data: bytes, size: int | None = None) -> Grey:
-    """Decode an image file that somebody wants judged: what :func:`decode` reads, TIFF and DICOM.
+    """Decode an image file that somebody wants judged: what :func:`decode` reads, TIFF, and formats of plugins.
 
     The format is recognised by the content. JPEG and PNG give exactly what :func:`decode` gives. TIFF: one page;
     1 to 16 bits, scaled as those of a PNG; signed values from their lowest possible (black) to their highest;
     floating point from 0 to 1 where all values lie there, else from their lowest to their highest; a
-    photometric interpretation in which 0 is white is inverted. DICOM: see
-    :func:`~pneumo_cli.data.dicom.decode_dicom`.
+    photometric interpretation in which 0 is white is inverted.
 
     Args:
         data: the content of the file.
@@ -78,13 +79,44 @@ def decode_image(data: bytes, size: int | None = None) -> Grey:
         uint8 [H, W], or [size, size].
 
     Raises:
-        UnreadableImage: as :func:`decode`; also a TIFF of several pages or of 32-bit integers, and a DICOM file
-            that is no single radiograph or that needs a package that is not installed.
+        UnreadableImage: as :func:`decode`; also a TIFF of several pages or of 32-bit integers, a file that a
+            plugin's decoder refuses, and one of a known format whose plugin is not installed.
     """
-    if is_dicom(data):
-        levels = decode_dicom(data, MAX_PIXELS)
+    spec = decoders.find(data)
+    if spec is not None:
+        levels = _by_plugin(data, spec)
         return levels if size is None else resize(levels, size)
-    return _decode(data, size, (*_FORMATS, "TIFF"), "JPEG, PNG, TIFF or DICOM")
+    missing = decoders.what_is_missing(data)
+    if missing:
+        raise UnreadableImage(missing)
+    *others, last = ("JPEG", "PNG", "TIFF", *decoders.titles())
+    return _decode(data, size, (*_FORMATS, "TIFF"), f"{', '.join(others)} or {last}")
+
+
+def body_part(data: bytes) -> str:
+    """The part of the body, none of the chest, that a file's header names; empty where it names none."""
+    spec = decoders.find(data)
+    if spec is None or not spec.body_part:
+        return ""
+    return str(load_reference(spec.body_part)(data))
+
+
+def _by_plugin(data: bytes, spec: DecoderSpec) -> Grey:
+    """What a plugin's decoder makes of a file, checked."""
+    try:
+        levels = load_reference(spec.decode)(data, MAX_PIXELS)
+    except (UnreadableImage, MemoryError):
+        raise
+    except Exception as error:  # a decoder fed with damaged bytes may raise anything
+        raise UnreadableImage(f"decoder {spec.name}: {_reason(error)}") from error
+    if not isinstance(levels, np.ndarray) or levels.dtype != np.uint8 or levels.ndim != 2 or not levels.size:
+        made = (
+            f"{levels.dtype} {list(levels.shape)}"
+            if isinstance(levels, np.ndarray)
+            else type(levels).__name__
+        )
+        raise UnreadableImage(f"decoder {spec.name} returned {made}, not uint8 [H, W]")
+    return levels
 
 
 def _decode(data: bytes, size: int | None, formats: tuple[str, ...], known: str) -> Grey:

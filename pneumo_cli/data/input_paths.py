@@ -15,13 +15,11 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import TextIO
 
+from pneumo_cli.data import decoders
 from pneumo_cli.data.decoding import SUFFIXES
-from pneumo_cli.data.dicom import is_dicom
 from pneumo_cli.data.files import ImageFiles
 from pneumo_cli.errors import DataError, UnreadableImage, UsageError
-
-IMAGE_SUFFIXES = (*SUFFIXES, ".tif", ".tiff", ".dcm", ".dicom")
-"""File names that are taken for images when a folder is searched, in lower case."""
+from pneumo_cli.specs import MAGIC_BYTES
 
 STANDARD_INPUT = "-"
 """The argument that stands for a list of names on standard input."""
@@ -29,12 +27,18 @@ STANDARD_INPUT = "-"
 _log = logging.getLogger("pneumo")
 
 
+def image_suffixes() -> tuple[str, ...]:
+    """The ends of names that are taken for images when a folder is searched, in lower case."""
+    return (*SUFFIXES, ".tif", ".tiff", *decoders.suffixes())
+
+
 def expand(arguments: Sequence[str], stdin: TextIO | None = None) -> Iterator[Path]:
     """Yield the files that the arguments name, each once, in the order of the arguments.
 
     - A file, or what does not exist: itself.
-    - A folder: the images below it, sorted by name: those with one of :data:`IMAGE_SUFFIXES`, and files without
-      a suffix, or whose suffix is a number (the unique identifiers of DICOM), that begin as DICOM files do.
+    - A folder: the images below it, sorted by name: those with one of :func:`image_suffixes`, and files without
+      a suffix, or whose suffix is a number (the unique identifiers of DICOM), that begin as a format that a plugin
+      decodes (:mod:`pneumo_cli.data.decoders`).
       Hidden files and folders are left out; links are followed, but no folder is searched twice.
     - A glob (``*``, ``?``, ``[…]``; ``**`` is any number of folders), unless something has that very name: what
       matches, sorted; folders among it as above. Where its last part is only ``*`` or ``**``, images alone.
@@ -165,16 +169,16 @@ def _checked(name: str) -> str:
 
 def _is_image(path: Path) -> bool:
     suffix = path.suffix.lower()
-    if suffix in IMAGE_SUFFIXES:
+    if suffix in image_suffixes():
         return True
     if (suffix and not suffix[1:].isdecimal()) or path.name == "DICOMDIR":  # an index of others
         return False
     try:
         with path.open("rb") as handle:
-            start = handle.read(132)
+            start = handle.read(MAGIC_BYTES)
     except OSError:
         return False
-    return start[128:] == b"DICM" and is_dicom(start)
+    return decoders.find(start) is not None or bool(decoders.what_is_missing(start))
 
 
 def _nothing(arguments: Sequence[str]) -> str:
@@ -182,4 +186,6 @@ def _nothing(arguments: Sequence[str]) -> str:
         return "standard input lists no files"
     named = ", ".join("standard input" if one == STANDARD_INPUT else one for one in arguments[:3])
     more = f" and {len(arguments) - 3} more" if len(arguments) > 3 else ""
-    return f"no images in {named or 'nothing'}{more}: looked for {', '.join(IMAGE_SUFFIXES)} and DICOM files"
+    return (
+        f"no images in {named or 'nothing'}{more}: looked for {', '.join(image_suffixes())} and DICOM files"
+    )

@@ -27,7 +27,7 @@ from numpy.typing import ArrayLike, NDArray
 from pneumo_cli.evaluation.confidence.bounds import wilson
 
 if TYPE_CHECKING:
-    from pneumo_cli.evaluation.binary import Values
+    from pneumo_cli.evaluation.arrays import Values
 
 Floats: TypeAlias = NDArray[np.float64]
 
@@ -130,7 +130,7 @@ def fit_calibration(logits: Values, labels: Values) -> Calibration:
     Raises:
         ValueError: as :func:`pneumo_cli.evaluation.binary.binary_metrics`.
     """
-    from pneumo_cli.evaluation.binary import checked, sigmoid  # which imports this module
+    from pneumo_cli.evaluation.arrays import checked, sigmoid  # which imports this module
 
     scores, truth = checked(logits, labels)
     positives = int(truth.sum())

@@ -25,7 +25,6 @@ from pneumo_cli.evaluation.confidence.intervals import (
 from pneumo_cli.evaluation.decision_rule import DecisionRule
 from pneumo_cli.evaluation.operating_points import OperatingPoint
 from pneumo_cli.evaluation.result import Evaluation, NamedTable
-from pneumo_cli.reports.figures.classification_report import assessment_figures
 
 _LISTED = 200  # wrong images in a report; the predictions' file has all
 BASELINE = "a logistic regression on 32-px thumbnails"
@@ -61,14 +60,16 @@ class Predictions:
         )
 
 
-def assess(
+def classification_report(
     evaluation: Evaluation,
     found: Predictions,
     rule: DecisionRule,
     baseline: NDArray[np.float64] | None,
     seed: int,
 ) -> Evaluation:
-    """Add to an evaluation what a report says of it.
+    """Add to an evaluation what a report says of it, but for its figures.
+
+    These are :func:`pneumo_cli.reports.figures.classification_report.classification_figures`.
 
     Args:
         evaluation: with the metrics at the threshold 0.5; those that depend on a threshold are replaced by those at
@@ -113,11 +114,6 @@ def assess(
     if baseline is not None and both:
         details["baseline"] = _beside_baseline(found, baseline, cut, seed)
         tables.append(_baseline_table(details["baseline"], metrics, intervals, found, rule))
-    drawn = (
-        assessment_figures(found, rule, {name: at.shares for name, at in points.items()}, intervals, seed)
-        if both
-        else ()
-    )
     return replace(
         evaluation,
         metrics=metrics,
@@ -125,7 +121,6 @@ def assess(
         # What an extension has added to the evaluation stays.
         tables=(*evaluation.tables, *tables),
         details={**evaluation.details, **details},
-        figures=(*evaluation.figures, *drawn),
         outputs={
             **evaluation.outputs,
             "probabilities": rule.probabilities(found.logits),

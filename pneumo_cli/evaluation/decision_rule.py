@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pneumo_cli.errors import PneumoError, UsageError, nearest
-from pneumo_cli.evaluation.binary import sigmoid
+from pneumo_cli.evaluation.arrays import sigmoid
 from pneumo_cli.evaluation.calibration import UNCALIBRATED, Calibration, fit_calibration, log_odds_shift
 from pneumo_cli.evaluation.linear_baseline import ThumbnailClassifier
 from pneumo_cli.evaluation.ood import Novelty, fit_novelty

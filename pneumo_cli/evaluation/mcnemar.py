@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from pneumo_cli.evaluation.binary import checked, cut_of
+from pneumo_cli.evaluation.arrays import checked, cut_of
 
 if TYPE_CHECKING:
-    from pneumo_cli.evaluation.binary import Values
+    from pneumo_cli.evaluation.arrays import Values
 
 
 class Discordance(NamedTuple):

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pneumo_cli.evaluation.binary import Floats, Integers, checked
+from pneumo_cli.evaluation.arrays import Floats, Integers, checked
 
 if TYPE_CHECKING:
-    from pneumo_cli.evaluation.binary import Values
+    from pneumo_cli.evaluation.arrays import Values
 
 
 _LARGEST = float(np.finfo(np.float64).max)

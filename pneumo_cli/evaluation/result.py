@@ -49,6 +49,22 @@ class NamedTable:
 
 
 @dataclass(frozen=True)
+class ReportSection:
+    """A section of a report that a plugin adds (the hook ``add_to_report``).
+
+    Attributes:
+        title: its heading, one line.
+        text: paragraphs, with an empty line between them; may be empty.
+        tables, figures: below the text, in this order. Figures need no group.
+    """
+
+    title: str
+    text: str = ""
+    tables: tuple[NamedTable, ...] = ()
+    figures: tuple[NamedFigure, ...] = ()
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """The result of one pass over one split.
 

@@ -21,16 +21,16 @@ from torch import Tensor
 from pneumo_cli import exported
 from pneumo_cli.errors import PneumoError, UsageError
 from pneumo_cli.evaluation.decision_rule import DecisionRule
-from pneumo_cli.evaluation.ensemble import averaged_rule, check_distinct, weights_digest
+from pneumo_cli.evaluation.ensemble import averaged_rule
 from pneumo_cli.evaluation.grad_cam import GradCam
+from pneumo_cli.inference.ensemble import check_distinct, weights_digest
 from pneumo_cli.inference.predictor import Judged, Predictor, Sized
-from pneumo_cli.plugins.discovery import Plugins
+from pneumo_cli.registry import Registries
 from pneumo_cli.runs.folder import GroupFolder, RunFolder, is_group, read_json
+from pneumo_cli.runs.groups import finished_parts
 from pneumo_cli.runs.index import bare
-from pneumo_cli.trainers.classification import ClassificationTrainer
 from pneumo_cli.trainers.loading import Trained, load_trained
 from pneumo_cli.trainers.targets import positive_logits
-from pneumo_cli.training.groups import finished_parts
 
 _log = logging.getLogger("pneumo")
 
@@ -48,13 +48,14 @@ class RunPredictor(Predictor):
     """
 
     def __init__(self, trained: Trained, point: str = "") -> None:
-        if not isinstance(trained.trainer, ClassificationTrainer):
+        classifier = trained.trainer.as_classifier()
+        if classifier is None:
             raise UsageError(
                 f"{trained.folder.path} is a run of {trained.resolved.entry.spec.name}, which classifies no images"
             )
         self.trained = trained
-        self.transform = trained.trainer.evaluation_transform(trained.entry.spec)
-        self.mirrored = trained.trainer.settings.flip_test
+        self.transform = classifier.evaluation_transform(trained.entry.spec)
+        self.mirrored = classifier.mirrored
         if point and not trained.calibration:
             raise UsageError(
                 f"the checkpoint {trained.checkpoint} of {trained.folder.path} has no fitted operating points, "
@@ -77,7 +78,7 @@ class RunPredictor(Predictor):
 
     @cached_property
     def weights(self) -> str:
-        """As :func:`~pneumo_cli.evaluation.ensemble.weights_digest` has it."""
+        """As :func:`~pneumo_cli.inference.ensemble.weights_digest` has it."""
         return weights_digest(self.trained.model.state_dict())
 
     def inputs(self, images: Sized) -> Tensor:
@@ -178,7 +179,7 @@ class MeanPredictor(Predictor):
 
 
 def open_predictor(
-    plugins: Plugins,
+    registries: Registries,
     paths: Sequence[Path],
     *,
     point: str = "",
@@ -204,8 +205,8 @@ def open_predictor(
         PneumoError: a file is damaged.
     """
     given = {name: value for name, value in (flags or {}).items() if value is not None}
-    places = model_places(plugins, paths)
-    members = [_open(plugins, path, point, checkpoint, given, overlays) for path in places]
+    places = model_places(registries, paths)
+    members = [_open(registries, path, point, checkpoint, given, overlays) for path in places]
     if len(members) > 1:
         check_distinct(zip(places, (member.weights for member in members), strict=True))
         _tell_apart(members, places)
@@ -218,7 +219,7 @@ def open_predictor(
     return members[0] if len(members) == 1 else MeanPredictor(members)
 
 
-def model_places(plugins: Plugins, paths: Sequence[Path]) -> list[Path]:
+def model_places(registries: Registries, paths: Sequence[Path]) -> list[Path]:
     """The single models at some paths: a group of runs is those of its parts that are finished.
 
     What a group lacks is a warning.
@@ -230,7 +231,7 @@ def model_places(plugins: Plugins, paths: Sequence[Path]) -> list[Path]:
     places: list[Path] = []
     for path in paths:
         if is_group(path):
-            places += [part.path for part in finished_parts(plugins, GroupFolder(path))]
+            places += [part.path for part in finished_parts(registries, GroupFolder(path))]
             continue
         if not exported.is_exported(path):
             RunFolder.open(path)
@@ -267,7 +268,7 @@ def _synthetic(folder: RunFolder) -> bool | None:
 
 
 def _open(
-    plugins: Plugins, path: Path, point: str, checkpoint: str, flags: Mapping[str, Any], overlays: bool
+    registries: Registries, path: Path, point: str, checkpoint: str, flags: Mapping[str, Any], overlays: bool
 ) -> Predictor:
     bundle = exported.is_bundle(path)
     if exported.is_exported(path) and not (bundle and (overlays or not exported.runtime_installed())):
@@ -275,10 +276,10 @@ def _open(
             raise exported.no_maps(path)
         return exported.OnnxPredictor(path, point, checkpoint, flags)
     folder = RunFolder.open(path)
-    predictor = RunPredictor(load_trained(plugins, folder, checkpoint, flags), point)
+    predictor = RunPredictor(load_trained(registries, folder, checkpoint, flags), point)
     if predictor.facts["synthetic"] is None:  # not finished, so there is no report
         name = predictor.trained.dataset
-        known = [one for one in plugins.datasets.entries() if name in (one.spec.name, one.qualified_name)]
+        known = [one for one in registries.datasets.entries() if name in (one.spec.name, one.qualified_name)]
         if known:
             predictor.facts = {**predictor.facts, "synthetic": known[0].spec.synthetic}
     return predictor

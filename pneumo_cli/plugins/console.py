@@ -92,7 +92,7 @@ class Console:
             for side, name in self._columns
         )
         speed = f"{metrics['images_per_second']:,.0f}" if "images_per_second" in metrics else ""
-        best = " best" if run.trainer.monitor.metric and run.best.epoch == metrics["epoch"] else ""
+        best = " best" if run.monitor.metric and run.best.epoch == metrics["epoch"] else ""
         place = f"{metrics['epoch']}/{run.settings.epochs}"
         _say(
             f"{place:>9}{cells}{metrics['learning_rate']:>10.2g}{speed:>8}{_time(metrics['seconds']):>8}{best}"
@@ -101,7 +101,7 @@ class Console:
     @hookimpl
     def run_finished(self, run: Run, report: Mapping[str, Any]) -> None:
         """Name the results, the folder, the report and the next command."""
-        title = f"{'best of epoch' if run.trainer.monitor.metric else 'epoch'} {run.best.epoch}"
+        title = f"{'best of epoch' if run.monitor.metric else 'epoch'} {run.best.epoch}"
         for line in _with_intervals(title, report) if report.get("intervals") else _in_columns(title, report):
             _say(line)
         notes = report.get("judgement", {}).get("notes", [])

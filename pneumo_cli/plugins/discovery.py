@@ -9,25 +9,22 @@ import contextlib
 import os
 import sys
 import traceback
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 import pluggy
 
 from pneumo_cli.api import API_VERSION
-from pneumo_cli.errors import nearest
-from pneumo_cli.plugins import hookspecs
-from pneumo_cli.registry import Provenance, Registry
-from pneumo_cli.specs import DatasetSpec, ModelSpec, TrainerSpec
+from pneumo_cli.data import decoders
+from pneumo_cli.errors import PneumoError, nearest
+from pneumo_cli.plugins.hookspecs import KNOWN_HOOKS
+from pneumo_cli.plugins.isolation import PROJECT, Guard, HookManager
+from pneumo_cli.registry import Provenance, Registries, Registry
+from pneumo_cli.specs import DatasetSpec, DecoderSpec, HealthCheck, ModelSpec, TrainerSpec
 
-GROUP = "pneumo"
-_SPEC_TYPES: dict[str, type] = {
-    "register_trainers": TrainerSpec,
-    "register_models": ModelSpec,
-    "register_datasets": DatasetSpec,
-}
+_CORE = Provenance("pneumo-cli", "")
 
 
 @dataclass(frozen=True)
@@ -62,52 +59,146 @@ class Plugin:
     hooks: tuple[str, ...]
 
 
-@dataclass
-class Plugins:
+class Plugins(Registries):
     """All that is installed: what works, what does not, and what the working ones register."""
 
-    manager: pluggy.PluginManager = field(default_factory=lambda: new_manager())
-    loaded: list[Plugin] = field(default_factory=list)
-    problems: list[PluginProblem] = field(default_factory=list)
-    disabled: list[tuple[str, Provenance]] = field(default_factory=list)
-    trainers: Registry[TrainerSpec] = field(
-        default_factory=lambda: Registry[TrainerSpec]("trainer", "pneumo list-trainers")
-    )
-    models: Registry[ModelSpec] = field(
-        default_factory=lambda: Registry[ModelSpec]("model", "pneumo list-models")
-    )
-    datasets: Registry[DatasetSpec] = field(
-        default_factory=lambda: Registry[DatasetSpec]("dataset", "pneumo list-datasets")
-    )
+    def __init__(self) -> None:
+        super().__init__()
+        self.manager = HookManager()
+        self.loaded: list[Plugin] = []
+        self.problems: list[PluginProblem] = []
+        self.disabled: list[tuple[str, Provenance]] = []
 
-    def registries(self) -> tuple[Registry[Any], ...]:
-        """The three registries."""
-        return (self.trainers, self.models, self.datasets)
+    def why_absent(self, distribution: str) -> str:
+        """Disabled, without the part that is looked for, or not to be loaded; empty where it is not installed."""
+        if any(where.distribution == distribution for _, where in self.disabled):
+            return "PNEUMO_DISABLE_PLUGINS disables here"
+        for plugin in self.loaded:
+            if plugin.provenance.distribution == distribution:
+                return f"the installed {plugin.provenance} does not have"
+        if any(problem.provenance.distribution == distribution for problem in self.problems):
+            return "is installed here and cannot be loaded (pneumo list-plugins shows why)"
+        return ""
+
+    def observing(self) -> list[tuple[str, Any, Provenance]]:
+        """Every working plugin, as it may take part in a run beside its trainer."""
+        return [(plugin.name, plugin.module, plugin.provenance) for plugin in self.loaded]
+
+    def collect(self, hook: str, wanted: type, **arguments: Any) -> list[tuple[Any, Plugin]]:
+        """What the implementations of a registration hook yield, each thing with the plugin that it comes from.
+
+        What a wrapper adds is the wrapper's. An implementation that raises, or yields something else, is a problem;
+        what it has yielded before counts.
+
+        Args:
+            wanted: the class of the things.
+        """
+        sources: dict[int, Plugin] = {}
+        kept: list[Any] = []  # so that no id is used again
+
+        def received(implementation: pluggy.HookImpl, value: Any) -> Any:
+            plugin = self._plugin(implementation)
+            things: Iterator[Any]
+            if implementation.wrapper or implementation.hookwrapper:
+                things = (thing for part in list(value) for thing in list(part))
+            else:
+                things = iter(value)
+            found = []
+            try:
+                for thing in things:
+                    if not isinstance(thing, wanted):
+                        raise TypeError(f"{hook} returned {thing!r}, not a {wanted.__name__}")
+                    found.append(thing)
+                    if id(thing) not in sources:
+                        sources[id(thing)] = plugin
+                        kept.append(thing)
+            except (Exception, SystemExit) as error:
+                self._failed(implementation, hook, error)
+            return [found] if implementation.wrapper or implementation.hookwrapper else found
+
+        parts = self._call(hook, arguments, received=received)
+        return [(thing, sources[id(thing)]) for part in parts for thing in part]
+
+    def extend(
+        self,
+        hook: str,
+        prepare: Callable[[], Sequence[Any]],
+        received: Callable[[Plugin, Sequence[Any]], None],
+        **arguments: Any,
+    ) -> None:
+        """Call a hook whose implementations add something to what they are given, each one to its own.
+
+        Args:
+            prepare: makes the arguments of one implementation, in the order of the hook's.
+            received: takes over what one implementation has added; what it raises is that one's problem.
+            arguments: what wrappers are given.
+        """
+        given: dict[int, Sequence[Any]] = {}
+
+        def own(implementation: pluggy.HookImpl, before: Sequence[Any]) -> Sequence[Any]:
+            made = given[id(implementation)] = prepare()
+            return made[: len(before)]
+
+        def taken(implementation: pluggy.HookImpl, value: Any) -> Any:
+            if id(implementation) in given:
+                received(self._plugin(implementation), given.pop(id(implementation)))
+            return value
+
+        self._call(hook, arguments, prepare=own, received=taken)
+
+    def first(self, hook: str, **arguments: Any) -> Any:
+        """The first answer to a ``firstresult`` hook; None where no plugin has one.
+
+        Raises:
+            PneumoError: an implementation says so: that is an answer too.
+        """
+        return self._call(hook, arguments, passed=(PneumoError,))
+
+    def _call(self, hook: str, arguments: Mapping[str, Any], **ways: Any) -> Any:
+        guard = Guard(self._failed, caught=BaseException, **ways)
+        # A plugin that prints while it registers must not spoil `--json` on stdout.
+        with contextlib.redirect_stdout(sys.stderr):
+            return self.manager.call(hook, guard, arguments)
+
+    def _plugin(self, implementation: pluggy.HookImpl) -> Plugin:
+        return next(plugin for plugin in self.loaded if plugin.module is implementation.plugin)
+
+    def _failed(self, implementation: pluggy.HookImpl, hook: str, error: BaseException) -> None:
+        plugin = self._plugin(implementation)
+        kind = "" if isinstance(error, CommandProblem) else f"{type(error).__name__}: "
+        self.problems.append(
+            PluginProblem(
+                plugin.name,
+                plugin.provenance,
+                "register",
+                f"{hook}: {kind}{_one_line(error)}",
+                "".join(traceback.format_exception(error)),
+            )
+        )
 
 
-def new_manager() -> pluggy.PluginManager:
-    """A plugin manager that knows every hook and holds no plugin."""
-    manager = pluggy.PluginManager(GROUP)
-    for specs in (hookspecs.RegistrationHooks, hookspecs.TaskHooks, hookspecs.LifecycleHooks):
-        manager.add_hookspecs(specs)
-    return manager
+class CommandProblem(Exception):
+    """Why a command is not taken over. The text says all, and needs no class before it."""
 
 
-def known_hooks() -> list[str]:
-    """The names of all hooks."""
-    return [
-        name
-        for specs in (hookspecs.RegistrationHooks, hookspecs.TaskHooks, hookspecs.LifecycleHooks)
-        for name in vars(specs)
-        if not name.startswith("_")
-    ]
+def implemented_hooks(plugin: object) -> tuple[str, ...]:
+    """The names of the hooks that an object or module implements.
 
-
-def hooks_of(plugin: object) -> list[str]:
-    """The names of the hook implementations that an object or module carries, known or not."""
-    # What the marker leaves on a function; asking a plugin manager would cost a manager per plugin.
-    mark = f"{GROUP}_impl"
-    return [name for name in dir(plugin) if hasattr(getattr(plugin, name, None), mark)]
+    Raises:
+        ValueError: there is no hook of one of these names, and the implementation is not marked as optional.
+    """
+    hooks = []
+    for name in dir(plugin):
+        # What the marker leaves on a function; asking a plugin manager would cost a manager per plugin.
+        options = getattr(getattr(plugin, name, None), f"{PROJECT}_impl", None)
+        if not isinstance(options, dict):
+            continue
+        hook = options.get("specname") or name
+        if hook in KNOWN_HOOKS:
+            hooks.append(hook)
+        elif not options.get("optionalhook"):
+            raise ValueError(f"there is no hook {hook!r}; {nearest(hook, KNOWN_HOOKS)}")
+    return tuple(hooks)
 
 
 def discover(points: Iterable[EntryPoint] | None = None, disabled: str | None = None) -> Plugins:
@@ -122,7 +213,7 @@ def discover(points: Iterable[EntryPoint] | None = None, disabled: str | None = 
     blocked = os.environ.get("PNEUMO_DISABLE_PLUGINS", "") if disabled is None else disabled
     names = {name.strip() for name in blocked.split(",") if name.strip()}
     unused = set(names)
-    found = entry_points(group=GROUP) if points is None else points
+    found = entry_points(group=PROJECT) if points is None else points
     for point in sorted(found, key=lambda p: (_provenance(p).distribution, p.name)):
         provenance = _provenance(point)
         hits = names & {point.name, provenance.distribution}
@@ -133,12 +224,22 @@ def discover(points: Iterable[EntryPoint] | None = None, disabled: str | None = 
             _load(plugins, point, provenance)
     for name in sorted(unused):
         problem = f"PNEUMO_DISABLE_PLUGINS names {name!r}, and no such plugin is installed"
-        plugins.problems.append(PluginProblem(name, Provenance("pneumo-cli", ""), "disable", problem))
-    for plugin in list(plugins.loaded):
-        _register(plugins, plugin)
+        plugins.problems.append(PluginProblem(name, _CORE, "disable", problem))
+    # pluggy calls what was registered last first: so the order is the alphabet's, where nobody asks for another.
+    for plugin in reversed(plugins.loaded.copy()):
+        _add_to_manager(plugins, plugin)
+    _register(plugins, "register_trainers", TrainerSpec, plugins.trainers)
+    _register(plugins, "register_models", ModelSpec, plugins.models)
+    _register(plugins, "register_datasets", DatasetSpec, plugins.datasets)
+    decoders.replace(spec for spec, _ in plugins.collect("register_decoders", DecoderSpec))
     for registry in plugins.registries():
         _report_conflicts(plugins, registry)
     return plugins
+
+
+def health_checks(plugins: Plugins) -> list[tuple[HealthCheck, Plugin]]:
+    """What plugins want ``pneumo doctor`` to look at."""
+    return plugins.collect("health_checks", HealthCheck)
 
 
 def _provenance(point: EntryPoint) -> Provenance:
@@ -166,50 +267,35 @@ def _load(plugins: Plugins, point: EntryPoint, provenance: Provenance) -> None:
         stated = f"was written for API version {version}" if version is not None else "states no api_version"
         problem("version", f"it {stated}, and this pneumo has version {API_VERSION}: skipped")
         return
-    hooks = hooks_of(module)
-    unknown = [name for name in hooks if name not in known_hooks()]
-    if unknown:
-        problem("hooks", f"there is no hook {unknown[0]!r}; {nearest(unknown[0], known_hooks())}")
-        return
-    name = f"{provenance.distribution}:{point.name}"
     try:
-        plugins.manager.register(module, name)
+        hooks = implemented_hooks(module)
+    except Exception as error:
+        problem("hooks", _one_line(error))
+        return
+    plugins.loaded.append(Plugin(point.name, provenance, module, hooks))
+
+
+def _add_to_manager(plugins: Plugins, plugin: Plugin) -> None:
+    name = f"{plugin.provenance.distribution}:{plugin.name}"
+    try:
+        plugins.manager.register(plugin.module, name)
     except Exception as error:
         if plugins.manager.has_plugin(name):  # pluggy before 1.7 keeps what it has refused
             plugins.manager.unregister(name=name)
-        problem("hooks", _one_line(error), traceback.format_exc())
-        return
-    plugins.loaded.append(Plugin(point.name, provenance, module, tuple(hooks)))
+        plugins.loaded.remove(plugin)
+        reason = PluginProblem(
+            plugin.name, plugin.provenance, "hooks", _one_line(error), traceback.format_exc()
+        )
+        plugins.problems.append(reason)
 
 
-def _register(plugins: Plugins, plugin: Plugin) -> None:
-    targets: dict[str, Registry[Any]] = {
-        "register_trainers": plugins.trainers,
-        "register_models": plugins.models,
-        "register_datasets": plugins.datasets,
-    }
-    for hook, registry in targets.items():
-        if hook not in plugin.hooks:
-            continue
+def _register(plugins: Plugins, hook: str, wanted: type, registry: Registry[Any]) -> None:
+    for spec, plugin in plugins.collect(hook, wanted):
         try:
-            with contextlib.redirect_stdout(sys.stderr):
-                specs = list(getattr(plugin.module, hook)())
-            for spec in specs:
-                if not isinstance(spec, _SPEC_TYPES[hook]):
-                    raise TypeError(f"{hook} returned {spec!r}, not a {_SPEC_TYPES[hook].__name__}")
-                registry.add(spec, plugin.provenance)
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:
-            plugins.problems.append(
-                PluginProblem(
-                    plugin.name,
-                    plugin.provenance,
-                    "register",
-                    f"{hook}: {type(error).__name__}: {_one_line(error)}",
-                    traceback.format_exc(),
-                )
-            )
+            registry.add(spec, plugin.provenance)
+        except ValueError as error:
+            problem = f"{hook}: {type(error).__name__}: {_one_line(error)}"
+            plugins.problems.append(PluginProblem(plugin.name, plugin.provenance, "register", problem))
 
 
 def _report_conflicts(plugins: Plugins, registry: Registry[Any]) -> None:
@@ -228,14 +314,3 @@ def _report_conflicts(plugins: Plugins, registry: Registry[Any]) -> None:
 
 def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or "no message"
-
-
-def command_problem(plugin: Plugin, error: BaseException) -> PluginProblem:
-    """What to show when a plugin's ``register_commands`` fails or collides."""
-    return PluginProblem(
-        plugin.name,
-        plugin.provenance,
-        "register",
-        f"register_commands: {_one_line(error)}",
-        "".join(traceback.format_exception(error)),
-    )

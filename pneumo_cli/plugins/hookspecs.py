@@ -7,7 +7,10 @@ Three groups of hooks, each with an example that runs:
 - *Lifecycle* hooks tell observers how a run goes. They cannot change it: an observer that raises is
   logged once and dropped for that run.
 
-An implementation may take fewer arguments than its spec, so a later argument breaks nobody.
+All are called through pluggy: wrappers, ``tryfirst`` and ``trylast``, ``specname`` and ``optionalhook`` do what
+pluggy documents. An implementation may take fewer arguments than its spec, so a later argument breaks nobody. One
+that raises is named with its distribution and version, and the others go on; but what a trainer or an extension
+raises in a task hook ends the run.
 """
 
 from __future__ import annotations
@@ -18,28 +21,18 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
-from pneumo_cli.specs import DatasetSpec, ModelSpec, TrainerSpec
+from pneumo_cli.specs import DatasetSpec, DecoderSpec, HealthCheck, ModelSpec, TrainerSpec
 
 if TYPE_CHECKING:
     import torch
     import typer
 
     from pneumo_cli.data.loader import Batch, Loader
-    from pneumo_cli.evaluation.result import Evaluation
+    from pneumo_cli.evaluation.result import Evaluation, ReportSection
+    from pneumo_cli.plugins.requests import PredictorRequest
     from pneumo_cli.runs.run import Run
 
 hookspec = pluggy.HookspecMarker("pneumo")
-
-TASK_HOOKS = ("build_model", "train_step", "evaluate")
-LIFECYCLE_HOOKS = (
-    "run_started",
-    "epoch_started",
-    "step_finished",
-    "epoch_finished",
-    "checkpoint_saved",
-    "run_finished",
-    "run_failed",
-)
 
 
 class RegistrationHooks:
@@ -90,8 +83,26 @@ class RegistrationHooks:
         raise NotImplementedError
 
     @hookspec
+    def register_decoders(self) -> Iterable[DecoderSpec]:
+        """Image formats that ``pneumo predict`` reads beside JPEG, PNG and TIFF.
+
+        Example::
+
+            @hookimpl
+            def register_decoders():
+                yield DecoderSpec(
+                    name="nifti", summary="NIfTI images", suffixes=(".nii",), magic=(((344, b"n+1"),),),
+                    decode="pneumo_nifti.decode:decode",
+                )
+        """
+        raise NotImplementedError
+
+    @hookspec
     def register_commands(self, app: typer.Typer) -> None:
-        """Further commands of ``pneumo``. A name that exists already is refused.
+        """Further commands of ``pneumo``, and of its groups (``data``). A name that exists already is refused.
+
+        Each implementation is given an app of its own. A group that it adds under the name of one that is there
+        (``app.add_typer(group, name="data")``) adds its commands to that one.
 
         Example::
 
@@ -121,6 +132,45 @@ class RegistrationHooks:
             @hookimpl
             def plugins_for_run(run):
                 yield Stopwatch()
+        """
+        raise NotImplementedError
+
+    @hookspec(firstresult=True)
+    def open_predictor(self, path: Path, request: PredictorRequest) -> Any:
+        """Take a trained model of a format of one's own, for ``pneumo predict``.
+
+        Called for what is no run's folder and no group's, and first for what might be either.
+
+        Returns:
+            a :class:`pneumo_cli.inference.predictor.Predictor`; None where the path is of another format.
+
+        Raises:
+            PneumoError: it is of this format, and cannot be taken: that is the answer, and no other plugin is
+                asked.
+
+        Example::
+
+            @hookimpl
+            def open_predictor(path, request):
+                if path.suffix == ".joblib":
+                    from pneumo_forest.predictor import ForestPredictor
+
+                    return ForestPredictor(path)
+                return None
+        """
+        raise NotImplementedError
+
+    @hookspec
+    def health_checks(self) -> Iterable[HealthCheck]:
+        """What ``pneumo doctor`` looks at beside versions, devices and folders.
+
+        Example::
+
+            @hookimpl
+            def health_checks():
+                yield HealthCheck(
+                    name="archive", summary="Is the archive mounted?", check="pneumo_clinic.health:check"
+                )
         """
         raise NotImplementedError
 
@@ -230,6 +280,23 @@ class LifecycleHooks:
         """
 
     @hookspec
+    def add_to_report(self, run: Run, evaluations: Mapping[str, Evaluation]) -> Iterable[ReportSection]:
+        """Sections of one's own for the report that is about to be written: text, tables and figures.
+
+        Called with the best checkpoint, in eval mode without gradients, when everything is evaluated.
+
+        Args:
+            evaluations: of the best checkpoint, by split.
+
+        Example::
+
+            @hookimpl
+            def add_to_report(run, evaluations):
+                yield ReportSection(title="Size", text=f"{len(run.history) - 1} epochs.")
+        """
+        raise NotImplementedError
+
+    @hookspec
     def run_finished(self, run: Run, report: Mapping[str, Any]) -> None:
         """The report is written. ``report`` is the content of ``report.json``.
 
@@ -250,3 +317,16 @@ class LifecycleHooks:
             def run_failed(error):
                 print(error)
         """
+
+
+HOOKS = (RegistrationHooks, TaskHooks, LifecycleHooks)
+"""All of them, by group."""
+
+
+def _names(group: type) -> tuple[str, ...]:
+    return tuple(name for name in vars(group) if not name.startswith("_"))
+
+
+TASK_HOOKS = _names(TaskHooks)
+LIFECYCLE_HOOKS = _names(LifecycleHooks)
+KNOWN_HOOKS = tuple(name for group in HOOKS for name in _names(group))

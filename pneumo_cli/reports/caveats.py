@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pneumo_cli.reports.formatting import count, lowered, mapping, sequence, text
-from pneumo_cli.reports.labels import metric_label, number
+from pneumo_cli.evaluation.metric_names import metric_label
+from pneumo_cli.reports.formatting import count, lowered
+from pneumo_cli.runtime.json_values import mapping, number, sequence, text
 
 _FEW = 100  # validation images
 _IMBALANCED = 0.6  # share of the larger class from which on accuracy is easily had

@@ -16,7 +16,9 @@ from typing import Any
 import numpy as np
 
 from pneumo_cli.comparing import ComparedRun, Comparison
-from pneumo_cli.evaluation.binary import roc_points, sigmoid
+from pneumo_cli.evaluation.arrays import sigmoid
+from pneumo_cli.evaluation.binary import roc_points
+from pneumo_cli.evaluation.metric_names import in_order, interval_text, is_known, metric_label, metric_text
 from pneumo_cli.reports import comparison_figures as figures
 from pneumo_cli.reports.comparison_tables import (
     difference_table,
@@ -28,16 +30,8 @@ from pneumo_cli.reports.comparison_tables import (
 )
 from pneumo_cli.reports.document import Block, Document, Folded, Headline, Paragraph, Pictures, Section, Table
 from pneumo_cli.reports.figures.style import save
-from pneumo_cli.reports.formatting import count, mapping, sequence, text, value_text, when
+from pneumo_cli.reports.formatting import count, when
 from pneumo_cli.reports.html import render_document
-from pneumo_cli.reports.labels import (
-    in_order,
-    interval_text,
-    is_known,
-    metric_label,
-    metric_text,
-    number,
-)
 from pneumo_cli.reports.verdicts import (
     SPOKEN,
     cautions,
@@ -48,6 +42,7 @@ from pneumo_cli.reports.verdicts import (
     verdict,
 )
 from pneumo_cli.runtime import atomic
+from pneumo_cli.runtime.json_values import mapping, number, sequence, text, value_text
 
 PAGE, CONTENT = "compare.html", "compare.json"
 

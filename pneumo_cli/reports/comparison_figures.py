@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pneumo_cli.evaluation.binary import RocPoints
+from pneumo_cli.evaluation.metric_names import metric_label
 from pneumo_cli.reports.figures.epochs import Entry, epoch_axis, line_width, say_empty, series
 from pneumo_cli.reports.figures.style import (
     BLUE,
@@ -27,7 +28,6 @@ from pneumo_cli.reports.figures.style import (
     shortened,
     styled,
 )
-from pneumo_cli.reports.labels import metric_label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,8 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pneumo_cli.comparing import ComparedRun, Comparison
-from pneumo_cli.reports.formatting import mapping, sequence, text, value_text
-from pneumo_cli.reports.labels import in_order, interval_text, metric_label, metric_text, number
+from pneumo_cli.evaluation.metric_names import in_order, interval_text, metric_label, metric_text
 from pneumo_cli.reports.verdicts import (
     cautions,
     difference_text,
@@ -16,6 +15,7 @@ from pneumo_cli.reports.verdicts import (
     pair_sentence,
     verdict,
 )
+from pneumo_cli.runtime.json_values import mapping, number, sequence, text, value_text
 
 ABSENT = "–"
 """Stands for a setting that a run's trainer does not have."""

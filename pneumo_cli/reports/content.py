@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from pneumo_cli.evaluation.metric_names import metric_label, metric_text
 from pneumo_cli.reports.document import (
     Block,
     Commands,
@@ -19,17 +20,18 @@ from pneumo_cli.reports.document import (
     Section,
     Table,
 )
-from pneumo_cli.reports.formatting import count, duration, lowered, mapping, sequence, text, value_text, when
-from pneumo_cli.reports.labels import metric_label, metric_text, number
+from pneumo_cli.reports.formatting import count, duration, lowered, when
 from pneumo_cli.reports.results import (
     headlines,
     judgement_title,
+    named_tables,
     of_the_whole,
     pictures,
     results,
     split_rows,
     verdict,
 )
+from pneumo_cli.runtime.json_values import mapping, number, sequence, text, value_text
 from pneumo_cli.settings.schema import MachineSettings
 
 _POLICIES = {
@@ -63,6 +65,7 @@ def document(report: Mapping[str, Any]) -> Document:
         Section("results", "Results", tuple(results(report))),
         Section("judgement", judgement_title(report), tuple(of_the_whole(report, "judgement"))),
         Section("why", "What it looks at", tuple(of_the_whole(report, "why"))),
+        *_of_plugins(report),
         Section("training", "Training", tuple(_training(report))),
         Section("samples", "Sample images", tuple(pictures(report, "samples"))),
         Section("settings", "Settings", tuple(settings_shown(report))),
@@ -80,6 +83,16 @@ def document(report: Mapping[str, Any]) -> Document:
         sections=tuple(section for section in sections if section.blocks),
         version=text(report.get("pneumo")),
     )
+
+
+def _of_plugins(report: Mapping[str, Any]) -> Iterator[Section]:
+    """What plugins have added, each section under its own heading, with the plugin that it is from."""
+    for place, section in enumerate(map(mapping, sequence(report.get("sections")))):
+        blocks: list[Block] = [Paragraph(text(part)) for part in sequence(section.get("paragraphs"))]
+        blocks += named_tables(section.get("tables"))
+        blocks += pictures(report, f"section-{place}")
+        source = Paragraph(f"Added by the plugin {text(section.get('plugin'))}.")
+        yield Section(f"section-{place}", text(section.get("title")), (*blocks, source) if blocks else ())
 
 
 def _cautions(report: Mapping[str, Any]) -> tuple[str, ...]:

@@ -12,47 +12,36 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from pneumo_cli.evaluation.generative.fidelity import HALVINGS, REAL, SUBSETS, MeasuredSet
-from pneumo_cli.evaluation.result import NamedFigure, NamedTable
+from pneumo_cli.evaluation.generative.fidelity import HALVINGS, REAL, SUBSETS, Fidelity, MeasuredSet
+from pneumo_cli.evaluation.result import Judgement, NamedFigure, NamedTable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from pneumo_cli.evaluation.generative.distances import Kid
+    from pneumo_cli.evaluation.generative.features import Extractor
     from pneumo_cli.evaluation.generative.memorization import Memorisation
-    from pneumo_cli.trainers.feature_extractors import Extractor
 
 
-def described(
-    measured: Mapping[str, MeasuredSet],
-    sets: Mapping[str, Tensor],
-    *,
-    training: Tensor,
-    held_out: int,
-    extractor: Extractor,
-    n: int,
-) -> tuple[tuple[NamedTable, ...], tuple[NamedFigure, ...], tuple[str, ...]]:
+def fidelity_summary(found: Fidelity) -> Judgement:
     """Describe generated images beside what they were compared with.
 
-    Args:
-        measured: what was found of each set, generated or compared with, by its slug.
-        sets: the generated images, uint8 [m, S, S], by slug.
-        training: the images that the generator was trained on, uint8 [N, S, S].
-        held_out: how many real images of other patients there were.
-        extractor: what made the features.
-        n: images of each set that distances were measured on.
-
     Returns:
-        tables, figures and notes of a judgement.
+        two tables, the figures ``closest-pairs`` and ``neighbour-distances``, the metrics, and sentences; where
+        nothing could be measured, a note that says why and nothing else.
     """
-    tables = (
-        _distance_table(measured, extractor, n),
-        _neighbour_table(measured, sets, held_out, len(training)),
+    if found.lacking:
+        return Judgement(notes=(found.lacking,))
+    return Judgement(
+        found.metrics(),
+        tables=(_distance_table(found), _neighbour_table(found)),
+        figures=tuple(_figures(found.measured, found.samples, found.training)),
+        notes=tuple(_notes(found.measured, found.samples, found.extractor, found.n)),
     )
-    return tables, tuple(_figures(measured, sets, training)), tuple(_notes(measured, sets, extractor, n))
 
 
-def _distance_table(measured: Mapping[str, MeasuredSet], extractor: Extractor, n: int) -> NamedTable:
+def _distance_table(found: Fidelity) -> NamedTable:
+    measured, extractor, n = found.measured, found.extractor, found.n
     subset = next(iter(measured.values())).kid.subset_size
     note = (
         f"In features of {extractor.name}, {extractor.dimension:,} an image; less is better. {n} images of each "
@@ -68,24 +57,25 @@ def _distance_table(measured: Mapping[str, MeasuredSet], extractor: Extractor, n
     )
 
 
-def _neighbour_table(
-    measured: Mapping[str, MeasuredSet], sets: Mapping[str, Tensor], held_out: int, training: int
-) -> NamedTable:
+def _neighbour_table(found: Fidelity) -> NamedTable:
+    measured, held_out, training = found.measured, found.held_out, len(found.training)
     rows = []
     for row in measured.values():
-        found = row.memorisation
+        copies = row.memorisation
         rows.append(
             (
                 row.title,
-                f"{found.ratio:.2f}",
-                f"{found.near_copies:.1%}",
-                f"{found.copies:.1%}",
+                f"{copies.ratio:.2f}",
+                f"{copies.near_copies:.1%}",
+                f"{copies.copies:.1%}",
                 f"{row.diversity:.2f}",
                 f"{row.manifold.density:.2f}",
                 f"{row.manifold.coverage:.2f}",
             )
         )
-    looked_at = ", ".join(f"{len(images):,} ({measured[slug].title})" for slug, images in sets.items())
+    looked_at = ", ".join(
+        f"{len(images):,} ({measured[slug].title})" for slug, images in found.samples.items()
+    )
     note = (
         f"Nearest: the median distance to the nearest of {training:,} training images, for {looked_at} images, as "
         f"a multiple of that of the {held_out:,} held-out ones. Near: the share that is nearer than 99 % of "

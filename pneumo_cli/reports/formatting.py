@@ -6,41 +6,13 @@ Nothing here raises: a report may be of another version, or written by hand. Met
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from pneumo_cli.reports.labels import number
+from pneumo_cli.runtime.json_values import number, text
 
 DISCLAIMER = "Research software, no medical device: not for diagnosis, and not to be used on patients."
 """What stands wherever a result is shown."""
-
-
-def mapping(value: Any) -> Mapping[str, Any]:
-    """The mapping; an empty one where there is none."""
-    return value if isinstance(value, Mapping) else {}
-
-
-def sequence(value: Any) -> Sequence[Any]:
-    """The list; an empty one where there is none."""
-    return value if isinstance(value, list | tuple) else ()
-
-
-def text(value: Any) -> str:
-    """One line of text; nothing where there is none."""
-    return "" if value is None else " ".join(str(value).split())
-
-
-def value_text(value: Any) -> str:
-    """A setting's value as a person would type it."""
-    if value is None:
-        return "none"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, str | int | float):
-        return text(value) or "(empty)"
-    return json.dumps(value, ensure_ascii=False, default=str)
 
 
 def count(value: Any) -> str:

@@ -10,11 +10,12 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pneumo_cli.evaluation.metric_names import in_order, is_known, metric_label, metric_text, sd_text
 from pneumo_cli.reports.content import settings_shown
 from pneumo_cli.reports.document import Block, Commands, Document, Headline, Paragraph, Section, Table
-from pneumo_cli.reports.formatting import count, duration, mapping, sequence, text, when
-from pneumo_cli.reports.labels import in_order, is_known, metric_label, metric_text, number, sd_text
+from pneumo_cli.reports.formatting import count, duration, when
 from pneumo_cli.reports.results import headlines, pictures, results, verdict
+from pneumo_cli.runtime.json_values import mapping, number, sequence, text
 
 _HEADLINES = 4
 _IN_PARTS = ("auc", "accuracy", "psnr", "ssim", "mse", "loss")

@@ -7,8 +7,6 @@ parts came to be is :mod:`pneumo_cli.training.groups`; a single run's report :mo
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -19,30 +17,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pneumo_cli.errors import PneumoError
-from pneumo_cli.evaluation.ensemble import Member, judge_average
-from pneumo_cli.evaluation.result import Evaluation
+from pneumo_cli.evaluation.metric_names import is_known, metric_label
 from pneumo_cli.reports import caveats, html, markdown
 from pneumo_cli.reports.figures import style
 from pneumo_cli.reports.figures.spread import overlaid_curves, side_by_side, spread_of
-from pneumo_cli.reports.formatting import mapping, sequence, text
 from pneumo_cli.reports.group_page import WHOLE, document, stands_beside
-from pneumo_cli.reports.labels import is_known, metric_label, number
+from pneumo_cli.reports.predictions import predictions_csv
 from pneumo_cli.runtime import atomic
+from pneumo_cli.runtime.json_values import mapping, number, sequence, text
 
 if TYPE_CHECKING:
-    from pneumo_cli.data.records import Record
-    from pneumo_cli.training.groups import Group, Judged, Part
+    from pneumo_cli.runs.groups import GroupResult, Part
 
 _PICTURES = 12  # parts whose images are shown; the others' lie in their own reports
 _SHARES = 3  # metrics that are shares, from which on their figure says more than the table
 
 
-def write_gathered(group: Group, done: Sequence[Part], judged: Judged) -> dict[str, Any]:
+def write_group_report(group: GroupResult) -> dict[str, Any]:
     """Write everything that a person reads about a group.
-
-    Args:
-        done: the parts that are finished, at least one.
-        judged: what they say of their images; empty of a task without a mean.
 
     Returns:
         the content of ``report.json``.
@@ -51,12 +43,11 @@ def write_gathered(group: Group, done: Sequence[Part], judged: Judged) -> dict[s
         PneumoError: the folder cannot be written, or a part's report is damaged.
     """
     folder = group.folder
-    reports = {part.name: _read(group, part) for part in done}
+    reports = {part.name: _read(group, part) for part in group.done}
     try:
-        report = _content(group, done, reports, judged)
+        report = _content(group, reports)
         drawn = _figures(group, reports, report)
-        for split, members in judged.members.items():
-            evaluation = _evaluated(group, members, judged)
+        for split, evaluation in group.evaluations.items():
             report["evaluations"][split] = dict(evaluation.metrics)
             report["intervals"][split] = {name: list(ends) for name, ends in evaluation.intervals.items()}
             report["tables"][split] = [asdict(table) for table in evaluation.tables]
@@ -66,10 +57,10 @@ def write_gathered(group: Group, done: Sequence[Part], judged: Judged) -> dict[s
                 style.save(figure.draw(), folder.path / file)
                 caption = f"{split.capitalize()}. {figure.caption}"
                 drawn.append({"file": file, "caption": caption, "group": figure.group, "split": split})
-            rows = predictions_csv(evaluation, judged.records)
+            rows = predictions_csv(evaluation, group.records)
             atomic.write_text(folder.predictions / f"{split}.csv", rows)
         report["figures"] = drawn
-        report["honesty"] = kept_in_mind(report, reports[done[0].name])
+        report["honesty"] = kept_in_mind(report, reports[group.done[0].name])
         shown = document(report)
         atomic.write_text(folder.report_html, html.render_document(shown, folder.path))
         atomic.write_text(folder.report_markdown, markdown.render_document(shown, folder.path))
@@ -82,7 +73,7 @@ def write_gathered(group: Group, done: Sequence[Part], judged: Judged) -> dict[s
     return report
 
 
-def _read(group: Group, part: Part) -> dict[str, Any]:
+def _read(group: GroupResult, part: Part) -> dict[str, Any]:
     path = group.folder.part(part.name).report_json
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
@@ -90,34 +81,15 @@ def _read(group: Group, part: Part) -> dict[str, Any]:
         raise PneumoError(f"{path} cannot be read: {error}") from error
 
 
-def _evaluated(group: Group, members: Mapping[str, Member], judged: Judged) -> Evaluation:
-    return judge_average(list(members.values()), judged.records, seed=group.resolved.trainer.seed)
-
-
-def predictions_csv(evaluation: Evaluation, records: Sequence[Record]) -> str:
-    """Per image: name, patient, subtype, mean calibrated logit, label, probability and call, as CSV text."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    columns = [name for name in evaluation.outputs if name != "index"]
-    writer.writerow(["name", "patient", "subtype", *columns])
-    for row, position in enumerate(evaluation.outputs["index"].tolist()):
-        record = records[position]
-        values = [evaluation.outputs[name][row].item() for name in columns]
-        writer.writerow([record.name, record.patient, record.subtype, *values])
-    return out.getvalue()
-
-
-def _content(
-    group: Group, done: Sequence[Part], reports: Mapping[str, Mapping[str, Any]], judged: Judged
-) -> dict[str, Any]:
+def _content(group: GroupResult, reports: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     settings = group.resolved.trainer
-    first = reports[done[0].name]
-    measured = {name: _measured(name, report, judged) for name, report in reports.items()}
+    first = reports[group.done[0].name]
+    measured = {name: _measured(name, report, group) for name, report in reports.items()}
     seeds = sorted({part.seed for part in group.parts})
     folds = settings.folds if not settings.fold else 0
     trainer, dataset = mapping(first.get("trainer")), mapping(first.get("dataset"))
     # Parts without a mean have looked at the test images themselves, which is one look of the group.
-    looks = max([judged.looks, *(_looks(report) for report in reports.values())])
+    looks = max([group.looks, *(_looks(report) for report in reports.values())])
     return {
         "format": 1,
         "kind": "group",
@@ -169,7 +141,7 @@ def _looks(report: Mapping[str, Any]) -> int:
     return int(number(mapping(report.get("seal")).get("looks")) or 0)
 
 
-def _measured(name: str, report: Mapping[str, Any], judged: Judged) -> dict[str, dict[str, float]]:
+def _measured(name: str, report: Mapping[str, Any], group: GroupResult) -> dict[str, dict[str, float]]:
     """One part's metrics: of the whole, then by split; the test images' may have been opened by the group."""
     whole = mapping(mapping(report.get("judgement")).get("metrics"))
     found = {WHOLE: {str(k): v for k, v in whole.items() if number(v) is not None and is_known(str(k))}}
@@ -177,8 +149,8 @@ def _measured(name: str, report: Mapping[str, Any], judged: Judged) -> dict[str,
         str(split): {str(k): v for k, v in mapping(values).items() if number(v) is not None}
         for split, values in mapping(report.get("evaluations")).items()
     }
-    if name in judged.members.get("test", {}):
-        found["test"] = judged.members["test"][name].metrics()
+    if name in group.members.get("test", {}):
+        found["test"] = group.members["test"][name].metrics()
     return {split: values for split, values in found.items() if values}
 
 
@@ -228,7 +200,7 @@ def _part(
     part: Part,
     report: Mapping[str, Any] | None,
     measured: Mapping[str, Mapping[str, float]] | None,
-    group: Group,
+    group: GroupResult,
 ) -> dict[str, Any]:
     known: dict[str, Any] = {
         "name": part.name,
@@ -250,7 +222,7 @@ def _part(
 
 
 def _split(
-    split: Mapping[str, Any], group: Group, reports: Mapping[str, Mapping[str, Any]]
+    split: Mapping[str, Any], group: GroupResult, reports: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, Any]:
     """The first part's split; with folds, all that validated is its validation row, and no row trains."""
     if not group.resolved.trainer.folds or group.resolved.trainer.fold:
@@ -278,7 +250,7 @@ def _split(
     return {**split, "rows": [pooled, *tested]}
 
 
-def _settings(group: Group, rows: Sequence[Any]) -> list[dict[str, Any]]:
+def _settings(group: GroupResult, rows: Sequence[Any]) -> list[dict[str, Any]]:
     """The first part's settings, those that differ among the parts as the group has them."""
     own = {name: getattr(group.resolved.trainer, name) for name in ("fold", "seed", "seeds", "judge_test")}
     made = []
@@ -291,7 +263,7 @@ def _settings(group: Group, rows: Sequence[Any]) -> list[dict[str, Any]]:
 
 
 def _figures(
-    group: Group, reports: Mapping[str, Mapping[str, Any]], report: Mapping[str, Any]
+    group: GroupResult, reports: Mapping[str, Mapping[str, Any]], report: Mapping[str, Any]
 ) -> list[dict[str, str]]:
     drawn = []
     histories = [list(sequence(one.get("history"))) for one in reports.values()]
@@ -319,7 +291,7 @@ def _figures(
     return drawn
 
 
-def _samples(group: Group, reports: Mapping[str, Mapping[str, Any]]) -> list[dict[str, str]]:
+def _samples(group: GroupResult, reports: Mapping[str, Mapping[str, Any]]) -> list[dict[str, str]]:
     """What the parts have made, side by side: the pictures that each one kept of its chosen epoch."""
     found = {}
     for name, report in reports.items():

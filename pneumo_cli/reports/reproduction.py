@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pneumo_cli.evaluation.metric_names import interval_text, metric_text
 from pneumo_cli.reports import html, markdown
 from pneumo_cli.reports.document import (
     Block,
@@ -22,12 +23,12 @@ from pneumo_cli.reports.document import (
     Section,
     Table,
 )
-from pneumo_cli.reports.formatting import count, duration, mapping, sequence, text, value_text, when
-from pneumo_cli.reports.labels import interval_text, metric_text, number
+from pneumo_cli.reports.formatting import count, duration, when
 from pneumo_cli.reports.reproduction_overview import draw_overview, headlines, overview, pairs_of, verdict
 from pneumo_cli.reports.reproduction_tasks import blocks_of, figures_of
 from pneumo_cli.reports.reproduction_values import NONE, Ours
 from pneumo_cli.runtime import atomic
+from pneumo_cli.runtime.json_values import mapping, number, sequence, text, value_text
 from pneumo_cli.source_report import SourceReport
 
 if TYPE_CHECKING:

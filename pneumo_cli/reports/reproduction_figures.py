@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pneumo_cli.evaluation.metric_names import metric_label
 from pneumo_cli.reports.figures.style import BLUE, PAGE, VERMILLION, shortened, styled
-from pneumo_cli.reports.labels import metric_label
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -6,12 +6,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pneumo_cli.evaluation.metric_names import metric_text
 from pneumo_cli.reports.document import Block, Headline, Pictures, Table
 from pneumo_cli.reports.figures.style import save
-from pneumo_cli.reports.formatting import count, duration, mapping, text
-from pneumo_cli.reports.labels import metric_text, number
+from pneumo_cli.reports.formatting import count, duration
 from pneumo_cli.reports.reproduction_figures import Pair, beside_the_report
 from pneumo_cli.reports.reproduction_values import NONE, Ours
+from pneumo_cli.runtime.json_values import mapping, number, text
 from pneumo_cli.source_report import SourceReport, Task
 
 if TYPE_CHECKING:

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pneumo_cli.reports.document import Block, Folded, Paragraph, Pictures, Table
-from pneumo_cli.reports.formatting import mapping, sequence, text
 from pneumo_cli.reports.images import inside
 from pneumo_cli.reports.reproduction_values import Ours, reports_value, verdict
 from pneumo_cli.reports.results import named_tables
+from pneumo_cli.runtime.json_values import mapping, sequence, text
 from pneumo_cli.source_report import Figures, Group, Task
 
 if TYPE_CHECKING:

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from pneumo_cli.reports.formatting import count, mapping, sequence, text
-from pneumo_cli.reports.labels import interval_text, metric_text, number, number_ends
+from pneumo_cli.evaluation.metric_names import interval_text, metric_text
+from pneumo_cli.reports.formatting import count
+from pneumo_cli.runtime.json_values import mapping, number, number_ends, sequence, text
 from pneumo_cli.source_report import Number
 
 NONE = "–"

@@ -10,17 +10,10 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from pneumo_cli.evaluation.metric_names import in_order, interval_text, is_known, metric_label, metric_text
 from pneumo_cli.reports.document import Block, Folded, Headline, Paragraph, Pictures, Table
-from pneumo_cli.reports.formatting import count, mapping, sequence, text
-from pneumo_cli.reports.labels import (
-    in_order,
-    interval_text,
-    is_known,
-    metric_label,
-    metric_text,
-    number,
-    number_ends,
-)
+from pneumo_cli.reports.formatting import count
+from pneumo_cli.runtime.json_values import mapping, number, number_ends, sequence, text
 
 JUDGEMENT = "How good are the images?"
 """The title of a judgement that brings none."""

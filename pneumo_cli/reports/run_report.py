@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -14,16 +12,17 @@ import numpy as np
 
 from pneumo_cli.data.leakage import find_leaks
 from pneumo_cli.errors import PneumoError
-from pneumo_cli.evaluation.result import Evaluation, Judgement
+from pneumo_cli.evaluation.result import Evaluation, Judgement, ReportSection
 from pneumo_cli.reports import caveats
 from pneumo_cli.reports.figures import style, training
 from pneumo_cli.reports.figures.animation import write_animation
 from pneumo_cli.reports.html import render_html
-from pneumo_cli.reports.labels import number
 from pneumo_cli.reports.markdown import render_markdown
+from pneumo_cli.reports.predictions import predictions_csv
 from pneumo_cli.runs.environment import describe_environment
 from pneumo_cli.runs.test_access import fingerprint_of_test
 from pneumo_cli.runtime import atomic
+from pneumo_cli.runtime.json_values import number
 from pneumo_cli.settings.resolve import plain_values
 
 if TYPE_CHECKING:
@@ -47,6 +46,7 @@ def write_report(
     command: Sequence[str],
     sample_loaders: Mapping[str, Loader],
     judgement: Judgement | None = None,
+    sections: Sequence[tuple[str, ReportSection]] = (),
 ) -> dict[str, Any]:
     """Write everything that a person reads about a run.
 
@@ -55,6 +55,7 @@ def write_report(
         command: the command line, for the record.
         sample_loaders: the batches that are shown as samples, by split.
         judgement: what the trainer says of the result as a whole, if anything.
+        sections: what plugins add, each with the name of its plugin.
 
     Returns:
         the content of ``report.json``.
@@ -69,18 +70,24 @@ def write_report(
             advance(1)
             for split, evaluation in evaluations.items():
                 drawn += _evaluation_figures(run, split, evaluation)
-                atomic.write_text(run.folder.predictions / f"{split}.csv", predictions_csv(run, evaluation))
+                atomic.write_text(
+                    run.folder.predictions / f"{split}.csv",
+                    predictions_csv(evaluation, run.data.dataset.records),
+                )
                 advance(1)
             drawn += [
                 _save(run, figure.draw(), f"figures/{figure.name}.png", figure.caption, figure.group)
                 for figure in judgement.figures
             ]
             advance(1)
+            drawn += _section_figures(run, sections)
             drawn += _epoch_pictures(run)
             advance(1)
             drawn += _sample_figures(run, sample_loaders)
             advance(1)
             report = _content(run, evaluations, judgement, drawn, command)
+            if sections:
+                report["sections"] = [_section(plugin, section) for plugin, section in sections]
             report["honesty"] = caveats.fired(report)
             atomic.write_text(run.folder.report_html, render_html(report, run.folder.path))
             atomic.write_text(run.folder.report_markdown, render_markdown(report, run.folder.path))
@@ -95,20 +102,6 @@ def write_report(
     return report
 
 
-def predictions_csv(run: Run, evaluation: Evaluation) -> str:
-    """Per-image outputs with the image's name, patient and subtype, as CSV text."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    columns = [name for name in evaluation.outputs if name != "index"]
-    writer.writerow(["name", "patient", "subtype", *columns])
-    records = run.data.dataset.records
-    for row, position in enumerate(evaluation.outputs.get("index", ())):
-        record = records[int(position)]
-        values = [evaluation.outputs[name][row].item() for name in columns]
-        writer.writerow([record.name, record.patient, record.subtype, *values])
-    return text.getvalue()
-
-
 def _save(run: Run, figure: Figure, file: str, caption: str, group: str) -> dict[str, str]:
     path = run.folder.path / file
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -118,9 +111,9 @@ def _save(run: Run, figure: Figure, file: str, caption: str, group: str) -> dict
 
 def _training_figures(run: Run) -> list[dict[str, str]]:
     last = run.history[-1]
-    names = list(run.trainer.curves) or sorted(last["validation"] or last["train"])
+    names = list(run.curves) or sorted(last["validation"] or last["train"])
     # A reader has to see what chose the epoch.
-    names += [name for name in (run.trainer.monitor.metric,) if name and name not in names]
+    names += [name for name in (run.monitor.metric,) if name and name not in names]
     names = [name for name in names if name in last["validation"] or name in last["train"]]
     best = run.best.epoch
     sides = "Training and validation metrics" if last["validation"] else "Training metrics"
@@ -171,6 +164,33 @@ def _evaluation_figures(run: Run, split: str, evaluation: Evaluation) -> list[di
         }
         for figure in evaluation.figures
     ]
+
+
+def _section_figures(run: Run, sections: Sequence[tuple[str, ReportSection]]) -> list[dict[str, str]]:
+    """The figures of plugins' sections; one that cannot be drawn costs a note, and not the report."""
+    drawn = []
+    for place, (plugin, section) in enumerate(sections):
+        for figure in section.figures:
+            file = f"figures/section-{place}-{figure.name}.png"
+            try:
+                drawn.append(_save(run, figure.draw(), file, figure.caption, f"section-{place}"))
+            except OSError:
+                raise
+            except Exception as error:
+                run.note(
+                    f"the figure {figure.name} of the plugin {plugin} cannot be drawn: "
+                    f"{type(error).__name__}: {error}"
+                )
+    return drawn
+
+
+def _section(plugin: str, section: ReportSection) -> dict[str, Any]:
+    return {
+        "plugin": plugin,
+        "title": section.title,
+        "paragraphs": [part for part in section.text.split("\n\n") if part.strip()],
+        "tables": [asdict(table) for table in section.tables],
+    }
 
 
 def _epoch_pictures(run: Run) -> list[dict[str, str]]:
@@ -229,7 +249,7 @@ def _content(
     command: Sequence[str],
 ) -> dict[str, Any]:
     parameters = list(run.model.parameters())
-    monitor = run.trainer.monitor
+    monitor = run.monitor
     return {
         "format": 1,
         "title": f"{run.spec.name} on {run.data.dataset.name}",
@@ -259,7 +279,7 @@ def _content(
             "value": run.best.value,
         },
         "history": run.history,
-        "curves": list(run.trainer.curves),
+        "curves": list(run.curves),
         "evaluations": {split: dict(evaluation.metrics) for split, evaluation in evaluations.items()},
         **_beside_metrics(evaluations),
         **({judgement.group: _judgement(judgement)} if judgement != Judgement() else {}),

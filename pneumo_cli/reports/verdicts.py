@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pneumo_cli.comparing import Comparison
 from pneumo_cli.evaluation.confidence.intervals import Difference
-from pneumo_cli.evaluation.metric_names import lower_is_better
+from pneumo_cli.evaluation.metric_names import in_order, lower_is_better, metric_label
 from pneumo_cli.evaluation.paired import NO_DIFFERENCE, OF_CALLS, PRIMARY, SIGNIFICANT, Pair, Tested
-from pneumo_cli.reports.formatting import lowered, mapping, sequence, text
-from pneumo_cli.reports.labels import in_order, metric_label, number
+from pneumo_cli.reports.formatting import lowered
+from pneumo_cli.runtime.json_values import mapping, number, sequence, text
 
 _NOTHING = "no significant difference"
 SPOKEN = 3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import sys
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, entry_points, version
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +37,7 @@ def package_versions() -> dict[str, str]:
     return versions
 
 
-def _plugin_versions(participants: list[str]) -> dict[str, str]:
+def _plugin_versions(participants: Sequence[str]) -> dict[str, str]:
     """Distribution and version of each plugin that takes part in a run."""
     return {
         point.name: f"{point.dist.name} {point.dist.version}"
@@ -61,6 +62,6 @@ def describe_environment(run: Run, command: list[str]) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "cuda": torch.version.cuda or "",
         "packages": package_versions(),
-        "plugins": _plugin_versions(run.hooks.participants()),
-        "extensions": run.hooks.extensions(),
+        "plugins": _plugin_versions(run.participants),
+        "extensions": list(run.extensions),
     }

@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from pneumo_cli.errors import PneumoError
-from pneumo_cli.reports.formatting import mapping, sequence, text
-from pneumo_cli.reports.labels import number
 from pneumo_cli.runs.folder import GROUP_SETTINGS, RunFolder
 from pneumo_cli.runs.index import (
     FINISHED,
@@ -32,6 +30,7 @@ from pneumo_cli.runs.index import (
     taken_facts,
     unreadable,
 )
+from pneumo_cli.runtime.json_values import mapping, number, sequence, text
 
 
 def find_runs(folder: Path, *, parts: bool = False) -> tuple[list[ListedRun], list[Problem]]:

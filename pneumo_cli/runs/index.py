@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from pneumo_cli.errors import PneumoError, UsageError
-from pneumo_cli.reports.formatting import mapping, sequence, text
-from pneumo_cli.reports.labels import in_order, is_known, number
+from pneumo_cli.evaluation.metric_names import in_order, is_known
 from pneumo_cli.runs.folder import GROUP_SETTINGS, RunFolder, group_of
+from pneumo_cli.runtime.json_values import mapping, number, sequence, text
 
 FINISHED, INTERRUPTED, RUNNING, EXPORTED = "finished", "interrupted", "running", "exported"
 WHOLE = "whole"

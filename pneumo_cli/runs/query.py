@@ -11,9 +11,8 @@ from typing import Any
 
 from pneumo_cli.errors import UsageError, nearest
 from pneumo_cli.evaluation.metric_names import lower_is_better
-from pneumo_cli.reports.formatting import value_text
-from pneumo_cli.reports.labels import number
 from pneumo_cli.runs.index import FINISHED, ListedRun, bare
+from pneumo_cli.runtime.json_values import number, value_text
 
 _TRUTHS = {"yes": "true", "no": "false"}
 

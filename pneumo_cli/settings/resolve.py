@@ -19,8 +19,7 @@ from pydantic import ValidationError
 from pydantic_settings import EnvSettingsSource
 
 from pneumo_cli.errors import UsageError, nearest
-from pneumo_cli.plugins.discovery import Plugins
-from pneumo_cli.registry import Entry
+from pneumo_cli.registry import Entry, Registries
 from pneumo_cli.settings.schema import MachineSettings, TrainerSettings
 from pneumo_cli.specs import Preset, TrainerSpec, load_reference
 
@@ -75,24 +74,6 @@ class Resolved:
         )
 
 
-def recorded_facts(settings_file: Path) -> dict[str, Any]:
-    """The table ``[run]`` of a ``run.toml``: what :meth:`Resolved.to_toml` was given.
-
-    Raises:
-        UsageError: the file is damaged.
-    """
-    facts = _read_toml(settings_file).get("run")
-    if not isinstance(facts, dict):
-        raise UsageError(f"{settings_file} is damaged: it has no table [run]")
-    return facts
-
-
-def recorded_origins(settings_file: Path) -> dict[str, str]:
-    """The table ``[origin]`` of a ``run.toml``; empty where it is missing."""
-    origins = _read_toml(settings_file).get("origin")
-    return {name: str(origin) for name, origin in origins.items()} if isinstance(origins, dict) else {}
-
-
 def plain_values(settings: TrainerSettings | MachineSettings) -> dict[str, Any]:
     """Field values as TOML can hold them: paths absolute and as text, unset fields left out."""
     values: dict[str, Any] = {}
@@ -124,7 +105,7 @@ def settings_class(entry: Entry[TrainerSpec]) -> type[TrainerSettings]:
 
 
 def resolve(
-    plugins: Plugins,
+    registries: Registries,
     entry: Entry[TrainerSpec],
     flags: Mapping[str, Any],
     *,
@@ -146,8 +127,8 @@ def resolve(
     environ = os.environ if environ is None else environ
     trainer_class = settings_class(entry)
     known = set(trainer_class.model_fields) | set(MachineSettings.model_fields)
-    file_label, file_values = _file_layer(plugins, entry, known, config)
-    environment = _environment_layer(plugins, known, trainer_class, environ)
+    file_label, file_values = _file_layer(registries, entry, known, config)
+    environment = _environment_layer(registries, known, trainer_class, environ)
     chosen = _choose_preset(
         entry, preset, environ.get("PNEUMO_PRESET"), file_values.pop("preset", None), file_label
     )
@@ -159,7 +140,7 @@ def resolve(
 
     given = {name: value for name, value in flags.items() if value is not None}
     if "model" not in file_values | environment | given:
-        chosen = _with_an_installed_model(plugins, chosen)
+        chosen = _with_an_installed_model(registries, chosen)
     values: dict[str, Any] = {}
     origins = dict.fromkeys(sorted(known), "default")
     layers = [
@@ -191,7 +172,7 @@ def resolve_machine(flags: Mapping[str, Any], *, environ: Mapping[str, str] | No
     origins: dict[str, str] = {}
     path = Path(CONFIG_FILE)
     sources = [
-        (_read_toml(path) if path.is_file() else {}, lambda name: CONFIG_FILE),
+        (read_toml(path) if path.is_file() else {}, lambda name: CONFIG_FILE),
         (_environment_values(MachineSettings, environ), lambda name: PREFIX + name.upper()),
         ({k: v for k, v in flags.items() if v is not None}, lambda name: "--" + name.replace("_", "-")),
     ]
@@ -247,10 +228,10 @@ def _choose_preset(
     return entry.spec.presets[0]
 
 
-def _with_an_installed_model(plugins: Plugins, preset: Preset) -> Preset:
+def _with_an_installed_model(registries: Registries, preset: Preset) -> Preset:
     """A preset whose model is there: itself, or with its fallback, which is said."""
     model = preset.values.get("model")
-    if model is None or not preset.fallback or model.rpartition(":")[2] in plugins.models.names():
+    if model is None or not preset.fallback or model.rpartition(":")[2] in registries.models.names():
         return preset
     instead = ", ".join(f"{name} = {value}" for name, value in preset.fallback.items())
     _log.warning(
@@ -263,7 +244,12 @@ def _with_an_installed_model(plugins: Plugins, preset: Preset) -> Preset:
     return replace(preset, values={**preset.values, **preset.fallback})
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
+def read_toml(path: Path) -> dict[str, Any]:
+    """The content of a configuration file.
+
+    Raises:
+        UsageError: there is none, or it cannot be read.
+    """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -273,13 +259,13 @@ def _read_toml(path: Path) -> dict[str, Any]:
 
 
 def _file_layer(
-    plugins: Plugins, entry: Entry[TrainerSpec], known: set[str], config: Path | None
+    registries: Registries, entry: Entry[TrainerSpec], known: set[str], config: Path | None
 ) -> tuple[str, dict[str, Any]]:
     """The values of the configuration file for this trainer: its top level, then its table ``[NAME]``."""
     path = config if config is not None else Path(CONFIG_FILE)
     if config is None and not path.is_file():
         return CONFIG_FILE, {}
-    content = _read_toml(path)
+    content = read_toml(path)
     label = str(path)
     written_for = content.pop("trainer", entry.spec.name)
     if written_for != entry.spec.name:
@@ -290,16 +276,16 @@ def _file_layer(
     for name, table in tables.items():
         if name == entry.spec.name:
             own = table
-        elif name not in _RUN_FILE_TABLES and name not in plugins.trainers.names():
+        elif name not in _RUN_FILE_TABLES and name not in registries.trainers.names():
             raise UsageError(
-                f"{path}: there is no trainer for the table [{name}]; {nearest(name, plugins.trainers.names())}"
+                f"{path}: there is no trainer for the table [{name}]; {nearest(name, registries.trainers.names())}"
             )
     for name, value in content.items():
         if name in tables:
             continue
         if name in known or name == "preset":
             values[name] = value
-        elif not _known_elsewhere(plugins, name):
+        elif not _known_elsewhere(registries, name):
             raise UsageError(f"{path}: unknown setting {name!r}; {nearest(name, known)}")
     for name, value in own.items():
         if name not in known and name != "preset":
@@ -317,14 +303,14 @@ def _environment_values(
 
 
 def _environment_layer(
-    plugins: Plugins, known: set[str], trainer_class: type[TrainerSettings], environ: Mapping[str, str]
+    registries: Registries, known: set[str], trainer_class: type[TrainerSettings], environ: Mapping[str, str]
 ) -> dict[str, Any]:
     for variable in sorted(environ):
         upper = variable.upper()
         if not upper.startswith(PREFIX) or upper in _CONTROL_VARIABLES:
             continue
         name = upper.removeprefix(PREFIX).lower()
-        if name not in known and not _known_elsewhere(plugins, name):
+        if name not in known and not _known_elsewhere(registries, name):
             candidates = {field.upper() for field in known}
             candidates |= {control.removeprefix(PREFIX) for control in _CONTROL_VARIABLES}
             hint = nearest(upper.removeprefix(PREFIX), candidates, prefix=PREFIX)
@@ -332,9 +318,9 @@ def _environment_layer(
     return _environment_values(trainer_class, environ) | _environment_values(MachineSettings, environ)
 
 
-def _known_elsewhere(plugins: Plugins, name: str) -> bool:
+def _known_elsewhere(registries: Registries, name: str) -> bool:
     """Whether another installed trainer has this setting: a shared file or environment may hold it."""
-    for entry in plugins.trainers.entries():
+    for entry in registries.trainers.entries():
         try:
             if name in settings_class(entry).model_fields:
                 return True

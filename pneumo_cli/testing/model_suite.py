@@ -12,7 +12,7 @@ import torch
 from pneumo_cli.plugins.discovery import discover
 from pneumo_cli.registry import Entry
 from pneumo_cli.runs.checkpoints import Checkpoints
-from pneumo_cli.runs.run import build_registered
+from pneumo_cli.runs.model_factory import build_registered
 from pneumo_cli.runtime.seeding import seed_all
 from pneumo_cli.specs import ModelSpec
 from pneumo_cli.testing.bits import same_bits

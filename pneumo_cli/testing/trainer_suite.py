@@ -17,15 +17,14 @@ from pneumo_cli.plugins.discovery import Plugins
 from pneumo_cli.registry import Entry
 from pneumo_cli.runs.checkpoints import Checkpoints
 from pneumo_cli.runs.folder import RunFolder
-from pneumo_cli.runtime.distributed import Ranks
-from pneumo_cli.runtime.progress import Progress
+from pneumo_cli.runs.record import reopen_settings
 from pneumo_cli.settings.resolve import Resolved, resolve, settings_class
 from pneumo_cli.specs import TrainerSpec
 from pneumo_cli.testing.bits import same_bits
 from pneumo_cli.testing.datasets import TINY, installed_plugins
-from pneumo_cli.trainers.generative import CHUNK, GenerativeTrainer
-from pneumo_cli.trainers.session import choose_parts, observing_plugins, open_run, reopen_settings
-from pneumo_cli.training.runner import Runner
+from pneumo_cli.trainers.generative import CHUNK
+from pneumo_cli.trainers.session import choose_model, set_up
+from pneumo_cli.training.runner import Runner, open_runner
 
 
 class _Died(BaseException):
@@ -74,9 +73,7 @@ class TrainerConformance:
     def test_its_default_model_is_installed_and_of_its_kind(
         self, plugins: Plugins, entry: Entry[TrainerSpec]
     ) -> None:
-        assert (
-            choose_parts(plugins, resolve(plugins, entry, {}, environ={})).model.spec.kind == entry.spec.kind
-        )
+        assert choose_model(plugins, resolve(plugins, entry, {}, environ={})).spec.kind == entry.spec.kind
 
     def test_its_defaults_are_within_its_bounds(self, entry: Entry[TrainerSpec]) -> None:
         fields = settings_class(entry).model_fields
@@ -130,8 +127,8 @@ class TrainerConformance:
         self, plugins: Plugins, entry: Entry[TrainerSpec], tmp_path: Path
     ) -> None:
         runner = _runner(plugins, self._resolved(plugins, entry, tmp_path, epochs=1))
-        trainer = runner.run.trainer
-        if not isinstance(trainer, GenerativeTrainer):
+        trainer = runner.trainer.as_generator()
+        if trainer is None:
             pytest.skip(f"{self.name} makes no images")
         runner.build()
         model = runner.run.model.eval()
@@ -148,8 +145,8 @@ class TrainerConformance:
 
 
 def _runner(plugins: Plugins, resolved: Resolved, *extra: object) -> Runner:
-    run = open_run(plugins, resolved, Progress(), Ranks())
-    return Runner(run, [*observing_plugins(plugins), *(("test", one) for one in extra)], ["pneumo"])
+    taking_part = [*plugins.observing(), *(("test", one) for one in extra)]
+    return open_runner(set_up(plugins, resolved), taking_part, command=["pneumo"])
 
 
 def _start(plugins: Plugins, resolved: Resolved, *extra: object) -> RunFolder:

@@ -41,13 +41,11 @@ def runner_of(trainer: str, *, observed: bool = False, preset: str | None = None
         preset: of the settings that are not given; None: the trainer's defaults.
         settings: as flags would give them; ``output`` and ``cache`` are folders.
     """
-    from pneumo_cli.runtime.distributed import Ranks
-    from pneumo_cli.runtime.progress import Progress
     from pneumo_cli.settings.resolve import resolve
-    from pneumo_cli.trainers.session import observing_plugins, open_run
-    from pneumo_cli.training.runner import Runner
+    from pneumo_cli.trainers.session import set_up
+    from pneumo_cli.training.runner import open_runner
 
     plugins = installed_plugins()
     resolved = resolve(plugins, plugins.trainers.get(trainer), settings, preset=preset, environ={})
-    run = open_run(plugins, resolved, Progress(), Ranks())
-    return Runner(run, observing_plugins(plugins) if observed else [], ["pneumo"] if observed else [])
+    setup = set_up(plugins, resolved)
+    return open_runner(setup, plugins.observing(), command=["pneumo"]) if observed else open_runner(setup)

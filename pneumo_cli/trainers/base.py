@@ -10,15 +10,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pneumo_cli.data.augmentation import EvaluationTransform, Transform
-from pneumo_cli.data.batch_inputs import Inputs
+from pneumo_cli.data.augmentation import EvaluationTransform
+from pneumo_cli.data.batch_inputs import Sources, Transforms
 from pneumo_cli.evaluation.result import Evaluation, Judgement
+from pneumo_cli.runs.run import Monitor
 from pneumo_cli.settings.schema import TrainerSettings
 
 if TYPE_CHECKING:
@@ -26,39 +27,7 @@ if TYPE_CHECKING:
     from pneumo_cli.registry import Entry
     from pneumo_cli.runs.run import Run
     from pneumo_cli.specs import ModelSpec
-
-
-class Monitor(NamedTuple):
-    """The metric that chooses the best checkpoint, whether more of it is better, and on which images it is taken.
-
-    ``side`` is ``train`` where it is one of the training metrics: for a task that validates nothing. With an empty
-    ``metric`` nothing chooses, and the last epoch's is kept.
-    """
-
-    metric: str
-    mode: Literal["max", "min"]
-    side: Literal["validation", "train"] = "validation"
-
-    def improves(self, value: float, best: float | None) -> bool:
-        """Whether a value beats the best so far; the first of equal values stays the best."""
-        if best is None:
-            return True
-        return value > best if self.mode == "max" else value < best
-
-
-class Transforms(NamedTuple):
-    """How uint8 images become the model's input, in training and elsewhere."""
-
-    train: Transform
-    evaluation: Transform
-
-
-class Sources(NamedTuple):
-    """What batches are made of: in training, in judging training and validation images, and in the test."""
-
-    train: Inputs
-    evaluation: Inputs
-    test: Inputs
+    from pneumo_cli.trainers.capabilities import Classifier, ImageGenerator
 
 
 class Trainer(ABC):
@@ -162,6 +131,14 @@ class Trainer(ABC):
         Args:
             evaluations: by split, assessed; empty where a checkpoint is judged again.
         """
+        return None
+
+    def as_classifier(self) -> Classifier | None:
+        """How this trainer's models classify images; None (the default) where they do not."""
+        return None
+
+    def as_generator(self) -> ImageGenerator | None:
+        """How this trainer's models make images; None (the default) where they do not."""
         return None
 
     def check_request(self, entry: Entry[ModelSpec]) -> None:

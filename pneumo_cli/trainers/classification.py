@@ -8,7 +8,7 @@ nothing but its name in a spec; it overrides what its task does differently.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,16 +17,18 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from pneumo_cli.data.augmentation import EvaluationTransform, ReportAugmentation, Transform
-from pneumo_cli.data.batch_inputs import MirroredToo
+from pneumo_cli.data.batch_inputs import MirroredToo, Sources, Transforms
 from pneumo_cli.data.scanner_augmentation import ScannerAugmentation
 from pneumo_cli.errors import UsageError
 from pneumo_cli.evaluation.binary import binary_metrics
-from pneumo_cli.evaluation.classification_report import Predictions, assess
+from pneumo_cli.evaluation.classification_report import Predictions, classification_report
 from pneumo_cli.evaluation.decision_rule import DecisionRule, Fitting, fit_decision_rule, spread
 from pneumo_cli.evaluation.result import Evaluation, Judgement
+from pneumo_cli.reports.figures.classification_report import with_figures
+from pneumo_cli.runs.run import Monitor
 from pneumo_cli.settings.schema import ClassificationSettings
 from pneumo_cli.trainers.backbone import stages_of
-from pneumo_cli.trainers.base import Monitor, Sources, Trainer, Transforms
+from pneumo_cli.trainers.base import Trainer
 from pneumo_cli.trainers.explanations import explain
 from pneumo_cli.trainers.optimization import parameter_groups, warm_cosine
 from pneumo_cli.trainers.targets import BinaryTargets, SubtypeTargets, Targets, positive_logits
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from pneumo_cli.data.loader import Batch, Loader
     from pneumo_cli.runs.run import Run
     from pneumo_cli.specs import ModelSpec
+    from pneumo_cli.trainers.capabilities import Classifier
 
 
 class ClassificationTrainer(Trainer):
@@ -140,9 +143,23 @@ class ClassificationTrainer(Trainer):
             augmentation = ReportAugmentation(**basic, **normal)
         return Transforms(augmentation, evaluation)
 
-    def evaluation_transform(self, spec: ModelSpec) -> Transform:
+    def evaluation_transform(self, spec: ModelSpec) -> EvaluationTransform:
         """How grey levels become a model's input where it is judged and used."""
         return EvaluationTransform(mean=spec.mean, std=spec.std, standardize=self.settings.standardize)
+
+    @property
+    def mirrored(self) -> bool:
+        """Whether each image is judged together with its mirror image."""
+        return self.settings.flip_test
+
+    def as_classifier(self) -> Classifier:
+        """This trainer."""
+        return self
+
+    def decision_rule(self, state: Mapping[str, Any], classes: Sequence[str] = ()) -> DecisionRule:
+        """What was fitted on the validation images, at the operating point that the settings name."""
+        rule = DecisionRule.from_state(state, classes)
+        return rule.at(self.settings.operating_point) if rule.images else rule
 
     def build_sources(self, run: Run) -> Sources:
         """Images; where the settings ask for it, judged together with their mirror images."""
@@ -235,9 +252,7 @@ class ClassificationTrainer(Trainer):
         outputs = evaluation.outputs
         if not np.isfinite(outputs["logits"]).all():
             return evaluation
-        rule = DecisionRule.from_state(run.calibration, run.data.dataset.classes)
-        if rule.images:
-            rule = rule.at(self.settings.operating_point)
+        rule = self.decision_rule(run.calibration, run.data.dataset.classes)
         records = [run.data.dataset.records[int(position)] for position in outputs["index"]]
         found = Predictions(
             logits=outputs["logits"].astype(np.float64),
@@ -250,7 +265,9 @@ class ClassificationTrainer(Trainer):
         if rule.baseline is not None:
             chunks = np.array_split(outputs["index"], len(records) // 1024 + 1)
             baseline = np.concatenate([rule.baseline.logits(run.data.images[chunk]) for chunk in chunks])
-        return assess(evaluation, found, rule, baseline, self.settings.seed)
+        seed = self.settings.seed
+        described = classification_report(evaluation, found, rule, baseline, seed)
+        return with_figures(described, found, rule, seed)
 
     def judge(self, run: Run, evaluations: Mapping[str, Evaluation]) -> Judgement | None:
         """What the decisions rest on: the surest right and wrong cases, and whether their maps say anything."""

@@ -13,7 +13,6 @@ import difflib
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -21,68 +20,27 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pneumo_cli.data.augmentation import EvaluationTransform
-from pneumo_cli.errors import PneumoError, UsageError, nearest
-from pneumo_cli.plugins.discovery import Plugins
+from pneumo_cli.errors import UsageError, nearest
+from pneumo_cli.evaluation.generative.features import _SIDE_OF_PIXELS, _SILENT, Extractor, _Pixels
+from pneumo_cli.registry import Registries
 from pneumo_cli.runs.folder import RunFolder
-from pneumo_cli.runs.run import build_registered
+from pneumo_cli.runs.model_factory import build_registered
 from pneumo_cli.runtime.devices import Device
 from pneumo_cli.runtime.progress import Progress
 from pneumo_cli.specs import ModelSpec
 from pneumo_cli.trainers.backbone import stages_of
-from pneumo_cli.trainers.classification import ClassificationTrainer
 from pneumo_cli.trainers.loading import load_trained
 from pneumo_cli.trainers.pretrained import load_pretrained
 
 AUTO = "auto"
 PIXELS = "pixels"
 _PREFERRED = "efficientnet-lite0"  # small, and its weights come with pip: the same offline and everywhere
-_SIDE_OF_PIXELS = 32
 _SIDE_OF_BACKBONES = 128  # px; the generated images are smaller, and larger inputs cost time for nothing
-_BATCH = 64
-_SILENT = Progress()
 
 
-@dataclass(frozen=True)
-class Extractor:
-    """Makes features of images.
-
-    Attributes:
-        name: what it is, for tables: ``efficientnet-lite0 at 128 px (ImageNet)``.
-        slug: the same for the names of metrics: ``efficientnet-lite0``.
-        dimension: D, how many features an image has.
-        module: maps uint8 [B, S, S], S at least 8, on any device, to float32 [B, D]; ``module.num_features`` is D.
-    """
-
-    name: str
-    slug: str
-    dimension: int
-    module: nn.Module
-
-    def __call__(self, images: Tensor, progress: Progress = _SILENT) -> Tensor:
-        """Return features float32 [N, D], on the CPU.
-
-        Args:
-            images: uint8 [N, S, S].
-            progress: where the progress is shown.
-
-        Raises:
-            PneumoError: a feature is NaN or infinite.
-        """
-        self.module.eval()
-        # Of a mean image or a collapsed generator there are hundreds in a row.
-        images, position = images.unique_consecutive(dim=0, return_inverse=True)
-        made = [torch.empty(0, self.dimension)]
-        with torch.no_grad(), progress.stage(f"Features: {self.slug}", len(images)) as advance:
-            for batch in images.split(_BATCH):
-                made.append(self.module(batch).cpu())
-                advance(len(batch))
-        features = torch.cat(made)[position]
-        if not features.isfinite().all():
-            raise PneumoError(f"the extractor {self.name} makes features of these images that are not finite")
-        return features
-
-
-def find_extractor(wanted: str, plugins: Plugins, device: Device, progress: Progress = _SILENT) -> Extractor:
+def find_extractor(
+    wanted: str, registries: Registries, device: Device, progress: Progress = _SILENT
+) -> Extractor:
     """Make the extractor that a setting names.
 
     Args:
@@ -96,18 +54,18 @@ def find_extractor(wanted: str, plugins: Plugins, device: Device, progress: Prog
         UsageError: there is no such model or run, it has no weights, or it is no classifier in stages.
     """
     if wanted == AUTO:
-        wanted = _PREFERRED if _PREFERRED in plugins.models.names() else PIXELS
+        wanted = _PREFERRED if _PREFERRED in registries.models.names() else PIXELS
     if wanted == PIXELS:
         name = f"pixels at {_SIDE_OF_PIXELS} px"
         return Extractor(name, PIXELS, _SIDE_OF_PIXELS**2, _Pixels(_SIDE_OF_PIXELS))
-    registered = {e.spec.name for e in plugins.models.entries()}
-    registered |= {e.qualified_name for e in plugins.models.entries()}
+    registered = {e.spec.name for e in registries.models.entries()}
+    registered |= {e.qualified_name for e in registries.models.entries()}
     if wanted in registered:
-        return _backbone(wanted, plugins, device, progress)
+        return _backbone(wanted, registries, device, progress)
     path = Path(os.path.expanduser(wanted))
     if os.sep in wanted or path.is_dir():
-        return _run(path, plugins, device)
-    choices = [AUTO, PIXELS, *(e.spec.name for e in plugins.models.entries() if _usable(e.spec))]
+        return _run(path, registries, device)
+    choices = [AUTO, PIXELS, *(e.spec.name for e in registries.models.entries() if _usable(e.spec))]
     # Of the many models only those that the writer may have meant.
     close = difflib.get_close_matches(wanted, choices) or [AUTO, PIXELS]
     raise UsageError(
@@ -120,9 +78,9 @@ def _usable(spec: ModelSpec) -> bool:
     return spec.kind == "classifier" and bool(spec.weights)
 
 
-def _backbone(wanted: str, plugins: Plugins, device: Device, progress: Progress) -> Extractor:
+def _backbone(wanted: str, registries: Registries, device: Device, progress: Progress) -> Extractor:
     """A registered classifier with its ImageNet weights."""
-    entry = plugins.models.get(wanted)
+    entry = registries.models.get(wanted)
     spec = entry.spec
     if not _usable(spec):
         what = f"is of kind {spec.kind}" if spec.kind != "classifier" else "has no ImageNet weights"
@@ -140,7 +98,7 @@ def _backbone(wanted: str, plugins: Plugins, device: Device, progress: Progress)
     return Extractor(name, spec.name, module.num_features, module)
 
 
-def _run(path: Path, plugins: Plugins, device: Device) -> Extractor:
+def _run(path: Path, registries: Registries, device: Device) -> Extractor:
     """A classifier that pneumo has trained, as its best checkpoint has it."""
     # Where it computes is this run's matter, not that of the run that it comes from.
     here = {
@@ -149,39 +107,20 @@ def _run(path: Path, plugins: Plugins, device: Device) -> Extractor:
         "threads": torch.get_num_threads(),
     }
     with torch.random.fork_rng(devices=[]):
-        trained = load_trained(plugins, RunFolder.open(path), "best", here)
-    if not isinstance(trained.trainer, ClassificationTrainer):
+        trained = load_trained(registries, RunFolder.open(path), "best", here)
+    classifier = trained.trainer.as_classifier()
+    if classifier is None:
         raise UsageError(
             f"extractor {str(path)!r}: this is a run of {trained.resolved.entry.spec.name}, which trains no "
             "classifier; an extractor is the folder of a classification run"
         )
     settings, spec = trained.trainer.settings, trained.entry.spec
-    transform = EvaluationTransform(mean=spec.mean, std=spec.std, standardize=settings.standardize)
+    transform = classifier.evaluation_transform(spec)
     stages = stages_of(spec, trained.model)
     module = _without_head(stages, transform, settings.image_size, device, trained.entry.qualified_name)
     name = f"run {trained.name} ({spec.name} at {settings.image_size} px)"
     slug = re.sub(r"[^a-z0-9]+", "-", trained.name.lower()).strip("-")
     return Extractor(name, slug, module.num_features, module)
-
-
-class _Pixels(nn.Module):
-    """Grey levels, averaged over areas and scaled from 0 to 255 to -2 to 2.
-
-    From 0 to 1, nearly all of a cubic kernel's value would be the constant that it adds, and a Gaussian of single
-    pixels could not be told from radiographs.
-
-    Args:
-        side: the images' height and width after that, in pixels.
-    """
-
-    def __init__(self, side: int) -> None:
-        super().__init__()
-        self.side = side
-        self.num_features = side**2
-
-    def forward(self, images: Tensor) -> Tensor:
-        means = F.adaptive_avg_pool2d(images.unsqueeze(1).float() / 255, self.side)
-        return (means.flatten(1) - 0.5) / 0.25
 
 
 class _Backbone(nn.Module):

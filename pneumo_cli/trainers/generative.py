@@ -20,18 +20,20 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pneumo_cli.data.augmentation import EvaluationTransform
+from pneumo_cli.data.batch_inputs import Sources, Transforms
 from pneumo_cli.errors import UsageError
 from pneumo_cli.evaluation.result import Evaluation, Judgement
-from pneumo_cli.runs.run import build_registered
+from pneumo_cli.runs.model_factory import build_registered
 from pneumo_cli.runtime.seeding import derive
 from pneumo_cli.settings.schema import GenerativeSettings
-from pneumo_cli.trainers.base import Sources, Trainer, Transforms
+from pneumo_cli.trainers.base import Trainer
 
 if TYPE_CHECKING:
+    from pneumo_cli.evaluation.generative.features import Extractor
     from pneumo_cli.registry import Entry
     from pneumo_cli.runs.run import Run
     from pneumo_cli.specs import ModelSpec
-    from pneumo_cli.trainers.feature_extractors import Extractor
+    from pneumo_cli.trainers.capabilities import ImageGenerator
 
 CHUNK = 64
 """Images that are made together: those of one block of indices, whatever was asked for. The last bits of a product
@@ -57,6 +59,20 @@ class GenerativeTrainer(Trainer):
     def __init__(self, settings: GenerativeSettings) -> None:
         super().__init__(settings)
         self._extractor: Extractor | None = None
+
+    @property
+    def image_size(self) -> int:
+        """Height and width of the images, in pixels."""
+        return self.settings.image_size
+
+    @property
+    def images_of(self) -> str:
+        """The class whose images are learnt; empty: all."""
+        return self.settings.images_of
+
+    def as_generator(self) -> ImageGenerator:
+        """This trainer."""
+        return self
 
     @property
     def wanted_class(self) -> str:
@@ -182,7 +198,7 @@ class GenerativeTrainer(Trainer):
         from pneumo_cli.trainers.feature_extractors import find_extractor
 
         if self._extractor is None:
-            self._extractor = find_extractor(self.settings.extractor, run.plugins, run.device)
+            self._extractor = find_extractor(self.settings.extractor, run.registries, run.device)
         return self._extractor
 
     def judged_parts(self, run: Run) -> dict[str, NDArray[np.int64]]:
@@ -199,13 +215,14 @@ class GenerativeTrainer(Trainer):
         """New images beside real ones of held-out patients, if there are new images and they are to be judged."""
         if not self.settings.judged or not self.draws(run.model):
             return None
-        from pneumo_cli.evaluation.generative.fidelity import judge_synthetic
+        from pneumo_cli.evaluation.generative.fidelity import measure_fidelity
+        from pneumo_cli.reports.fidelity_tables import fidelity_summary
 
         samples = self.draw(run.model, run.settings.seed, np.arange(self.settings.judged))
         records = run.data.dataset.records
         held_out = next(reversed(self.judged_parts(run).values()), np.empty(0, np.int64))
-        return judge_synthetic(
-            samples,
+        found = measure_fidelity(
+            {"generated": samples},
             training=run.data.levels(run.data.split.train),
             held_out=run.data.levels(held_out),
             patients=[records[position].patient for position in held_out],
@@ -213,3 +230,4 @@ class GenerativeTrainer(Trainer):
             seed=run.settings.seed,
             progress=run.progress,
         )
+        return fidelity_summary(found)

@@ -13,18 +13,18 @@ from typing import Any
 from torch import nn
 
 from pneumo_cli.errors import UsageError, nearest
-from pneumo_cli.plugins.discovery import Plugins
-from pneumo_cli.registry import Entry
+from pneumo_cli.registry import Entry, Registries
 from pneumo_cli.runs.checkpoints import Checkpoints
 from pneumo_cli.runs.folder import RunFolder
-from pneumo_cli.runs.run import build_registered
-from pneumo_cli.runtime.devices import Device, choose_device, keep_freed_memory, set_threads
-from pneumo_cli.settings.resolve import Resolved, recorded_facts
+from pneumo_cli.runs.model_factory import build_registered
+from pneumo_cli.runs.record import recorded_facts, reopen_settings
+from pneumo_cli.runs.weights import judged_weights, load_weights
+from pneumo_cli.runtime.devices import Device
+from pneumo_cli.settings.resolve import Resolved
 from pneumo_cli.specs import ModelSpec
 from pneumo_cli.trainers.base import Trainer
 from pneumo_cli.trainers.requirements import check_plugins
-from pneumo_cli.trainers.session import choose_model, make_trainer, reopen_settings
-from pneumo_cli.training.state import judged_weights, load_weights
+from pneumo_cli.trainers.session import choose_model, make_trainer, prepare_device
 
 CHECKPOINTS = ("best", "last")
 
@@ -66,7 +66,10 @@ class Trained:
 
 
 def load_trained(
-    plugins: Plugins, folder: RunFolder, checkpoint: str = "best", flags: Mapping[str, Any] | None = None
+    registries: Registries,
+    folder: RunFolder,
+    checkpoint: str = "best",
+    flags: Mapping[str, Any] | None = None,
 ) -> Trained:
     """Build a run's model and put a checkpoint's weights into it.
 
@@ -78,15 +81,12 @@ def load_trained(
         PneumoError: the checkpoint is damaged.
     """
     check_checkpoint(checkpoint)
-    check_plugins(plugins, folder)
-    resolved = reopen_settings(plugins, folder, flags or {})
-    machine = resolved.machine
-    set_threads(machine.threads)
-    keep_freed_memory()
-    device = choose_device(machine.device, machine.precision)
+    check_plugins(registries, folder)
+    resolved = reopen_settings(registries, folder, flags or {})
+    device = prepare_device(resolved.machine)
     state = Checkpoints(folder.checkpoints).load(checkpoint, device.torch)
     trainer = make_trainer(resolved)
-    entry = choose_model(plugins, resolved)
+    entry = choose_model(registries, resolved)
     model = build_registered(entry, trainer.model_options())
     load_weights(model, judged_weights(state))
     model.to(device.torch).to(memory_format=device.memory_format).eval().requires_grad_(False)

@@ -19,10 +19,10 @@ from torch import Tensor, nn
 
 from pneumo_cli.errors import PneumoError, UsageError
 from pneumo_cli.registry import Entry
+from pneumo_cli.runs.weights import judged_weights
 from pneumo_cli.runtime.progress import Progress
 from pneumo_cli.specs import ModelSpec, load_reference
 from pneumo_cli.trainers.backbone import head_name
-from pneumo_cli.training.state import judged_weights
 
 # torch's words for what it does not unpickle.
 _FORBIDDEN = re.compile("(?i)unsupported global|can only (create|build)")

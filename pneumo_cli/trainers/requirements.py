@@ -9,14 +9,14 @@ from __future__ import annotations
 import logging
 
 from pneumo_cli.errors import UsageError
-from pneumo_cli.plugins.discovery import Plugins
+from pneumo_cli.registry import Registries
 from pneumo_cli.runs.folder import RunFolder, read_json
-from pneumo_cli.settings.resolve import recorded_facts
+from pneumo_cli.runs.record import recorded_facts
 
 _log = logging.getLogger("pneumo")
 
 
-def check_plugins(plugins: Plugins, folder: RunFolder) -> None:
+def check_plugins(registries: Registries, folder: RunFolder) -> None:
     """Find out whether the parts that a run's model is made of are here; its dataset is not one of them.
 
     Another version than the run's is used, and that is said in the log: whether its weights fit is checked where
@@ -28,7 +28,7 @@ def check_plugins(plugins: Plugins, folder: RunFolder) -> None:
     facts = recorded_facts(folder.settings)
     versions = _recorded_versions(folder)
     different = set()
-    for part, registry in (("trainer", plugins.trainers), ("model", plugins.models)):
+    for part, registry in (("trainer", registries.trainers), ("model", registries.models)):
         distribution, _, name = str(facts.get(part, "")).rpartition(":")
         if not distribution:  # nothing is recorded: looking it up by its name says what is wrong
             continue
@@ -37,7 +37,7 @@ def check_plugins(plugins: Plugins, folder: RunFolder) -> None:
         if not any(entry.spec.name == name for entry in here):
             raise UsageError(
                 f"{folder.path} needs the {part} {name} of {distribution} {wanted}".rstrip()
-                + f", which {_absence(plugins, distribution, wanted)}"
+                + f", which {_absence(registries, distribution, wanted)}"
             )
         installed = here[0].provenance.version
         if wanted and installed != wanted:
@@ -46,16 +46,10 @@ def check_plugins(plugins: Plugins, folder: RunFolder) -> None:
         _log.warning("%s was made with %s", folder.path, ", ".join(sorted(different)))
 
 
-def _absence(plugins: Plugins, distribution: str, version: str) -> str:
+def _absence(registries: Registries, distribution: str, version: str) -> str:
     """Why a distribution's part is not there, and what to do; completes "which …"."""
-    if any(where.distribution == distribution for _, where in plugins.disabled):
-        return "PNEUMO_DISABLE_PLUGINS disables here"
-    for plugin in plugins.loaded:
-        if plugin.provenance.distribution == distribution:
-            return f"the installed {plugin.provenance} does not have"
-    if any(problem.provenance.distribution == distribution for problem in plugins.problems):
-        return "is installed here and cannot be loaded (pneumo list-plugins shows why)"
-    return f"is not installed here: pip install '{distribution}{f'=={version}' if version else ''}'"
+    install = f"pip install '{distribution}{f'=={version}' if version else ''}'"
+    return registries.why_absent(distribution) or f"is not installed here: {install}"
 
 
 def _recorded_versions(folder: RunFolder) -> dict[str, str]:

@@ -5,23 +5,19 @@ Everything that can be wrong with what was asked for is found here, before anyth
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from pneumo_cli.data.imports import remembered
 from pneumo_cli.data.prepare import PreparedData, prepare
 from pneumo_cli.data.records import Dataset, DatasetRequest
 from pneumo_cli.errors import DataError, PneumoError, UsageError
-from pneumo_cli.plugins.discovery import Plugins
-from pneumo_cli.registry import Entry
-from pneumo_cli.runs.folder import RunFolder, check_writable
+from pneumo_cli.registry import Entry, Registries
+from pneumo_cli.runs.folder import check_writable
 from pneumo_cli.runs.run import Run
-from pneumo_cli.runtime.devices import choose_device, keep_freed_memory, set_threads
+from pneumo_cli.runtime.devices import Device, choose_device, keep_freed_memory, set_threads
 from pneumo_cli.runtime.distributed import Ranks
 from pneumo_cli.runtime.progress import Progress
-from pneumo_cli.settings.resolve import Resolved, recorded_facts, recorded_origins, resolve
+from pneumo_cli.settings.resolve import Resolved
 from pneumo_cli.settings.schema import MachineSettings
 from pneumo_cli.specs import DatasetSpec, ModelSpec, load_reference
 from pneumo_cli.trainers.base import Trainer
@@ -30,23 +26,43 @@ _LISTED = 6  # models that an error names
 
 
 @dataclass(frozen=True)
-class Choice:
-    """The registered parts that a run's settings name."""
+class Setup:
+    """What settings ask for, looked up and made: found out once, before anything of a run is opened.
 
+    Attributes:
+        resolved: the settings.
+        trainer: made from them.
+        model, dataset: the registered parts that they name.
+    """
+
+    registries: Registries
+    resolved: Resolved
+    trainer: Trainer
     model: Entry[ModelSpec]
     dataset: Entry[DatasetSpec]
 
+    def check_request(self) -> None:
+        """Let the trainer look at what a new run asks for, before minutes are spent on its data.
 
-def choose_parts(plugins: Plugins, resolved: Resolved) -> Choice:
-    """Look up the model and the dataset that the settings name.
+        Raises:
+            UsageError: something that was asked for cannot be had.
+        """
+        self.trainer.check_request(self.model)
+
+
+def set_up(registries: Registries, resolved: Resolved) -> Setup:
+    """Look up the parts that the settings name, and make the trainer.
 
     Raises:
-        UsageError: one is unknown or ambiguous, or the model is of a kind that the trainer does not train.
+        UsageError: a part is unknown or ambiguous, the model is of a kind that the trainer does not train, or the
+            plugin's reference does not lead to a complete trainer.
     """
-    return Choice(choose_model(plugins, resolved), plugins.datasets.get(resolved.trainer.dataset))
+    model = choose_model(registries, resolved)
+    dataset = registries.datasets.get(resolved.trainer.dataset)
+    return Setup(registries, resolved, make_trainer(resolved), model, dataset)
 
 
-def choose_model(plugins: Plugins, resolved: Resolved) -> Entry[ModelSpec]:
+def choose_model(registries: Registries, resolved: Resolved) -> Entry[ModelSpec]:
     """Look up the model that the settings name.
 
     Raises:
@@ -56,9 +72,9 @@ def choose_model(plugins: Plugins, resolved: Resolved) -> Entry[ModelSpec]:
     wanted = resolved.trainer.model
     # A trainer's default model is the one that its own distribution brings, whoever else uses the name.
     default = resolved.origins["model"] == "default"
-    model = plugins.models.get(wanted, prefer=entry.provenance.distribution if default else "")
+    model = registries.models.get(wanted, prefer=entry.provenance.distribution if default else "")
     if model.spec.kind != entry.spec.kind:
-        fitting = [e.spec.name for e in plugins.models.entries() if e.spec.kind == entry.spec.kind]
+        fitting = [e.spec.name for e in registries.models.entries() if e.spec.kind == entry.spec.kind]
         if len(fitting) > _LISTED:
             fitting = [*fitting[:_LISTED], f"and {len(fitting) - _LISTED} more (pneumo list-models)"]
         raise UsageError(
@@ -142,50 +158,53 @@ def open_data(
     )
 
 
-def open_run(plugins: Plugins, resolved: Resolved, progress: Progress, ranks: Ranks) -> Run:
+def open_run(setup: Setup, progress: Progress, ranks: Ranks) -> Run:
     """Make everything that a run needs, data decoded and split, with nothing written but caches.
 
     Raises:
         UsageError: something that was asked for cannot be had.
     """
-    choice = choose_parts(plugins, resolved)
-    settings, machine = resolved.trainer, resolved.machine
-    set_threads(machine.threads)
-    keep_freed_memory()
-    device = choose_device(machine.device, machine.precision, ranks.local_rank)
+    resolved = setup.resolved
+    device = prepare_device(resolved.machine, ranks.local_rank)
     if ranks.first:
-        check_writable(machine.output, resolved.entry.spec.name)
-    trainer = make_trainer(resolved)
+        check_writable(resolved.machine.output, resolved.entry.spec.name)
 
     def opened() -> PreparedData:
-        return open_data(
-            choice.dataset, resolved, progress, size=settings.image_size, only=trainer.wanted_class
-        )
+        size, only = resolved.trainer.image_size, setup.trainer.wanted_class
+        return open_data(setup.dataset, resolved, progress, size=size, only=only)
 
     # The first rank fills the cache; the others then only read it.
     data = opened() if ranks.first else None
     ranks.barrier()
     data = data if data is not None else opened()
+    return run_on(setup, data, device, progress, ranks)
+
+
+def run_on(setup: Setup, data: PreparedData, device: Device, progress: Progress, ranks: Ranks) -> Run:
+    """A run on data that are there already."""
     return Run(
-        plugins=plugins,
-        resolved=resolved,
-        trainer=trainer,
-        model_entry=choice.model,
-        dataset_entry=choice.dataset,
+        registries=setup.registries,
+        resolved=setup.resolved,
+        model_entry=setup.model,
+        dataset_entry=setup.dataset,
         device=device,
         ranks=ranks,
         data=data,
         progress=progress,
+        monitor=setup.trainer.monitor,
+        curves=setup.trainer.curves,
     )
 
 
-def check_request(plugins: Plugins, resolved: Resolved) -> None:
-    """Let the trainer look at what a new run asks for, before minutes are spent on its data.
+def prepare_device(machine: MachineSettings, local_rank: int = 0) -> Device:
+    """Set this process up for computing as the settings say, and choose its device.
 
     Raises:
-        UsageError: something that was asked for cannot be had.
+        UsageError: there is no such device, or it cannot compute in the precision that is asked for.
     """
-    make_trainer(resolved).check_request(choose_parts(plugins, resolved).model)
+    set_threads(machine.threads)
+    keep_freed_memory()
+    return choose_device(machine.device, machine.precision, local_rank)
 
 
 def make_trainer(resolved: Resolved) -> Trainer:
@@ -207,41 +226,3 @@ def make_trainer(resolved: Resolved) -> Trainer:
     if not isinstance(made, Trainer):
         raise UsageError(f"{who} is no subclass of pneumo_cli.trainers.base.Trainer")
     return made
-
-
-def reopen_settings(plugins: Plugins, folder: RunFolder, flags: Mapping[str, Any]) -> Resolved:
-    """The settings of an existing run, as it recorded them, with a few flags on top.
-
-    The environment and ``pneumo.toml`` have no say: a run goes on as it began.
-
-    Raises:
-        UsageError: the run's trainer is not installed, or its settings do not fit the installed version.
-    """
-    entry = plugins.trainers.get(str(recorded_facts(folder.settings).get("trainer")))
-    origins = recorded_origins(folder.settings)
-    resolved = resolve(plugins, entry, flags, config=folder.settings, environ={})
-    given = {name for name, value in flags.items() if value is not None}
-    merged = {
-        name: origin if name in given else str(origins.get(name, origin))
-        for name, origin in resolved.origins.items()
-    }
-    machine = resolved.machine
-    if "dataset" in given and "data_root" not in given:
-        # The recorded place is that of the run's own dataset.
-        machine = machine.model_copy(update={"data_root": None})
-        merged["data_root"] = "default"
-    return Resolved(entry, resolved.preset, resolved.trainer, machine, merged)
-
-
-def finished_epochs(folder: RunFolder) -> int | None:
-    """How many epochs the run's report covers; None where it has none (the run is not finished)."""
-    try:
-        report = json.loads(folder.report_json.read_text(encoding="utf-8"))
-        return len(report["history"]) - 1
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def observing_plugins(plugins: Plugins) -> list[tuple[str, Any]]:
-    """Every installed plugin that may take part in a run beside its trainer."""
-    return [(plugin.name, plugin.module) for plugin in plugins.loaded]

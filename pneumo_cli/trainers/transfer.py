@@ -16,12 +16,12 @@ from torch import nn
 from torch.nn.modules.dropout import _DropoutNd
 from torchvision.ops import StochasticDepth
 
+from pneumo_cli.data.batch_inputs import Sources
 from pneumo_cli.data.feature_cache import Features, Frozen, cached_features, prefix_digest
 from pneumo_cli.errors import UsageError
 from pneumo_cli.runtime.progress import Progress
 from pneumo_cli.settings.schema import TransferSettings
 from pneumo_cli.trainers.backbone import stages_of
-from pneumo_cli.trainers.base import Sources
 from pneumo_cli.trainers.classification import ClassificationTrainer
 from pneumo_cli.trainers.pretrained import find_weights, load_pretrained
 

@@ -15,6 +15,7 @@ from pneumo_cli.runtime.seeding import seed_all
 if TYPE_CHECKING:
     from pneumo_cli.evaluation.result import Evaluation, Judgement
     from pneumo_cli.runs.run import Run
+    from pneumo_cli.trainers.base import Trainer
 
 
 @contextmanager
@@ -30,15 +31,15 @@ def judged_model(run: Run) -> Iterator[None]:
         run.model = trained
 
 
-def assess(run: Run, split: str, evaluation: Evaluation) -> Evaluation:
+def assess(run: Run, trainer: Trainer, split: str, evaluation: Evaluation) -> Evaluation:
     """Let the trainer add what only a reader wants of an evaluation."""
     seed_all(run.settings.seed, "assessment", split)
     with judged_model(run), torch.no_grad(), run.device.autocast():
-        return run.trainer.assess(run, split, evaluation)
+        return trainer.assess(run, split, evaluation)
 
 
-def judge(run: Run, evaluations: Mapping[str, Evaluation]) -> Judgement | None:
+def judge(run: Run, trainer: Trainer, evaluations: Mapping[str, Evaluation]) -> Judgement | None:
     """What the trainer says of the result as a whole."""
     seed_all(run.settings.seed, "judgement")
     with judged_model(run), torch.no_grad(), run.device.autocast():
-        return run.trainer.judge(run, evaluations)
+        return trainer.judge(run, evaluations)

@@ -16,105 +16,33 @@ import logging
 import shutil
 import signal
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property, partial
 from types import FrameType
 from typing import IO, TYPE_CHECKING, Any
 
-from pneumo_cli.errors import Interrupted, PneumoError, UsageError
-from pneumo_cli.evaluation.ensemble import Member, judge_members
+from pneumo_cli.errors import Interrupted, PneumoError
+from pneumo_cli.evaluation.ensemble import Member
+from pneumo_cli.inference.ensemble import judge_average
 from pneumo_cli.runs.folder import GroupFolder, RunFolder
+from pneumo_cli.runs.groups import GroupResult, Part, parts_of
+from pneumo_cli.runs.record import finished_epochs, recorded_facts
 from pneumo_cli.runs.test_access import look_now, write_down
 from pneumo_cli.runtime import atomic
 from pneumo_cli.runtime.distributed import Ranks
 from pneumo_cli.runtime.progress import NOTICE, Progress
-from pneumo_cli.settings.resolve import Resolved, recorded_facts
-from pneumo_cli.trainers.classification import ClassificationTrainer
-from pneumo_cli.trainers.session import (
-    finished_epochs,
-    make_trainer,
-    observing_plugins,
-    open_run,
-    reopen_settings,
-)
-from pneumo_cli.training.runner import Runner
+from pneumo_cli.settings.resolve import Resolved
+from pneumo_cli.trainers.session import make_trainer, set_up
+from pneumo_cli.training.reevaluation import judge_members
+from pneumo_cli.training.runner import Runner, open_runner
 
 if TYPE_CHECKING:
     from pneumo_cli.data.records import Record
     from pneumo_cli.plugins.discovery import Plugins
-    from pneumo_cli.settings.schema import TrainerSettings
 
 _log = logging.getLogger("pneumo")
 _SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-
-
-def makes_group(settings: TrainerSettings) -> bool:
-    """Whether settings ask for several runs."""
-    return settings.seeds > 1 or bool(settings.folds and not settings.fold)
-
-
-@dataclass(frozen=True)
-class Part:
-    """One run of a group.
-
-    Attributes:
-        name: of its folder, such as ``fold-2-seed-43``.
-        fold: which validates, from 1; 0: there are no folds.
-        seed: of weights, order, augmentation and dropout.
-    """
-
-    name: str
-    fold: int
-    seed: int
-
-
-def parts_of(settings: TrainerSettings) -> tuple[Part, ...]:
-    """The parts that settings ask for, in the order in which they run."""
-    folds = [settings.fold] if settings.fold else list(range(1, settings.folds + 1)) or [0]
-    found = []
-    for seed in range(settings.seed, settings.seed + settings.seeds):
-        for fold in folds:
-            words = [f"fold-{fold}"] if fold else []
-            words += [f"seed-{seed}"] if settings.seeds > 1 else []
-            found.append(Part("-".join(words), fold, seed))
-    return tuple(found)
-
-
-def finished_parts(plugins: Plugins, folder: GroupFolder) -> list[RunFolder]:
-    """The folders of a group's parts that have a report, in the order in which they ran; a warning names others.
-
-    Raises:
-        UsageError: the group's settings are damaged, or no part is finished.
-    """
-    parts = parts_of(reopen_settings(plugins, folder, {}).trainer)
-    found = {part.name: folder.part(part.name) for part in parts}
-    done = [part for part in found.values() if part.report_json.is_file()]
-    if not done:
-        raise UsageError(f"no part of {folder.path} is finished: pneumo resume {folder.path}")
-    for name, part in found.items():
-        if not part.report_json.is_file():
-            state = "is not finished" if part.path.is_dir() else "is missing"
-            _log.warning(
-                "%s of %d %s: %s answers by the other %d; pneumo resume %s runs it",
-                *(name, len(parts), state, folder.path, len(done), folder.path),
-            )
-    return done
-
-
-@dataclass
-class Judged:
-    """What the parts of a group say of their images.
-
-    Attributes:
-        members: by split, then by part.
-        records: of their dataset.
-        looks: how often its test images have been looked at; 0: not by this group, or not known.
-    """
-
-    members: dict[str, dict[str, Member]] = field(default_factory=dict)
-    records: Sequence[Record] = ()
-    looks: int = 0
 
 
 class Group:
@@ -238,8 +166,14 @@ class Group:
 
     def runner(self, part: Part) -> Runner:
         """What carries out a part, or judges it again."""
-        run = open_run(self._plugins, self.of_part(part), self._progress, self._ranks)
-        runner = Runner(run, observing_plugins(self._plugins), self._command)
+        setup = set_up(self._plugins, self.of_part(part))
+        runner = open_runner(
+            setup,
+            self._plugins.observing(),
+            progress=self._progress,
+            ranks=self._ranks,
+            command=self._command,
+        )
         self._signals.look()
         return runner
 
@@ -256,7 +190,7 @@ class Group:
     @cached_property
     def averages(self) -> bool:
         """Whether the parts are classifiers, whose mean judges."""
-        return isinstance(make_trainer(self.resolved), ClassificationTrainer)
+        return make_trainer(self.resolved).as_classifier() is not None
 
     def _make_folder(self, part: Part) -> RunFolder:
         """Make a part's folder, the group's before it; on the first rank."""
@@ -293,35 +227,53 @@ class Group:
 
     def _gather(self) -> None:
         """Judge what the parts say together, and write the report."""
-        from pneumo_cli.reports.group_report import write_gathered
+        from pneumo_cli.reports.group_report import write_group_report
 
-        done = [part for part in self.parts if self.done(part)]
+        done = tuple(part for part in self.parts if self.done(part))
         if not done:
             return
-        judged = self._judged(done) if self.averages else Judged()
+        result = GroupResult(
+            folder=self.folder,
+            resolved=self.resolved,
+            parts=self.parts,
+            done=done,
+            failures=self.failures,
+            averages=self.averages,
+        )
+        if self.averages:
+            result = self._judged(result)
         if self._ranks.first:
-            write_gathered(self, done, judged)
+            write_group_report(result)
         self._ranks.barrier()
 
-    def _judged(self, done: Sequence[Part]) -> Judged:
-        """What each finished part says of the images that it keeps; of the test images only if all are finished."""
-        opened = len(done) == len(self.parts) and self.resolved.trainer.judge_test
-        judged = Judged()
-        for part in done:
+    def _judged(self, result: GroupResult) -> GroupResult:
+        """Add what the mean says of the images that each part keeps; of the test images only if all are
+        finished."""
+        opened = len(result.done) == len(self.parts) and self.resolved.trainer.judge_test
+        members: dict[str, dict[str, Member]] = {}
+        records: Sequence[Record] = ()
+        looks = 0
+        for part in result.done:
             runner = self.runner(part)
             split = runner.run.data.split
-            judged.records = runner.run.data.dataset.records
+            records = runner.run.data.dataset.records
             wanted = ["validation"] if len(split.validation) else []
             if opened and len(split.test):
-                if not judged.looks and self._ranks.first:
-                    judged.looks = self._open_test(runner)
+                if not looks and self._ranks.first:
+                    looks = self._open_test(runner)
                 wanted.append("test")
             found = judge_members(runner, self.folder.part(part.name), "best", wanted)
             for name, member in found.items():
-                judged.members.setdefault(name, {})[part.name] = member
+                members.setdefault(name, {})[part.name] = member
             del runner
             _free_memory()
-        return judged
+        evaluations = {}
+        if self._ranks.first:
+            seed = self.resolved.trainer.seed
+            evaluations = {
+                split: judge_average(list(of.values()), records, seed=seed) for split, of in members.items()
+            }
+        return replace(result, members=members, evaluations=evaluations, records=records, looks=looks)
 
     def _open_test(self, runner: Runner) -> int:
         """Write one look down for the whole group; that of a group that was killed at this point is the same."""

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
+
 from pneumo_cli.errors import PneumoError, UsageError
+from pneumo_cli.evaluation.ensemble import Member
 from pneumo_cli.evaluation.result import Judgement, plain
+from pneumo_cli.inference.ensemble import judge_average
 from pneumo_cli.runs.checkpoints import Checkpoints
 from pneumo_cli.runs.folder import RunFolder
 from pneumo_cli.runs.run import Best
-from pneumo_cli.runs.test_access import open_test
+from pneumo_cli.runs.test_access import look_now, open_test, write_down
+from pneumo_cli.runs.weights import judged_weights, load_weights
 from pneumo_cli.runtime import atomic
 from pneumo_cli.training.evaluation import assess, judge
 from pneumo_cli.training.runner import Runner
-from pneumo_cli.training.state import judged_weights, load_weights
 
 _log = logging.getLogger("pneumo")
 
@@ -34,7 +38,9 @@ def judge_again(runner: Runner, folder: RunFolder, checkpoint: str, split: str) 
         _log.warning("these are not the data that the run was trained on: its own splits mean nothing here")
     if split == "test":
         open_test(run, checkpoint, by="evaluate")
-    evaluation = assess(run, split, runner.evaluate(split, f"{checkpoint} checkpoint, {split}"))
+    evaluation = assess(
+        run, runner.trainer, split, runner.evaluate(split, f"{checkpoint} checkpoint, {split}")
+    )
     now = datetime.now(UTC)
     result = {
         "when": now.isoformat(timespec="seconds"),
@@ -88,7 +94,7 @@ def judge_as_a_whole(runner: Runner, folder: RunFolder, checkpoint: str) -> Judg
         raise UsageError(
             "these are not the data that the run was trained on: which of its images are copies cannot be said"
         )
-    judgement = judge(runner.run, {})
+    judgement = judge(runner.run, runner.trainer, {})
     if judgement is None:
         raise UsageError(f"there is nothing to judge of {folder.path}: its model draws no new images")
     open_test(run, checkpoint, by="judge")
@@ -113,4 +119,113 @@ def keep_judgement(
         **judgement.content(),
     }
     _write(folder, f"{now:%Y%m%dT%H%M%S}-{checkpoint}-judgement", result)
+    return result
+
+
+def judge_members(
+    runner: Runner, folder: RunFolder, checkpoint: str, splits: Sequence[str]
+) -> dict[str, Member]:
+    """Judge the images of some splits with a checkpoint of a run. Every rank calls it.
+
+    Args:
+        runner: of the run's settings, not started.
+        checkpoint: ``best`` or ``last``.
+
+    Raises:
+        UsageError: the run trained no classifier, or has no image in a split.
+        PneumoError: its outputs are not finite, or the checkpoint is damaged.
+    """
+    run = runner.run
+    classifier = runner.trainer.as_classifier()
+    if classifier is None:
+        raise UsageError(
+            f"{folder.path} is a run of {run.spec.name}, which classifies no images to be averaged"
+        )
+    if load_checkpoint(runner, folder, checkpoint) != run.data.fingerprint:
+        _log.warning("these are not the data that %s was trained on", folder.path)
+    rule = classifier.decision_rule(run.calibration, run.data.dataset.classes)
+    found = {}
+    for split in splits:
+        if not len(run.data.split.parts()[split]):
+            raise UsageError(f"{folder.path} keeps no {split} images")
+        outputs = runner.evaluate(split, f"{folder.path.name}, {split}").outputs
+        logits = outputs["logits"].astype(np.float64)
+        if not np.isfinite(logits).all():
+            raise PneumoError(f"{folder.path}: the {checkpoint} checkpoint gives outputs that are not finite")
+        found[split] = Member(
+            folder=folder.path,
+            epoch=run.epoch,
+            fingerprint=run.data.fingerprint,
+            rule=rule,
+            index=outputs["index"].astype(np.int64),
+            logits=logits,
+            labels=outputs["labels"].astype(np.int64),
+        )
+    return found
+
+
+def evaluate_mean(
+    runners: Sequence[tuple[Runner, RunFolder]], home: RunFolder, checkpoint: str, split: str, point: str = ""
+) -> dict[str, Any]:
+    """Judge the mean of several runs on the images of one split, and keep the result.
+
+    Looking at test images is one look, whatever the number of runs.
+
+    Args:
+        runners: of each run's settings, not started, with its folder; at least one.
+        home: the folder of the run, or of the group, that receives the result in ``evaluations``.
+        checkpoint: ``best`` or ``last``.
+        split: ``train``, ``validation`` or ``test``.
+        point: the operating point; empty: the runs' own.
+
+    Returns:
+        what is written, as :func:`pneumo_cli.training.reevaluation.judge_again` has it for one run.
+
+    Raises:
+        UsageError: the runs have no such images, not the same ones, or cannot be averaged.
+        PneumoError: a checkpoint is damaged, or the result cannot be written.
+    """
+    first, folder = runners[0]
+    data = first.run.data
+    for other, place in runners[1:]:
+        if other.run.data.fingerprint != data.fingerprint:
+            raise UsageError(
+                f"{folder.path} and {place.path} have different data ({data.dataset.name}, "
+                f"{other.run.data.dataset.name}): --dataset NAME judges both on the same"
+            )
+        if not np.array_equal(other.run.data.split.parts()[split], data.split.parts()[split]):
+            raise UsageError(
+                f"{folder.path} and {place.path} do not have the same {split} images: what one was judged on the "
+                "other may have trained on (a group's report has the mean over its folds)"
+            )
+    for runner, place in runners:
+        if runner.trainer.as_classifier() is None:
+            raise UsageError(f"{place.path} is a run of {runner.run.spec.name}, which classifies no images")
+    looks = 0
+    if split == "test":
+        look = look_now(home.path, checkpoint, first.run.settings.epochs, "evaluate")
+        looks = write_down(first.run.machine.data_home, data.dataset, look)
+    members = [judge_members(runner, place, checkpoint, [split])[split] for runner, place in runners]
+    evaluation = judge_average(members, data.dataset.records, seed=first.run.settings.seed, point=point)
+    now = datetime.now(UTC)
+    result: dict[str, Any] = {
+        "when": now.isoformat(timespec="seconds"),
+        "checkpoint": checkpoint,
+        "runs": [
+            {"folder": str(one.folder), "epoch": one.epoch, "metrics": one.metrics()} for one in members
+        ],
+        "dataset": data.dataset.name,
+        "fingerprint": data.fingerprint,
+        "split": split,
+        "images": len(members[0].index),
+        "metrics": plain(evaluation.metrics),
+        **({"looks": looks} if looks else {}),
+        "intervals": {name: list(ends) for name, ends in evaluation.intervals.items()},
+        **evaluation.details,
+    }
+    path = home.evaluations / f"{now:%Y%m%dT%H%M%S}-mean-{checkpoint}-{data.dataset.name}-{split}.json"
+    try:
+        atomic.write_json(path, result)
+    except OSError as error:
+        raise PneumoError(f"{home.evaluations} cannot be written: {error.strerror}") from error
     return result

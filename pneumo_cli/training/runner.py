@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -17,22 +17,26 @@ import torch
 
 from pneumo_cli.data.loader import Loader
 from pneumo_cli.errors import Interrupted, PneumoError
-from pneumo_cli.evaluation.result import Evaluation, plain
+from pneumo_cli.evaluation.result import Evaluation, ReportSection, plain
 from pneumo_cli.plugins.run_hooks import RunHooks
 from pneumo_cli.runs.ema import WeightAverage
 from pneumo_cli.runs.folder import RunFolder
-from pneumo_cli.runs.record import facts_of, record_settings
+from pneumo_cli.runs.record import facts_of, record_settings, recorded_facts
 from pneumo_cli.runs.run import Run
 from pneumo_cli.runs.test_access import open_test
-from pneumo_cli.runtime.progress import WatchedProgress
+from pneumo_cli.runs.updates import Updates
+from pneumo_cli.runs.weights import load_weights
+from pneumo_cli.runtime.distributed import Ranks
+from pneumo_cli.runtime.progress import Progress, WatchedProgress
 from pneumo_cli.runtime.seeding import seed_all
 from pneumo_cli.runtime.signals import Interruption, interruption
-from pneumo_cli.settings.resolve import recorded_facts
+from pneumo_cli.trainers.base import Trainer
+from pneumo_cli.trainers.session import Setup, open_run
 from pneumo_cli.training.epoch_outputs import EpochOutputs
 from pneumo_cli.training.evaluation import assess, judge, judged_model
 from pneumo_cli.training.loaders import Loaders
 from pneumo_cli.training.saver import Saver
-from pneumo_cli.training.state import load_weights, restore_training
+from pneumo_cli.training.state import restore_training
 
 # How many steps pass between two looks at the losses of an accelerator: a look waits for the device.
 _STEPS_BETWEEN_LOOKS = 20
@@ -43,14 +47,18 @@ class Runner:
 
     Args:
         run: with settings, data and device; see :mod:`pneumo_cli.trainers.session`.
+        trainer: the object whose methods are the task hooks.
         plugins: what takes part beside the trainer, as (name, module or object).
         command: the command line, for the record.
     """
 
-    def __init__(self, run: Run, plugins: list[tuple[str, Any]], command: list[str]) -> None:
+    def __init__(
+        self, run: Run, trainer: Trainer, plugins: Iterable[tuple[Any, ...]], command: Sequence[str]
+    ) -> None:
         self.run = run
-        self.command = command
-        self.hooks = run.hooks = RunHooks(run.trainer, plugins)
+        self.command = list(command)
+        self.trainer = trainer
+        self.hooks = RunHooks(trainer, plugins)
         self.loaders = Loaders(run)
         self._signal = Interruption()
 
@@ -72,7 +80,7 @@ class Runner:
         self.build()
         self.load_pretrained()
         self.average_weights()
-        self.run.sources = self.run.trainer.cache_sources(self.run)
+        self.run.sources = self.trainer.cache_sources(self.run)
         make_folder = make_folder or partial(RunFolder.create, self.run.machine.output, self.run.spec.name)
         folder = make_folder() if self.run.ranks.first else None
         self.run.folder = self.run.ranks.broadcast(folder)
@@ -93,7 +101,7 @@ class Runner:
         self.saver = Saver(self.run, self.tell_saved)
         with self.sole_writer():
             outputs = restore_training(self.run, self.saver.load("last"))
-            self.run.sources = self.run.trainer.cache_sources(self.run)
+            self.run.sources = self.trainer.cache_sources(self.run)
             self.record(recorded_facts(folder.settings))
             return self.carry_out(outputs)
 
@@ -134,30 +142,39 @@ class Runner:
         """Make model, optimizers, schedulers and transforms, all seeded, nothing written."""
         run = self.run
         self.hooks.add_made_for(run)
-        run.transforms = run.trainer.build_transforms(run)
+        run.participants, run.extensions = self.hooks.participants(), self.hooks.extensions()
+        run.transforms = self.trainer.build_transforms(run)
         seed_all(run.settings.seed, "model")
         model = self.hooks.tasks.build_model(run=run)
         if not isinstance(model, torch.nn.Module):
             raise PneumoError(f"build_model returned {type(model).__name__}, not a torch.nn.Module")
         run.model = model.to(device=run.device.torch).to(memory_format=run.device.memory_format)
-        run.sources = run.trainer.build_sources(run)
-        run.optimizers = run.trainer.build_optimizers(run)
-        run.schedulers = run.trainer.build_schedulers(run)
+        run.sources = self.trainer.build_sources(run)
+        run.optimizers = self.trainer.build_optimizers(run)
+        run.schedulers = self.trainer.build_schedulers(run)
         unknown = run.schedulers.keys() - run.optimizers.keys()
         if unknown:
             raise PneumoError(f"build_schedulers names {sorted(unknown)}, which build_optimizers does not")
-        run.scaler = torch.amp.GradScaler(run.device.torch.type, enabled=run.device.precision == "fp16")
+        device = run.device.torch.type
+        run.updates = Updates(
+            run.optimizers,
+            device_type=device,
+            scaler=torch.amp.GradScaler(device, enabled=run.device.precision == "fp16"),
+            ranks=run.ranks,
+            accumulate=run.settings.accumulate,
+            clip_norm=run.settings.clip_norm,
+        )
 
     def load_pretrained(self) -> None:
         """Put weights from elsewhere into a new model; the first rank first, for it may have to fetch them."""
         run = self.run
         if run.ranks.first:
-            loaded = run.trainer.load_pretrained(run)
+            loaded = self.trainer.load_pretrained(run)
             if loaded:
                 run.note(loaded)
         run.ranks.barrier()
         if not run.ranks.first:
-            run.trainer.load_pretrained(run)
+            self.trainer.load_pretrained(run)
 
     def average_weights(self) -> None:
         """Keep an average of the weights from here on, if the settings ask for it."""
@@ -183,15 +200,15 @@ class Runner:
         self._epoch_began = time.monotonic()
         loader = self.loaders.training(run.epoch)
         self.notify("epoch_started", epoch=run.epoch)
-        run.trainer.train_mode(run)
+        self.trainer.train_mode(run)
         steps = len(loader)
         name = f"epoch {run.epoch}/{run.settings.epochs}"
         with run.progress.stage(name, loader.samples) as loader.advance:
             loader.advance(sum(loader.batch_sizes(step)[0] for step in range(run.step)))
             for batch in loader.iterate(run.step):
                 seed_all(run.settings.seed, run.epoch, run.step, run.ranks.rank)
-                run.batch_share = self.batch_share(loader)
-                run.last_step = run.step + 1 == steps
+                run.updates.batch_share = self.batch_share(loader)
+                run.updates.last_step = run.step + 1 == steps
                 with run.device.autocast():
                     metrics = self.hooks.tasks.train_step(run=run, batch=batch)
                 outputs.add(metrics, batch.index)
@@ -206,11 +223,11 @@ class Runner:
     def after_update(self) -> None:
         """What follows each change of the weights; not each step, where gradients are accumulated."""
         run = self.run
-        if not run.between_updates:
+        if not run.updates.complete:
             return
         if run.average is not None:
             run.average.update_parameters(run.model)
-        if run.trainer.scheduler_interval == "update":
+        if self.trainer.scheduler_interval == "update":
             for scheduler in run.schedulers.values():
                 scheduler.step()
 
@@ -225,10 +242,10 @@ class Runner:
         """Between steps: has the loss gone wrong, has somebody asked to stop, is it time to save?"""
         run = self.run
         alone_on_cpu = run.device.torch.type == "cpu" and run.ranks.world == 1
-        if not (alone_on_cpu or run.last_step or run.step % _STEPS_BETWEEN_LOOKS == 0):
+        if not (alone_on_cpu or run.updates.last_step or run.step % _STEPS_BETWEEN_LOOKS == 0):
             return
         self.check_finite(outputs)
-        if not run.between_updates:
+        if not run.updates.complete:
             return
         self.stop_if_told(outputs)
         self.saver.save_if_overdue(outputs)
@@ -269,14 +286,14 @@ class Runner:
         """Validate, keep the checkpoint if it is the best, and save the epoch."""
         run = self.run
         means, per_image = outputs.results()
-        train = run.trainer.training_metrics(run, means, per_image)
+        train = self.trainer.training_metrics(run, means, per_image)
         seconds = time.monotonic() - self._epoch_began
         validation = self.validate(f"epoch {run.epoch}, validation", outputs)
         rate = self.learning_rate
-        if run.trainer.scheduler_interval == "epoch":
+        if self.trainer.scheduler_interval == "epoch":
             for scheduler in run.schedulers.values():
                 scheduler.step()
-        self.saver.keep_if_best(validation.metrics if run.trainer.monitor.side == "validation" else train)
+        self.saver.keep_if_best(validation.metrics if run.monitor.side == "validation" else train)
         speed = len(per_image["index"]) / seconds
         self.finish_epoch(train, validation.metrics, self._epoch_began, rate, speed)
 
@@ -309,7 +326,7 @@ class Runner:
         """Write down what the trainer wants to be seen of each epoch."""
         run = self.run
         with judged_model(run), torch.no_grad(), run.device.autocast():
-            images = run.trainer.epoch_images(run)
+            images = self.trainer.epoch_images(run)
         if images is not None and run.ranks.first:
             from pneumo_cli.reports.figures.animation import write_grid
 
@@ -384,16 +401,26 @@ class Runner:
         if run.ranks.world == 1:  # others would wait for ever
             run.progress = WatchedProgress(shown, partial(self.stop_if_told, None))
         try:
-            assessed = {split: assess(run, split, found) for split, found in evaluations.items()}
+            assessed = {
+                split: assess(run, self.trainer, split, found) for split, found in evaluations.items()
+            }
             return write_report(
                 run,
                 assessed,
                 command=self.command,
                 sample_loaders=self.loaders.samples(),
-                judgement=judge(run, assessed),
+                judgement=judge(run, self.trainer, assessed),
+                sections=self.added_sections(assessed),
             )
         finally:
             run.progress = shown
+
+    def added_sections(self, evaluations: Mapping[str, Evaluation]) -> list[tuple[str, ReportSection]]:
+        """What plugins add to the report."""
+        run = self.run
+        seed_all(run.settings.seed, "report")
+        with judged_model(run), torch.no_grad(), run.device.autocast():
+            return self.hooks.report_sections(run, evaluations)
 
     def calibrate(self, validation: Evaluation, best: Mapping[str, Any]) -> None:
         """Fit what is fitted when training is over, and keep it with the weights that it belongs to.
@@ -403,7 +430,7 @@ class Runner:
         """
         run = self.run
         seed_all(run.settings.seed, "calibration")
-        run.calibration = run.trainer.calibrate(run, validation)
+        run.calibration = self.trainer.calibrate(run, validation)
         if run.calibration:
             self.saver.add_to_best(best, calibration=run.calibration)
 
@@ -415,3 +442,27 @@ class Runner:
         """Tell the observers, on the first rank only."""
         if self.run.ranks.first:
             self.hooks.notify(hook, run=self.run, **arguments)
+
+
+def open_runner(
+    setup: Setup,
+    plugins: Iterable[tuple[Any, ...]] = (),
+    *,
+    progress: Progress | None = None,
+    ranks: Ranks | None = None,
+    command: Sequence[str] = (),
+) -> Runner:
+    """Open a run: everything but its start.
+
+    Args:
+        setup: what its settings ask for.
+        plugins: what takes part beside the trainer (:meth:`pneumo_cli.plugins.discovery.Plugins.observing`).
+        progress: where long steps are shown; None: nowhere.
+        ranks: the processes that share each batch; None: this one alone.
+        command: the command line, for the record.
+
+    Raises:
+        UsageError: something that was asked for cannot be had.
+    """
+    run = open_run(setup, progress or Progress(), ranks or Ranks())
+    return Runner(run, setup.trainer, plugins, command)

@@ -78,7 +78,7 @@ class Saver:
             PneumoError: the monitored one is not among them.
         """
         run = self._run
-        monitor = run.trainer.monitor
+        monitor = run.monitor
         if not monitor.metric:
             run.best = Best(run.epoch)
             if run.epoch == run.settings.epochs:

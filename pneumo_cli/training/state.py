@@ -10,6 +10,7 @@ import torch
 
 from pneumo_cli.errors import UsageError
 from pneumo_cli.runs.run import Best, Run
+from pneumo_cli.runs.weights import load_weights
 from pneumo_cli.training.epoch_outputs import EpochOutputs
 
 
@@ -34,7 +35,7 @@ def training_state(run: Run, outputs: Mapping[str, Any]) -> dict[str, Any]:
         "average": run.average.state_dict() if run.average is not None else {},
         "optimizers": {name: o.state_dict() for name, o in run.optimizers.items()},
         "schedulers": {name: _scheduler_state(s) for name, s in run.schedulers.items()},
-        "scaler": run.scaler.state_dict(),
+        "scaler": run.updates.scaler.state_dict(),
         "outputs": outputs,
     }
 
@@ -44,7 +45,7 @@ def best_state(run: Run) -> dict[str, Any]:
     return {
         "fingerprint": run.data.fingerprint,
         "epoch": run.epoch,
-        "monitor": run.trainer.monitor.metric,
+        "monitor": run.monitor.metric,
         "value": run.best.value,
         "model": (run.model if run.average is None else run.average.module).state_dict(),
     }
@@ -77,7 +78,7 @@ def restore_training(run: Run, state: Mapping[str, Any]) -> EpochOutputs:
         raise UsageError(
             f"the checkpoint does not fit the optimizers of the installed plugins: {reason}"
         ) from error
-    run.scaler.load_state_dict(state["scaler"])
+    run.updates.scaler.load_state_dict(state["scaler"])
     run.epoch, run.step = state["epoch"], state["step"]
     run.history = list(state["history"])
     run.best = Best(state["best_epoch"], state["best_value"])
@@ -88,30 +89,6 @@ def restore_training(run: Run, state: Mapping[str, Any]) -> EpochOutputs:
     outputs = EpochOutputs(run.ranks)
     outputs.restore(state["outputs"], run.step)
     return outputs
-
-
-def judged_weights(state: Mapping[str, Any]) -> dict[str, torch.Tensor]:
-    """The weights of a checkpoint that the run was, or would be, judged with: their average where there is one."""
-    average = state.get("average")
-    if not average:
-        return dict(state["model"])
-    prefix = "module."
-    return {name.removeprefix(prefix): value for name, value in average.items() if name.startswith(prefix)}
-
-
-def load_weights(model: torch.nn.Module, weights: Mapping[str, torch.Tensor]) -> None:
-    """Put a checkpoint's weights into a model.
-
-    Raises:
-        UsageError: they are another model's.
-    """
-    try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UsageError(
-            f"the checkpoint does not fit the model that the installed plugins build: {reason}"
-        ) from error
 
 
 def _scheduler_state(scheduler: torch.optim.lr_scheduler.LRScheduler) -> dict[str, Any]:

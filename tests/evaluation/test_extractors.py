@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pneumo_cli.errors import PneumoError, UsageError
+from pneumo_cli.evaluation.generative.features import Extractor
 from pneumo_cli.plugins.discovery import Plugins, discover
 from pneumo_cli.registry import Provenance
 from pneumo_cli.runs.checkpoints import Checkpoints
@@ -18,7 +19,7 @@ from pneumo_cli.runs.folder import RunFolder
 from pneumo_cli.runtime.devices import Device
 from pneumo_cli.settings.resolve import resolve
 from pneumo_cli.specs import ModelSpec
-from pneumo_cli.trainers.feature_extractors import Extractor, find_extractor
+from pneumo_cli.trainers.feature_extractors import find_extractor
 
 CPU = Device(torch.device("cpu"), "fp32", "CPU")
 IMAGES = torch.randint(0, 256, (70, 48, 48), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)

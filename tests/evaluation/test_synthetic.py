@@ -15,12 +15,14 @@ from torch import Tensor
 
 from pneumo_cli.evaluation.generative.baselines import noise, patient_halves, pca_gaussian
 from pneumo_cli.evaluation.generative.distances import kid
-from pneumo_cli.evaluation.generative.fidelity import compare_synthetic, judge_synthetic
+from pneumo_cli.evaluation.generative.features import Extractor
+from pneumo_cli.evaluation.generative.fidelity import measure_fidelity
 from pneumo_cli.evaluation.result import Judgement
 from pneumo_cli.plugins.discovery import Plugins
+from pneumo_cli.reports.fidelity_tables import fidelity_summary
 from pneumo_cli.runtime.devices import Device
 from pneumo_cli.runtime.seeding import derive
-from pneumo_cli.trainers.feature_extractors import Extractor, find_extractor
+from pneumo_cli.trainers.feature_extractors import find_extractor
 
 PIXELS = find_extractor("pixels", Plugins(), Device(torch.device("cpu"), "fp32", "CPU"))
 
@@ -47,7 +49,8 @@ def judged(samples: Tensor, **changes: object) -> Judgement:
         "extractor": PIXELS,
         "seed": 1,
     }
-    return judge_synthetic(samples, **{**given, **changes})
+    name = changes.pop("name", "generated")
+    return fidelity_summary(measure_fidelity({name: samples}, **{**given, **changes}))
 
 
 @pytest.fixture(scope="module")
@@ -186,7 +189,7 @@ def test_several_sets_stand_in_one_table_against_the_same_real_images(good: Judg
         "extractor": PIXELS,
         "seed": 1,
     }
-    both = compare_synthetic({"My GAN": GOOD, "noisy": bad}, **given)
+    both = fidelity_summary(measure_fidelity({"My GAN": GOOD, "noisy": bad}, **given))
     assert [row[0] for row in both.tables[0].rows[:3]] == ["My GAN", "noisy", "Real, other patients"]
     assert both.metrics["kid_my-gan_pixels"] == good.metrics["kid_pixels"]
     assert both.metrics["kid_real_pixels"] == good.metrics["kid_real_pixels"]

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
+from pneumo_cli.evaluation.metric_names import in_order, metric_label
 from pneumo_cli.reports.content import document
 from pneumo_cli.reports.figures import training
 from pneumo_cli.reports.figures.style import save
 from pneumo_cli.reports.html import render_html
 from pneumo_cli.reports.images import inside
-from pneumo_cli.reports.labels import in_order, metric_label
 from pneumo_cli.reports.markdown import escaped, render_markdown
 
 COUNTS = {"train": (1017, 2907, 2741), "validation": (332, 976, 913), "test": (234, 390, 428)}

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
+from pneumo_cli.evaluation.metric_names import interval_text, metric_label
 from pneumo_cli.reports.content import document
 from pneumo_cli.reports.document import Block, Folded, Paragraph, Pictures, Table
 from pneumo_cli.reports.figures import classification
 from pneumo_cli.reports.figures.style import save
 from pneumo_cli.reports.html import render_html
-from pneumo_cli.reports.labels import interval_text, metric_label
 from pneumo_cli.reports.markdown import render_markdown
 
 TEST = {

@@ -10,7 +10,6 @@ import pytest
 
 pytest.register_assert_rewrite("pneumo_cli.testing")
 
-from pneumo_cli.runs.run import Run  # noqa: E402
 from pneumo_cli.testing import SMALL_NETWORK, empty_workplace, runner_of, write_weights  # noqa: E402
 from pneumo_cli.training.runner import Runner  # noqa: E402
 
@@ -45,12 +44,12 @@ def prepared(tmp_path: Path) -> Callable[..., Runner]:
 
 
 @pytest.fixture
-def trained(prepared: Callable[..., Runner]) -> Callable[..., Run]:
-    """A run, from its start to its report."""
+def trained(prepared: Callable[..., Runner]) -> Callable[..., Runner]:
+    """The runner of a run, from its start to its report."""
 
-    def train(**settings: Any) -> Run:
+    def train(**settings: Any) -> Runner:
         runner = prepared(**settings)
         runner.start()
-        return runner.run
+        return runner
 
     return train

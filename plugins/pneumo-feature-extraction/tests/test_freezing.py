@@ -66,7 +66,7 @@ def test_the_frozen_part_is_random_only_in_the_report_s_mode(
     runner = prepared(model="efficientnet-b0", freeze_mode=mode)
     runner.build()
     run = runner.run
-    run.trainer.train_mode(run)
+    runner.trainer.train_mode(run)
     assert run.model.classifier.training
     images = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
@@ -74,12 +74,13 @@ def test_the_frozen_part_is_random_only_in_the_report_s_mode(
     assert torch.equal(one, other) == (mode == "strict")
 
 
-def last_logits(run: Run) -> np.ndarray:
+def last_logits(runner: Runner) -> np.ndarray:
     """Of the validation images, float32 [n], with the weights of the last epoch: the best may be an earlier one."""
+    run = runner.run
     run.model.load_state_dict(Checkpoints(run.folder.checkpoints).load("last")["model"])
     run.model.eval()
     with torch.no_grad():
-        return run.trainer.evaluate(run, Loaders(run).evaluation("validation")).outputs["logits"]
+        return runner.trainer.evaluate(run, Loaders(run).evaluation("validation")).outputs["logits"]
 
 
 @pytest.mark.parametrize(
@@ -91,28 +92,28 @@ def last_logits(run: Run) -> np.ndarray:
     ],
 )
 def test_cached_features_give_the_results_of_computing_them_anew(
-    trained: Callable[..., Run], weights: Path, cached: dict
+    trained: Callable[..., Runner], weights: Path, cached: dict
 ) -> None:
     settings = {"weights": str(weights), "epochs": 3, **cached}
     with_cache = trained(**settings)
-    assert with_cache.sources.train.stage > 0
-    assert with_cache.sources.evaluation.stage > 0
+    assert with_cache.run.sources.train.stage > 0
+    assert with_cache.run.sources.evaluation.stage > 0
     without = trained(**{**settings, "feature_views": 0, "feature_cache": False})
-    assert without.sources.train.stage == without.sources.evaluation.stage == 0
+    assert without.run.sources.train.stage == without.run.sources.evaluation.stage == 0
     expected = last_logits(without)
     assert np.ptp(expected) > 100 * TOLERANCE  # else features would be the same for all images
     np.testing.assert_allclose(last_logits(with_cache), expected, rtol=0, atol=TOLERANCE)
-    assert with_cache.best.epoch == without.best.epoch
+    assert with_cache.run.best.epoch == without.run.best.epoch
 
 
-def test_fewer_views_than_epochs_are_another_training(trained: Callable[..., Run], weights: Path) -> None:
+def test_fewer_views_than_epochs_are_another_training(trained: Callable[..., Runner], weights: Path) -> None:
     settings = {"weights": str(weights), "epochs": 3}
     one, three = (last_logits(trained(**settings, feature_views=views)) for views in (1, 3))
     assert np.abs(one - three).max() > TOLERANCE
 
 
-def test_of_each_image_only_the_pooled_features_are_kept(trained: Callable[..., Run]) -> None:
-    run = trained(model="resnet18", epochs=1, augment=False)
+def test_of_each_image_only_the_pooled_features_are_kept(trained: Callable[..., Runner]) -> None:
+    run = trained(model="resnet18", epochs=1, augment=False).run
     assert run.sources.train.array.shape[-1] == 512
     images = len(run.data.split.train) + len(run.data.split.validation)  # the test images are seen once
     assert run.sources.train.array.size == images * 512

@@ -85,8 +85,8 @@ def test_a_frozen_part_is_not_random_while_the_rest_is_trained(prepared: Callabl
     runner = prepared(model="efficientnet-b0", freeze=0.6)
     runner.build()
     run = runner.run
-    run.trainer.train_mode(run)
-    length = run.trainer.prefix_length(run, run.model)
+    runner.trainer.train_mode(run)
+    length = runner.trainer.prefix_length(run, run.model)
     assert 3 < length < 20
     blocks = [block for stage in list(run.model.features)[:5] for block in stage]
     assert not any(module.training for block in blocks for module in block.modules())
@@ -104,12 +104,13 @@ def test_a_frozen_part_is_not_random_while_the_rest_is_trained(prepared: Callabl
     assert not torch.equal(outputs(stages), outputs(stages))
 
 
-def last_logits(run: Run) -> np.ndarray:
+def last_logits(runner: Runner) -> np.ndarray:
     """Of the validation images, float32 [n], with the weights of the last epoch: the best may be an earlier one."""
+    run = runner.run
     run.model.load_state_dict(Checkpoints(run.folder.checkpoints).load("last")["model"])
     run.model.eval()
     with torch.no_grad():
-        return run.trainer.evaluate(run, Loaders(run).evaluation("validation")).outputs["logits"]
+        return runner.trainer.evaluate(run, Loaders(run).evaluation("validation")).outputs["logits"]
 
 
 @pytest.mark.parametrize(
@@ -122,24 +123,24 @@ def last_logits(run: Run) -> np.ndarray:
 )
 @pytest.mark.parametrize("freeze", [0.5, 1.0])
 def test_cached_features_give_the_results_of_computing_them_anew(
-    trained: Callable[..., Run], weights: Path, cached: dict, freeze: float
+    trained: Callable[..., Runner], weights: Path, cached: dict, freeze: float
 ) -> None:
     settings = {"weights": str(weights), "freeze": freeze, "epochs": 2, **cached}
     with_cache = trained(**settings)
-    assert with_cache.sources.train.stage > 0
-    assert with_cache.sources.evaluation.stage > 0
+    assert with_cache.run.sources.train.stage > 0
+    assert with_cache.run.sources.evaluation.stage > 0
     without = trained(**{**settings, "feature_views": 0, "feature_cache": False})
-    assert without.sources.train.stage == without.sources.evaluation.stage == 0
+    assert without.run.sources.train.stage == without.run.sources.evaluation.stage == 0
     expected = last_logits(without)
     assert np.ptp(expected) > 100 * TOLERANCE  # else the network would make the same of all images
     np.testing.assert_allclose(last_logits(with_cache), expected, rtol=0, atol=TOLERANCE)
-    assert with_cache.best.epoch == without.best.epoch
+    assert with_cache.run.best.epoch == without.run.best.epoch
 
 
 def test_with_augmentation_and_no_views_training_images_are_new_and_it_is_said(
-    trained: Callable[..., Run],
+    trained: Callable[..., Runner],
 ) -> None:
-    run = trained(freeze=0.5, epochs=1)
+    run = trained(freeze=0.5, epochs=1).run
     assert run.sources.train.stage == 0
     assert run.sources.evaluation.stage > 0
     (note,) = [note for note in run.notes if "anew in every epoch" in note]
@@ -148,7 +149,7 @@ def test_with_augmentation_and_no_views_training_images_are_new_and_it_is_said(
 
 
 def test_features_are_computed_once_and_found_by_the_next_run(
-    trained: Callable[..., Run], tmp_path: Path
+    trained: Callable[..., Runner], tmp_path: Path
 ) -> None:
     trained(freeze=0.5, epochs=1, augment=False)
     files = sorted(path.name for path in (tmp_path / "cache" / "features").iterdir())
@@ -167,13 +168,13 @@ def test_b7_takes_two_real_steps_at_256_px(prepared: Callable[..., Runner]) -> N
     assert sum(p.numel() for p in run.model.parameters() if p.requires_grad) == 52_564_657
     before = [p.detach().clone() for p in run.model.parameters()]
     run.epoch = 1
-    run.trainer.train_mode(run)
+    runner.trainer.train_mode(run)
     loader = runner.loaders.training(1)
     losses = []
     for batch, _ in zip(loader, range(2), strict=False):
         assert batch.images.shape == (2, 3, 256, 256)
         run.batch_share = 1.0
-        losses.append(float(run.trainer.train_step(run, batch)["loss"]))
+        losses.append(float(runner.trainer.train_step(run, batch)["loss"]))
     assert all(np.isfinite(losses))
     same = [torch.equal(old, new) for old, new in zip(before, run.model.parameters(), strict=True)]
     assert all(same[:469])

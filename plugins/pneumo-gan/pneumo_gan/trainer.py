@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from pneumo_cli.errors import UsageError
 from pneumo_cli.evaluation.result import Evaluation, Judgement, NamedFigure
+from pneumo_cli.runs.run import Monitor
 from pneumo_cli.runtime.seeding import derive
-from pneumo_cli.trainers.base import Monitor
 from pneumo_cli.trainers.generative import GenerativeTrainer
 from pneumo_gan.augmentation import alike
 

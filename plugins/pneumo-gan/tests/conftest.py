@@ -12,11 +12,10 @@ pytest.register_assert_rewrite("pneumo_cli.testing")
 
 from pneumo_cli.api import hookimpl  # noqa: E402
 from pneumo_cli.runs.folder import RunFolder  # noqa: E402
-from pneumo_cli.runtime.distributed import Ranks  # noqa: E402
-from pneumo_cli.runtime.progress import Progress  # noqa: E402
+from pneumo_cli.runs.record import reopen_settings  # noqa: E402
 from pneumo_cli.testing import SMALL, empty_workplace, installed_plugins, runner_of  # noqa: E402
-from pneumo_cli.trainers.session import observing_plugins, open_run, reopen_settings  # noqa: E402
-from pneumo_cli.training.runner import Runner  # noqa: E402
+from pneumo_cli.trainers.session import set_up  # noqa: E402
+from pneumo_cli.training.runner import Runner, open_runner  # noqa: E402
 
 TINY_SETTINGS = {
     "dataset": SMALL.name,
@@ -106,6 +105,6 @@ def resumed(tmp_path_factory: pytest.TempPathFactory, small_cache: Path) -> Path
         runner.start()
     folder = RunFolder.open(runner.run.folder.path)
     plugins = installed_plugins()
-    run = open_run(plugins, reopen_settings(plugins, folder, {}), Progress(), Ranks())
-    Runner(run, observing_plugins(plugins), ["pneumo"]).resume(folder)
+    setup = set_up(plugins, reopen_settings(plugins, folder, {}))
+    open_runner(setup, plugins.observing(), command=["pneumo"]).resume(folder)
     return folder.path

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pneumo_cli.evaluation.binary import Floats, Integers, sigmoid
+from pneumo_cli.evaluation.arrays import Floats, Integers, sigmoid
 from pneumo_cli.evaluation.calibration import bin_of
 
 ECE_BINS = 15

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from pneumo_cli.evaluation.binary import Floats, Integers, checked
+from pneumo_cli.evaluation.arrays import Floats, Integers, checked
 from pneumo_cli.evaluation.confidence.bounds import Z
 
 if TYPE_CHECKING:
-    from pneumo_cli.evaluation.binary import Values
+    from pneumo_cli.evaluation.arrays import Values
 
 
 class Area(NamedTuple):

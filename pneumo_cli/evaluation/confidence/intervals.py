@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pneumo_cli.evaluation.binary import Floats, Integers, checked, cut_of
+from pneumo_cli.evaluation.arrays import Floats, Integers, checked, cut_of
 from pneumo_cli.evaluation.confidence.bootstrap import Sample, draws, patient_codes
 from pneumo_cli.evaluation.confidence.bounds import (
     accelerated_ends,
@@ -31,7 +31,7 @@ from pneumo_cli.evaluation.confidence.bounds import (
 )
 
 if TYPE_CHECKING:
-    from pneumo_cli.evaluation.binary import Values
+    from pneumo_cli.evaluation.arrays import Values
 
     Patients: TypeAlias = Sequence[str] | NDArray[np.generic]
     """Whose image each is, [N]; equal means the same patient."""

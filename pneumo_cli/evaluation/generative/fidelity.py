@@ -35,12 +35,11 @@ from pneumo_cli.evaluation.generative.memorization import (
     diversity,
     memorisation,
 )
-from pneumo_cli.evaluation.result import Judgement
 from pneumo_cli.runtime.progress import Progress
 from pneumo_cli.runtime.seeding import derive
 
 if TYPE_CHECKING:
-    from pneumo_cli.trainers.feature_extractors import Extractor
+    from pneumo_cli.evaluation.generative.features import Extractor
 
 HALVINGS = 8
 """Divisions of the held-out patients over which means are taken."""
@@ -80,53 +79,53 @@ class MeasuredSet:
     manifold: Manifold
 
 
-def judge_synthetic(
-    samples: Tensor,
-    *,
-    training: Tensor,
-    held_out: Tensor,
-    patients: Sequence[str],
-    extractor: Extractor,
-    seed: int,
-    name: str = "generated",
-    progress: Progress = _SILENT,
-) -> Judgement:
-    """Judge one set of generated images.
+@dataclass(frozen=True)
+class Fidelity:
+    """Sets of generated images, measured beside what they are compared with.
 
-    Args:
-        samples: uint8 [n, S, S].
-        training: uint8 [N, S, S], the images that the generator was trained on.
-        held_out: uint8 [m, S, S], real images of other patients.
-        patients: the patient of each held-out image.
-        extractor: makes the features in which sets are compared.
-        seed: for everything that is drawn.
-        name: of the set in tables.
-        progress: where the progress is shown.
-
-    Returns:
-        two tables, the figures ``closest-pairs`` and ``neighbour-distances``, and the metrics, all finite, with
-        E for the extractor's slug: ``kid_E``, ``kid_spread_E``, ``frechet_E``, ``near_copies``, ``copies``,
-        ``nearest_ratio``, ``diversity``, ``density``, ``coverage``; and for R of ``real``, ``pca-gaussian``,
-        ``pixel-gaussian``, ``mean-image`` and ``noise``: ``kid_R_E``, ``kid_spread_R_E``, ``frechet_R_E``,
-        ``diversity_R`` and so on. KID is not multiplied by 1000 here. Where there are too few images to say
-        anything, a note that says so and nothing else.
-
-    Raises:
-        ValueError: the images are not uint8 [n, S, S] of one size, or not one patient per held-out image.
-        PneumoError: the extractor makes features that are not finite.
+    Attributes:
+        measured: every set, generated or compared with, by its slug; empty where nothing could be measured.
+        samples: the generated images, uint8 [n, S, S], by the slug of their set.
+        training: the images that the generator was trained on, uint8 [N, S, S].
+        held_out: how many real images of other patients there were.
+        extractor: what made the features.
+        n: images of each set that distances were measured on.
+        lacking: why nothing could be measured; empty where it could.
     """
-    return compare_synthetic(
-        {name: samples},
-        training=training,
-        held_out=held_out,
-        patients=patients,
-        extractor=extractor,
-        seed=seed,
-        progress=progress,
-    )
+
+    measured: Mapping[str, MeasuredSet]
+    samples: Mapping[str, Tensor]
+    training: Tensor
+    held_out: int
+    extractor: Extractor
+    n: int = 0
+    lacking: str = ""
+
+    def metrics(self) -> dict[str, float]:
+        """All finite, with E for the extractor's slug.
+
+        ``kid_E``, ``kid_spread_E``, ``frechet_E``, ``near_copies``, ``copies``, ``nearest_ratio``, ``diversity``,
+        ``density``, ``coverage``; and for R of ``real``, ``pca-gaussian``, ``pixel-gaussian``, ``mean-image`` and
+        ``noise``: ``kid_R_E``, ``kid_spread_R_E``, ``frechet_R_E``, ``diversity_R`` and so on. KID is not
+        multiplied by 1000 here. Of several generated sets each one's metrics carry its slug: ``kid_my-gan_E``,
+        ``near_copies_my-gan``.
+        """
+        metrics = {}
+        for slug, row in self.measured.items():
+            which = "" if slug in self.samples and len(self.samples) == 1 else f"_{slug}"
+            metrics[f"kid{which}_{self.extractor.slug}"] = row.kid.mean
+            metrics[f"kid_spread{which}_{self.extractor.slug}"] = row.kid.spread
+            metrics[f"frechet{which}_{self.extractor.slug}"] = row.frechet
+            metrics[f"near_copies{which}"] = row.memorisation.near_copies
+            metrics[f"copies{which}"] = row.memorisation.copies
+            metrics[f"nearest_ratio{which}"] = row.memorisation.ratio
+            metrics[f"diversity{which}"] = row.diversity
+            metrics[f"density{which}"] = row.manifold.density
+            metrics[f"coverage{which}"] = row.manifold.coverage
+        return metrics
 
 
-def compare_synthetic(
+def measure_fidelity(
     sets: Mapping[str, Tensor],
     *,
     training: Tensor,
@@ -135,28 +134,37 @@ def compare_synthetic(
     extractor: Extractor,
     seed: int,
     progress: Progress = _SILENT,
-) -> Judgement:
-    """Judge several sets of generated images against the same real ones, in the same tables.
+) -> Fidelity:
+    """Measure one or several sets of generated images against the same real ones.
 
     Args:
         sets: uint8 [n, S, S] by name. As many of each are looked at as the smallest has, but for copies, for
             which all are.
-        training, held_out, patients, extractor, seed, progress: as in :func:`judge_synthetic`. Copies are looked
-            for in the one training set.
+        training: uint8 [N, S, S], the images that the generator was trained on; copies are looked for in it.
+        held_out: uint8 [m, S, S], real images of other patients.
+        patients: the patient of each held-out image.
+        extractor: makes the features in which sets are compared.
+        seed: for everything that is drawn.
+        progress: where the progress is shown.
 
     Returns:
-        as :func:`judge_synthetic`; with several sets, their metrics and figures carry the set's name in lower
-        case, joined by ``-``: ``kid_my-gan_E``, ``near_copies_my-gan``, ``closest-pairs-my-gan``.
+        the measured sets; where there are too few images to say anything, why, and nothing else.
 
     Raises:
-        ValueError: as :func:`judge_synthetic`; or there is no set, or two have the same name in lower case, or
-            that of a set which is drawn here.
+        ValueError: the images are not uint8 [n, S, S] of one size, or not one patient per held-out image; there is
+            no set, or two have the same name in lower case, or that of a set which is drawn here.
+        PneumoError: the extractor makes features that are not finite.
     """
     slugs = _slugs(sets)
     _check_images({**sets, "training": training, "held-out": held_out}, len(patients))
     lacking = _lacking(sets, training, patients)
+    samples = {slug: sets[name] for slug, name in slugs.items()}
+
+    def unmeasured(why: str) -> Fidelity:
+        return Fidelity({}, samples, training, len(held_out), extractor, lacking=why)
+
     if lacking:
-        return Judgement(notes=(lacking,))
+        return unmeasured(lacking)
     known = _some(torch.arange(len(held_out)), 2 * _MOST, seed, "held-out")
     halves = [
         tuple(
@@ -166,11 +174,9 @@ def compare_synthetic(
     ]
     smallest = min(len(half) for pair in halves for half in pair)
     if smallest < _FEWEST // 2:
-        return Judgement(
-            notes=(
-                "Generated images are not judged: nearly all held-out images are of one patient, and the distance "
-                "between real patients is what they would have to be compared with.",
-            )
+        return unmeasured(
+            "Generated images are not judged: nearly all held-out images are of one patient, and the distance "
+            "between real patients is what they would have to be compared with."
         )
     # Whoever calls may be in a context of lower precision, and differences of small numbers follow.
     with torch.no_grad(), torch.autocast("cpu", enabled=False):
@@ -205,17 +211,7 @@ def compare_synthetic(
                     seed,
                 )
                 advance(1)
-    from pneumo_cli.reports.fidelity_tables import described  # which imports this module
-
-    tables, figures, notes = described(
-        measured,
-        {slug: sets[name] for slug, name in slugs.items()},
-        training=training,
-        held_out=len(held_out),
-        extractor=extractor,
-        n=n,
-    )
-    return Judgement(_metrics(measured, slugs, extractor.slug), tables=tables, figures=figures, notes=notes)
+    return Fidelity(measured, samples, training, len(held_out), extractor, n)
 
 
 def _measured(
@@ -287,21 +283,3 @@ def _some(images: Tensor, n: int, seed: int, purpose: str) -> Tensor:
         return images
     generator = torch.Generator().manual_seed(derive(seed, purpose))
     return images[torch.randperm(len(images), generator=generator)[:n].sort().values]
-
-
-def _metrics(
-    measured: Mapping[str, MeasuredSet], slugs: Mapping[str, str], extractor: str
-) -> dict[str, float]:
-    metrics = {}
-    for slug, row in measured.items():
-        which = "" if slug in slugs and len(slugs) == 1 else f"_{slug}"
-        metrics[f"kid{which}_{extractor}"] = row.kid.mean
-        metrics[f"kid_spread{which}_{extractor}"] = row.kid.spread
-        metrics[f"frechet{which}_{extractor}"] = row.frechet
-        metrics[f"near_copies{which}"] = row.memorisation.near_copies
-        metrics[f"copies{which}"] = row.memorisation.copies
-        metrics[f"nearest_ratio{which}"] = row.memorisation.ratio
-        metrics[f"diversity{which}"] = row.diversity
-        metrics[f"density{which}"] = row.manifold.density
-        metrics[f"coverage{which}"] = row.manifold.coverage
-    return metrics

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from pneumo_cli.evaluation.binary import Values
+    from pneumo_cli.evaluation.arrays import Values
     from pneumo_cli.evaluation.calibration import ReliabilityBins
 
 Ends: TypeAlias = Sequence[float]

@@ -7,33 +7,43 @@ Chosen and titled here; how each is drawn is :mod:`pneumo_cli.reports.figures.tr
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from pneumo_cli.evaluation.binary import confusion, sigmoid
+from pneumo_cli.evaluation.arrays import sigmoid
+from pneumo_cli.evaluation.binary import confusion
 from pneumo_cli.evaluation.calibration import reliability
 from pneumo_cli.evaluation.confidence.intervals import precision_recall_band, roc_band
-from pneumo_cli.evaluation.result import NamedFigure
+from pneumo_cli.evaluation.result import Evaluation, NamedFigure
 
 if TYPE_CHECKING:
     from pneumo_cli.evaluation.classification_report import Predictions
     from pneumo_cli.evaluation.decision_rule import DecisionRule
 
 
-def assessment_figures(
-    found: Predictions,
-    rule: DecisionRule,
-    shares: Mapping[str, Mapping[str, float]],
-    intervals: Mapping[str, tuple[float, float]],
-    seed: int,
+def with_figures(evaluation: Evaluation, found: Predictions, rule: DecisionRule, seed: int) -> Evaluation:
+    """Add the figures to an evaluation that has everything else; none where the images are all of one class.
+
+    Args:
+        evaluation: as :func:`pneumo_cli.evaluation.classification_report.classification_report` made it.
+        found: the predictions that it was made of.
+        seed: of the bands.
+    """
+    if not 0 < found.labels.sum() < found.labels.size:
+        return evaluation
+    figures = classification_figures(evaluation, found, rule, seed)
+    return replace(evaluation, figures=(*evaluation.figures, *figures))
+
+
+def classification_figures(
+    evaluation: Evaluation, found: Predictions, rule: DecisionRule, seed: int
 ) -> tuple[NamedFigure, ...]:
     """Confusion matrix, curves with bands, calibration, predictive values; drawn where somebody wants them.
 
     Args:
-        found: of images of both classes.
-        shares: of each of the rule's operating points the ``recall`` and the ``specificity``, 0 to 1.
-        intervals: of the metrics at the point in use; those of the areas are written beside the curves.
+        evaluation: of both classes; its intervals of the areas are written beside the curves.
+        found: the predictions that it was made of.
         seed: of the bands.
     """
     from pneumo_cli.reports.figures import classification, training
@@ -43,6 +53,7 @@ def assessment_figures(
     cuts = {point.name: point.cut for point in rule.points}
     matrix = confusion(found.logits, found.labels, cut=rule.point.cut)
     several = len(set(found.patients)) > 1
+    intervals = evaluation.intervals
 
     def roc() -> Any:
         band = roc_band(*data, seed=seed) if several else None
@@ -65,7 +76,8 @@ def assessment_figures(
         return classification.reliability_diagram(before, after, positive=positive)
 
     def values() -> Any:
-        at = {name: (of["recall"], of["specificity"]) for name, of in shares.items()}
+        points = evaluation.details["operating_points"]
+        at = {name: (of["metrics"]["recall"], of["metrics"]["specificity"]) for name, of in points.items()}
         return classification.predictive_values(at, float(found.labels.mean()), classes=rule.classes)
 
     return (

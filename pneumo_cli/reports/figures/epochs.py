@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pneumo_cli.evaluation.metric_names import metric_label
 from pneumo_cli.reports.figures.style import FAINT
-from pneumo_cli.reports.labels import metric_label, number
+from pneumo_cli.runtime.json_values import number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

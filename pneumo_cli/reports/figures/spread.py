@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pneumo_cli.evaluation.metric_names import metric_label
 from pneumo_cli.reports.figures.epochs import Entry, epoch_axis, say_empty, series
 from pneumo_cli.reports.figures.style import (
     FAINT,
@@ -24,7 +25,6 @@ from pneumo_cli.reports.figures.style import (
     shortened,
     styled,
 )
-from pneumo_cli.reports.labels import metric_label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

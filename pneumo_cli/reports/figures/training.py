@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pneumo_cli.evaluation.metric_names import metric_label
 from pneumo_cli.reports.figures.epochs import (
     Entry,
     epoch_axis,
@@ -41,7 +42,7 @@ from pneumo_cli.reports.figures.style import (
     shortened,
     styled,
 )
-from pneumo_cli.reports.labels import metric_label, number
+from pneumo_cli.runtime.json_values import number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,0 +1,33 @@
+"""Flags and arguments that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+RunPath = Annotated[
+    Path,
+    typer.Argument(
+        metavar="RUN", help="A run's folder, or a group's (--folds, --seeds).", show_default=False
+    ),
+]
+
+DeviceFlag = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
+
+PrecisionFlag = Annotated[str | None, typer.Option("--precision", help="auto, fp32, bf16 or fp16.")]
+
+PointFlag = Annotated[
+    str | None,
+    typer.Option(
+        "--operating-point", help="default, balanced, screening or cost.", show_default="the run's own"
+    ),
+]
+
+RootFlag = Annotated[str | None, typer.Option("--data-root", help="Folder or zip archive of the images.")]
+
+
+CheckpointFlag = Annotated[str, typer.Option("--checkpoint", help="best or last.")]
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -1,0 +1,72 @@
+"""What measures take: the logits and labels of one split, checked, and a threshold on them."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import torch
+
+    Values: TypeAlias = NDArray[np.generic] | torch.Tensor | Sequence[float]
+    """Numbers of one split, [N]."""
+
+Floats: TypeAlias = NDArray[np.float64]
+Integers: TypeAlias = NDArray[np.int64]
+
+
+def cut_of(threshold: float, cut: float | None = None) -> float:
+    """The logit from which on an image is called positive: the cut, or where there is none the threshold's.
+
+    Raises:
+        ValueError: the threshold is out of bounds, or the cut is not finite.
+    """
+    if cut is not None:
+        if not math.isfinite(cut):
+            raise ValueError(f"the cut is {cut}; it is a finite logit")
+        return cut
+    if not 0 < threshold < 1:
+        raise ValueError(f"the threshold is {threshold}; it is a probability between 0 and 1, both excluded")
+    return math.log(threshold) - math.log1p(-threshold)
+
+
+def sigmoid(logits: Floats) -> Floats:
+    """Probabilities of class 1, for logits of any shape and size: neither end overflows."""
+    tail = np.exp(-np.abs(logits))
+    probabilities: Floats = np.where(logits >= 0, 1.0, tail) / (1 + tail)
+    return probabilities
+
+
+def checked(logits: Values, labels: Values) -> tuple[Floats, Integers]:
+    """Logits as float64 [N] and labels as int64 [N].
+
+    Raises:
+        ValueError: as :func:`binary_metrics`.
+    """
+    scores, truth = _array(logits), _array(labels)
+    if scores.ndim != 1 or scores.shape != truth.shape:
+        raise ValueError(
+            f"logits and labels have the shapes {scores.shape} and {truth.shape}; both have to be [N]"
+        )
+    if scores.size == 0:
+        raise ValueError("there is no image to evaluate")
+    broken = int(np.count_nonzero(~np.isfinite(scores)))
+    if broken:
+        raise ValueError(f"{broken} of {scores.size} logits are NaN or infinite; the model has diverged")
+    strange = truth[(truth != 0) & (truth != 1)]
+    if strange.size:
+        raise ValueError(f"a label is {strange[0]:g}; binary labels are 0 and 1")
+    return scores, truth.astype(np.int64)
+
+
+def _array(values: Values) -> Floats:
+    torch = sys.modules.get("torch")  # whoever has a tensor has imported it; nobody else waits for it
+    if torch is not None and isinstance(values, torch.Tensor):
+        exact: Floats = values.detach().to("cpu", torch.float64).numpy()
+        return exact
+    return np.asarray(values, dtype=np.float64)

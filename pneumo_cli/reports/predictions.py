@@ -1,0 +1,29 @@
+"""The file of predictions: what was computed of each image, a row each."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pneumo_cli.data.records import Record
+    from pneumo_cli.evaluation.result import Evaluation
+
+
+def predictions_csv(evaluation: Evaluation, records: Sequence[Record]) -> str:
+    """Per-image outputs with the image's name, patient and subtype, as CSV text.
+
+    Args:
+        records: of the dataset, at the positions that ``evaluation.outputs["index"]`` names.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    columns = [name for name in evaluation.outputs if name != "index"]
+    writer.writerow(["name", "patient", "subtype", *columns])
+    for row, position in enumerate(evaluation.outputs.get("index", ())):
+        record = records[int(position)]
+        values = [evaluation.outputs[name][row].item() for name in columns]
+        writer.writerow([record.name, record.patient, record.subtype, *values])
+    return text.getvalue()

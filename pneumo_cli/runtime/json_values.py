@@ -1,0 +1,52 @@
+"""Values read from JSON and TOML files, whatever is in them: nothing here raises.
+
+A report may be of another version, or written by hand; what is missing or of another type reads as nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def number(value: object) -> float | None:
+    """A finite float, or None for everything else (absent, null, text, NaN, infinite)."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if math.isfinite(value) else None
+
+
+def number_ends(value: object) -> tuple[float, float] | None:
+    """The two ends of an interval, or None for everything else."""
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        return None
+    low, high = number(value[0]), number(value[1])
+    return None if low is None or high is None else (low, high)
+
+
+def mapping(value: Any) -> Mapping[str, Any]:
+    """The mapping; an empty one where there is none."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def sequence(value: Any) -> Sequence[Any]:
+    """The list; an empty one where there is none."""
+    return value if isinstance(value, list | tuple) else ()
+
+
+def text(value: Any) -> str:
+    """One line of text; nothing where there is none."""
+    return "" if value is None else " ".join(str(value).split())
+
+
+def value_text(value: Any) -> str:
+    """A setting's value as a person would type it."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, str | int | float):
+        return text(value) or "(empty)"
+    return json.dumps(value, ensure_ascii=False, default=str)
