@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 
-from pneumo_cli.generation import generative
 from pneumo_cli.plugins.discovery import discover
 from pneumo_cli.reports.figures.galleries import labelled_rows
 from pneumo_cli.reports.figures.style import save
@@ -20,6 +19,7 @@ from pneumo_cli.runs.folder import RunFolder
 from pneumo_cli.runtime.progress import Progress
 from pneumo_cli.trainers.loading import load_trained
 from pneumo_cli.trainers.session import open_data
+from pneumo_synthetic.generate import generative
 
 
 def main() -> None:

@@ -21,6 +21,58 @@ class Named(Protocol):
 
 Spec = TypeVar("Spec", bound=Named)
 
+_BUNDLED = {
+    "trainer": {
+        name: f"pneumo-{name}" for name in ("cnn", "feature-extraction", "fine-tuning", "gan", "autoencoder")
+    },
+    "model": {
+        **dict.fromkeys(("cnn",), "pneumo-cnn"),
+        **dict.fromkeys(("gan", "dcgan"), "pneumo-gan"),
+        **dict.fromkeys(("autoencoder", "vae"), "pneumo-autoencoder"),
+        **dict.fromkeys(
+            (
+                *(f"efficientnet-b{number}" for number in range(8)),
+                *("resnet18", "resnet50", "densenet121", "convnext-tiny"),
+                *("mobilenet-v3-small", "mobilenet-v3-large"),
+            ),
+            "pneumo-torchvision",
+        ),
+    },
+    "dataset": {"chest-xray": "pneumo-chest-xray", "phantom": "pneumo-phantom"},
+    "command": {
+        "audit": "pneumo-audit",
+        "compare": "pneumo-compare",
+        "export": "pneumo-export",
+        "generate": "pneumo-synthetic",
+        "judge": "pneumo-synthetic",
+        "reproduce": "pneumo-reproduce",
+        "usefulness": "pneumo-synthetic",
+    },
+}
+"""The distributions of this repository by what they bring, so that what is missing can be named."""
+
+_MOVED = {("model", "pneumo-cli"): "pneumo-torchvision"}
+"""Where a distribution's part has gone: runs of earlier versions name the first."""
+
+
+def bundled_in(noun: str, name: str) -> str:
+    """The distribution of this repository that brings a part of some name; empty where none does."""
+    return _BUNDLED.get(noun, {}).get(name.rpartition(":")[2], "")
+
+
+def absent_text(distribution: str) -> str:
+    """What to do about a part whose distribution is not here; completes "the command 'compare' …"."""
+    return (
+        f"comes with {distribution}, which is not here: pip install {distribution} "
+        "(pneumo list-plugins shows what is installed, disabled or broken)"
+    )
+
+
+def current_name(noun: str, qualified_name: str) -> str:
+    """A part's qualified name as it is today, where a run of an earlier version recorded another one."""
+    distribution, _, name = qualified_name.rpartition(":")
+    return f"{_MOVED[noun, distribution]}:{name}" if (noun, distribution) in _MOVED else qualified_name
+
 
 @dataclass(frozen=True)
 class Provenance:
@@ -95,6 +147,7 @@ class Registry(Generic[Spec]):
         Raises:
             UsageError: the name is unknown (with the nearest names) or ambiguous (with how to choose).
         """
+        name = current_name(self.noun, name)
         found = [e for e in self._entries if name in (e.spec.name, e.qualified_name)]
         if prefer and len(found) > 1:
             found = [e for e in found if e.provenance.distribution == prefer] or found
@@ -104,6 +157,9 @@ class Registry(Generic[Spec]):
             choices = " or ".join(entry.qualified_name for entry in found)
             sources = " and ".join(str(entry.provenance) for entry in found)
             raise UsageError(f"the {self.noun} {name!r} is registered by {sources}; choose {choices}")
+        bundled = bundled_in(self.noun, name)
+        if bundled:
+            raise UsageError(f"the {self.noun} {name!r} {absent_text(bundled)}")
         hint = nearest(name, self.names())
         raise UsageError(
             f"unknown {self.noun} {name!r}; {hint} "

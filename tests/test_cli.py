@@ -91,7 +91,7 @@ def test_the_fields_of_a_trainers_settings_are_the_flags_of_its_command(pneumo) 
 
 def test_help_is_whole_in_a_narrow_terminal(pneumo, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "60")
-    for command in ((), ("run",), ("run", "fake"), ("data",), ("predict",), ("compare",)):
+    for command in ((), ("run",), ("run", "fake"), ("data",), ("predict",), ("list-runs",)):
         shown = pneumo(*command, "--help").stdout
         assert max(map(len, shown.splitlines())) <= 60
         assert "…," not in shown

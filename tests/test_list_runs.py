@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from pneumo_cli.runs.group_index import find_runs
+from pneumo_cli.runs.index import BUNDLE
 from pneumo_cli.testing import Invocation
 
 
@@ -327,14 +328,14 @@ def test_a_damaged_group_is_named_and_its_parts_are_listed_instead(
 def test_a_narrow_terminal_gets_fewer_columns_and_no_broken_rows(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from pneumo_cli.cli import compare
+    from pneumo_cli.cli import list_runs
 
     write_group(tmp_path / "fake" / "2026-11-24-a1b2-folds", FOLDS)
     runs, _ = find_runs(tmp_path)
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
     for width, columns in ((160, 11), (80, 4)):
         monkeypatch.setenv("COLUMNS", str(width))
-        compare._show(runs, [], False)
+        list_runs._show(runs, [], False)
         lines = capsys.readouterr().out.splitlines()
         assert len(lines) == 2
         assert max(map(len, lines)) <= width
@@ -348,15 +349,12 @@ def test_links_are_not_followed_so_that_a_circle_ends(tmp_path: Path) -> None:
     assert len(find_runs(tmp_path)[0]) == 1
 
 
-def test_an_exported_bundle_is_no_interrupted_run(pneumo: Callable[..., Invocation], tmp_path: Path) -> None:
-    from pneumo_cli.exported import DESCRIPTION
-
+def test_an_exported_bundle_is_no_interrupted_run(tmp_path: Path) -> None:
     bundle = write_run(tmp_path / "bundle", auc=None)
     (bundle / "metrics.jsonl").unlink()
-    (bundle / DESCRIPTION).write_text("{}")
+    (bundle / BUNDLE).write_text("{}")
     ((found,), _) = find_runs(tmp_path)
     assert found.state == "exported"
-    assert "is an exported bundle" in pneumo("compare", bundle, bundle).stderr
 
 
 def test_filters_and_conditions_narrow_the_list(listed: Callable[..., Any], tmp_path: Path) -> None:

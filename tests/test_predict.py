@@ -14,32 +14,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from pydicom.uid import ExplicitVRLittleEndian, JPEGLSLossless, RLELossless
 
 from pneumo_cli.runs.checkpoints import Checkpoints
 from pneumo_cli.testing import TinyDataset
-from tests.data.dicom_files import dicom
 
 CLASSES = ("NORMAL", "PNEUMONIA")
 
 
-@pytest.fixture(scope="module")
-def kept() -> dict[str, Path]:
-    """The one run of these tests."""
-    return {}
-
-
 @pytest.fixture
-def run(kept, pneumo, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run of a classifier, made once."""
-    if "run" not in kept:
-        place = tmp_path_factory.mktemp("predict")
-        done = pneumo(
-            "run", "fake", "--dataset", "tiny", "--split", "patient", "--output", place, "--precision", "fp32"
-        )
-        assert done.code == 0, done.stderr
-        (kept["run"],) = (place / "fake").iterdir()
-    return kept["run"]
+def run(finished_run) -> Path:
+    """A finished run of a classifier."""
+    return finished_run("fake", "--split", "patient")
 
 
 @pytest.fixture
@@ -279,33 +264,6 @@ def test_runs_that_classify_nothing_and_damaged_ones_are_refused(
     assert "damaged" in done.stderr
 
 
-def test_a_dicom_gets_the_probability_of_the_same_picture_as_png(run: Path, fakes: Path, pneumo) -> None:
-    radiographs = Path(__file__).parents[2] / "shared" / "data" / "chest_xray_fullres"
-    found = sorted(radiographs.rglob("*.jpeg"))[:2]
-    pictures = [np.asarray(Image.open(path).convert("L")) for path in found]
-    dataset = TinyDataset("tiny")
-    pictures.append(np.kron(dataset.read(dataset.records[-1]), np.ones((4, 4), np.uint8)))
-    folder = fakes / "studies"
-    folder.mkdir()
-    for number, levels in enumerate(pictures):
-        Image.fromarray(levels).save(folder / f"{number}-picture.png")
-        for inverted in (False, True):
-            stored = 255 - levels if inverted else levels
-            photometric = "MONOCHROME1" if inverted else "MONOCHROME2"
-            for syntax in (ExplicitVRLittleEndian, RLELossless, JPEGLSLossless):
-                path = folder / f"{number}-{syntax.keyword}-{inverted}.dcm"
-                path.write_bytes(dicom(stored, syntax, PhotometricInterpretation=photometric))
-    done = pneumo("predict", run, folder, "--json")
-    assert done.code == 0, done.stderr
-    by_picture: dict[str, list[float]] = {}
-    for one in json.loads(done.stdout)["predictions"]:
-        by_picture.setdefault(Path(one["file"]).name[0], []).append(one["probability"])
-    assert len(by_picture) == len(pictures)
-    for probabilities in by_picture.values():
-        assert len(probabilities) == 7
-        assert max(probabilities) - min(probabilities) <= 1e-3
-
-
 def test_a_model_of_drawn_images_says_so(run: Path, films: Path, pneumo, tmp_path: Path) -> None:
     done = pneumo("predict", run, films, "--json")
     assert json.loads(done.stdout)["synthetic"] is True
@@ -320,24 +278,6 @@ def test_a_model_of_drawn_images_says_so(run: Path, films: Path, pneumo, tmp_pat
     # Without a report, because it is not finished, the registered dataset says it.
     (taken / "report.json").unlink()
     assert json.loads(pneumo("predict", taken, films, "--json").stdout)["synthetic"] is True
-
-
-def test_a_dicom_that_says_it_shows_no_chest_is_judged_with_a_remark(run: Path, fakes: Path, pneumo) -> None:
-    dataset = TinyDataset("tiny")
-    levels = np.kron(dataset.read(dataset.records[-1]), np.ones((4, 4), np.uint8))
-    for part in ("CHEST", "KNEE"):
-        (fakes / f"{part}.dcm").write_bytes(dicom(levels, BodyPartExamined=part))
-    files = (fakes / "CHEST.dcm", fakes / "KNEE.dcm")
-    done = pneumo("predict", run, *files, "--json")
-    assert done.code == 0
-    chest, knee = json.loads(done.stdout)["predictions"]
-    assert (chest["other_part"], knee["other_part"]) == (None, "KNEE")
-    assert chest["logit"] == knee["logit"]
-    assert "1 of 2 images says that it shows another part of the body" in done.stderr
-    text = pneumo("predict", run, *files)
-    assert "the file says that it shows KNEE, no chest: do not trust it" in text.stdout.splitlines()[2]
-    rows = list(csv.DictReader(io.StringIO(pneumo("predict", run, *files, "--csv").stdout)))
-    assert [row["other_part"] for row in rows] == ["", "KNEE"]
 
 
 def test_how_far_beyond_the_limit_never_reads_as_the_limit_itself() -> None:

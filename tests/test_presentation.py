@@ -19,7 +19,6 @@ from PIL import Image
 from pneumo_cli.errors import PneumoError
 from pneumo_cli.evaluation.decision_rule import DecisionRule, Fitting, fit_decision_rule
 from pneumo_cli.evaluation.orientation import UPRIGHT, Presentation
-from pneumo_cli.exported import Description
 from pneumo_cli.inference.predict import predict
 from pneumo_cli.inference.predictor import Predictor, Sized
 from pneumo_cli.inference.predictors import MeanPredictor
@@ -121,16 +120,12 @@ def test_several_models_say_what_most_of_those_say_that_can_tell(rule: DecisionR
         assert MeanPredictor([Sure(one) for one in members]).presentations(down) == said
 
 
-def test_a_rule_keeps_it_in_a_checkpoint_and_in_what_is_exported(
-    rule: DecisionRule, files: dict[str, Path], tmp_path: Path
-) -> None:
+def test_a_rule_keeps_it_in_a_checkpoint(rule: DecisionRule, files: dict[str, Path], tmp_path: Path) -> None:
     check_plain(rule.state())
     torch.save(rule.state(), tmp_path / "rule.pt")
     saved = DecisionRule.from_state(torch.load(tmp_path / "rule.pt", weights_only=True))
-    exported = Description.from_plain(json.loads(Description(rule, SIDE).text()), "model.json").rule
-    for again in (saved, exported):
-        said = [one.presentation for one in predict(Sure(again), files.values())]
-        assert said == [one.presentation for one in predict(Sure(rule), files.values())]
+    said = [one.presentation for one in predict(Sure(saved), files.values())]
+    assert said == [one.presentation for one in predict(Sure(rule), files.values())]
     with pytest.raises(PneumoError, match="how images lie is damaged"):
         DecisionRule.from_state(rule.state() | {"orientation": {"template": 1}})
 

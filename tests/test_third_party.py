@@ -82,6 +82,73 @@ RIVAL = {
 }
 
 
+COMMAND = {
+    "plugin.py": """
+        from pneumo_cli.api import hookimpl
+
+        api_version = 1
+
+        @hookimpl
+        def register_commands(app):
+            @app.command("count-runs")
+            def count_runs(folder: str = "runs"):
+                "Count the finished runs below a folder."
+                from pneumo_cli.runs.group_index import find_runs
+                from pathlib import Path
+                runs, _ = find_runs(Path(folder))
+                print(sum(run.state == "finished" for run in runs))
+    """,
+}
+FORMAT = {
+    "plugin.py": """
+        from pneumo_cli.api import DecoderSpec, hookimpl
+
+        api_version = 1
+
+        @hookimpl
+        def register_decoders():
+            yield DecoderSpec(
+                name="gray", summary="Raw gray levels", suffixes=(".gray",), magic=(((0, b"GRAY"),),),
+                decode="pneumo_gray.decode:decode",
+            )
+    """,
+    "decode.py": """
+        import numpy as np
+        from pneumo_cli.errors import UnreadableImage
+
+        def decode(data, max_pixels):
+            side = int.from_bytes(data[4:8], "little")
+            if side * side > max_pixels or len(data) != 8 + side * side:
+                raise UnreadableImage("a damaged file of gray levels")
+            return np.frombuffer(data, np.uint8, offset=8).reshape(side, side)
+    """,
+}
+SECTION = {
+    "plugin.py": """
+        from pneumo_cli.api import hookimpl
+
+        api_version = 1
+
+        @hookimpl
+        def add_to_report(run, evaluations):
+            from pneumo_cli.evaluation.result import NamedFigure, NamedTable, ReportSection
+
+            def draw():
+                from matplotlib.figure import Figure
+                figure = Figure()
+                figure.add_subplot().plot([row["seconds"] for row in run.history])
+                return figure
+
+            rows = tuple((name, str(len(of.outputs["index"]))) for name, of in evaluations.items())
+            yield ReportSection(
+                title="Time and images", text="How long each epoch took.",
+                tables=(NamedTable("Images", ("Split", "Images"), rows),),
+                figures=(NamedFigure("seconds", "Seconds of each epoch.", draw),),
+            )
+    """,
+}
+
+
 @pytest.fixture(scope="module")
 def taken_name() -> str:
     """A trainer's name that is in use: ``cnn``, where the bundled plugin is installed."""
@@ -100,6 +167,9 @@ def environment(
     made.install("pneumo-stranger", NETWORK, "stranger", "pneumo_stranger.plugin")
     made.install("pneumo-raises", RAISES, "raises", "pneumo_raises.plugin")
     made.install("pneumo-future", FUTURE, "future", "pneumo_future.plugin")
+    made.install("pneumo-count", COMMAND, "count", "pneumo_count.plugin")
+    made.install("pneumo-gray", FORMAT, "gray", "pneumo_gray.plugin")
+    made.install("pneumo-section", SECTION, "section", "pneumo_section.plugin")
     rival = {name: source.replace("NAME", taken_name) for name, source in RIVAL.items()}
     made.install("pneumo-rival", rival, "rival", "pneumo_rival.plugin")
     return made
@@ -149,6 +219,42 @@ def test_its_model_is_trained_and_its_observer_hears_of_it(environment: Environm
     assert observed == [f"{name} {epoch}" for epoch in (0, 1, 2)]
     environment_file = json.loads(report.with_name("environment.json").read_text())
     assert environment_file["plugins"]["stranger"] == "pneumo-stranger 0.2.0"
+
+
+def test_a_command_a_format_and_a_section_take_thirty_lines_each(
+    environment: Environment, taken_name: str
+) -> None:
+    for package in (COMMAND, FORMAT, SECTION):
+        lines = [line for source in package.values() for line in source.splitlines() if line.strip()]
+        assert len(lines) <= 30
+    trainer = f"pneumo-cnn:{taken_name}" if taken_name == "cnn" else "pneumo-stranger:plain"
+    settings = ("--model", "stranger", "--dataset", "discs", "--epochs", "1", "--image-size", "32")
+    ended = environment.pneumo("run", trainer, *settings, "--output", "extended")
+    assert ended.returncode == 0, ended.stderr
+    # A section of a report, in both of its forms, with its figure.
+    (report,) = environment.work.glob("extended/*/*/report.json")
+    (section,) = json.loads(report.read_text())["sections"]
+    assert section["title"] == "Time and images"
+    assert report.with_name("figures").joinpath("section-0-seconds.png").is_file()
+    for page in (report.with_suffix(".html"), report.with_suffix(".md")):
+        text = page.read_text()
+        assert "Time and images" in text
+        assert "How long each epoch took." in text
+        assert "Seconds of each epoch." in text
+        assert "Added by the plugin section (pneumo-section 0.2.0)." in text
+    # A command.
+    counted = environment.pneumo("count-runs", "--folder", "extended")
+    assert (counted.returncode, counted.stdout) == (0, "1\n"), counted.stderr
+    # A file format: found in a folder, decoded, and a damaged file of it named.
+    films = environment.work / "films"
+    films.mkdir()
+    (films / "good.gray").write_bytes(b"GRAY" + (32).to_bytes(4, "little") + bytes(range(256)) * 4)
+    (films / "bad.gray").write_bytes(b"GRAY" + (32).to_bytes(4, "little") + bytes(9))
+    predicted = environment.pneumo("predict", str(report.parent), "films", "--json")
+    assert predicted.returncode == 1
+    bad, good = json.loads(predicted.stdout)["predictions"]
+    assert bad["error"] == "a damaged file of gray levels"
+    assert 0 <= good["probability"] <= 1
 
 
 def test_the_name_that_two_bring_is_refused_with_the_choices(

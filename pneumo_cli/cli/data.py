@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pneumo_cli.cli.audit import add_command
 from pneumo_cli.cli.data_options import (
     CacheFlag,
     DataRootFlag,
@@ -85,8 +84,6 @@ def add_commands(app: typer.Typer) -> None:
     ) -> None:
         """Fetch a dataset from where its authors publish it, and remember the place."""
         _download(ctx.obj, name, {"data_home": data_home, "cache": cache})
-
-    add_command(data)
 
 
 def _check(

@@ -13,19 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pneumo_cli.cli import (
-    compare,
-    data,
-    doctor,
-    export,
-    images,
-    list_plugins,
-    list_runs,
-    predict,
-    reproduce,
-    runs,
-    show,
-)
+from pneumo_cli.cli import data, doctor, list_plugins, list_runs, predict, runs, show
 from pneumo_cli.cli.lazy import WHOLE, WIDEST, LightGroup, lighten
 from pneumo_cli.errors import PneumoError, nearest
 from pneumo_cli.plugins.discovery import CommandProblem, Plugin, Plugins, discover
@@ -64,7 +52,10 @@ class _Commands(LightGroup):
         name = args[0] if args else ""
         if name and not name.startswith("-") and self.get_command(ctx, name) is None:
             from pneumo_cli.errors import UsageError
+            from pneumo_cli.registry import absent_text, bundled_in
 
+            if bundled := bundled_in("command", name):
+                raise UsageError(f"the command {name!r} {absent_text(bundled)}")
             raise UsageError(f"unknown command {name!r}; {nearest(name, self.list_commands(ctx))}")
         return super().resolve_command(ctx, args)
 
@@ -96,10 +87,6 @@ def build_app(plugins: Plugins) -> typer.Typer:
 
     runs.add_commands(app, plugins)
     predict.add_commands(app)
-    reproduce.add_commands(app)
-    export.add_commands(app)
-    compare.add_commands(app)
-    images.add_commands(app)
     show.add_commands(app)
     list_runs.add_commands(app)
     list_plugins.add_commands(app)

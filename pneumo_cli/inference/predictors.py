@@ -18,13 +18,14 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pneumo_cli import exported
 from pneumo_cli.errors import PneumoError, UsageError
 from pneumo_cli.evaluation.decision_rule import DecisionRule
 from pneumo_cli.evaluation.ensemble import averaged_rule
 from pneumo_cli.evaluation.grad_cam import GradCam
 from pneumo_cli.inference.ensemble import check_distinct, weights_digest
 from pneumo_cli.inference.predictor import Judged, Predictor, Sized
+from pneumo_cli.plugins.discovery import Plugins
+from pneumo_cli.plugins.requests import PredictorRequest
 from pneumo_cli.registry import Registries
 from pneumo_cli.runs.folder import GroupFolder, RunFolder, is_group, read_json
 from pneumo_cli.runs.groups import finished_parts
@@ -33,6 +34,7 @@ from pneumo_cli.trainers.loading import Trained, load_trained
 from pneumo_cli.trainers.targets import positive_logits
 
 _log = logging.getLogger("pneumo")
+_READERS = {".onnx": "pneumo-export", ".pt2": "pneumo-export"}  # of formats that people have
 
 
 class RunPredictor(Predictor):
@@ -179,7 +181,7 @@ class MeanPredictor(Predictor):
 
 
 def open_predictor(
-    registries: Registries,
+    plugins: Plugins,
     paths: Sequence[Path],
     *,
     point: str = "",
@@ -188,14 +190,14 @@ def open_predictor(
     overlays: bool = False,
     prevalence: float | None = None,
 ) -> Predictor:
-    """Take the models at some paths: run folders, groups of runs, bundles, ONNX files. Of several, the mean.
+    """Take the models at some paths: run folders, groups of runs, what plugins open. Of several, the mean.
 
     Args:
         paths: one or more.
         point: the name of an operating point; empty: each model's own.
         checkpoint: of the run folders among them, ``best`` or ``last``.
         flags: settings that replace the runs' own, such as ``device``; None stands for not given.
-        overlays: whether maps will be asked for, which a bundle can draw with its network alone.
+        overlays: whether maps will be asked for.
         prevalence: share of class 1 that probabilities are to hold for, 0 < prevalence < 1; None: that of each
             model's own validation images.
 
@@ -205,8 +207,9 @@ def open_predictor(
         PneumoError: a file is damaged.
     """
     given = {name: value for name, value in (flags or {}).items() if value is not None}
-    places = model_places(registries, paths)
-    members = [_open(registries, path, point, checkpoint, given, overlays) for path in places]
+    places = model_places(plugins, paths)
+    request = PredictorRequest(plugins, point, checkpoint, given, overlays)
+    members = [_open(plugins, path, request) for path in places]
     if len(members) > 1:
         check_distinct(zip(places, (member.weights for member in members), strict=True))
         _tell_apart(members, places)
@@ -225,17 +228,14 @@ def model_places(registries: Registries, paths: Sequence[Path]) -> list[Path]:
     What a group lacks is a warning.
 
     Raises:
-        UsageError: a path leads to nothing of the kind, a group has no finished part or is damaged, or a model is
-            named twice.
+        UsageError: a group has no finished part or is damaged, or a model is named twice.
     """
     places: list[Path] = []
     for path in paths:
         if is_group(path):
             places += [part.path for part in finished_parts(registries, GroupFolder(path))]
-            continue
-        if not exported.is_exported(path):
-            RunFolder.open(path)
-        places.append(path)
+        else:
+            places.append(path)
     seen = set()
     for place in places:
         if place.resolve() in seen:
@@ -260,26 +260,35 @@ def _tell_apart(members: Sequence[Predictor], places: Sequence[Path]) -> None:
 
 
 def _synthetic(folder: RunFolder) -> bool | None:
-    """Whether a run's training images were drawn; None where neither its report nor a bundle's description says."""
+    """Whether a run's training images were synthetic; None where its report does not say."""
     dataset = read_json(folder.report_json).get("dataset")
-    said = dataset if isinstance(dataset, dict) else read_json(folder.path / exported.DESCRIPTION)
-    found = said.get("synthetic")
+    found = dataset.get("synthetic") if isinstance(dataset, dict) else None
     return found if isinstance(found, bool) else None
 
 
-def _open(
-    registries: Registries, path: Path, point: str, checkpoint: str, flags: Mapping[str, Any], overlays: bool
-) -> Predictor:
-    bundle = exported.is_bundle(path)
-    if exported.is_exported(path) and not (bundle and (overlays or not exported.runtime_installed())):
-        if overlays:
-            raise exported.no_maps(path)
-        return exported.OnnxPredictor(path, point, checkpoint, flags)
-    folder = RunFolder.open(path)
-    predictor = RunPredictor(load_trained(registries, folder, checkpoint, flags), point)
-    if predictor.facts["synthetic"] is None:  # not finished, so there is no report
-        name = predictor.trained.dataset
-        known = [one for one in registries.datasets.entries() if name in (one.spec.name, one.qualified_name)]
+def _open(plugins: Plugins, path: Path, request: PredictorRequest) -> Predictor:
+    predictor = plugins.first("open_predictor", path=path, request=request)
+    if predictor is None:
+        folder = _run_folder(path)
+        trained = load_trained(plugins, folder, request.checkpoint, request.flags)
+        predictor = RunPredictor(trained, request.operating_point)
+    if not isinstance(predictor, Predictor):
+        raise PneumoError(f"{path}: a plugin returned {type(predictor).__name__}, which is no Predictor")
+    if predictor.facts.get("synthetic") is None:  # not finished, so there is no report
+        name = predictor.facts.get("dataset")
+        known = [one for one in plugins.datasets.entries() if name in (one.spec.name, one.qualified_name)]
         if known:
             predictor.facts = {**predictor.facts, "synthetic": known[0].spec.synthetic}
     return predictor
+
+
+def _run_folder(path: Path) -> RunFolder:
+    """A run's folder.
+
+    Raises:
+        UsageError: it is none; where a plugin that is not here would read it, it is named.
+    """
+    reader = _READERS.get(path.suffix.lower())
+    if reader and path.is_file():
+        raise UsageError(f"{path}: no plugin here reads it: pip install {reader}")
+    return RunFolder.open(path)

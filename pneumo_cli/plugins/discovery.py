@@ -278,6 +278,8 @@ def _load(plugins: Plugins, point: EntryPoint, provenance: Provenance) -> None:
 def _add_to_manager(plugins: Plugins, plugin: Plugin) -> None:
     name = f"{plugin.provenance.distribution}:{plugin.name}"
     try:
+        if plugins.manager.is_registered(plugin.module):
+            raise ValueError(f"its module is that of {plugins.manager.get_name(plugin.module)}")
         plugins.manager.register(plugin.module, name)
     except Exception as error:
         if plugins.manager.has_plugin(name):  # pluggy before 1.7 keeps what it has refused

@@ -26,7 +26,7 @@ FINISHED, INTERRUPTED, RUNNING, EXPORTED = "finished", "interrupted", "running",
 WHOLE = "whole"
 """The metrics of what a task says of its result as a whole (:data:`pneumo_cli.reports.group_page.WHOLE`)."""
 BUNDLE = "model.json"
-"""What tells an exported bundle from a run (:data:`pneumo_cli.exported.DESCRIPTION`, which imports torch)."""
+"""What tells an exported bundle from a run (:data:`pneumo_export.bundle.DESCRIPTION`, which imports torch)."""
 
 _LARGEST = 64 * 2**20  # bytes of a report; a hundred times the largest one seen
 _EPOCHS = re.compile(r"^epochs = (\d+)$", re.MULTILINE)

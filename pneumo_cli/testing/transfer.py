@@ -29,7 +29,7 @@ def write_weights(path: Path) -> Path:
     import torch
     from torch import nn
 
-    from pneumo_cli.models.torchvision_models import build
+    from pneumo_torchvision.models import build
 
     with torch.random.fork_rng():
         torch.manual_seed(0)

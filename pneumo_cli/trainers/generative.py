@@ -6,7 +6,7 @@ trainer says which of these it can; the report, ``pneumo generate`` and ``pneumo
 three work on a model and need neither the run's data nor its optimizers.
 
 Not here: how images are judged (:mod:`pneumo_cli.evaluation`), and how they are written
-(:mod:`pneumo_cli.generation`).
+(:mod:`pneumo_synthetic.generate`).
 """
 
 from __future__ import annotations

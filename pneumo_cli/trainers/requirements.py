@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 
 from pneumo_cli.errors import UsageError
-from pneumo_cli.registry import Registries
+from pneumo_cli.registry import Registries, current_name
 from pneumo_cli.runs.folder import RunFolder, read_json
 from pneumo_cli.runs.record import recorded_facts
 
@@ -29,7 +29,7 @@ def check_plugins(registries: Registries, folder: RunFolder) -> None:
     versions = _recorded_versions(folder)
     different = set()
     for part, registry in (("trainer", registries.trainers), ("model", registries.models)):
-        distribution, _, name = str(facts.get(part, "")).rpartition(":")
+        distribution, _, name = current_name(part, str(facts.get(part, ""))).rpartition(":")
         if not distribution:  # nothing is recorded: looking it up by its name says what is wrong
             continue
         here = [entry for entry in registry.entries() if entry.provenance.distribution == distribution]

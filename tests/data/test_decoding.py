@@ -213,7 +213,7 @@ def test_only_what_is_to_be_judged_may_be_a_tiff() -> None:
     ("data", "reason"),
     [
         (b"", "empty"),
-        (encoded(Image.fromarray(GREY), "GIF"), "not a JPEG, PNG, TIFF or DICOM image"),
+        (encoded(Image.fromarray(GREY), "GIF"), "not a JPEG, PNG or TIFF image"),
         (
             encoded(Image.fromarray(GREY), "TIFF", save_all=True, append_images=[Image.fromarray(GREY)]),
             "pages",

@@ -9,8 +9,8 @@ from urllib.error import URLError
 import pytest
 import torch
 
-from pneumo_cli.models.torchvision_models import build
 from pneumo_cli.testing import Invocation, invoke
+from pneumo_torchvision.models import build
 
 SMALL = ("--dataset", "phantom", "--image-size", 32, "--epochs", 1, "--batch-size", 64, "--precision", "fp32")
 

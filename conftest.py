@@ -1,0 +1,307 @@
+"""Shared by all tests: a fake plugin distribution, and the program in this or in other processes.
+
+The distribution ``pneumo-fake`` lies in ``tests/fakes/``; it is copied beside real metadata into a folder on the
+path, where ``importlib.metadata`` finds it as if pip had installed it. Bundled plugins that are installed are
+disabled, but for the one in whose folder a test lies.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib.metadata import distributions
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.register_assert_rewrite("pneumo_cli.testing")
+
+from pneumo_cli.api import hookimpl  # noqa: E402  (after the line above, which the next one needs)
+from pneumo_cli.testing import Invocation, invoke  # noqa: E402
+
+FAKES = Path(__file__).parent / "tests" / "fakes"
+_ENTRY_POINTS = {"fake": "pneumo_fake.plugin", "saboteur": "pneumo_fake.saboteur"}
+
+
+def write_distribution(
+    site: Path,
+    name: str,
+    entry_points: Mapping[str, str],
+    modules: Mapping[str, str] = {},
+    version: str = "1.0",
+) -> None:
+    """Write a distribution's metadata, and its modules, into a folder on the path."""
+    info = site / f"{name.replace('-', '_')}-{version}.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    lines = [f"{point} = {module}\n" for point, module in entry_points.items()]
+    (info / "entry_points.txt").write_text("[pneumo]\n" + "".join(lines))
+    for module, source in modules.items():
+        (site / f"{module}.py").write_text(source)
+
+
+@pytest.fixture(scope="session")
+def fake_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the fake distribution is installed."""
+    site = tmp_path_factory.mktemp("site")
+    shutil.copytree(FAKES / "pneumo_fake", site / "pneumo_fake", ignore=shutil.ignore_patterns("__pycache__"))
+    write_distribution(site, "pneumo-fake", _ENTRY_POINTS)
+    return site
+
+
+@pytest.fixture(scope="session")
+def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Decoded images, made once."""
+    return tmp_path_factory.mktemp("cache")
+
+
+def disabled(*but: str) -> str:
+    """The bundled plugins that are installed, for ``PNEUMO_DISABLE_PLUGINS``; without those of some distributions."""
+    kept = {"pneumo-cli", "pneumo-fake", *but}
+    bundled = {
+        point.name
+        for one in distributions()
+        for point in one.entry_points
+        if point.group == "pneumo" and one.name not in kept
+    }
+    return ",".join(sorted(bundled))
+
+
+@pytest.fixture(scope="session")
+def fake_environ(shared_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """An environment without the user's settings and folders, and without bundled plugins."""
+    home = tmp_path_factory.mktemp("home")
+    kept = {name: value for name, value in os.environ.items() if not name.upper().startswith("PNEUMO_")}
+    return {
+        **kept,
+        "HOME": str(home),
+        "XDG_CACHE_HOME": str(home / "cache"),
+        "XDG_DATA_HOME": str(home / "data"),
+        "PNEUMO_CACHE": str(shared_cache),
+        "PNEUMO_DATA_HOME": str(home / "pneumo"),
+        "PNEUMO_DISABLE_PLUGINS": disabled(),
+        "NO_COLOR": "1",
+        "COLUMNS": "120",
+    }
+
+
+@pytest.fixture
+def fakes(
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    fake_site: Path,
+    fake_environ: dict[str, str],
+    tmp_path: Path,
+) -> Path:
+    """This process as a user's: the fake distribution installed, in an empty working folder (returned)."""
+    for name in [name for name in os.environ if name.upper().startswith("PNEUMO_")]:
+        monkeypatch.delenv(name)
+    for name, value in fake_environ.items():
+        monkeypatch.setenv(name, value)
+    own = [folder.name for folder in request.path.parents if folder.parent.name == "plugins"]
+    monkeypatch.setenv("PNEUMO_DISABLE_PLUGINS", disabled(*own))
+    monkeypatch.syspath_prepend(str(fake_site))
+    monkeypatch.setenv("PYTHONPATH", str(fake_site))
+    folder = tmp_path / "work"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
+def pneumo(fakes: Path) -> Callable[..., Invocation]:
+    """``pneumo ARGUMENTS`` in this process."""
+    return invoke
+
+
+@pytest.fixture
+def install(fakes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Install a further distribution: ``install(name, {entry point: module}, {module: source}, version)``."""
+    site = tmp_path / "further"
+    site.mkdir()
+    monkeypatch.syspath_prepend(str(site))
+    installed: list[str] = []
+
+    def write(name: str, points: Mapping[str, str], modules: Mapping[str, str], version: str = "1.0") -> None:
+        write_distribution(site, name, points, modules, version)
+        installed.extend(modules)
+
+    yield write
+    for module in installed:
+        sys.modules.pop(module, None)
+
+
+# --- real processes --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a process ended: its exit code (negative: the signal that killed it) and what it printed."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+
+class ProcessServer:
+    """The client of ``fakes/process_server.py``."""
+
+    def __init__(self, environ: Mapping[str, str], site: Path) -> None:
+        self._environ = dict(environ)
+        self._site = str(site)
+        self._process = subprocess.Popen(
+            [sys.executable, str(FAKES / "process_server.py")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**environ, "MPLBACKEND": "agg"},
+        )
+        self._outputs: dict[int, tuple[Path, Path]] = {}
+
+    def start(self, folder: Path, *arguments: object, **environ: str) -> int:
+        """Begin ``pneumo ARGUMENTS`` in ``folder``; returns the process id."""
+        number = len(self._outputs)
+        streams = (folder / f".stdout{number}", folder / f".stderr{number}")
+        request = {
+            "arguments": [str(argument) for argument in arguments],
+            "environ": {
+                **self._environ,
+                "PYTHONPATH": self._site,
+                **environ,
+            },
+            "folder": str(folder),
+            "path": [self._site],
+            "stdout": str(streams[0]),
+            "stderr": str(streams[1]),
+        }
+        process = int(self._ask({"start": request}))
+        self._outputs[process] = streams
+        return process
+
+    def wait(self, process: int) -> Ended:
+        """Wait until a process ends."""
+        code = int(self._ask({"wait": process}))
+        stdout, stderr = self._outputs[process]
+        return Ended(code, stdout.read_text(), stderr.read_text())
+
+    def run(self, folder: Path, *arguments: object, **environ: str) -> Ended:
+        """Carry out ``pneumo ARGUMENTS`` in ``folder``."""
+        return self.wait(self.start(folder, *arguments, **environ))
+
+    def close(self) -> None:
+        """End the server."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        self._process.wait(10)
+        self._process.stdout.close()
+
+    def _ask(self, request: Mapping[str, Any]) -> Any:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        return json.loads(self._process.stdout.readline())
+
+
+@pytest.fixture(scope="session")
+def processes(fake_environ: dict[str, str], fake_site: Path) -> Iterator[ProcessServer]:
+    """Runs ``pneumo`` in processes of its own, which may be killed."""
+    server = ProcessServer(fake_environ, fake_site)
+    yield server
+    server.close()
+
+
+# --- the runner without the command line -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def start_run(fakes: Path) -> Callable[..., Any]:
+    """Carry out a run in this process: ``start_run(trainer, *further plugins, **settings)`` returns the Run."""
+    from pneumo_cli.plugins.discovery import discover
+    from pneumo_cli.settings.resolve import resolve
+    from pneumo_cli.trainers.session import set_up
+    from pneumo_cli.training.runner import open_runner
+
+    def start(trainer: str, *further: object, **settings: object) -> Any:
+        plugins = discover()
+        resolved = resolve(plugins, plugins.trainers.get(trainer), settings)
+        taking_part = [*plugins.observing(), *(("further", plugin) for plugin in further)]
+        runner = open_runner(set_up(plugins, resolved), taking_part, command=["pneumo"])
+        runner.start()
+        return runner.run
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def finished_folders() -> dict[Any, Path]:
+    """The runs that :func:`finished_run` has made."""
+    return {}
+
+
+@pytest.fixture
+def finished_run(
+    finished_folders: dict[Any, Path],
+    pneumo: Callable[..., Invocation],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[..., Path]:
+    """The folder of a run with its report: ``finished_run(trainer, *flags)``, in fp32.
+
+    Made once for all tests, so not to be changed.
+    """
+
+    def run(trainer: str, *flags: object) -> Path:
+        key = (trainer, *map(str, flags))
+        if key not in finished_folders:
+            place = tmp_path_factory.mktemp("finished")
+            done = pneumo("run", trainer, "--output", place, "--precision", "fp32", *flags)
+            assert done.code == 0, done.stderr
+            (finished_folders[key],) = place.glob("*/*")
+        return finished_folders[key]
+
+    return run
+
+
+class _TrainedEnough(BaseException):
+    """Ends a run before its report, which takes longer than the training here."""
+
+
+class _EndsWithTheLastEpoch:
+    @hookimpl
+    def epoch_finished(self, run: Any, metrics: Mapping[str, Any]) -> None:
+        if metrics["epoch"] == run.settings.epochs:
+            raise _TrainedEnough
+
+
+@pytest.fixture(scope="session")
+def trained_folders() -> dict[Any, Path]:
+    """The runs that :func:`trained_run` has made."""
+    return {}
+
+
+@pytest.fixture
+def trained_run(
+    trained_folders: dict[Any, Path], start_run: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Path]:
+    """The folder of a run with all its checkpoints and no report: ``trained_run(trainer, **settings)``.
+
+    Made once for all tests, so not to be changed.
+    """
+
+    def train(trainer: str, **settings: object) -> Path:
+        key = (trainer, *sorted(settings.items()))
+        if key not in trained_folders:
+            output = tmp_path_factory.mktemp("runs")
+            with pytest.raises(_TrainedEnough):
+                start_run(trainer, _EndsWithTheLastEpoch(), output=output, **settings)
+            (trained_folders[key],) = output.glob("*/*")
+        return trained_folders[key]
+
+    return train

@@ -1,0 +1,372 @@
+"""The page of a comparison: the verdict first, then numbers, tests, curves and the settings that differ.
+
+It is the same kind of page as a run's report (:mod:`pneumo_cli.reports.html`), made of the same blocks. What is
+computed is computed in :mod:`pneumo_compare.comparison`; the sentences are those of :mod:`pneumo_compare.wording`.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pneumo_cli.evaluation.arrays import sigmoid
+from pneumo_cli.evaluation.binary import roc_points
+from pneumo_cli.evaluation.metric_names import in_order, interval_text, is_known, metric_label, metric_text
+from pneumo_cli.reports.document import Block, Document, Folded, Headline, Paragraph, Pictures, Section, Table
+from pneumo_cli.reports.figures.style import save
+from pneumo_cli.reports.formatting import count, when
+from pneumo_cli.reports.html import render_document
+from pneumo_cli.runtime import atomic
+from pneumo_cli.runtime.json_values import mapping, number, sequence, text, value_text
+from pneumo_compare import figures as figures
+from pneumo_compare.comparison import ComparedRun, Comparison
+from pneumo_compare.tables import (
+    difference_table,
+    letters,
+    metric_rows,
+    plain,
+    run_rows,
+    settings_that_differ,
+)
+from pneumo_compare.wording import (
+    SPOKEN,
+    cautions,
+    difference_text,
+    metric_verdict,
+    p_text,
+    pair_sentence,
+    verdict,
+)
+
+PAGE, CONTENT = "compare.html", "compare.json"
+
+_CARDS = 4
+_LISTED = 200  # images that are called differently
+_GOOD = 0.95  # AUC from which on only a corner of a ROC curve is of interest
+
+
+def write_comparison(comparison: Comparison, target: Path) -> Path:
+    """Write the page, which needs no other file, and where ``target`` is no ``.html`` file the numbers beside it.
+
+    Returns:
+        the page's file.
+
+    Raises:
+        OSError: the target cannot be written, or the disk is full.
+    """
+    page = target if target.suffix == ".html" else target / PAGE
+    with tempfile.TemporaryDirectory(prefix="pneumo-compare-") as pictures:
+        made = render_document(document(comparison, Path(pictures)), Path(pictures))
+    if page != target:
+        atomic.write_json(target / CONTENT, plain(comparison))
+    atomic.write_text(page, made)
+    return page
+
+
+def document(comparison: Comparison, pictures: Path) -> Document:
+    """Arrange a comparison; its figures are drawn into the folder ``pictures``."""
+    runs = comparison.runs
+    differing = [*settings_that_differ(runs)]
+    sections = (
+        Section("runs", "The runs", (_runs_table(comparison),)),
+        Section(
+            "metrics", f"Metrics on the {comparison.split} images", tuple(_metrics(comparison, pictures))
+        ),
+        Section(
+            "differences",
+            f"Differences from {comparison.first.letter}",
+            tuple(_differences(comparison, pictures)),
+        ),
+        Section("curves", "Training", tuple(_curves(comparison, pictures))),
+        Section("settings", "What was set differently", tuple(_settings(runs, differing))),
+        Section("method", "How it was compared", tuple(_method(comparison))),
+    )
+    names = [run.name for run in runs]
+    return Document(
+        title=f"{len(runs)} runs compared" if len(runs) > 2 else " and ".join(names),
+        byline=when(datetime.now(UTC).isoformat(timespec="seconds")),
+        cautions=cautions(comparison),
+        summary=_summary(comparison),
+        verdict=verdict(comparison),
+        headline_title=f"On the {comparison.split} images",
+        headlines=tuple(_headlines(comparison))[:_CARDS],
+        sections=tuple(section for section in sections if section.blocks),
+        version=version("pneumo-cli"),
+    )
+
+
+def _summary(comparison: Comparison) -> str:
+    images = comparison.first.images
+    if comparison.first.scored is None or images is None:
+        return (
+            f"{len(comparison.runs)} runs side by side. They predict no classes of images, so there is nothing "
+            "to test in pairs: what differs by chance, and what does not, cannot be told from one run each."
+        )
+    positive = int(images.labels.sum())
+    classes = [
+        text(name) for name in sequence(mapping(comparison.first.report.get("dataset")).get("classes"))
+    ]
+    of_classes = (
+        f" ({count(len(images.names) - positive)} {classes[0]}, {count(positive)} {classes[1]})"
+        if len(classes) == 2
+        else ""
+    )
+    return (
+        f"All runs were judged on the same {count(len(images.names))} {comparison.split} images{of_classes} of "
+        f"{count(len(set(images.patients)))} patients. Differences are those from {comparison.first.letter}, "
+        f"{comparison.first.name}."
+    )
+
+
+def _headlines(comparison: Comparison) -> Iterator[Headline]:
+    shown = [name for name in in_order(comparison.first.metrics) if name != "loss" and is_known(name)]
+    name = "auc" if "auc" in shown else next(iter(shown), "")
+    if not name:
+        return
+    for run in comparison.runs:
+        yield Headline(
+            f"{metric_label(name).label} of {run.letter}",
+            metric_text(name, run.metrics.get(name)),
+            f"{run.name}, {run.listed.model}",
+            interval_text(name, run.intervals.get(name), " to "),
+        )
+    for place, pair in comparison.pairs.items():
+        if name in pair.metrics:
+            tested = pair.metrics[name]
+            value, _, ends = difference_text(name, tested.difference).partition(" (")
+            yield Headline(
+                f"{comparison.runs[place].letter} − {comparison.first.letter}",
+                value,
+                metric_verdict(comparison, place, name),
+                ends.rstrip(")"),
+            )
+
+
+def _runs_table(comparison: Comparison) -> Table:
+    rows = []
+    for short, run in zip(run_rows(comparison), comparison.runs, strict=True):
+        report = run.report
+        rows.append(
+            (
+                *short[:4],
+                count(mapping(report.get("model")).get("parameters")),
+                *short[4:],
+                value_text(mapping(report.get("monitor")).get("epoch")),
+                when(run.listed.started),
+            )
+        )
+    head = ("", "Run", "Trainer", "Model", "Parameters", "Seed", "Epochs", "Kept", "Started")
+    return Table(head, tuple(rows), frozenset({4, 5, 6, 7}), marked=comparison.baseline)
+
+
+def _metrics(comparison: Comparison, pictures: Path) -> Iterator[Block]:
+    head = ("Metric", *letters(comparison.runs))
+    numeric = frozenset(range(1, len(head)))
+    sure = any(run.intervals for run in comparison.runs)
+    yield Table(
+        head,
+        tuple(metric_rows(comparison)),
+        numeric,
+        note="In brackets 95 % intervals over patients. Whether two runs differ is not to be read from whether "
+        "these overlap: both saw the same patients, and the paired differences are surer than the values are."
+        if sure and comparison.pairs
+        else "",
+    )
+    judged = [mapping(mapping(run.report.get("judgement")).get("metrics")) for run in comparison.runs]
+    names = [name for name in in_order(dict.fromkeys(n for one in judged for n in one)) if is_known(name)]
+    if names:
+        rows = tuple((metric_label(n).label, *(metric_text(n, one.get(n)) for one in judged)) for n in names)
+        yield Table(head, rows, numeric, title="The images as a whole")
+    images = comparison.first.images
+    if comparison.first.scored is None or images is None or not 0 < images.labels.sum() < images.labels.size:
+        return
+    curves = {
+        f"{run.letter}  AUC {run.metrics['auc']:.3f}": roc_points(run.scored.logits, images.labels)
+        for run in comparison.runs
+        if run.scored is not None
+    }
+    corner = all(run.metrics["auc"] > _GOOD for run in comparison.runs)
+    save(figures.overlaid_roc(curves, corner=corner), pictures / "roc.png")
+    part = "The upper left corner of the ROC curves" if corner else "ROC curves"
+    yield Pictures((("roc.png", f"{part} of the runs on the same {comparison.split} images."),))
+
+
+def _differences(comparison: Comparison, pictures: Path) -> Iterator[Block]:
+    first = comparison.first.letter
+    head = ("Metric", "Difference", "p alone", "p adjusted", "Verdict")
+    for place, pair in comparison.pairs.items():
+        letter = comparison.runs[place].letter
+        if not pair.metrics:
+            yield Paragraph(pair_sentence(comparison, place))
+            continue
+        yield Table(
+            head,
+            tuple(difference_table(comparison, place)),
+            frozenset({1, 2, 3}),
+            title=f"{letter} − {first}",
+            # Of a few runs the verdict above has said it.
+            note=pair_sentence(comparison, place) if len(comparison.pairs) > SPOKEN else "",
+        )
+        if pair.equal:
+            continue
+        shares = [name for name in in_order(pair.metrics) if metric_label(name).share]
+        spans = [
+            figures.Span(
+                metric_label(name).label, *pair.metrics[name].difference[:3], pair.metrics[name].better
+            )
+            for name in shares
+        ]
+        file = f"differences-{letter}.png"
+        save(figures.difference_rows(spans, plus=letter, minus=first), pictures / file)
+        yield Pictures(((file, f"{letter} − {first} on the same patients, with 95 % intervals."),))
+        yield from _checks(comparison, place)
+        yield from _disagreements(comparison, place)
+
+
+def _checks(comparison: Comparison, place: int) -> Iterator[Block]:
+    pair, first, letter = comparison.pairs[place], comparison.first.letter, comparison.runs[place].letter
+    rows = []
+    if pair.delong is not None:
+        rows.append(("DeLong, ROC AUC", f"z = {pair.delong.z:.2f}", "", p_text(pair.delong.p)))
+    named = {"accuracy": "all images", "recall": "positive images", "specificity": "negative images"}
+    rows += [
+        (f"McNemar, {named[name]}", f"{calls.first_only:,}", f"{calls.second_only:,}", p_text(calls.p))
+        for name, calls in pair.calls.items()
+    ]
+    yield Table(
+        ("Check", f"Only {letter} right", f"Only {first} right", "p"),
+        tuple(rows),
+        frozenset({1, 2, 3}),
+        title="The same by tests that take every image for independent",
+        note="McNemar's is the mid-p, at each run's own operating point. Several images of one patient make "
+        "both tests too sure; the verdicts rest on the table above.",
+    )
+
+
+def _disagreements(comparison: Comparison, place: int) -> Iterator[Block]:
+    images, first, other = comparison.first.images, comparison.first, comparison.runs[place]
+    if images is None or first.scored is None or other.scored is None:
+        return
+    calls = [run.scored.logits >= run.scored.cut for run in (first, other) if run.scored is not None]
+    differ = np.flatnonzero(calls[0] != calls[1])
+    if not differ.size:
+        return
+    probabilities = [
+        sigmoid(run.scored.calibrated.logits) for run in (first, other) if run.scored is not None
+    ]
+    apart = np.abs(probabilities[0][differ] - probabilities[1][differ])
+    classes = [text(name) for name in sequence(mapping(first.report.get("dataset")).get("classes"))]
+    named = classes if len(classes) == 2 else ["0", "1"]
+    rows = [
+        (
+            images.names[i],
+            images.patients[i],
+            named[int(images.labels[i])],
+            *(f"{part[i]:.3f}" for part in probabilities),
+            first.letter if calls[0][i] == images.labels[i] else other.letter,
+        )
+        for i in differ[np.argsort(-apart, kind="stable")][:_LISTED].tolist()
+    ]
+    head = (
+        "Image",
+        "Patient",
+        "Truth",
+        f"Probability, {first.letter}",
+        f"Probability, {other.letter}",
+        "Right",
+    )
+    more = f", {_LISTED} of them" if differ.size > _LISTED else ""
+    yield Folded(
+        f"The {differ.size:,} images that {first.letter} and {other.letter} call differently{more}, those furthest "
+        "apart first",
+        (Table(head, tuple(rows), frozenset({3, 4})),),
+    )
+
+
+def _curves(comparison: Comparison, pictures: Path) -> Iterator[Block]:
+    histories = {
+        _legend(run): [
+            row
+            for row in map(mapping, sequence(run.report.get("history")))
+            if number(row.get("epoch")) is not None
+        ]
+        for run in comparison.runs
+    }
+    wanted = [text(name) for run in comparison.runs for name in sequence(run.report.get("curves"))]
+    wanted += [text(mapping(run.report.get("monitor")).get("metric") or "") for run in comparison.runs]
+    there = {
+        name
+        for rows in histories.values()
+        for row in rows
+        for side in ("train", "validation")
+        for name in mapping(row.get(side))
+    }
+    metrics = [name for name in dict.fromkeys(wanted) if name in there]
+    if not metrics:
+        return
+    save(figures.overlaid_curves(histories, metrics), pictures / "curves.png")
+    yield Pictures((("curves.png", "Validation metrics over the epochs; epoch 0 is the untrained model."),))
+
+
+def _legend(run: ComparedRun) -> str:
+    model, seed = text(mapping(run.report.get("model")).get("name")), run.listed.settings.get("seed")
+    return f"{run.letter}  {model or run.listed.trainer}" + (f", seed {seed}" if seed is not None else "")
+
+
+def _settings(
+    runs: Sequence[ComparedRun], differing: Sequence[tuple[str, tuple[Any, ...], bool]]
+) -> Iterator[Block]:
+    head = ("Setting", *letters(runs))
+
+    def table(of_machine: bool) -> Table:
+        return Table(
+            head,
+            tuple(
+                (name, *map(value_text, values))
+                for name, values, machine in differing
+                if machine == of_machine
+            ),
+        )
+
+    recipe, machine = table(False), table(True)
+    names = [row[0] for row in recipe.rows]
+    if not names:
+        yield Paragraph("Nothing: all runs have the same recipe, the seed included.")
+    elif names == ["seed"]:
+        yield Paragraph("The seed alone: seeds of one recipe.")
+    if names:
+        yield recipe
+    if machine.rows:
+        yield Folded("What differs of the machine", (machine,))
+
+
+def _method(comparison: Comparison) -> Iterator[Block]:
+    if not comparison.pairs:
+        return
+    tests = comparison.tests
+    yield Paragraph(
+        "Each difference is that of two runs on the same images; its interval and its p come from drawing "
+        "patients with replacement, each with all images, the same draws for both runs. Calls are made at each "
+        "run's own operating point, which was chosen on its validation images."
+    )
+    yield Paragraph(
+        f"The ROC AUC is what is asked first: its {_tests(tests['primary'])} adjusted among each other (Holm). All "
+        f"other metrics are a second family, adjusted for its {_tests(tests['other'], '')}. Below 0.05 after "
+        "that a difference is called significant; intervals are not adjusted."
+    )
+    yield Paragraph(
+        "No significant difference is not the same as no difference: the interval tells how large a difference "
+        "would still go with what was seen."
+    )
+
+
+def _tests(number: int, verb: str = " ") -> str:
+    if not verb:
+        return "1 test" if number == 1 else f"{number} tests"
+    return "1 test is" if number == 1 else f"{number} tests are"

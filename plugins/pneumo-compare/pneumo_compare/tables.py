@@ -1,0 +1,169 @@
+"""What the page of a comparison, the terminal and programs share: its tables, and its numbers as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from pneumo_cli.evaluation.metric_names import in_order, interval_text, metric_label, metric_text
+from pneumo_cli.runtime.json_values import mapping, number, sequence, text, value_text
+from pneumo_compare.comparison import ComparedRun, Comparison
+from pneumo_compare.wording import cautions, difference_text, metric_verdict, p_text, pair_sentence, verdict
+
+ABSENT = "–"
+"""Stands for a setting that a run's trainer does not have."""
+
+
+def plain(comparison: Comparison) -> dict[str, Any]:
+    """What JSON can hold of it, for programs."""
+    runs = comparison.runs
+    return {
+        "split": comparison.split,
+        "images": len(comparison.first.images.names) if comparison.first.images else None,
+        "patients": len(set(comparison.first.images.patients)) if comparison.first.images else None,
+        "baseline": comparison.first.letter,
+        "verdict": verdict(comparison),
+        "cautions": list(cautions(comparison)),
+        "runs": [
+            {
+                "letter": run.letter,
+                "run": str(run.listed.path),
+                "trainer": run.listed.trainer,
+                "model": run.listed.model,
+                "dataset": run.listed.dataset,
+                "epochs": run.listed.epochs,
+                "started": run.listed.started,
+                "metrics": dict(run.metrics),
+                "intervals": {name: list(ends) for name, ends in run.intervals.items()},
+            }
+            for run in runs
+        ],
+        "tests": dict(comparison.tests),
+        "differences": [_plain_pair(comparison, place) for place in comparison.pairs],
+        "settings": {
+            name: {
+                letter: value
+                for letter, value in zip(letters(runs), values, strict=True)
+                if value is not ABSENT
+            }
+            for name, values, _ in settings_that_differ(runs)
+        },
+    }
+
+
+def settings_that_differ(runs: Sequence[ComparedRun]) -> Iterator[tuple[str, tuple[Any, ...], bool]]:
+    """The settings, and the facts beside them, in which runs differ.
+
+    Returns:
+        name, the runs' values (:data:`ABSENT` where a trainer has no such setting), and whether it is a matter of
+        the machine and no part of the recipe.
+    """
+    from pneumo_cli.settings.schema import MachineSettings
+
+    facts: list[dict[str, Any]] = []
+    for run in runs:
+        trainer, model, dataset = (mapping(run.report.get(part)) for part in ("trainer", "model", "dataset"))
+        environment = mapping(run.report.get("environment"))
+        known: dict[str, Any] = {
+            "trainer": trainer.get("name"),
+            "model": model.get("name"),
+            "dataset": dataset.get("name"),
+            "fingerprint of the dataset": text(dataset.get("fingerprint"))[:12],
+            "preset": run.report.get("preset"),
+        }
+        for item in map(mapping, sequence(run.report.get("settings"))):
+            known[text(item.get("name"))] = item.get("value")
+        known["model"] = model.get("name")  # the setting may be empty: the trainer's own
+        known |= {
+            "computed on": environment.get("device_name") or environment.get("device"),
+            "computed in": environment.get("precision"),
+            "torch": mapping(environment.get("packages")).get("torch"),
+            "pneumo": run.report.get("pneumo"),
+        }
+        facts.append(known)
+    machine = {*MachineSettings.model_fields, "computed on", "computed in", "torch", "pneumo"}
+    for name in dict.fromkeys(name for known in facts for name in known):
+        values = tuple(known.get(name, ABSENT) for known in facts)
+        if any(value != values[0] for value in values[1:]):
+            yield name, values, name in machine
+
+
+def metric_rows(comparison: Comparison) -> list[tuple[str, ...]]:
+    """A row for each metric that two runs have: its label, and each run's value with its interval."""
+    runs = comparison.runs
+    names = dict.fromkeys(name for run in runs for name in run.metrics)
+    shared = [name for name in names if sum(name in run.metrics for run in runs) > 1]
+    return [
+        (
+            metric_label(name).label,
+            *(_valued(name, run.metrics.get(name), run.intervals.get(name)) for run in runs),
+        )
+        for name in in_order(shared)
+    ]
+
+
+def difference_table(comparison: Comparison, place: int) -> list[tuple[str, ...]]:
+    """A row for each metric: label, difference with interval, p alone, p adjusted, and the verdict."""
+    metrics = comparison.pairs[place].metrics
+    return [
+        (
+            metric_label(name).label,
+            difference_text(name, metrics[name].difference),
+            p_text(metrics[name].difference.p),
+            p_text(metrics[name].p),
+            metric_verdict(comparison, place, name),
+        )
+        for name in in_order(metrics)
+    ]
+
+
+def run_rows(comparison: Comparison) -> list[tuple[str, ...]]:
+    """A row for each run: letter, name, trainer, model, seed, epochs."""
+    return [
+        (
+            run.letter + (" (baseline)" if place == comparison.baseline else ""),
+            run.name,
+            run.listed.trainer,
+            text(mapping(run.report.get("model")).get("name")) or run.listed.model,
+            value_text(run.listed.settings.get("seed", "")),
+            f"{run.listed.epochs}",
+        )
+        for place, run in enumerate(comparison.runs)
+    ]
+
+
+def _valued(name: str, value: Any, ends: Any) -> str:
+    between = interval_text(name, ends)
+    return metric_text(name, value) + (f" ({between})" if between else "")
+
+
+def letters(runs: Sequence[ComparedRun]) -> list[str]:
+    return [run.letter for run in runs]
+
+
+def _plain_pair(comparison: Comparison, place: int) -> dict[str, Any]:
+    pair = comparison.pairs[place]
+    return {
+        "run": comparison.runs[place].letter,
+        "baseline": comparison.first.letter,
+        "same_run": comparison.same_run(place),
+        "equal": pair.equal,
+        "verdict": pair_sentence(comparison, place),
+        "metrics": {
+            name: {
+                "value": tested.difference.value,
+                "low": tested.difference.low,
+                "high": tested.difference.high,
+                "p": tested.difference.p,
+                "p_adjusted": tested.p,
+                "significant": bool(tested.better),
+                "verdict": metric_verdict(comparison, place, name),
+            }
+            for name, tested in pair.metrics.items()
+        },
+        "delong": None
+        if pair.delong is None
+        # JSON has no infinity: an AUC without an error has no z.
+        else {"difference": pair.delong.difference, "z": number(pair.delong.z), "p": pair.delong.p},
+        "mcnemar": {name: dict(calls._asdict()) for name, calls in pair.calls.items()},
+    }

@@ -1,0 +1,200 @@
+"""What a comparison of runs found, in words: the sentences that the page and the terminal share."""
+
+from __future__ import annotations
+
+from pneumo_cli.evaluation.confidence.intervals import Difference
+from pneumo_cli.evaluation.metric_names import in_order, lower_is_better, metric_label
+from pneumo_cli.reports.formatting import lowered
+from pneumo_cli.runtime.json_values import mapping, number, sequence, text
+from pneumo_compare.comparison import Comparison
+from pneumo_compare.paired import NO_DIFFERENCE, OF_CALLS, PRIMARY, SIGNIFICANT, Pair, Tested
+
+_NOTHING = "no significant difference"
+SPOKEN = 3
+"""Pairs up to which the verdict has a sentence each."""
+_NAMED = 3  # metrics that a sentence names
+
+
+def verdict(comparison: Comparison) -> str:
+    """What was found, in a few sentences; empty where nothing was tested."""
+    pairs = comparison.pairs
+    if not pairs:
+        return ""
+    if len(pairs) <= SPOKEN:
+        return " ".join(pair_sentence(comparison, place) for place in pairs)
+    differ = [place for place in pairs if _primary(pairs[place]) and pairs[place].metrics[PRIMARY].better]
+    first, label = comparison.first.letter, _spoken(PRIMARY)
+    if not differ:
+        return f"In {label} none of the {len(pairs)} runs differs significantly from {first}."
+    letters = ", ".join(comparison.runs[place].letter for place in differ)
+    return f"In {label} {len(differ)} of the {len(pairs)} runs differ significantly from {first}: {letters}."
+
+
+def pair_sentence(comparison: Comparison, place: int) -> str:
+    """How one run differs from the baseline."""
+    pair, (first, letter) = comparison.pairs[place], _letters(comparison, place)
+    if comparison.same_run(place):
+        return f"{letter} and {first} are the same run: no difference, p = 1."
+    if pair.equal:
+        return f"{letter} and {first} predict the same for every image: no difference, p = 1."
+    if not pair.metrics:
+        return f"All images are of one patient: whether {letter} and {first} differ cannot be tested."
+    sentences = []
+    if _primary(pair):
+        tested = pair.metrics[PRIMARY]
+        said = metric_verdict(comparison, place, PRIMARY)
+        if said == _NOTHING:
+            said += f" between {first} and {letter}"
+        numbers = f"{letter} − {first}: {difference_text(PRIMARY, tested.difference)}"
+        said += f" [{numbers}, {_both_ps(comparison, tested)}]"
+        sentences.append(f"{metric_label(PRIMARY).label}: {said}.")
+    others = [
+        name for name in in_order(pair.significant) if name != PRIMARY and not name.endswith("_calibrated")
+    ]
+    ahead = [name for name in others if pair.metrics[name].better > 0]
+    behind = [name for name in others if pair.metrics[name].better < 0]
+    parts = [
+        f"{who} is better in {_listed(names)}" for who, names in ((letter, ahead), (first, behind)) if names
+    ]
+    if parts:
+        sentences.append(f"{'Otherwise ' if sentences else ''}{', and '.join(parts)}.")
+    elif pair.equal_calls:
+        sentences.append("Both call every image the same.")
+    elif sentences:
+        nor = "They do not" if _primary(pair) and pair.metrics[PRIMARY].better else "Nor do they"
+        sentences.append(f"{nor} differ significantly in any other metric.")
+    else:
+        sentences.append(f"{first} and {letter} do not differ significantly in any metric.")
+    return " ".join(sentences)
+
+
+def metric_verdict(comparison: Comparison, place: int, metric: str) -> str:
+    """What to think of one metric's difference."""
+    pair, (first, letter) = comparison.pairs[place], _letters(comparison, place)
+    tested = pair.metrics[metric]
+    if comparison.same_run(place):
+        return "the same run"
+    if tested.difference == NO_DIFFERENCE:
+        alike = "predictions" if pair.equal else "calls" if metric in OF_CALLS else "scores"
+        return f"no difference: the same {alike}"
+    if not tested.better:
+        if tested.difference.p < SIGNIFICANT:
+            return f"{_NOTHING}, adjusted for {_family(comparison, metric)} tests"
+        return _NOTHING
+    winner = letter if tested.better > 0 else first
+    word = "better" if lower_is_better(metric) is not None else "higher"
+    return f"{winner} is {word} by {_size(metric, tested)}"
+
+
+def difference_text(metric: str, difference: Difference) -> str:
+    """A difference with its interval, in the digits of its metric.
+
+    >>> difference_text("auc", Difference(0.0121, -0.0004, 0.0199, 0.04))
+    '+0.012 (0.000 to +0.020)'
+    """
+    if difference == NO_DIFFERENCE:
+        return "0"
+    value, low, high = (_signed(metric, end) for end in difference[:3])
+    return f"{value} ({low} to {high})"
+
+
+def p_text(p: float) -> str:
+    """A p in a table.
+
+    >>> p_text(0.0004), p_text(0.0312), p_text(1.0)
+    ('< 0.001', '0.031', '1')
+    """
+    return "< 0.001" if p < 0.001 else "1" if p == 1 else f"{p:.3f}"
+
+
+def p_clause(p: float) -> str:
+    """A p in a sentence, after the letter."""
+    said = p_text(p)
+    return said if said.startswith("<") else f"= {said}"
+
+
+def cautions(comparison: Comparison) -> tuple[str, ...]:
+    """What a reader has to keep in mind for these runs."""
+    runs = comparison.runs
+    said = []
+    if comparison.pairs:
+        said.append(
+            "A p here is about other patients like these, for these very networks. It knows nothing of other "
+            "seeds: trained again with another one, each of the runs would come out a little different. "
+            "Whether one recipe is better than another takes several seeds of both."
+        )
+    if any(mapping(run.report.get("dataset")).get("synthetic") for run in runs):
+        said.append("Synthetic data: these images are drawn, and no patient is behind them.")
+    if comparison.split == "validation":
+        said.append(
+            "On the validation images each run chose its best epoch and its operating points: numbers on them "
+            "are too good, those of runs with more epochs the more so."
+        )
+    looks = max(int(number(mapping(run.report.get("seal")).get("looks")) or 0) for run in runs)
+    if comparison.split == "test" and looks > len(runs):
+        said.append(
+            f"These test images have been looked at {looks} times: what was chosen by such looks is no longer "
+            "tested by them. Choose on the validation images (--split validation)."
+        )
+    prints = {text(mapping(run.report.get("dataset")).get("fingerprint")) for run in runs}
+    if len(prints) > 1:
+        said.append(
+            "The images have the same names and labels, but the datasets are not the same to the byte: other "
+            "files, or other images beside these."
+        )
+    trained = {_split_key(run.report) for run in runs}
+    if len(trained) > 1:
+        said.append("The runs were trained on different images: their splits differ (see the settings).")
+    return tuple(said)
+
+
+def _split_key(report: object) -> tuple[str, ...]:
+    split = mapping(mapping(mapping(report).get("dataset")).get("split"))
+    rows = [mapping(row) for row in sequence(split.get("rows"))]
+    count = next((text(row.get("images")) for row in rows if row.get("split") == "train"), "")
+    return text(split.get("policy")), text(split.get("seed")), text(split.get("fraction")), count
+
+
+def _letters(comparison: Comparison, place: int) -> tuple[str, str]:
+    return comparison.first.letter, comparison.runs[place].letter
+
+
+def _primary(pair: Pair) -> bool:
+    return PRIMARY in pair.metrics
+
+
+def _family(comparison: Comparison, metric: str) -> int:
+    return comparison.tests["primary" if metric == PRIMARY else "other"]
+
+
+def _size(metric: str, tested: Tested) -> str:
+    value, low, high, _ = tested.difference
+    ends = (low, high) if value > 0 else (-high, -low)
+    digits = metric_label(metric).digits
+    return f"{abs(value):.{digits}f} ({ends[0]:.{digits}f} to {ends[1]:.{digits}f})"
+
+
+def _signed(metric: str, value: float) -> str:
+    digits = metric_label(metric).digits
+    rounded = round(value, digits)
+    return f"{rounded:+.{digits}f}" if rounded else f"{0:.{digits}f}"
+
+
+def _both_ps(comparison: Comparison, tested: Tested) -> str:
+    said = f"p {p_clause(tested.difference.p)}"
+    if comparison.tests["primary"] > 1:
+        said += f", or {p_text(tested.p)} adjusted for {comparison.tests['primary']} tests"
+    return said
+
+
+def _spoken(metric: str) -> str:
+    label = metric_label(metric).label
+    return label if label.startswith("Brier") else lowered(label)
+
+
+def _listed(metrics: list[str]) -> str:
+    """Some of them by name, and how many more."""
+    names = [_spoken(name) for name in metrics[:_NAMED]]
+    if len(metrics) > _NAMED:
+        names.append(f"{len(metrics) - _NAMED} more")
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -1,0 +1,137 @@
+"""Two equally good classifiers do not differ, a better one does, and many tests are adjusted for their number."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pneumo_cli.evaluation.binary import binary_metrics
+from pneumo_cli.evaluation.calibration import Calibration
+from pneumo_cli.evaluation.metric_names import lower_is_better
+from pneumo_compare.paired import Scored, compare, holm
+
+
+def two_seeds(seed: int, better: float = 0.0) -> tuple[Scored, Scored, np.ndarray, np.ndarray]:
+    """Two classifiers that see the same in an image and its patient, each with errors of its own.
+
+    One to three images of each of 150 patients; ``better`` is what the second one sees beyond that.
+    """
+    generator = np.random.default_rng(seed)
+    patients = np.repeat(np.arange(150), generator.integers(1, 4, 150))
+    labels = (generator.random(150) < 0.6)[patients].astype(np.int64)
+
+    def noise(of_patient: float, of_image: float) -> np.ndarray:
+        patient = generator.normal(0, of_patient, 150)[patients]
+        return np.asarray(patient + generator.normal(0, of_image, patients.size))
+
+    seen = noise(1, 0.7) + 2.2 * labels - 1.1
+    first, second = seen + noise(0.5, 0.5), seen + noise(0.5, 0.5) + better * (2 * labels - 1)
+    return Scored(first), Scored(second), labels, patients.astype(str)
+
+
+def test_two_seeds_of_one_recipe_differ_significantly_in_at_most_seven_of_a_hundred_pairs() -> None:
+    """In any metric at all, not only in the primary one; over 300 pairs, so that the rate is no accident."""
+    differ = primary = 0
+    for seed in range(300):
+        first, second, labels, patients = two_seeds(seed)
+        (pair,), _ = compare(first, [second], labels, patients, resamples=200)
+        differ += bool(pair.significant)
+        primary += "auc" in pair.significant
+    assert differ <= 21
+    assert 3 <= primary <= 21  # the test is not merely one that never finds anything
+
+
+def test_a_planted_difference_is_found_in_the_right_direction() -> None:
+    found = []
+    for seed in range(30):
+        first, second, labels, patients = two_seeds(seed, better=0.6)
+        (pair,), _ = compare(first, [second], labels, patients, resamples=200)
+        found.append(pair.metrics["auc"].better == 1 and pair.metrics["auc"].difference.low > 0)
+        (back,), _ = compare(second, [first], labels, patients, resamples=200)
+        assert back.metrics["auc"].better == -pair.metrics["auc"].better
+    assert sum(found) >= 28
+
+
+def test_a_classifier_compared_with_itself_does_not_differ_with_p_one() -> None:
+    first, _, labels, patients = two_seeds(1)
+    (pair,), tests = compare(first, [first], labels, patients, resamples=50)
+    assert pair.equal
+    assert pair.equal_calls
+    assert all(one.difference == (0.0, 0.0, 0.0, 1.0) and one.p == 1 for one in pair.metrics.values())
+    assert pair.delong is not None
+    assert pair.delong.p == 1
+    assert all(calls.p == 1 for calls in pair.calls.values())
+    assert tests == {"primary": 0, "other": 0}
+
+
+def test_equal_calls_are_no_difference_although_the_scores_differ() -> None:
+    first, _, labels, patients = two_seeds(2)
+    stretched = Scored(np.sign(first.logits) * (np.abs(first.logits) + np.abs(first.logits) ** 2))
+    (pair,), tests = compare(first, [stretched], labels, patients, resamples=50)
+    assert not pair.equal
+    assert pair.equal_calls
+    assert pair.metrics["accuracy"].difference == (0.0, 0.0, 0.0, 1.0)
+    assert pair.metrics["brier"].difference.p < 1
+    assert tests == {"primary": 0, "other": 2}  # Brier score and calibration error: the order is the same too
+
+
+def test_lower_is_better_for_errors() -> None:
+    first, _, labels, patients = two_seeds(3)
+    overconfident = Scored(6 * first.logits)
+    (pair,), _ = compare(first, [overconfident], labels, patients, resamples=200)
+    assert pair.metrics["brier"].difference.value > 0
+    assert pair.metrics["brier"].better == -1
+
+
+def test_calls_and_calibrated_errors_are_those_of_each_ones_own_cut_and_calibration() -> None:
+    first, _, labels, patients = two_seeds(4)
+    other = Scored(first.logits, cut=1.0, calibration=Calibration(3.0, 0.5))
+    (pair,), _ = compare(first, [other], labels, patients, resamples=50)
+    assert (
+        pair.metrics["auc"].difference == (0.0, 0.0, pytest.approx(0, abs=1), 1.0)
+        or pair.metrics["auc"].p == 1
+    )
+    assert pair.metrics["recall"].difference.value < 0 < pair.metrics["specificity"].difference.value
+    for same in ("auc", "average_precision", "brier"):
+        assert pair.metrics[same].difference == (0.0, 0.0, 0.0, 1.0)
+    calibrated = (
+        binary_metrics(first.logits / 3 + 0.5, labels)["brier"]
+        - binary_metrics(first.logits, labels)["brier"]
+    )
+    assert pair.metrics["brier_calibrated"].difference.value == pytest.approx(calibrated)
+    assert not pair.equal
+    assert pair.calls["recall"].first_only == 0 < pair.calls["recall"].second_only
+
+
+def test_more_runs_make_the_same_difference_less_significant() -> None:
+    first, second, labels, patients = two_seeds(5, better=0.25)
+    (alone,), _ = compare(first, [second], labels, patients, resamples=200)
+    further = [two_seeds(5, better=0.01 * i)[1] for i in range(1, 8)]
+    pairs, tests = compare(first, [second, *further], labels, patients, resamples=200)
+    assert tests["primary"] == 8
+    assert pairs[0].metrics["auc"].difference == alone.metrics["auc"].difference
+    assert pairs[0].metrics["auc"].p == pytest.approx(8 * alone.metrics["auc"].p)
+
+
+def test_holm_steps_down_and_keeps_the_order() -> None:
+    # Worked by hand: 0.005 * 4, 0.01 * 3, 0.03 * 2, then not below the one before.
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+@pytest.mark.parametrize(
+    ("metric", "lower"),
+    [
+        ("auc", False),
+        ("brier_calibrated", True),
+        ("loss", True),
+        ("kid_efficientnet-lite0", True),
+        ("kid_spread_pixels", None),
+        ("discriminator_loss", None),
+        ("psnr", False),
+        ("something_new", None),
+    ],
+)
+def test_which_way_a_metric_is_better(metric: str, lower: bool | None) -> None:
+    assert lower_is_better(metric) is lower

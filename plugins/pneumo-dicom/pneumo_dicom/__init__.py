@@ -1,0 +1,1 @@
+"""pneumo plugin: DICOM radiographs as gray levels."""

@@ -1,0 +1,1 @@
+"""pneumo plugin: exporting classifiers, and predicting with what was exported."""

@@ -1,0 +1,268 @@
+"""A run's classifier as something to hand on: an ONNX file, a ``torch.export`` program, or a bundle of everything.
+
+What is written is compared with the run's own logits before it is kept, and is there whole or not at all. The graph
+itself is :mod:`pneumo_export.graph`, reading :mod:`pneumo_export.bundle`, a bundle's page for people
+:mod:`pneumo_export.model_card`. Models that make images are not exported.
+"""
+
+from __future__ import annotations
+
+import logging
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pneumo_cli.errors import PneumoError, UsageError, nearest
+from pneumo_cli.inference.predictors import RunPredictor
+from pneumo_cli.reports.formatting import DISCLAIMER
+from pneumo_cli.runs.checkpoints import Checkpoints
+from pneumo_cli.runs.folder import RunFolder, read_json
+from pneumo_cli.runs.record import recorded_facts
+from pneumo_cli.runtime import atomic
+from pneumo_cli.runtime.progress import NOTICE, Progress
+from pneumo_export import bundle, graph
+from pneumo_export.bundle import INSTALL, Description
+from pneumo_export.graph import Check
+from pneumo_export.model_card import model_card, results
+from pneumo_export.replace_folder import recover, replaced_folder
+
+FORMATS: Mapping[str, str] = {"onnx": ".onnx", "torch": ".pt2", "bundle": ""}
+"""What can be written, and how its name ends."""
+
+_log = logging.getLogger("pneumo")
+_PATHS = ("output", "cache", "data_home", "data_root")  # settings that tell of one machine alone
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written, and how it was checked."""
+
+    path: Path
+    checks: tuple[Check, ...]
+
+
+def check_format(name: str) -> None:
+    """Refuse what cannot be written, before anything is loaded.
+
+    Raises:
+        UsageError: it is no format, or needs a package that is not installed.
+    """
+    if name not in FORMATS:
+        raise UsageError(f"{name!r} is none of {', '.join(FORMATS)}; {nearest(name, FORMATS)}")
+    if name == "torch":
+        return
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise UsageError(
+            f"exporting to ONNX needs the packages onnx, onnxscript and onnxruntime: {INSTALL}"
+        ) from error
+
+
+def check_target(target: Path, form: str, overwrite: bool) -> None:
+    """Refuse a target that is in use or cannot be made.
+
+    Raises:
+        UsageError: it exists and may not, or must not, be replaced; or its folder cannot be written to.
+    """
+    _put_back(target)
+    if target.is_dir() and form != "bundle":
+        raise UsageError(f"{target} is a folder: name a file with --out")
+    if target.exists() and not overwrite:
+        raise UsageError(f"{target} exists: name another --out, or say --overwrite")
+    if target.exists() and form == "bundle" and not bundle.is_bundle(target):
+        raise UsageError(f"{target} is no bundle, and nothing else is overwritten: name another --out")
+    if form == "bundle":
+        _check_replaceable(target)
+    try:
+        atomic.try_folder(target.absolute().parent)
+    except OSError as error:
+        raise UsageError(f"{target} cannot be written: {error.strerror}") from error
+
+
+def _check_replaceable(target: Path) -> None:
+    """Refuse to remove what somebody has laid into a bundle beside its own files.
+
+    Raises:
+        UsageError: there is something.
+    """
+    foreign = bundle.foreign_files(target)
+    if foreign:
+        more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
+        raise UsageError(
+            f"{target} holds {foreign[0]}{more}, which belongs to no bundle and would be lost: move it away, or "
+            "name another --out"
+        )
+
+
+def _put_back(target: Path) -> None:
+    """Finish what an earlier export began that was killed while it replaced this bundle."""
+    try:
+        back = recover(target)
+    except OSError as error:
+        raise UsageError(
+            f"an earlier export was killed while it replaced {target}; what it left beside it, under hidden names, "
+            f"cannot be put in place: {error.strerror}"
+        ) from error
+    if back:
+        _log.log(
+            NOTICE, "%s is there again: an earlier export was killed while it replaced this bundle", target
+        )
+
+
+def export(
+    predictor: RunPredictor,
+    form: str,
+    target: Path,
+    *,
+    further: NDArray[np.uint8] | None = None,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Exported:
+    """Export a classifier, check what was made, and only then put it in place.
+
+    Args:
+        predictor: on the CPU and in fp32; its operating point becomes the exported model's own.
+        form: one of :data:`FORMATS`.
+        target: a file, or a bundle's folder.
+        further: images to compare on beside drawn ones, uint8 [N, S, S]; None: no others.
+        overwrite: replace a file or bundle that is there.
+
+    Raises:
+        UsageError: the format or target is wrong, a package is missing, or the model is too large for ONNX.
+        PneumoError: the model cannot be traced, what was made answers otherwise than the run, or the disk is full.
+    """
+    check_format(form)
+    check_target(target, form, overwrite)
+    images = graph.drawn_images(predictor.size)
+    if further is not None:
+        images = np.concatenate((images, further))
+    steps = {"onnx": ("onnx",), "torch": ("torch",), "bundle": ("onnx", "torch")}[form]
+    description = _describe(predictor)
+    with (progress or Progress()).stage("exporting", 2 + len(steps), "steps") as advance:
+        wanted = graph.reference_logits(predictor, images)
+        advance(1)
+        program = graph.trace(predictor)
+        advance(1)
+        content, checks = b"", []
+        for step in steps:
+            if step == "onnx":
+                content = graph.onnx_file(program, predictor)
+                answer = graph.onnx_answer(content)
+            else:
+                answer = graph.program_answer(graph.program_file(program, description))
+            checks.append(graph.compare(answer, step, images, wanted))
+            advance(1)
+        # What a model says of itself includes how it was checked.
+        facts = {**description.facts, "checks": [check.plain() for check in checks]}
+        description = replace(description, facts=facts)
+        made = {}
+        if "onnx" in steps:
+            made["onnx"] = graph.described_onnx(content, description, DISCLAIMER)
+        if "torch" in steps:
+            made["torch"] = graph.program_file(program, description)
+        try:
+            if form == "bundle":
+                _write_bundle(predictor, target, made, description)
+            else:
+                atomic.write_bytes(target, made[form])
+        except OSError as error:
+            raise PneumoError(f"{target} cannot be written: {error.strerror}; nothing was changed") from error
+    return Exported(target, tuple(checks))
+
+
+def _describe(predictor: RunPredictor) -> Description:
+    """What the model says of itself, from the run's records."""
+    trained = predictor.trained
+    folder = trained.folder
+    recorded = recorded_facts(folder.settings)
+    report = read_json(folder.report_json)
+    environment = read_json(folder.environment)
+    facts = {
+        "pneumo": version("pneumo-cli"),
+        "title": f"{trained.name}: {' or '.join(predictor.rule.classes)} on a chest radiograph",
+        "notice": DISCLAIMER,
+        "trainer": str(recorded.get("trainer", trained.resolved.entry.qualified_name)),
+        "model": trained.entry.spec.name,
+        "model_from": str(trained.entry.provenance),
+        "run": folder.path.absolute().name,
+        "checkpoint": trained.checkpoint,
+        "epoch": trained.epoch,
+        "dataset": trained.dataset,
+        "data_fingerprint": trained.fingerprint,
+        "synthetic": predictor.facts["synthetic"],
+        "weights": predictor.weights,
+        "parameters": sum(p.numel() for p in trained.model.parameters()),
+        "mirrored": predictor.mirrored,
+        "trained_with": {
+            name: environment.get(name) for name in ("python", "precision", "packages", "plugins")
+        },
+        "results": results(report) if trained.checkpoint == "best" else {},
+    }
+    return Description(predictor.rule.at(predictor.point.name), predictor.size, facts)
+
+
+def _write_bundle(
+    predictor: RunPredictor, target: Path, made: Mapping[str, bytes], description: Description
+) -> None:
+    """Write a bundle under a temporary name, then rename it.
+
+    A bundle is a run folder too, with weights, settings and environment, so that its network can be taken up again;
+    without what tells of the machine or of single patients.
+
+    Raises:
+        UsageError: the bundle that is there has come to hold something else.
+        OSError: the disk is full, or the folder cannot be written to.
+    """
+    trained = predictor.trained
+    with replaced_folder(target) as folder:
+        run = RunFolder(folder)
+        atomic.write_bytes(folder / bundle.GRAPH, made["onnx"])
+        atomic.write_bytes(folder / bundle.PROGRAM, made["torch"])
+        calibration = dict(trained.calibration)
+        if calibration:
+            calibration["chosen"] = predictor.point.name
+        Checkpoints(run.checkpoints).save(
+            "best",
+            {
+                "fingerprint": trained.fingerprint,
+                "epoch": trained.epoch,
+                "model": {name: value.contiguous() for name, value in trained.model.state_dict().items()},
+                "calibration": calibration,
+            },
+        )
+        atomic.write_text(run.settings, _portable_settings(trained.folder.settings))
+        atomic.write_json(run.environment, description.facts["trained_with"])
+        atomic.write_text(
+            folder / bundle.CARD, model_card(description, read_json(trained.folder.report_json))
+        )
+        files = {
+            path.relative_to(folder).as_posix(): {
+                "bytes": path.stat().st_size,
+                "sha256": bundle.file_digest(path),
+            }
+            for path in sorted(folder.rglob("*"))
+            if path.is_file()
+        }
+        facts = {**description.facts, "files": files}
+        atomic.write_text(folder / bundle.DESCRIPTION, replace(description, facts=facts).text())
+        _check_replaceable(target)  # exporting takes long enough to lay something into it
+
+
+def _portable_settings(path: Path) -> str:
+    """A ``run.toml`` without the folders of one machine."""
+    import tomli_w
+
+    with path.open("rb") as file:
+        settings = tomllib.load(file)
+    for name in _PATHS:
+        settings.pop(name, None)
+        settings.get("origin", {}).pop(name, None)
+    return f"# Settings of the run that this model was exported from.\n{tomli_w.dumps(settings)}"

@@ -1,0 +1,137 @@
+"""The first part of a reproduction's page: how the classifiers compare, and what became of the five tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pneumo_cli.evaluation.metric_names import metric_text
+from pneumo_cli.reports.document import Block, Headline, Pictures, Table
+from pneumo_cli.reports.figures.style import save
+from pneumo_cli.reports.formatting import count, duration
+from pneumo_cli.runtime.json_values import mapping, number, text
+from pneumo_reproduce.figures import Pair, beside_the_report
+from pneumo_reproduce.source_report import SourceReport, Task
+from pneumo_reproduce.values import NONE, Ours
+
+if TYPE_CHECKING:
+    from pneumo_reproduce.reproduction import Outcome
+
+_METRICS = ("accuracy", "precision", "recall", "f1")
+_OVERVIEW = "figures/beside-the-report.png"
+STATES = {"done": "done", "failed": "failed", "stopped": "interrupted", "waiting": "not run"}
+
+
+def verdict(source: SourceReport, ours: Mapping[str, Ours], done: int, *, other_images: bool) -> str:
+    """How many tasks have results, and where our accuracy lies beside the report's, in two sentences.
+
+    Args:
+        done: how many tasks have results.
+        other_images: whether ours are on other images than the report's, so that which is better cannot be said.
+    """
+    said = f"{done} of {len(source.tasks)} tasks have been run."
+    compared = [
+        pairs["accuracy"] for task in source.tasks if "accuracy" in (pairs := pairs_of(task, ours[task.name]))
+    ]
+    known = [(pair.report, *pair.interval) for pair in compared if pair.interval is not None]
+    counted = {
+        "is higher than the report's": sum(report < low for report, low, _ in known),
+        "cannot be told from the report's": sum(low <= report <= high for report, low, high in known),
+        "is lower than the report's": sum(report > high for report, _, high in known),
+    }
+    parts = [(words, count_) for words, count_ in counted.items() if count_]
+    if not parts:
+        return said
+    if other_images:
+        return f"{said} On other images than the report's: which numbers are better cannot be said."
+    if len(parts) == 1:
+        whose = "In the one classifier" if len(known) == 1 else f"In all {len(known)} classifiers"
+        return f"{said} {whose} judged, accuracy here {parts[0][0]}."
+    listed = ", ".join(f"{words} for {count_}" for words, count_ in parts)
+    return f"{said} Of {len(known)} classifiers, accuracy here {listed}."
+
+
+def headlines(source: SourceReport, ours: Mapping[str, Ours]) -> Iterator[Headline]:
+    """The accuracy of each classifier, with its interval and the report's."""
+    for task in source.tasks:
+        pair = pairs_of(task, ours[task.name]).get("accuracy")
+        if pair is None:
+            continue
+        ends = pair.interval
+        yield Headline(
+            task.title,
+            metric_text("accuracy", pair.ours),
+            f"the report has {pair.report:.3f}",
+            f"{ends[0]:.3f} to {ends[1]:.3f}" if ends else "",
+        )
+
+
+def pairs_of(task: Task, mine: Ours) -> dict[str, Pair]:
+    """The test metrics of a classifier, the report's and ours."""
+    pairs = {}
+    for asked in (asked for group in task.groups for asked in group.numbers):
+        if asked.ours.startswith("report.evaluations.test.") and not isinstance(asked.value, str):
+            pairs[asked.metric] = Pair(asked.value, number(mine.value(asked.ours)), mine.interval(asked))
+    return pairs
+
+
+def draw_overview(folder: Path, source: SourceReport, ours: Mapping[str, Ours]) -> None:
+    """Write the figure of all test metrics into the folder."""
+    tasks = {task.title: pairs_of(task, ours[task.name]) for task in source.tasks}
+    tasks = {title: pairs for title, pairs in tasks.items() if set(_METRICS) <= set(pairs)}
+    (folder / "figures").mkdir(exist_ok=True)
+    save(beside_the_report(tasks, _METRICS), folder / _OVERVIEW)
+
+
+def overview(
+    folder: Path, source: SourceReport, ours: Mapping[str, Ours], outcomes: Mapping[str, Outcome]
+) -> Iterator[Block]:
+    """Final results, the report's above ours; their figure; and the state of each task."""
+    rows = []
+    for task in source.tasks:
+        mine, pairs = ours[task.name], pairs_of(task, ours[task.name])
+        if not pairs:
+            continue
+        rows.append((task.title, "the report", *(f"{pairs[name].report:.4f}" for name in _METRICS)))
+        cells = []
+        for name in _METRICS:
+            ends = pairs[name].interval
+            cells.append(
+                metric_text(name, pairs[name].ours) + (f" ({ends[0]:.3f}–{ends[1]:.3f})" if ends else "")
+            )
+        model = text(mapping(mine.report.get("model")).get("name"))
+        rows.append(("", f"here, {model}" if model else f"here: {STATES[outcomes[task.name].state]}", *cells))
+    yield Table(
+        ("Task", "", "Accuracy", "Precision", "Recall", "F1"),
+        tuple(rows),
+        frozenset({2, 3, 4, 5}),
+        title="Final results on the test images, at a threshold of 0.5",
+        note="In brackets: 95 % intervals over patients. The report has one run, one seed and no interval.",
+    )
+    yield Pictures(
+        (
+            (
+                _OVERVIEW,
+                "Test metrics of the three classifiers: ours with their 95 % intervals, and the report's.",
+            ),
+        )
+    )
+    yield Table(
+        ("Task", "State", "Network", "Images that train", "Epochs", "Took", "Was estimated"),
+        tuple(_state(task, ours[task.name], outcomes[task.name]) for task in source.tasks),
+        frozenset({3, 4, 5, 6}),
+        title="The five tasks",
+    )
+
+
+def _state(task: Task, mine: Ours, outcome: Outcome) -> tuple[str, ...]:
+    return (
+        task.title,
+        STATES[outcome.state],
+        text(mapping(mine.report.get("model")).get("name")) or NONE,
+        count(mine.value("derived.train_images")),
+        count(mine.value("plan.settings.epochs")),
+        duration(mine.value("report.run.seconds")) or NONE,
+        duration(mine.plan.get("estimate")) or NONE,
+    )

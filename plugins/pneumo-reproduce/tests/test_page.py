@@ -1,0 +1,292 @@
+"""The page that sets the source report's numbers beside ours."""
+
+import json
+import re
+
+import pytest
+
+from pneumo_reproduce.page import write_reproduction
+from pneumo_reproduce.plan import Plan
+from pneumo_reproduce.reproduction import Reproduction, begin
+from pneumo_reproduce.source_report import Number, source_report
+from pneumo_reproduce.values import Ours, reports_value, verdict
+
+PNG = bytes.fromhex(
+    "89504e470d0a1a0a0000000d49484452000000010000000108000000003a7e9b55"
+    "0000000a49444154789c6360000000020001e221bc330000000049454e44ae426082"
+)
+SOURCE = source_report()
+
+
+def planned(name, title):
+    layers = {
+        "model": "cnn",
+        "input": [3, 256, 256],
+        "layers": 2,
+        "rows": [["Conv2d-1", [64, 256, 256], 1792], ["Linear-2", [1], 513]],
+        "parameters": 4689729,
+        "trainable": 4689729,
+        "facts": {"Generator alone": "1,732,352 parameters"},
+    }
+    return {
+        "name": name,
+        "title": title,
+        "trainer": name,
+        "preset": "quick",
+        "problem": "",
+        "replaced": "",
+        "settings": {"epochs": 2, "lr": 0.01, "image_size": 64, "seed": 1, "dataset": "tiny"},
+        "source": {"epochs": 20, "lr": 0.01, "image_size": 256, "seed": 42, "dataset": "phantom"},
+        "images": {"train": 30, "validation": 10},
+        "layers": {"source": layers, "here": {**layers, "input": [3, 64, 64]}},
+        "estimate": 90,
+    }
+
+
+def plan(synthetic=False, images=80, **changes):
+    tasks = [planned(task.name, task.title) for task in SOURCE.tasks]
+    for name, change in changes.items():
+        next(task for task in tasks if task["name"] == name.replace("_", "-")).update(change)
+    counts = {pool: {"NORMAL": images // 4, "PNEUMONIA": images // 4} for pool in ("train", "test")}
+    data = {
+        "name": "tiny",
+        "origin": "Noise.",
+        "place": "memory",
+        "synthetic": synthetic,
+        "classes": ["NORMAL", "PNEUMONIA"],
+        "counts": counts,
+    }
+    content = {
+        "format": 1,
+        "pneumo": "1.0",
+        "made": "2026-11-24T10:00:00+00:00",
+        "preset": "quick",
+        "flags": {"dataset": "tiny"},
+        "dataset": data,
+        "tasks": tasks,
+    }
+    return Plan(content, {task["name"]: "" for task in tasks if not task["problem"]})
+
+
+def classifier(accuracy=0.85, interval=(0.79, 0.9)):
+    judged = {"accuracy": accuracy, "precision": 0.9, "recall": 0.8, "f1": 0.847, "auc": 0.93}
+    row = {"epoch": 0, "train": {"loss": 0.351}, "validation": {"loss": 0.362}, "learning_rate": 0.01}
+    counts = {"NORMAL": 10, "PNEUMONIA": 20}
+    return {
+        "model": {"name": "some-net", "parameters": 77, "trainable": 7},
+        "run": {"seconds": 61.0},
+        "history": [row, {**row, "epoch": 1, "seconds": 6.0}, {**row, "epoch": 2, "seconds": 6.0}],
+        "evaluations": {"test": judged},
+        "intervals": {"test": {"accuracy": list(interval)}},
+        "figures": [{"file": "figures/roc-test.png", "caption": "A curve.", "group": "results"}],
+        "dataset": {
+            "split": {"policy": "patient", "rows": [{"split": "train", "counts": counts, "images": 30}]}
+        },
+        "honesty": [{"rule": "one-seed", "text": "One seed only."}],
+    }
+
+
+def generator():
+    rows = [
+        {
+            "epoch": n,
+            "train": {"generator_loss": loss, "discriminator_loss": 1.2},
+            "validation": {},
+            "seconds": 3,
+        }
+        for n, loss in enumerate((0.7, 0.9, 0.8, 1.1))
+    ]
+    return {**classifier(), "evaluations": {}, "intervals": {}, "history": rows}
+
+
+def written(tmp_path, reports, failed=None, **changes):
+    """The page's folder, and what is in its three files."""
+    folder = tmp_path / "r"
+    begin(folder, plan(**changes))
+    (folder / "outcomes.json").write_text(json.dumps(failed or {}))
+    for name, report in reports.items():
+        run = folder / "tasks" / name / "run"
+        for part in ("figures", "samples"):
+            (run / part).mkdir(parents=True)
+        (run / "run.toml").touch()
+        (run / "report.json").write_text(json.dumps(report))
+        (run / "figures" / "roc-test.png").write_bytes(PNG)
+        for epoch in range(4):
+            (run / "samples" / f"epoch-{epoch:03}.png").write_bytes(PNG)
+    with Reproduction(folder) as reproduction:
+        content = write_reproduction(reproduction, SOURCE)
+    return content, (folder / "report.html").read_text(), (folder / "report.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory):
+    """The page before anything has been run."""
+    return written(tmp_path_factory.mktemp("empty"), {})
+
+
+@pytest.fixture(scope="module")
+def one_task(tmp_path_factory):
+    """The page of one task that is done and one that failed."""
+    return written(tmp_path_factory.mktemp("one"), {"cnn": classifier()}, failed={"gan": "the loss is <NaN>"})
+
+
+def table_row(markdown, start):
+    """The cells of the first row of a table that begins so."""
+    line = next(line for line in markdown.splitlines() if line.startswith(f"| {start} |"))
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def section(markdown, title):
+    return re.split(r"^## ", markdown.split(f"## {title}\n")[1], flags=re.M)[0]
+
+
+def test_every_number_of_the_report_is_on_the_page_whether_or_not_there_is_one_of_ours(empty):
+    _, html, markdown = empty
+    for task in SOURCE.tasks:
+        own = section(markdown, task.title)
+        for asked in (asked for group in task.groups for asked in group.numbers):
+            label = re.escape(asked.label).replace("\\", "")
+            assert label.split(" (")[0] in own.replace("\\", "")
+    for value in ("0.8093", "0.7772", "0.8590", "4,689,729", "63,789,521", "52,564,657", "374.01", "0.3601"):
+        assert value in html
+    for row in SOURCE.others["rows"]:
+        assert row[0].split(" (")[0] in html
+    for task in SOURCE.tasks:
+        assert f"{task.title} has no result here: it has not been run yet." in html
+
+
+def test_ours_stands_beside_the_report_with_its_interval(one_task):
+    content, _, markdown = one_task
+    own = section(markdown, "Task 1: CNN from scratch")
+    assert table_row(own, "Accuracy") == ["Accuracy", "0.8093", "0.850", "0.790–0.900", "agrees"]
+    assert table_row(own, "Precision") == ["Precision", "0.7737", "0.900", "", ""]
+    assert table_row(own, "Training loss") == ["Training loss", "0.3601", "0.3510"]
+    assert content["filled"] == 1
+    assert content["tasks"][0]["state"] == "done"
+
+
+@pytest.mark.parametrize(
+    ("interval", "word"),
+    [
+        ((0.82, 0.9), "accuracy here is higher than the report's."),
+        ((0.7, 0.8), "accuracy here is lower than the report's."),
+        ((0.8, 0.82), "accuracy here cannot be told from the report's."),
+    ],
+)
+def test_the_verdict_compares_only_with_the_interval(tmp_path, interval, word):
+    _, html, _ = written(tmp_path, {"cnn": classifier(interval=interval)}, images=5856)
+    assert word.replace("'", "&#39;") in html
+
+
+def test_on_other_images_than_the_report_s_nothing_is_called_better(tmp_path):
+    _, html, _ = written(tmp_path, {"cnn": classifier(interval=(0.82, 0.9))}, images=5216)
+    assert "accuracy here" not in html
+    assert "which numbers are better cannot be said" in html
+
+
+def test_a_failed_task_is_an_empty_place_with_the_reason_and_the_others_are_there(one_task):
+    content, html, _ = one_task
+    assert "Task 4: GAN has no result here: the loss is &lt;NaN&gt;." in html
+    assert [task["state"] for task in content["tasks"]] == ["done", "waiting", "waiting", "failed", "waiting"]
+    assert "0.850" in html
+
+
+def test_a_network_that_took_the_place_of_another_is_said(tmp_path):
+    _, html, _ = written(tmp_path, {}, feature_extraction={"replaced": "small-net takes its place."})
+    assert html.count("small-net takes its place.") == 2  # among the cautions, and at the task
+
+
+def test_samples_are_those_of_the_first_a_middle_and_the_last_epoch_where_there_are_fewer(tmp_path):
+    _, _, markdown = written(tmp_path, {"gan": generator()})
+    own = section(markdown, "Task 4: GAN")
+    shown = re.findall(r"samples/epoch-(\d+)\.png", own)
+    assert shown == ["001", "002", "003"]
+    assert "Epoch 3 of 3; the report shows 200." in own
+    assert table_row(own, "Smallest mean generator loss")[2] == "0.8, in epoch 2"
+    assert table_row(own, "Minutes per epoch")[2] == "0.05"
+
+
+def test_a_figure_that_a_run_does_not_have_is_said_to_be_missing(one_task):
+    _, html, _ = one_task
+    assert "The run of ours has no such figure." in html
+    assert "Missing figure" not in html
+    assert html.count("data:image/png") >= 2  # the overview, and the one that is there
+
+
+def test_what_differs_is_told_with_its_reason_and_what_does_not_is_not(empty):
+    _, _, markdown = empty
+    own = section(markdown, "What differs, and why")
+    assert table_row(own, "Task 1")[1:4] == ["epochs", "20", "2"]
+    assert "image\\_size" in own
+    assert "| lr |" not in own
+    assert "seed" not in own.split("What differs with every")[0]
+
+
+def test_synthetic_data_are_named_first_and_not_compared_with_real_ones(tmp_path):
+    _, html, _ = written(tmp_path, {"cnn": classifier(interval=(0.82, 0.9))}, synthetic=True, images=5856)
+    assert "Synthetic data" in html
+    assert "accuracy here" not in html
+
+
+def test_hostile_texts_of_a_run_stay_texts(tmp_path):
+    report = classifier()
+    report["model"]["name"] = "<script>alert(1)</script>"
+    report["honesty"] = [{"text": "<img src=x>"}]
+    report["history"] = "no list"
+    report["intervals"] = {"test": {"accuracy": ["a", None]}}
+    begun = {"cnn": {**report, "history": [None, 3, {}]}}
+    _, html, _ = written(tmp_path, begun)
+    assert "<script>" not in html
+    assert "<img src=x>" not in html
+
+
+@pytest.mark.parametrize(
+    ("path", "found"),
+    [
+        ("report.evaluations.test.auc", 0.93),
+        ("report.history.0.train.loss", 0.351),
+        ("report.history.9.train.loss", None),
+        ("report.absent.test", None),
+        ("plan.layers.source.facts.Generator alone", "1,732,352 parameters"),
+        ("derived.positive_weight", 0.5),
+        ("elsewhere.x", None),
+    ],
+)
+def test_values_are_found_by_their_paths(path, found):
+    assert Ours(planned("cnn", "CNN"), classifier()).value(path) == found
+
+
+def test_the_reports_digits_are_kept():
+    assert reports_value(Number("F1", 0.895, metric="f1")) == "0.8950"
+    assert reports_value(Number("Parameters", 4689729)) == "4,689,729"
+    assert reports_value(Number("Seed", "42")) == "42"
+
+
+def test_counts_are_equal_or_differ_and_metrics_without_an_interval_say_nothing():
+    assert verdict(Number("n", 30), 30) == "equal"
+    assert verdict(Number("n", 30), 31) == "differs"
+    assert verdict(Number("n", 30), None) == ""
+    assert verdict(Number("MB", 374.01), 374.0104) == "equal"
+    assert verdict(Number("Rate", "0.01"), 0.01) == "equal"
+    assert verdict(Number("Rate", "0.01"), 0.02) == "differs"
+    assert verdict(Number("Epochs", "not stated"), 3) == ""
+    assert verdict(Number("Row", "Linear-30 [1] 513"), "Linear-30 [1] 513") == "equal"
+    assert verdict(Number("F1", 0.8, metric="f1"), 0.8) == ""
+    assert verdict(Number("F1", 0.8, metric="f1"), 0.85, (0.7, 0.9)) == "agrees"
+    assert verdict(Number("F1", 0.8, metric="f1"), 0.95, (0.9, 0.97)) == "higher here"
+
+
+def test_every_path_of_the_source_report_has_a_known_root():
+    paths = [n.ours for task in SOURCE.tasks for group in task.groups for n in group.numbers if n.ours]
+    assert {path.partition(".")[0] for path in paths} == {"report", "plan", "derived"}
+
+
+def test_the_source_reports_own_numbers_agree_with_one_another():
+    numbers = {(t.name, n.label): n.value for t in SOURCE.tasks for g in t.groups for n in g.numbers}
+    layers = [value for (task, label), value in numbers.items() if task == "autoencoder" and ", to " in label]
+    assert len(layers) == 7
+    assert sum(layers) == numbers["autoencoder", "Parameters"]
+    rows = [[int(cell.replace(",", "")) for cell in row[1:4]] for row in SOURCE.data["rows"]]
+    assert all(normal + pneumonia == images for normal, pneumonia, images in rows)
+    assert sum(row[2] for row in rows) == SOURCE.data["images"]
+    assert numbers["gan", "Images"] == 3106 + 777

@@ -1,0 +1,1 @@
+"""pneumo plugin: generated images, and how good they are."""

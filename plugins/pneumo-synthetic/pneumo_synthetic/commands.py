@@ -1,0 +1,231 @@
+"""``pneumo generate``, ``judge`` and ``usefulness``: images of trained models, and how good they are."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pneumo_cli.cli.options import CheckpointFlag, DeviceFlag, JsonFlag, RootFlag, RunPath
+from pneumo_cli.cli.output import print_json, print_table, print_text
+from pneumo_cli.errors import UsageError
+from pneumo_cli.plugins.discovery import Plugins
+from pneumo_cli.runtime.progress import for_stderr
+
+if TYPE_CHECKING:
+    from pneumo_cli.evaluation.result import Judgement
+    from pneumo_cli.runs.folder import RunFolder
+
+_PANEL = "Images"
+SeedFlag = Annotated[int, typer.Option("--seed", help="Seed of the images.", min=0)]
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Add the commands about images to the program."""
+
+    @app.command(rich_help_panel=_PANEL)
+    def generate(
+        ctx: typer.Context,
+        run: RunPath,
+        out: Annotated[
+            Path, typer.Option("--out", help="Folder for PNG files and manifest.csv.", show_default=False)
+        ],
+        count: Annotated[int, typer.Option("--count", "-n", help="How many new images.", min=1)] = 16,
+        seed: SeedFlag = 0,
+        first: Annotated[
+            int, typer.Option("--first", help="Index of the first new image.", min=0, max=10**12)
+        ] = 0,
+        reconstruct: Annotated[
+            list[Path] | None,
+            typer.Option(
+                "--reconstruct",
+                metavar="PATH",
+                help="Instead, what an autoencoder makes of this image or folder; may be repeated.",
+                show_default=False,
+            ),
+        ] = None,
+        interpolate: Annotated[
+            tuple[Path, Path] | None,
+            typer.Option(
+                "--interpolate",
+                metavar="IMAGE IMAGE",
+                help="Instead, an autoencoder's way from one image to another.",
+                show_default=False,
+            ),
+        ] = None,
+        steps: Annotated[int, typer.Option("--steps", help="Images of an interpolation.", min=2)] = 9,
+        checkpoint: CheckpointFlag = "best",
+        overwrite: Annotated[
+            bool, typer.Option("--overwrite", help="Replace what was generated into the folder before.")
+        ] = False,
+        device: DeviceFlag = None,
+    ) -> None:
+        """Make images with a trained GAN or autoencoder. The same seed and index give the same image."""
+        if reconstruct and interpolate:
+            raise UsageError("--reconstruct and --interpolate are two things: ask for one of them")
+        from pneumo_cli.runs.folder import RunFolder
+        from pneumo_cli.trainers.loading import load_trained
+        from pneumo_synthetic import generate
+
+        folder = RunFolder.open(run)
+        generate.check_target(out, overwrite=overwrite)
+        trained = load_trained(ctx.obj, folder, checkpoint, {"device": device})
+        if reconstruct:
+            paths = generate.image_files(reconstruct)
+            images, count = generate.reconstructed(trained, paths), len(paths)
+        elif interpolate:
+            images, count = generate.interpolated(trained, *interpolate, steps), steps
+        else:
+            images = generate.drawn(trained, seed, first, count)
+        written = generate.write_images(
+            images, count, trained, out, overwrite=overwrite, progress=for_stderr()
+        )
+        print(out)
+        print(
+            f"pneumo: {written} images by {trained.name}, {checkpoint} checkpoint of epoch {trained.epoch}, "
+            f"in {out}; {generate.MANIFEST} lists them",
+            file=sys.stderr,
+        )
+
+    @app.command(rich_help_panel=_PANEL)
+    def judge(
+        ctx: typer.Context,
+        run: RunPath,
+        against: Annotated[
+            Path | None,
+            typer.Option(
+                "--against", metavar="RUN", help="Another run on the same data.", show_default=False
+            ),
+        ] = None,
+        count: Annotated[
+            int | None,
+            typer.Option("--count", "-n", help="How many new images.", min=1, show_default="the run's own"),
+        ] = None,
+        extractor: Annotated[
+            str | None,
+            typer.Option(
+                "--extractor",
+                help="What compares: pixels, a classifier with ImageNet weights, or a classifier's run.",
+                show_default="the run's own",
+            ),
+        ] = None,
+        checkpoint: CheckpointFlag = "best",
+        device: DeviceFlag = None,
+        data_root: RootFlag = None,
+        json: JsonFlag = False,
+    ) -> None:
+        """Judge a run's images with numbers. Distances to real ones, copies, diversity, reconstruction."""
+        flags = {"judged": count, "extractor": extractor, "device": device, "data_root": data_root}
+        _judge(ctx.obj, run, against, {k: v for k, v in flags.items() if v is not None}, checkpoint, json)
+
+    @app.command(rich_help_panel=_PANEL)
+    def usefulness(
+        ctx: typer.Context,
+        runs: Annotated[
+            list[Path],
+            typer.Argument(metavar="RUN", help="One run for each class.", show_default=False),
+        ],
+        seeds: Annotated[
+            int, typer.Option("--seeds", help="How many classifiers of each sort.", min=2, max=100)
+        ] = 3,
+        checkpoint: CheckpointFlag = "best",
+        device: DeviceFlag = None,
+        data_root: RootFlag = None,
+        json: JsonFlag = False,
+    ) -> None:
+        """Find out whether a classifier learns from generated images. It is tested on real ones."""
+        flags = {"device": device, "data_root": data_root}
+        _usefulness(ctx.obj, runs, seeds, flags, checkpoint, json)
+
+
+def _judge(
+    plugins: Plugins,
+    path: Path,
+    against: Path | None,
+    flags: dict[str, Any],
+    checkpoint: str,
+    as_json: bool,
+) -> None:
+    from pneumo_cli.runs.folder import RunFolder
+    from pneumo_cli.runs.record import reopen_settings
+    from pneumo_cli.settings.schema import GenerativeSettings
+    from pneumo_cli.trainers.loading import check_checkpoint, load_trained
+    from pneumo_cli.trainers.session import set_up
+    from pneumo_cli.training.reevaluation import judge_as_a_whole, keep_judgement
+    from pneumo_cli.training.runner import open_runner
+    from pneumo_synthetic.evaluate import compare
+
+    check_checkpoint(checkpoint)
+    folder = RunFolder.open(path)
+    other = RunFolder.open(against) if against is not None else None
+    _check_makes_images(plugins, folder)
+    resolved = reopen_settings(plugins, folder, flags)
+    if not getattr(resolved.trainer, "judged", 0):  # the run's own end went unjudged; now it is asked for
+        resolved = reopen_settings(plugins, folder, {**flags, "judged": GenerativeSettings().judged})
+    progress = for_stderr()
+    facts: dict[str, Any] = {}
+    if other is not None:
+        device = {"device": flags.get("device")}
+        pair = [load_trained(plugins, one, checkpoint, device) for one in (folder, other)]
+        judgement = compare(pair, plugins, resolved, progress)
+        facts["against"] = pair[1].name
+    else:
+        setup = set_up(plugins, resolved)
+        runner = open_runner(setup, plugins.observing(), progress=progress, command=sys.argv)
+        judgement = judge_as_a_whole(runner, folder, checkpoint)
+    result = keep_judgement(folder, checkpoint, judgement, facts)
+    _show(judgement, result, as_json)
+
+
+def _check_makes_images(plugins: Plugins, folder: RunFolder) -> None:
+    """Refuse a run whose trainer has not the settings of those that make images.
+
+    Raises:
+        UsageError: it has not.
+    """
+    from pneumo_cli.runs.record import recorded_facts
+    from pneumo_cli.settings.resolve import settings_class
+    from pneumo_cli.settings.schema import GenerativeSettings
+
+    entry = plugins.trainers.get(str(recorded_facts(folder.settings).get("trainer")))
+    if not issubclass(settings_class(entry), GenerativeSettings):
+        raise UsageError(
+            f"{folder.path} is a run of {entry.spec.name}, which makes no images: pneumo evaluate judges it"
+        )
+
+
+def _usefulness(
+    plugins: Plugins,
+    paths: list[Path],
+    seeds: int,
+    flags: dict[str, Any],
+    checkpoint: str,
+    as_json: bool,
+) -> None:
+    from pneumo_cli.runs.folder import RunFolder
+    from pneumo_cli.trainers.loading import load_trained
+    from pneumo_cli.training.reevaluation import keep_judgement
+    from pneumo_synthetic.evaluate import usefulness
+
+    folders = [RunFolder.open(path) for path in paths]
+    trained = [load_trained(plugins, one, checkpoint, {"device": flags["device"]}) for one in folders]
+    judgement = usefulness(trained, plugins, flags, seeds, for_stderr())
+    facts = {"runs": [one.name for one in trained], "seeds": seeds}
+    result = keep_judgement(folders[0], checkpoint, judgement, facts)
+    _show(judgement, result, as_json)
+
+
+def _show(judgement: Judgement, result: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print_json(result)
+        return
+    for table in judgement.tables:
+        print(table.title)
+        print_table(table.head, table.rows)
+        if table.note:
+            print_text(table.note)
+        print()
+    for note in judgement.notes:
+        print_text(note)

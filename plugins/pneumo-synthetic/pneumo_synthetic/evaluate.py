@@ -1,0 +1,145 @@
+"""Judging what several trained models make, on the same real images: side by side, and as training material.
+
+One run's own judgement is its trainer's (:meth:`pneumo_cli.trainers.base.Trainer.judge`); the numbers are those of
+:mod:`pneumo_cli.evaluation`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pneumo_cli.errors import UsageError
+from pneumo_cli.evaluation.generative.fidelity import measure_fidelity
+from pneumo_cli.evaluation.result import Judgement
+from pneumo_cli.plugins.discovery import Plugins
+from pneumo_cli.reports.fidelity_tables import fidelity_summary
+from pneumo_cli.runs.record import reopen_settings
+from pneumo_cli.runs.test_access import look_now, write_down
+from pneumo_cli.runtime.progress import Progress
+from pneumo_cli.settings.resolve import Resolved
+from pneumo_cli.settings.schema import GenerativeSettings
+from pneumo_cli.trainers.feature_extractors import find_extractor
+from pneumo_cli.trainers.loading import Trained
+from pneumo_cli.trainers.session import open_data
+from pneumo_synthetic.generate import generative
+from pneumo_synthetic.tstr import Labelled
+from pneumo_synthetic.tstr import usefulness as train_and_test
+
+if TYPE_CHECKING:
+    from pneumo_cli.data.prepare import PreparedData
+
+
+def compare(
+    trained: Sequence[Trained], plugins: Plugins, resolved: Resolved, progress: Progress
+) -> Judgement:
+    """The images of several runs beside the same real ones, all at the size of the smallest.
+
+    Args:
+        trained: the runs; they have to be on the same data and class.
+        resolved: settings of the first one, which say how many images are drawn, what compares them, and on which
+            of the real images; flags of the command are in them.
+
+    Raises:
+        UsageError: a run makes no new images, or they are of other data or another class.
+    """
+    _check_alike(trained)
+    classes = {generative(one).images_of for one in trained}
+    if len(classes) > 1:
+        named = " and ".join(sorted(name or "all classes" for name in classes))
+        raise UsageError(f"the runs draw images of {named}: their distances to real ones do not compare")
+    if len({one.name for one in trained}) < len(trained):
+        raise UsageError(f"{trained[0].name} is to be compared with another run, not with itself")
+    settings = resolved.trainer
+    if not isinstance(settings, GenerativeSettings):
+        raise UsageError(f"{resolved.entry.spec.name} makes no images")
+    count = settings.judged or GenerativeSettings().judged
+    dataset = plugins.datasets.get(settings.dataset)
+    data = open_data(dataset, resolved, progress, size=_smallest(trained), only=classes.pop())
+    _write_down(trained, resolved, data)
+    found = measure_fidelity(
+        {one.name: _drawn(one, count, data.size, settings.seed) for one in trained},
+        training=data.levels(data.split.train),
+        held_out=data.levels(data.split.test),
+        patients=[data.dataset.records[position].patient for position in data.split.test],
+        extractor=find_extractor(settings.extractor, plugins, trained[0].device),
+        seed=settings.seed,
+        progress=progress,
+    )
+    return fidelity_summary(found)
+
+
+def usefulness(
+    trained: Sequence[Trained], plugins: Plugins, flags: Mapping[str, Any], seeds: int, progress: Progress
+) -> Judgement:
+    """Train a small classifier on the images that one run per class draws, and test it on real ones.
+
+    Args:
+        flags: settings that replace those of the first run.
+        seeds: how many classifiers of each sort.
+
+    Raises:
+        UsageError: the runs do not draw images of each of two classes of the same data.
+    """
+    _check_alike(trained)
+    resolved = reopen_settings(plugins, trained[0].folder, flags)
+    dataset = plugins.datasets.get(resolved.trainer.dataset)
+    data = open_data(dataset, resolved, progress, size=_smallest(trained), only="")
+    by_class = {generative(one).images_of: one for one in trained}
+    classes = data.dataset.classes
+    if len(classes) != 2 or set(by_class) != set(classes) or len(trained) != 2:
+        have = ", ".join(name or "all classes" for name in by_class)
+        raise UsageError(
+            f"usefulness wants one run for each of {' and '.join(classes)}; these draw images of {have} "
+            "(train the missing one with --images-of)"
+        )
+    labels = data.labels[data.split.train]
+    parts = [
+        _drawn(by_class[name], int((labels == label).sum()), data.size, resolved.trainer.seed)
+        for label, name in enumerate(classes)
+    ]
+    made = torch.cat([torch.full((len(part),), label) for label, part in enumerate(parts)])
+    _write_down(trained, resolved, data)
+    return train_and_test(
+        Labelled(data.levels(data.split.train), torch.from_numpy(labels)),
+        Labelled(torch.cat(parts), made),
+        Labelled(data.levels(data.split.test), torch.from_numpy(data.labels[data.split.test])),
+        seeds=seeds,
+        device=trained[0].device.torch,
+        progress=progress,
+    )
+
+
+def _write_down(trained: Sequence[Trained], resolved: Resolved, data: PreparedData) -> None:
+    """One look at the test images, on behalf of the first run."""
+    first = trained[0]
+    look = look_now(first.folder.path, first.checkpoint, first.epoch, by="judge")
+    write_down(resolved.machine.data_home, data.dataset, look)
+
+
+def _check_alike(trained: Sequence[Trained]) -> None:
+    for one in trained:
+        if not generative(one).draws(one.model):
+            raise UsageError(f"the model {one.entry.spec.name} of {one.folder.path} draws no new images")
+        if one.fingerprint != trained[0].fingerprint:
+            raise UsageError(
+                f"{one.folder.path} was trained on other data than {trained[0].folder.path}: they do not compare"
+            )
+
+
+def _smallest(trained: Sequence[Trained]) -> int:
+    return min(one.resolved.trainer.image_size for one in trained)
+
+
+def _drawn(trained: Trained, count: int, size: int, seed: int) -> Tensor:
+    """New images of a run, averaged down to a size: uint8 [count, size, size]."""
+    images = generative(trained).draw(trained.model, seed, np.arange(count))
+    if images.shape[-1] == size:
+        return images
+    small = F.interpolate(images.unsqueeze(1).float(), size=(size, size), mode="bilinear", antialias=True)
+    return small.squeeze(1).round().clamp(0, 255).to(torch.uint8)

@@ -1,0 +1,1 @@
+"""pneumo plugin: torchvision's image classifiers."""

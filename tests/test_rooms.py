@@ -1,0 +1,77 @@
+"""The order of the rooms of ``pneumo_cli``: each imports only what lies below it, in types and lazily too."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pneumo_cli
+
+ROOMS = [
+    *("errors", "specs", "registry", "api"),
+    *("runtime", "settings", "data", "evaluation", "runs", "reports", "plugins"),
+    *("trainers", "inference", "training", "cli", "testing"),
+    *("__init__", "__main__"),
+]
+"""From the bottom up. What each is for is in its docstring, and in the map of the architecture page."""
+
+PACKAGE = Path(pneumo_cli.__file__).parent
+
+
+def room_of(module: str) -> str:
+    """``data`` of ``pneumo_cli.data.loader``; the package's own face is ``__init__``."""
+    return module.split(".")[1] if "." in module else "__init__"
+
+
+def imported(source: str) -> Iterator[tuple[int, str]]:
+    """Every module of pneumo_cli that a source imports, with the line: at the top, lazily, or for types alone."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        else:
+            continue
+        yield from ((node.lineno, name) for name in names if name.split(".")[0] == "pneumo_cli")
+
+
+def wrong_imports(room: str, source: str) -> list[str]:
+    """What a source in a room imports from a room above it."""
+    place = ROOMS.index(room)
+    return [f"line {line}: {name}" for line, name in imported(source) if ROOMS.index(room_of(name)) > place]
+
+
+def test_a_room_imports_only_rooms_below_it() -> None:
+    wrong = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        if found := wrong_imports(room, path.read_text(encoding="utf-8")):
+            wrong[str(path.relative_to(PACKAGE))] = found
+    assert wrong == {}
+
+
+def test_one_wrong_import_is_found_wherever_it_stands() -> None:
+    fine = "from pneumo_cli.data.loader import Loader\nimport pneumo_cli.errors\n"
+    assert wrong_imports("runs", fine) == []
+    for wrong in (
+        "import pneumo_cli.cli.main",
+        "from pneumo_cli import training",
+        "def lazily():\n    from pneumo_cli.trainers.base import Trainer",
+        "if TYPE_CHECKING:\n    from pneumo_cli.reports.html import render_html",
+    ):
+        assert len(wrong_imports("runs", fine + wrong)) == 1
+
+
+def test_modules_of_one_room_do_not_import_each_other_in_a_circle() -> None:
+    below: dict[str, set[str]] = {}
+    for path in PACKAGE.rglob("*.py"):
+        parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+        name = ".".join(part for part in parts if part != "__init__")
+        found = [target for _, target in imported(path.read_text(encoding="utf-8"))]
+        below[name] = {*found, *(target.rpartition(".")[0] for target in found)}
+    while free := [name for name, targets in below.items() if not targets & below.keys() - {name}]:
+        for name in free:
+            del below[name]
+    assert below == {}
