@@ -21,15 +21,6 @@ from torch import Tensor
 
 from pneumo_cli.data.sample_rng import uniforms
 
-__all__ = [
-    "IMAGENET_MEAN",
-    "IMAGENET_STD",
-    "EvaluationTransform",
-    "ReportAugmentation",
-    "Transform",
-    "uniforms",
-]
-
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 

@@ -7,7 +7,7 @@ Noise, compression and the detector's resolution are not modelled.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pneumo_cli.data.augmentation import IMAGENET_MEAN, IMAGENET_STD, ReportAugmentation, warp
+from pneumo_cli.data.augmentation import ReportAugmentation, warp
 from pneumo_cli.data.sample_rng import uniforms
 
 _ASPECT = 0.25  # stretch of width against height, as a share of the change of scale
@@ -43,8 +43,7 @@ class ScannerAugmentation(ReportAugmentation):
             1/2. All borders of an image are black (70 %) or of one random grey level.
         blur: largest sigma of a Gaussian, finite, in pixels of an image of 224 px; scaled with the image size,
             uniform from 0.
-        seed, rotation, flip, brightness, contrast, saturation, channels, mean, std, standardize: see
-            :class:`~pneumo_cli.data.augmentation.ReportAugmentation`.
+        seed, report: see :class:`~pneumo_cli.data.augmentation.ReportAugmentation`.
 
     Raises:
         ValueError: an argument is out of its range.
@@ -59,28 +58,9 @@ class ScannerAugmentation(ReportAugmentation):
         gamma: float = 0.0,
         border: float = 0.0,
         blur: float = 0.0,
-        rotation: float = 30.0,
-        flip: float = 0.5,
-        brightness: float = 0.2,
-        contrast: float = 0.2,
-        saturation: float = 0.2,
-        channels: int = 3,
-        mean: Sequence[float] = IMAGENET_MEAN,
-        std: Sequence[float] = IMAGENET_STD,
-        standardize: bool = False,
+        **report: Any,
     ) -> None:
-        super().__init__(
-            seed=seed,
-            rotation=rotation,
-            flip=flip,
-            brightness=brightness,
-            contrast=contrast,
-            saturation=saturation,
-            channels=channels,
-            mean=mean,
-            std=std,
-            standardize=standardize,
-        )
+        super().__init__(seed=seed, **report)
         if not 0 <= zoom < 0.9:
             raise ValueError(f"zoom has to be at least 0 and below 0.9, not {zoom}")
         for name, value in {"shift": shift, "border": border}.items():

@@ -26,7 +26,7 @@ WHOLE = "whole"
 
 _SIMPLE = {"pca": "principal components", "bicubic": "a bicubic reduction", "mean-image": "the mean image"}
 _RECONSTRUCTED = re.compile(rf"(psnr|ssim)_test_({'|'.join(_SIMPLE)})")
-"""How good simple methods are on test images, as :mod:`pneumo_cli.evaluation.generative.reconstruction` names
+"""How good simple methods are on test images, as :mod:`pneumo_autoencoder.reconstruction` names
 it."""
 
 

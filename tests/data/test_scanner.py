@@ -344,6 +344,8 @@ OTHER: dict[str, Any] = {
 @pytest.mark.parametrize("kind", TRANSFORMS)
 def test_every_parameter_is_part_of_the_identity(kind: type[Any]) -> None:
     names = list(inspect.signature(kind).parameters)
+    if kind is ScannerAugmentation:  # which hands the report's on
+        names = [*dict.fromkeys([*inspect.signature(ReportAugmentation).parameters, *names[:-1]])]
     base: dict[str, Any] = {} if kind is EvaluationTransform else {"seed": 7}
     identities = [kind(**base).identity]
     for name in names:

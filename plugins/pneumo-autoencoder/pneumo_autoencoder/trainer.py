@@ -49,7 +49,7 @@ class AutoencoderTrainer(GenerativeTrainer):
 
     def load_pretrained(self, run: Run) -> str:
         """Nothing from elsewhere; but linear paths begin as the training images' principal components."""
-        from pneumo_cli.evaluation.generative.reconstruction import Components
+        from pneumo_autoencoder.reconstruction import Components
 
         model: Any = run.model
         if not hasattr(model, "begin_with_components"):
@@ -103,7 +103,7 @@ class AutoencoderTrainer(GenerativeTrainer):
 
     def evaluate(self, run: Run, loader: Loader) -> Evaluation:
         """Error, PSNR and SSIM of the reconstructions; of a variational model those of the latent's mean."""
-        from pneumo_cli.evaluation.generative.reconstruction import picture_quality
+        from pneumo_autoencoder.reconstruction import picture_quality
 
         model: Any = run.model
         variational = self.draws(model)
@@ -141,7 +141,7 @@ class AutoencoderTrainer(GenerativeTrainer):
 
     def judge(self, run: Run, evaluations: Mapping[str, Evaluation]) -> Judgement | None:
         """Reconstructions beside those of simple methods and of other classes; new images, where it draws any."""
-        from pneumo_cli.evaluation.generative.reconstruction import Reconstruction, judge_reconstruction
+        from pneumo_autoencoder.reconstruction import Reconstruction, judge_reconstruction
 
         module: Any = run.model
         data = run.data

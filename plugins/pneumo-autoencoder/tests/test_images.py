@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from pneumo_autoencoder.augmentation import moved
 from pneumo_autoencoder.figures import judgement_figures
 from pneumo_autoencoder.model import VariationalAutoencoder, build_autoencoder, build_vae
+from pneumo_autoencoder.reconstruction import Components
 from pneumo_autoencoder.settings import AutoencoderSettings
 from pneumo_autoencoder.trainer import AutoencoderTrainer
 from pneumo_cli.data.loader import Batch
-from pneumo_cli.evaluation.generative.reconstruction import Components
 
 
 def waves(n: int, size: int = 32) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from sklearn.decomposition import PCA
 from torch import Tensor
 
-from pneumo_cli.evaluation.generative.reconstruction import (
+from pneumo_autoencoder.reconstruction import (
     HIGHEST_PSNR,
     Bicubic,
     Components,
@@ -90,7 +90,7 @@ def test_images_that_do_not_differ_have_their_mean_for_a_component() -> None:
 
 
 def test_more_images_than_memory_allows_are_a_choice_of_the_seed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pneumo_cli.evaluation.generative.reconstruction._MOST_FITTED", 20)
+    monkeypatch.setattr("pneumo_autoencoder.reconstruction._MOST_FITTED", 20)
     images, unseen = smooth(60, 0), pictures(smooth(5, 1))
     one, same, other = (Components(images, 8, seed)(unseen) for seed in (0, 0, 1))
     assert Components(images, 8, 0).fitted == 20
