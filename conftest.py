@@ -62,7 +62,8 @@ def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def disabled(*but: str) -> str:
-    """The bundled plugins that are installed, for ``PNEUMO_DISABLE_PLUGINS``; without those of some distributions."""
+    """The bundled plugins that are installed, for ``PNEUMO_DISABLE_PLUGINS``; without those of some
+    distributions."""
     kept = {"pneumo-cli", "pneumo-fake", *but}
     bundled = {
         point.name

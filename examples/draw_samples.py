@@ -39,7 +39,7 @@ def main() -> None:
         first,
         Progress(),
         size=min(run.resolved.trainer.image_size for run in runs),
-        only=generative(runs[0]).wanted_class,
+        only=generative(runs[0]).only_class,
     )
     test = data.split.test
     spread = test[np.linspace(0, len(test) - 1, wanted.count).astype(int)]

@@ -87,7 +87,7 @@ def own_seconds(root: Path, plugins: Plugins, epochs: int, folder: Path) -> tupl
         "data_root": root,
         "epochs": epochs,
         "device": "cpu",
-        "judged": 0,
+        "fidelity_images": 0,
         "output": folder / "runs",
         "cache": folder / "cache",
     }

@@ -31,7 +31,7 @@ from fresh_pictures import fresh, others
 
 from pneumo_cli.data.decoding import decode, resize
 from pneumo_cli.data.prepare import PreparedData, prepare
-from pneumo_cli.evaluation.ood import Novelty, fit_novelty
+from pneumo_cli.evaluation.ood import OodDetector, fit_ood_detector
 from pneumo_cli.evaluation.orientation import Orientation, Presentation, fit_orientation
 from pneumo_cli.plugins.discovery import discover
 from pneumo_cli.runtime.progress import Progress
@@ -45,13 +45,13 @@ HEAD = "| images | pictures | flagged | views | flagged | said to lie wrongly |\
 class Detectors:
     """What was fitted on the images of one dataset."""
 
-    novelty: Novelty
+    novelty: OodDetector
     orientation: Orientation | None
 
     def lying(self, levels: Grey) -> list[Presentation]:
         if self.orientation is None:
             return [Presentation()] * len(levels)
-        return self.orientation.presentations(levels, self.novelty)
+        return self.orientation.presentations(levels, self.ood_detector)
 
 
 def main() -> None:
@@ -131,7 +131,7 @@ def images(data: PreparedData, part: str) -> Grey:
 def fitted(data: PreparedData, seed: int, name: str) -> Detectors:
     train, validation = images(data, "train"), images(data, "validation")
     start = time.perf_counter()
-    novelty = fit_novelty(train, validation, seed=seed)
+    novelty = fit_ood_detector(train, validation, seed=seed)
     middle = time.perf_counter()
     found = Detectors(novelty, fit_orientation(train, validation))
     end = time.perf_counter()

@@ -33,7 +33,7 @@ from PIL import Image
 from torch import Tensor
 from torchmetrics.functional.classification import binary_auroc
 
-from pneumo_cli.data.batch_inputs import ImageInputs, MirroredToo
+from pneumo_cli.data.batch_inputs import FlipTTA, ImageInputs
 from pneumo_cli.data.loader import Loader
 from pneumo_cli.plugins.discovery import Plugins, discover
 from pneumo_cli.runtime.progress import for_stderr
@@ -132,8 +132,8 @@ def logits(runner: Runner, images: Tensor, positions: NDArray[np.int64]) -> tupl
     run = runner.run
     device = run.device.torch
     inputs: Any = ImageInputs(images, run.transforms.evaluation, device, run.device.memory_format)
-    if getattr(run.settings, "flip_test", False):
-        inputs = MirroredToo(inputs)
+    if getattr(run.settings, "flip_tta", False):
+        inputs = FlipTTA(inputs)
     labels = torch.from_numpy(run.data.labels[positions])
     loader = Loader(inputs, labels, np.arange(len(positions)), 64, device, shuffle_seed=None)
     run.model.eval()

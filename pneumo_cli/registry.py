@@ -42,10 +42,12 @@ _BUNDLED = {
     "command": {
         "audit": "pneumo-audit",
         "compare": "pneumo-compare",
+        "evaluate-images": "pneumo-synthetic",
         "export": "pneumo-export",
         "generate": "pneumo-synthetic",
         "judge": "pneumo-synthetic",
         "reproduce": "pneumo-reproduce",
+        "tstr": "pneumo-synthetic",
         "usefulness": "pneumo-synthetic",
     },
 }

@@ -85,7 +85,9 @@ def assessed(rule: DecisionRule) -> Evaluation:
 
 def test_metrics_are_those_at_the_operating_point_in_use(rule: DecisionRule, assessed: Evaluation) -> None:
     found = predictions(seed=3)
-    expected = binary_metrics(found.logits, found.labels, cut=rule.named("screening").cut)
+    expected = binary_metrics(
+        found.logits, found.labels, logit_threshold=rule.named("screening").logit_threshold
+    )
     for name in ("accuracy", "recall", "specificity", "precision", "f1", "mcc", "auc"):
         assert assessed.metrics[name] == pytest.approx(expected[name])
     assert assessed.metrics["loss"] == 0.25
@@ -96,7 +98,7 @@ def test_metrics_are_those_at_the_operating_point_in_use(rule: DecisionRule, ass
     for name in ("brier", "ece"):
         assert assessed.metrics[f"{name}_calibrated"] == pytest.approx(calibrated[name])
     assert assessed.details["operating_points"]["screening"]["probability"] == pytest.approx(
-        1 / (1 + np.exp(-rule.named("screening").cut / temperature - bias))
+        1 / (1 + np.exp(-rule.named("screening").logit_threshold / temperature - bias))
     )
     assert (temperature, bias) == (rule.calibration.temperature, rule.calibration.bias)
     assert assessed.details["validation_prevalence"] == rule.prevalence
@@ -133,14 +135,17 @@ def test_errors_are_all_that_was_called_wrong_the_surest_first(
     rule: DecisionRule, assessed: Evaluation
 ) -> None:
     found = predictions(seed=3)
-    wrong = (found.logits >= rule.point.cut) != (found.labels == 1)
+    wrong = (found.logits >= rule.point.logit_threshold) != (found.labels == 1)
     errors = assessed.details["errors"]
     assert errors["count"] == wrong.sum() > 5
     assert {row["name"] for row in errors["rows"]} == {found.names[i] for i in np.flatnonzero(wrong)}
-    far = [abs(found.logits[found.names.index(row["name"])] - rule.point.cut) for row in errors["rows"]]
+    far = [
+        abs(found.logits[found.names.index(row["name"])] - rule.point.logit_threshold)
+        for row in errors["rows"]
+    ]
     assert far == sorted(far, reverse=True)
     for row in errors["rows"]:
-        assert row["truth"] != row["called"]
+        assert row["truth"] != row["predicted"]
         assert row["patient"] == found.patients[found.names.index(row["name"])]
         assert bool(row["subtype"]) == (row["truth"] == "PNEUMONIA")
 
@@ -203,11 +208,11 @@ def test_a_rule_survives_the_checkpoint_to_the_bit(rule: DecisionRule, tmp_path)
     again = DecisionRule.from_state(torch.load(tmp_path / "rule.pt", weights_only=True))
     assert (again.calibration, again.points, again.chosen) == (rule.calibration, rule.points, rule.chosen)
     pictures = levels(np.array([0, 1, 1]), 9)
-    assert rule.novelty is not None
+    assert rule.ood_detector is not None
     assert rule.baseline is not None
-    assert again.novelty is not None
+    assert again.ood_detector is not None
     assert again.baseline is not None
-    assert np.array_equal(again.novelty.scores(pictures), rule.novelty.scores(pictures))
+    assert np.array_equal(again.ood_detector.scores(pictures), rule.ood_detector.scores(pictures))
     assert np.array_equal(again.baseline.logits(pictures), rule.baseline.logits(pictures))
 
 
@@ -236,7 +241,12 @@ def test_a_damaged_rule_is_an_error_of_one_line(rule: DecisionRule, change: dict
 
 def test_without_anything_fitted_the_rule_is_one_half() -> None:
     rule = DecisionRule.from_state({}, CLASSES)
-    assert (rule.point.cut, rule.calibration, rule.images, rule.classes) == (0.0, UNCALIBRATED, 0, CLASSES)
+    assert (rule.point.logit_threshold, rule.calibration, rule.images, rule.classes) == (
+        0.0,
+        UNCALIBRATED,
+        0,
+        CLASSES,
+    )
     assert rule.probabilities(np.array([-800.0, 0.0, 800.0])).tolist() == [0.0, 0.5, 1.0]
     with pytest.raises(UsageError, match="no operating point 'screening'"):
         rule.named("screening")
@@ -311,7 +321,7 @@ def test_few_or_small_images_leave_foreign_ones_untold_and_nothing_else() -> Non
     tiny = np.zeros((4, 8, 8), np.uint8) + np.arange(4, dtype=np.uint8)[:, None, None]
     data = Fitting(CLASSES, found.logits, found.labels, tiny, np.array([0, 1, 0, 1]), tiny)
     rule = fit_decision_rule(data, chosen="default", wanted_sensitivity=0.95, miss_cost=10, seed=0)
-    assert rule.novelty is None
+    assert rule.ood_detector is None
     assert rule.images == 20
 
 

@@ -77,7 +77,7 @@ def test_the_notes_of_a_judgement_are_wrapped_and_at_most_four(capsys) -> None:
         Console(),
         notices=["Synthetic data."],
         evaluations={"test": {"generator_loss": 0.25}},
-        judgement={"metrics": {}, "tables": [], "notes": notes},
+        summary={"metrics": {}, "tables": [], "notes": notes},
     )
     error = capsys.readouterr().err
     lines = error.splitlines()
@@ -91,7 +91,7 @@ def test_the_notes_of_a_judgement_are_wrapped_and_at_most_four(capsys) -> None:
     assert len(title) == len(values)
 
 
-@pytest.mark.parametrize("parts", [{}, {"judgement": {}}])
+@pytest.mark.parametrize("parts", [{}, {"summary": {}}])
 def test_a_run_without_evaluations_or_judgement_ends_well(parts, capsys) -> None:
     finished(Console(), **parts)
     lines = capsys.readouterr().err.splitlines()

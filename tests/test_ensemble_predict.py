@@ -20,7 +20,7 @@ from pneumo_cli.evaluation.decision_rule import DecisionRule
 from pneumo_cli.evaluation.operating_points import OperatingPoint
 from pneumo_cli.inference.predict import predict
 from pneumo_cli.inference.predictor import Predictor, Sized
-from pneumo_cli.inference.predictors import MeanPredictor
+from pneumo_cli.inference.predictors import EnsemblePredictor
 from pneumo_cli.runs.checkpoints import Checkpoints
 
 
@@ -69,15 +69,15 @@ def test_the_logit_is_the_mean_of_calibrated_logits_and_cuts_are_averaged_likewi
         Brightness(16, 2.0, {"default": 0.0, "own": 1.0}, "own", bias=-3.0),
         Brightness(40, 0.5, {"own": 0.4}, "own", bias=1.0),
     ]
-    mean = MeanPredictor(members)
+    mean = EnsemblePredictor(members)
     assert mean.sizes == (16, 40)
-    assert mean.point.cut == pytest.approx((1.0 / 2 - 3 + 0.4 / 0.5 + 1) / 2)
+    assert mean.point.logit_threshold == pytest.approx((1.0 / 2 - 3 + 0.4 / 0.5 + 1) / 2)
     alone = [list(predict(member, films)) for member in members]
     for one, first, second in zip(predict(mean, films), *alone, strict=True):
         assert one.logit == pytest.approx((first.logit / 2 - 3 + second.logit / 0.5 + 1) / 2, abs=1e-12)
         assert one.probability == pytest.approx(1 / (1 + np.exp(-one.logit)))
         assert one.members == (first.probability, second.probability)
-        assert one.positive == (one.logit >= mean.point.cut)
+        assert one.positive == (one.logit >= mean.point.logit_threshold)
     assert not alone[0][0].members
 
 
@@ -86,10 +86,10 @@ def test_each_member_is_carried_over_to_a_prevalence_from_its_own_and_decides_as
 ) -> None:
     """Fitted where 16 % and 40 % were positive; wanted for 5 %."""
     members = [Brightness(size, size / 20, {"own": 1.275}, "own") for size in (16, 40)]
-    before = list(predict(MeanPredictor(members), films))
+    before = list(predict(EnsemblePredictor(members), films))
     for one in members:
         one.rule = one.rule.for_prevalence(0.05)
-    mean = MeanPredictor(members)
+    mean = EnsemblePredictor(members)
     after = list(predict(mean, films))
     assert mean.rule.assumed == 0.05
     gain = np.log(0.05 / 0.95) - np.mean([np.log(share / (1 - share)) for share in (0.16, 0.4)])
@@ -102,7 +102,7 @@ def test_each_member_is_carried_over_to_a_prevalence_from_its_own_and_decides_as
 
 def test_each_member_gets_the_pixels_that_it_gets_alone(films: list[Path]) -> None:
     members = [Brightness(16), Brightness(40), Brightness(16)]
-    list(predict(MeanPredictor(members), films))
+    list(predict(EnsemblePredictor(members), films))
     for member in members:
         alone = Brightness(member.sizes[0])
         list(predict(alone, films))
@@ -110,13 +110,13 @@ def test_each_member_gets_the_pixels_that_it_gets_alone(films: list[Path]) -> No
 
 
 def test_one_member_twice_over_decides_as_it_does_alone(films: list[Path]) -> None:
-    alone, mean = Brightness(16, 3.0), MeanPredictor([Brightness(16, 3.0), Brightness(16, 3.0)])
+    alone, mean = Brightness(16, 3.0), EnsemblePredictor([Brightness(16, 3.0), Brightness(16, 3.0)])
     for one, other in zip(predict(alone, films), predict(mean, films), strict=True):
         assert (one.probability, one.positive) == pytest.approx((other.probability, other.positive))
 
 
 def test_maps_are_averaged_at_the_largest_size(films: list[Path]) -> None:
-    mean = MeanPredictor([Brightness(16), Brightness(40)])
+    mean = EnsemblePredictor([Brightness(16), Brightness(40)])
     found = mean.maps({16: np.zeros((2, 16, 16), np.uint8)}, np.array([True, False]))
     assert found.shape == (2, 40, 40)
     assert found == pytest.approx(0.28)
@@ -129,26 +129,28 @@ def test_a_foreign_image_is_one_that_is_foreign_to_the_members_on_average(films:
             self.threshold = threshold
 
         @property
-        def novelty_threshold(self) -> float:
+        def ood_threshold(self) -> float:
             return self.threshold
 
-        def judge(self, images: Sized) -> Any:
-            from pneumo_cli.inference.predictor import Judged
+        def predict_batch(self, images: Sized) -> Any:
+            from pneumo_cli.inference.predictor import BatchPrediction
 
             count = len(images[self.sizes[0]])
-            return Judged(self.logits(images), np.linspace(0, 4, count))
+            return BatchPrediction(self.logits(images), np.linspace(0, 4, count))
 
     members = [Wary(16, 2.0), Wary(16, 6.0), Brightness(16)]
-    found = list(predict(MeanPredictor(members), films))
+    found = list(predict(EnsemblePredictor(members), films))
     # Scores 0 to 4 are 0 to 2 and 0 to 2/3 times the limits; the third member cannot tell and has no say.
-    assert [one.novelty for one in found] == pytest.approx(np.linspace(0, 4 / 3, 5).tolist())
-    assert [one.unlike for one in found] == [False, False, False, False, True]
-    assert not any(one.unlike for one in predict(MeanPredictor([Brightness(16), Brightness(20)]), films))
+    assert [one.ood_score for one in found] == pytest.approx(np.linspace(0, 4 / 3, 5).tolist())
+    assert [one.out_of_distribution for one in found] == [False, False, False, False, True]
+    assert not any(
+        one.out_of_distribution for one in predict(EnsemblePredictor([Brightness(16), Brightness(20)]), films)
+    )
 
 
 def test_models_of_other_classes_are_refused() -> None:
     with pytest.raises(UsageError, match="different classes"):
-        MeanPredictor([Brightness(16), Brightness(16, classes=("cat", "dog"))])
+        EnsemblePredictor([Brightness(16), Brightness(16, classes=("cat", "dog"))])
 
 
 def test_runs_are_averaged_from_the_command_line(
@@ -176,18 +178,18 @@ def test_runs_are_averaged_from_the_command_line(
     (group / "group.toml").write_text(alone.replace("\nseeds = 1\n", "\nseeds = 2\n"))
     done = pneumo("predict", group, *films)
     assert (done.code, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
-    assert "no part of" in done.stderr
+    assert "no member of" in done.stderr
     for number, run in enumerate(runs, 1):
-        part = shutil.copytree(run, group / "parts" / f"seed-{number}")
+        part = shutil.copytree(run, group / "members" / f"seed-{number}")
         (part / "report.json").write_text("{}")  # which marks a part as finished
     gathered = predicted(group, *films)
     assert [one["logit"] for one in gathered["predictions"]] == [one["logit"] for one in both["predictions"]]
     assert gathered["synthetic"] is True
-    (group / "parts" / "seed-2" / "report.json").unlink()
+    (group / "members" / "seed-2" / "report.json").unlink()
     done = pneumo("predict", group, *films)
     assert done.code == 0
     assert f"seed-2 of 2 is not finished: {group} answers by the other 1" in done.stderr
-    shutil.rmtree(group / "parts" / "seed-2")
+    shutil.rmtree(group / "members" / "seed-2")
     assert "seed-2 of 2 is missing" in pneumo("predict", group, *films).stderr
     os.truncate(group / "group.toml", 20)
     done = pneumo("predict", group, *films)

@@ -91,10 +91,10 @@ def write_group(
     lines += ['\n[run]\ntrainer = "pneumo-fake:fake"\nstarted = "2026-01-02T03:04:05+00:00"\n']
     (path / "group.toml").write_text("".join(lines))
     for name, auc in aucs.items():
-        part = write_run(path / "parts" / name, epochs=epochs, auc=auc, done=None if auc else 1, lr=0.5)
+        part = write_run(path / "members" / name, epochs=epochs, auc=auc, done=None if auc else 1, lr=0.5)
         if judged and auc:
             report = json.loads((part / "report.json").read_text())
-            report["judgement"] = {"metrics": {**judged, "kid_noise_pixels": 9.0}}
+            report["summary"] = {"metrics": {**judged, "kid_noise_pixels": 9.0}}
             (part / "report.json").write_text(json.dumps(report))
     if all(aucs.values()):
         splits = {"validation": {"auc": (0.95, 0.01)}, "test": {"auc": (0.90, 0.02)}}
@@ -103,7 +103,7 @@ def write_group(
         report = {
             "kind": "group",
             "model": {"name": "tiny-net"},
-            "parts": [{"name": name, "state": "finished", "epochs": epochs} for name in aucs],
+            "members": [{"name": name, "state": "finished", "epochs": epochs} for name in aucs],
             "spread": {
                 split: {name: {"mean": mean, "sd": sd} for name, (mean, sd) in metrics.items()}
                 for split, metrics in splits.items()
@@ -174,7 +174,7 @@ def test_a_run_is_running_while_a_process_holds_its_lock(tmp_path: Path) -> None
     ("spoil", "reason"),
     [
         (lambda run: (run / "report.json").write_text('{"evaluations": '), "report.json is damaged"),
-        (lambda run: (run / "report.json").write_text("[1, 2]"), "it holds no evaluations"),
+        (lambda run: (run / "report.json").write_text("[1, 2]"), "it is no JSON object"),
         (lambda run: (run / "report.json").write_text("[" * 100_000), "report.json is damaged"),
         (lambda run: (run / "run.toml").write_text("= = ="), "run.toml cannot be read"),
         (lambda run: (run / "run.toml").write_bytes(b"\xff\xfe"), "run.toml cannot be read"),
@@ -248,8 +248,8 @@ def test_a_group_that_is_trained_further_is_unfinished_until_all_parts_are(tmp_p
     settings.write_text(settings.read_text().replace("epochs = 3", "epochs = 9"))
     ((found,), _) = find_runs(tmp_path)
     assert (found.state, found.epochs, found.of) == ("interrupted", 3, 9)
-    assert found.parts is not None
-    assert found.parts.finished == 0
+    assert found.members is not None
+    assert found.members.finished == 0
 
 
 def test_the_parts_of_a_group_are_listed_where_they_are_asked_for(
@@ -258,10 +258,10 @@ def test_the_parts_of_a_group_are_listed_where_they_are_asked_for(
     group = write_group(tmp_path / "a-folds", FOLDS)
     write_run(tmp_path / "alone")
     assert sorted(listed(tmp_path)[0]) == ["a-folds", "alone"]
-    parts = [f"a-folds/parts/{name}" for name in FOLDS]
-    assert sorted(listed(tmp_path, "--parts")[0]) == ["a-folds", *parts, "alone"]
-    assert sorted(listed(group)[0]) == ["a-folds", *(f"parts/{name}" for name in FOLDS)]
-    assert sorted(listed(group / "parts")[0]) == list(FOLDS)
+    parts = [f"a-folds/members/{name}" for name in FOLDS]
+    assert sorted(listed(tmp_path, "--members")[0]) == ["a-folds", *parts, "alone"]
+    assert sorted(listed(group)[0]) == ["a-folds", *(f"members/{name}" for name in FOLDS)]
+    assert sorted(listed(group / "members")[0]) == list(FOLDS)
 
 
 def test_groups_are_filtered_and_sorted_like_runs(listed: Callable[..., Any], tmp_path: Path) -> None:
@@ -282,9 +282,9 @@ def test_machines_are_told_what_a_group_consists_of(
     group = write_group(
         tmp_path / "a", {f"fold-{f}-seed-{s}": 0.9 for f in (1, 2) for s in (4, 5)}, folds=2, seeds=2
     )
-    found = json.loads(pneumo("list-runs", tmp_path, "--parts", "--json").stdout)["runs"]
-    (one,) = (run for run in found if run["parts"])
-    assert one["parts"] == {"folds": 2, "seeds": 2, "wanted": 4, "finished": 4}
+    found = json.loads(pneumo("list-runs", tmp_path, "--members", "--json").stdout)["runs"]
+    (one,) = (run for run in found if run["members"])
+    assert one["members"] == {"folds": 2, "seeds": 2, "wanted": 4, "finished": 4}
     assert one["spread"]["validation"]["auc"] == 0.01
     assert {run["group"] for run in found if run is not one} == {str(group)}
     assert "finished, 2 folds × 2 seeds" in pneumo("list-runs", tmp_path).stdout
@@ -302,7 +302,7 @@ def test_images_that_were_made_are_listed_by_their_distance(
     assert lines["near"].endswith("20.0 ± 1.0")
     assert "KID × 1000 (pixels)" in lines["near"]
     assert listed(tmp_path, "--sort", "kid_pixels")[0] == ["near", "far"]
-    report = json.loads(pneumo("list-runs", tmp_path, "--parts", "--json").stdout)["runs"]
+    report = json.loads(pneumo("list-runs", tmp_path, "--members", "--json").stdout)["runs"]
     assert all("kid_noise_pixels" not in run["evaluations"].get("whole", {}) for run in report)
 
 
@@ -322,7 +322,7 @@ def test_a_damaged_group_is_named_and_its_parts_are_listed_instead(
     spoil(group)
     names, problems = listed(tmp_path)
     assert [reason in problem["problem"] for problem in problems] == [True] * bool(reason)
-    assert sorted(names) == ([f"a-folds/parts/{name}" for name in FOLDS] if reason else ["a-folds"])
+    assert sorted(names) == ([f"a-folds/members/{name}" for name in FOLDS] if reason else ["a-folds"])
 
 
 def test_a_narrow_terminal_gets_fewer_columns_and_no_broken_rows(

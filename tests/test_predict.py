@@ -55,7 +55,7 @@ def test_files_get_the_logits_that_the_run_gave_its_own_images(run: Path, films:
     temperature, bias = found["temperature"], found["bias"]
     assert bias != 0
     assert found["prevalence"] == found["validation_prevalence"]
-    cut = found["operating_point"]["cut"]
+    cut = found["operating_point"]["logit_threshold"]
     assert found["classes"] == list(CLASSES)
     for one in found["predictions"]:
         name = Path(one["file"]).relative_to(films).with_suffix("").as_posix()
@@ -74,7 +74,7 @@ def test_the_operating_point_changes_decisions_and_no_probability(run: Path, fil
         name: json.loads(pneumo("predict", run, films, "--json", "--operating-point", name).stdout)
         for name in ("default", "screening")
     }
-    cuts = {name: answer["operating_point"]["cut"] for name, answer in answers.items()}
+    cuts = {name: answer["operating_point"]["logit_threshold"] for name, answer in answers.items()}
     assert cuts["default"] == 0
     assert cuts["screening"] != 0
     numbers = [[p["probability"] for p in answer["predictions"]] for answer in answers.values()]
@@ -216,7 +216,11 @@ def test_a_checkpoint_without_calibration_predicts_at_one_half_and_says_so(
     done = pneumo("predict", run, films, "--checkpoint", "last", "--json")
     assert done.code == 0, done.stderr
     found = json.loads(done.stdout)
-    assert (found["temperature"], found["bias"], found["operating_point"]["cut"]) == (1.0, 0.0, 0.0)
+    assert (found["temperature"], found["bias"], found["operating_point"]["logit_threshold"]) == (
+        1.0,
+        0.0,
+        0.0,
+    )
     assert found["prevalence"] is None
     assert "nothing calibrated it" in done.stderr
     done = pneumo("predict", run, films, "--checkpoint", "last", "--prevalence", "0.05")

@@ -21,7 +21,7 @@ from pneumo_cli.evaluation.decision_rule import DecisionRule, Fitting, fit_decis
 from pneumo_cli.evaluation.orientation import UPRIGHT, Presentation
 from pneumo_cli.inference.predict import predict
 from pneumo_cli.inference.predictor import Predictor, Sized
-from pneumo_cli.inference.predictors import MeanPredictor
+from pneumo_cli.inference.predictors import EnsemblePredictor
 from pneumo_cli.runs.checkpoints import check_plain
 
 SIDE = 32
@@ -93,7 +93,7 @@ def test_each_file_is_told_how_it_lies_and_a_foreign_one_nothing(
     assert {
         name: one.presentation.name if one.presentation is not None else None for name, one in found.items()
     } == {name: None if name == "noise" else name for name in files}
-    assert found["noise"].unlike
+    assert found["noise"].out_of_distribution
     # It is told, not mended: everything else is said as before.
     assert {(one.logit, one.positive) for one in found.values()} == {(2.0, True)}
 
@@ -103,7 +103,7 @@ def test_a_checkpoint_from_before_it_could_be_told_is_read_and_says_nothing(
 ) -> None:
     old = without(rule)
     assert old.orientation is None
-    assert old.novelty is not None
+    assert old.ood_detector is not None
     assert {one.presentation for one in predict(Sure(old), files.values())} == {None}
 
 
@@ -117,7 +117,7 @@ def test_several_models_say_what_most_of_those_say_that_can_tell(rule: DecisionR
         ([rule, trusting], [UPRIGHT]),
         ([without(rule), without(rule)], None),
     ):
-        assert MeanPredictor([Sure(one) for one in members]).presentations(down) == said
+        assert EnsemblePredictor([Sure(one) for one in members]).presentations(down) == said
 
 
 def test_a_rule_keeps_it_in_a_checkpoint(rule: DecisionRule, files: dict[str, Path], tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def test_a_rule_keeps_it_in_a_checkpoint(rule: DecisionRule, files: dict[str, Pa
 def test_nothing_of_it_is_fitted_where_foreign_images_cannot_be_told() -> None:
     tiny = np.zeros((120, 8, 8), np.uint8)
     found = fitted(tiny, tiny)
-    assert (found.novelty, found.orientation) == (None, None)
+    assert (found.ood_detector, found.orientation) == (None, None)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from pneumo_cli.data.records import Record
-from pneumo_cli.runs.test_access import Look, Looks, fingerprint_of_test, look_now, write_down
+from pneumo_cli.runs.test_access import Access, AccessLog, access_now, fingerprint_of_test, record_access
 from pneumo_cli.testing import TinyDataset
 
 _PLUGIN = """
@@ -61,7 +61,7 @@ def sealed(install: Callable[..., None], tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def looks(home: Path) -> list[dict]:
-    (file,) = (home / "test-looks").glob("*.jsonl")
+    (file,) = (home / "test-access").glob("*.jsonl")
     return [json.loads(line) for line in file.read_text().splitlines()]
 
 
@@ -104,7 +104,7 @@ def test_nothing_that_is_fitted_or_chosen_changes_with_the_test_images(
         assert rows[0] == rows[1], name
     # The test would see a difference: the test images themselves are others.
     assert (a / "predictions/test.csv").read_text() != (b / "predictions/test.csv").read_text()
-    assert len(list((sealed / "test-looks").glob("*.jsonl"))) == 2, (
+    assert len(list((sealed / "test-access").glob("*.jsonl"))) == 2, (
         "other test images have a seal of their own"
     )
 
@@ -115,21 +115,21 @@ def test_each_look_is_written_down_warned_about_and_counted_in_the_report(sealed
     assert first.code == 0, first.stderr
     (folder,) = Path("out/fake").iterdir()
     report = json.loads((folder / "report.json").read_text())
-    assert report["seal"] == {"looks": 1}
-    assert "test-opened-again" not in {rule["rule"] for rule in report["honesty"]}
-    assert "looked at" not in first.stderr
+    assert report["test_access"] == {"count": 1}
+    assert "test-opened-again" not in {rule["rule"] for rule in report["caveats"]}
+    assert "evaluated on" not in first.stderr
 
     again = pneumo("evaluate", folder, "--json")
     assert again.code == 0, again.stderr
-    assert json.loads(again.stdout)["looks"] == 2
-    assert "these test images have now been looked at 2 times" in again.stderr
+    assert json.loads(again.stdout)["test_accesses"] == 2
+    assert "this test set has now been evaluated on 2 times" in again.stderr
     assert pneumo("evaluate", folder, "--on", "validation", "--json").code == 0, "no look at the test images"
 
     third = pneumo(*command, "--seed", "2")
     (other,) = set(Path("out/fake").iterdir()) - {folder}
     report = json.loads((other / "report.json").read_text())
-    assert report["seal"] == {"looks": 3}
-    (rule,) = (rule for rule in report["honesty"] if rule["rule"] == "test-opened-again")
+    assert report["test_access"] == {"count": 3}
+    (rule,) = (rule for rule in report["caveats"] if rule["rule"] == "test-opened-again")
     assert "Test set opened 3 times with this data" in rule["text"]
     assert "3 times" in third.stderr
     written = looks(sealed)
@@ -152,14 +152,14 @@ def test_a_run_that_was_killed_while_it_wrote_its_report_has_looked_once(sealed,
 
 
 def test_images_that_stay_sealed_are_judged_by_nobody(sealed, pneumo) -> None:
-    command = ("--dataset", "sealed", "--epochs", "1", "--no-judge-test", "--output", "out")
+    command = ("--dataset", "sealed", "--epochs", "1", "--no-evaluate-test", "--output", "out")
     for trainer in ("fake", "painter"):
         assert pneumo("run", trainer, *command, "--split", "patient").code == 0
         (folder,) = Path("out", trainer).iterdir()
         report = json.loads((folder / "report.json").read_text())
         assert set(report["evaluations"]) == {"validation"}
-        assert "seal" not in report
-    assert not list(sealed.glob("test-looks/*.jsonl"))
+        assert "test_access" not in report
+    assert not list(sealed.glob("test-access/*.jsonl"))
 
 
 def test_a_ledger_that_cannot_be_written_costs_a_note_and_nothing_else(
@@ -172,8 +172,8 @@ def test_a_ledger_that_cannot_be_written_costs_a_note_and_nothing_else(
     assert done.code == 0, done.stderr
     (folder,) = Path("out/fake").iterdir()
     report = json.loads((folder / "report.json").read_text())
-    assert "seal" not in report
-    assert any("could not be written down" in note for note in report["notes"])
+    assert "test_access" not in report
+    assert any("could not be recorded" in note for note in report["notes"])
 
 
 def test_the_seal_is_of_the_images_wherever_they_lie_and_whatever_they_are_called() -> None:
@@ -202,12 +202,12 @@ def test_the_seal_is_of_the_images_wherever_they_lie_and_whatever_they_are_calle
 
 def test_a_torn_or_foreign_line_is_no_look_and_takes_no_other_with_it(tmp_path: Path) -> None:
     dataset = TinyDataset()
-    ledger = Looks(tmp_path, fingerprint_of_test(dataset))
+    ledger = AccessLog(tmp_path, fingerprint_of_test(dataset))
     ledger.path.parent.mkdir(parents=True)
-    whole = json.dumps(dataclasses.asdict(Look("2026-01-01T00:00:00+00:00", "/runs/a", "best", 3, "run")))
+    whole = json.dumps(dataclasses.asdict(Access("2026-01-01T00:00:00+00:00", "/runs/a", "best", 3, "run")))
     ledger.path.write_bytes(f'{whole}\n[1]\nnull\n{{"when": 1}}\n\xff\n{whole[:20]}'.encode("latin-1"))
     assert [look.run for look in ledger.all()] == ["/runs/a"]
-    assert write_down(tmp_path, dataset, look_now(Path("b"), "best", 1, "evaluate")) == 2
+    assert record_access(tmp_path, dataset, access_now(Path("b"), "best", 1, "evaluate")) == 2
     assert [Path(look.run).name for look in ledger.all()] == ["a", "b"]
 
 
@@ -215,13 +215,13 @@ def test_looks_at_the_same_moment_are_all_kept(tmp_path: Path) -> None:
     dataset = TinyDataset()
 
     def look(number: int) -> None:
-        write_down(tmp_path, dataset, look_now(Path(f"run{number}"), "best", 1, "run"))
+        record_access(tmp_path, dataset, access_now(Path(f"run{number}"), "best", 1, "run"))
 
     threads = [threading.Thread(target=look, args=(number,)) for number in range(12)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    kept = Looks(tmp_path, fingerprint_of_test(dataset)).all()
+    kept = AccessLog(tmp_path, fingerprint_of_test(dataset)).all()
     assert sorted(Path(one.run).name for one in kept) == sorted(f"run{number}" for number in range(12))
-    assert not [name for name in os.listdir(tmp_path / "test-looks") if name.endswith(".tmp")]
+    assert not [name for name in os.listdir(tmp_path / "test-access") if name.endswith(".tmp")]

@@ -17,7 +17,7 @@ from pneumo_cli.cli.data_options import (
     SplitSeedFlag,
     dataset_entry,
 )
-from pneumo_cli.cli.lazy import LightGroup
+from pneumo_cli.cli.lazy import LazyGroup
 from pneumo_cli.cli.options import JsonFlag
 from pneumo_cli.cli.output import print_json, print_table
 from pneumo_cli.errors import PneumoError, UsageError
@@ -36,7 +36,7 @@ _CHECK_SIZE = 64
 def add_commands(app: typer.Typer) -> None:
     """Add the group ``data`` to the program."""
     data = typer.Typer(
-        cls=LightGroup,
+        cls=LazyGroup,
         rich_markup_mode=None,
         no_args_is_help=True,
         help="Check, import and download datasets.",

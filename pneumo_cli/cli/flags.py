@@ -16,6 +16,8 @@ import typer
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from pneumo_cli.settings.renamed import RENAMED
+
 
 def parameters(
     settings: type[BaseModel], panel: str, defaults: Mapping[str, Any], only: Iterable[str] | None = None
@@ -28,7 +30,9 @@ def parameters(
         only: the fields to take; all of them, where None.
     """
     chosen = settings.model_fields if only is None else {n: settings.model_fields[n] for n in only}
-    return [_parameter(name, info, panel, defaults) for name, info in chosen.items()]
+    made = [_parameter(name, info, panel, defaults) for name, info in chosen.items()]
+    former = {old: chosen[new] for old, new in RENAMED.items() if new in chosen and old not in chosen}
+    return made + [_parameter(name, info, panel, defaults, hidden=True) for name, info in former.items()]
 
 
 def with_parameters(function: Callable[..., None], made: list[inspect.Parameter]) -> Callable[..., None]:
@@ -37,7 +41,9 @@ def with_parameters(function: Callable[..., None], made: list[inspect.Parameter]
     return function
 
 
-def _parameter(name: str, info: FieldInfo, panel: str, defaults: Mapping[str, Any]) -> inspect.Parameter:
+def _parameter(
+    name: str, info: FieldInfo, panel: str, defaults: Mapping[str, Any], *, hidden: bool = False
+) -> inspect.Parameter:
     kind = _unwrapped(info.annotation)
     flag = "--" + name.replace("_", "-")
     default = defaults.get(name, info.get_default(call_default_factory=True))
@@ -45,7 +51,7 @@ def _parameter(name: str, info: FieldInfo, panel: str, defaults: Mapping[str, An
     bounds = _bounds(info)
     text = text[:1].upper() + text[1:] + (f" ({bounds})" if bounds else "") + "."
     shown: Any = str(default) if default not in (None, "") else False
-    options: dict[str, Any] = {"help": text, "rich_help_panel": panel}
+    options: dict[str, Any] = {"help": text, "rich_help_panel": panel, "hidden": hidden}
     if kind is bool:
         names = (f"{flag}/--no-{flag.removeprefix('--')}",)
         shown = "yes" if default else "no"

@@ -1,4 +1,4 @@
-"""Groups of runs on the command line: ``pneumo run … --folds K --seeds N``, and several runs judged as one.
+"""Groups of runs on the command line: ``pneumo run … --folds K --seeds N``, and ensembles of several runs.
 
 Called by the commands of :mod:`pneumo_cli.cli.runs`, which hand over what they have parsed; the work is done in
 :mod:`pneumo_cli.training.groups` and :mod:`pneumo_cli.evaluation.ensemble`.
@@ -6,7 +6,6 @@ Called by the commands of :mod:`pneumo_cli.cli.runs`, which hand over what they 
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,7 +28,7 @@ def run_group(plugins: Plugins, resolved: Resolved) -> None:
 
     Raises:
         UsageError: something that was asked for cannot be had; nothing is written.
-        PneumoError: a part failed.
+        PneumoError: a member failed.
     """
     from pneumo_cli.trainers.session import set_up
 
@@ -38,14 +37,14 @@ def run_group(plugins: Plugins, resolved: Resolved) -> None:
 
 
 def resume_group(plugins: Plugins, path: Path, flags: Mapping[str, Any]) -> None:
-    """Carry out what is left of a group, or more epochs of all its parts.
+    """Carry out what is left of a group, or more epochs of all its members.
 
     Args:
         flags: as for ``pneumo resume``: None stands for not given.
 
     Raises:
         UsageError: the group cannot be taken up.
-        PneumoError: a part failed.
+        PneumoError: a member failed.
     """
     from pneumo_cli.runs.folder import GroupFolder
     from pneumo_cli.runs.record import finished_epochs, reopen_settings
@@ -55,12 +54,12 @@ def resume_group(plugins: Plugins, path: Path, flags: Mapping[str, Any]) -> None
     folder = GroupFolder(path)
     resolved = reopen_settings(plugins, folder, flags)
     group = Group(plugins, resolved, for_stderr(False), Ranks(), sys.argv, folder)
-    trained = max((finished_epochs(folder.part(part.name)) or 0 for part in group.parts), default=0)
+    trained = max((finished_epochs(folder.member(member.name)) or 0 for member in group.members), default=0)
     if trained > resolved.trainer.epochs:
-        raise UsageError(f"parts of {path} have {trained} epochs already; --epochs is the new total")
+        raise UsageError(f"members of {path} have {trained} epochs already; --epochs is the new total")
     if group.complete and group.reported():
         print(
-            f"pneumo: {path} is finished ({len(group.parts)} parts of {trained} epochs): {folder.report_html}; "
+            f"pneumo: {path} is finished ({len(group.members)} members of {trained} epochs): {folder.report_html}; "
             f"to extend it: pneumo resume {path} --epochs {trained + 1}",
             file=sys.stderr,
         )
@@ -87,12 +86,13 @@ def _carry_out(plugins: Plugins, resolved: Resolved, folder: GroupFolder | None)
 
 
 def _show(folder: GroupFolder) -> None:
-    """Mean and spread of what was measured, on stdout; classifiers judged as one in a column of their own."""
+    """Mean and spread of what was measured, on stdout; the ensemble of classifiers in a column of its own."""
     from pneumo_cli.evaluation.metric_names import in_order, metric_label, metric_text, sd_text
+    from pneumo_cli.runs.report_format import read_report
 
-    report = json.loads(folder.report_json.read_text(encoding="utf-8"))
+    report = read_report(folder.report_json)
     head = ["split", "metric", "mean", "sd", "lowest", "highest"]
-    head += ["as one"] if report["evaluations"] else []
+    head += ["ensemble"] if report["evaluations"] else []
     rows = []
     for split, metrics in report["spread"].items():
         for name in in_order(metrics):
@@ -103,13 +103,13 @@ def _show(folder: GroupFolder) -> None:
                 row.append(metric_text(name, report["evaluations"].get(split, {}).get(name)))
             rows.append(row)
     print_table(head, rows)
-    print(f"pneumo: {len(report['parts'])} parts gathered in {folder.report_html}", file=sys.stderr)
+    print(f"pneumo: {len(report['members'])} members gathered in {folder.report_html}", file=sys.stderr)
 
 
-def evaluate_together(
+def evaluate_ensemble_of(
     plugins: Plugins, paths: Sequence[Path], flags: Mapping[str, Any], split: str, checkpoint: str
 ) -> dict[str, Any]:
-    """Judge the mean of several classifiers on one split; a group stands for its finished parts.
+    """Evaluate the ensemble of several classifiers on one split; a group stands for its finished members.
 
     The result is kept in the folder ``evaluations`` of the first path.
 
@@ -125,15 +125,15 @@ def evaluate_together(
     """
     from pneumo_cli.inference.ensemble import check_distinct, checkpoint_digest
     from pneumo_cli.runs.folder import GroupFolder, RunFolder, is_group
-    from pneumo_cli.runs.groups import finished_parts
+    from pneumo_cli.runs.groups import finished_members
     from pneumo_cli.runs.record import reopen_settings
     from pneumo_cli.trainers.session import set_up
-    from pneumo_cli.training.reevaluation import evaluate_mean
+    from pneumo_cli.training.reevaluation import reevaluate_ensemble
     from pneumo_cli.training.runner import open_runner
 
     folders: dict[Path, RunFolder] = {}
     for path in paths:
-        found = finished_parts(plugins, GroupFolder(path)) if is_group(path) else [RunFolder.open(path)]
+        found = finished_members(plugins, GroupFolder(path)) if is_group(path) else [RunFolder.open(path)]
         for folder in found:
             if folder.path.resolve() in folders:
                 raise UsageError(f"{folder.path} is named twice: a mean is that of different runs")
@@ -148,4 +148,4 @@ def evaluate_together(
         runner = open_runner(setup, plugins.observing(), progress=for_stderr(), command=sys.argv)
         runners.append((runner, folder))
     point = str(flags.get("operating_point") or "")
-    return evaluate_mean(runners, RunFolder(paths[0]), checkpoint, split, point)
+    return reevaluate_ensemble(runners, RunFolder(paths[0]), checkpoint, split, point)

@@ -25,7 +25,7 @@ WHOLE = 400
 _WORDED_DEFAULT = re.compile(r"\[default: \((.*?)\)(\]|;)")
 
 
-class LightCommand(TyperCommand):
+class LazyCommand(TyperCommand):
     """A command whose ``--help`` costs nothing when it is not asked for, and shows options by their group."""
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
@@ -47,7 +47,7 @@ class LightCommand(TyperCommand):
         return _false_by_default(super().get_help_option(ctx))
 
 
-class LightGroup(TyperGroup):
+class LazyGroup(TyperGroup):
     """The same for a group, its completion options included; what its commands do is said whole."""
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
@@ -67,14 +67,14 @@ class LightGroup(TyperGroup):
         return parameters
 
 
-def lighten(app: typer.Typer) -> None:
+def make_lazy(app: typer.Typer) -> None:
     """Make light commands of all that an app and its groups have, but for those of a class of their own."""
     for command in app.registered_commands:
         if command.cls is TyperCommand:
-            command.cls = LightCommand
+            command.cls = LazyCommand
     for group in app.registered_groups:
         if group.typer_instance is not None:
-            lighten(group.typer_instance)
+            make_lazy(group.typer_instance)
 
 
 def _false_by_default(option: Any) -> Any:

@@ -49,13 +49,16 @@ def add_commands(app: typer.Typer) -> None:
                 "its validation value.",
             ),
         ] = "started",
-        parts: Annotated[
+        members: Annotated[
             bool,
-            typer.Option("--parts", help="List the runs that groups (--folds, --seeds) consist of, too."),
+            typer.Option("--members", help="List the runs of groups (--folds, --seeds), too."),
         ] = False,
+        parts: Annotated[bool, typer.Option("--parts", hidden=True)] = False,
         json: JsonFlag = False,
     ) -> None:
         """List the runs below a folder, with their state and results; a group of runs is one line."""
+        if parts:
+            print("pneumo: --parts is called --members now", file=sys.stderr)
         from pneumo_cli.runs.group_index import find_runs
         from pneumo_cli.runs.query import in_sequence, matching, what_sorts, why_none
 
@@ -71,7 +74,7 @@ def add_commands(app: typer.Typer) -> None:
                 if json:
                     print_json({"runs": [], "problems": []})
                 return
-        runs, problems = find_runs(folder, parts=parts)
+        runs, problems = find_runs(folder, members=members or parts)
         listed = matching(
             runs, trainer=trainer, model=model, dataset=dataset, finished=finished, where=where or ()
         )
@@ -141,7 +144,7 @@ def _fitting(columns: dict[str, list[str]]) -> dict[str, list[str]]:
 
 def _state(run: ListedRun) -> str:
     """Such as ``finished``; of a group ``finished, 5 folds``, or ``interrupted, 3 of 5 folds``."""
-    parts = run.parts
+    parts = run.members
     if parts is None:
         return run.state
     several = f"{parts.finished} of {parts.kind}" if parts.finished < parts.wanted else parts.kind
@@ -174,7 +177,7 @@ def _plain(run: ListedRun) -> dict[str, Any]:
         "headline": run.headline,
         "evaluations": {split: dict(metrics) for split, metrics in run.evaluations.items()},
         "intervals": {split: dict(ends) for split, ends in run.intervals.items()},
-        "parts": None if run.parts is None else asdict(run.parts),
+        "members": None if run.members is None else asdict(run.members),
         "spread": {split: dict(sds) for split, sds in run.spread.items()},
         "group": None if run.group is None else str(run.group),
         "settings": dict(run.settings),

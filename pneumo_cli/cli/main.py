@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from pneumo_cli.cli import data, doctor, list_plugins, list_runs, predict, runs, show
-from pneumo_cli.cli.lazy import WHOLE, WIDEST, LightGroup, lighten
+from pneumo_cli.cli.lazy import WHOLE, WIDEST, LazyGroup, make_lazy
 from pneumo_cli.errors import PneumoError, nearest
 from pneumo_cli.plugins.discovery import CommandProblem, Plugin, Plugins, discover
 from pneumo_cli.runtime.progress import NOTICE
@@ -22,7 +22,7 @@ from pneumo_cli.runtime.progress import NOTICE
 _EPILOG = "Start with: pneumo run cnn --preset quick. Research software, no medical device."
 
 
-class _Commands(LightGroup):
+class _Commands(LazyGroup):
     """The top level: names the nearest command where one is unknown."""
 
     def list_commands(self, ctx: Any) -> list[str]:
@@ -93,7 +93,7 @@ def build_app(plugins: Plugins) -> typer.Typer:
     data.add_commands(app)
     doctor.add_commands(app)
     _add_plugin_commands(app, plugins)
-    lighten(app)
+    make_lazy(app)
     return app
 
 

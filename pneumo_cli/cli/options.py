@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -31,3 +34,15 @@ RootFlag = Annotated[str | None, typer.Option("--data-root", help="Folder or zip
 CheckpointFlag = Annotated[str, typer.Option("--checkpoint", help="best or last.")]
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def formerly(app: typer.Typer, name: str, command: Callable[..., Any]) -> None:
+    """Keep a command's former name: hidden, and with a line that says the new one."""
+    current = command.__name__.replace("_", "-")
+
+    @functools.wraps(command)
+    def renamed(*arguments: Any, **options: Any) -> Any:
+        print(f"pneumo: {name} is called {current} now", file=sys.stderr)
+        return command(*arguments, **options)
+
+    app.command(name, hidden=True)(renamed)

@@ -47,10 +47,10 @@ class Writer(ABC):
             return f"the file says that it shows {prediction.other_part}, no chest: do not trust it"
         if prediction.presentation:
             return f"{prediction.presentation.name}: do not trust it; {prediction.presentation.remedy} first"
-        if not prediction.unlike:
+        if not prediction.out_of_distribution:
             return ""
-        threshold = self.predictor.novelty_threshold
-        far = f" ({_times(prediction.novelty / threshold)} the limit)" if threshold else ""
+        threshold = self.predictor.ood_threshold
+        far = f" ({_times(prediction.ood_score / threshold)} the limit)" if threshold else ""
         return f"unlike the training images{far}: do not trust it"
 
     def called(self, prediction: Prediction) -> str:
@@ -102,7 +102,7 @@ class Json(Writer):
             "validation_images": rule.images,
             "validation_prevalence": rule.prevalence if rule.images else None,
             "operating_point": {**point.plain(), "probability": rule.probability_at(point)},
-            "novelty_threshold": self.predictor.novelty_threshold,
+            "ood_threshold": self.predictor.ood_threshold,
             "notice": DISCLAIMER,
         }
         print(
@@ -122,8 +122,8 @@ class Json(Writer):
                 "probability": prediction.probability,
                 "decision": self.called(prediction),
                 "logit": prediction.logit,
-                "out_of_distribution": prediction.unlike,
-                "novelty": prediction.novelty,
+                "out_of_distribution": prediction.out_of_distribution,
+                "ood_score": prediction.ood_score,
                 "presentation": _presentation(prediction) or None,
                 "other_part": prediction.other_part or None,
             }
@@ -145,7 +145,7 @@ class Csv(Writer):
             "decision",
             "logit",
             "out_of_distribution",
-            "novelty",
+            "ood_score",
             "error",
             "prevalence",
             "presentation",
@@ -164,8 +164,8 @@ class Csv(Writer):
                 prediction.probability,
                 self.called(prediction),
                 prediction.logit,
-                "yes" if prediction.unlike else "no",
-                prediction.novelty,
+                "yes" if prediction.out_of_distribution else "no",
+                prediction.ood_score,
                 "",
                 _prevalence(self.predictor.rule),
                 _presentation(prediction),
@@ -179,13 +179,13 @@ def _presentation(prediction: Prediction) -> str:
     return prediction.presentation.name if prediction.presentation is not None else ""
 
 
-def _times(novelty: float) -> str:
-    """How many times the limit an image's novelty is, of one beyond it: never one that reads as the limit itself.
+def _times(ood_score: float) -> str:
+    """How many times the limit an image's score is, of one beyond it: never one that reads as the limit itself.
 
     >>> _times(1.0001), _times(1.04), _times(2.51)
     ('1.01 ×', '1.04 ×', '2.5 ×')
     """
-    return f"{max(1.01, novelty):.{2 if novelty < 1.1 else 1}f} ×"
+    return f"{max(1.01, ood_score):.{2 if ood_score < 1.1 else 1}f} ×"
 
 
 def _synthetic(predictor: Predictor) -> bool | None:
@@ -221,26 +221,26 @@ class Counts:
     Attributes:
         files: how many there were.
         failed: could not be judged.
-        unlike: are unlike the training images.
+        out_of_distribution: are unlike the training images.
         lying: lie in another way than they do.
         other_parts: say that they show no chest.
     """
 
     files: int
     failed: int = 0
-    unlike: int = 0
+    out_of_distribution: int = 0
     lying: int = 0
     other_parts: int = 0
 
     def add(self, prediction: Prediction) -> None:
         """Count one more."""
         self.failed += bool(prediction.error)
-        self.unlike += prediction.unlike
+        self.out_of_distribution += prediction.out_of_distribution
         self.lying += bool(prediction.presentation)
         self.other_parts += bool(prediction.other_part)
 
     @property
-    def judged(self) -> int:
+    def predicted(self) -> int:
         """How many could be."""
         return self.files - self.failed
 
@@ -273,21 +273,22 @@ def say_what_it_means(predictor: Predictor, counts: Counts) -> None:
     )
     if _synthetic(predictor):
         said.append(_on_synthetic(predictor))
-    if counts.unlike:
-        verb = "is" if counts.unlike == 1 else "are"
+    if counts.out_of_distribution:
+        verb = "is" if counts.out_of_distribution == 1 else "are"
         said.append(
-            f"{counts.unlike} of {counts.judged} images {verb} unlike those that the model was trained on"
+            f"{counts.out_of_distribution} of {counts.predicted} images {verb} unlike those that the model was "
+            "trained on"
         )
     if counts.other_parts:
         verb = "says that it shows" if counts.other_parts == 1 else "say that they show"
         said.append(
-            f"{counts.other_parts} of {counts.judged} images {verb} another part of the body than the chest"
+            f"{counts.other_parts} of {counts.predicted} images {verb} another part of the body than the chest"
         )
     if counts.lying:
         verb = "lies" if counts.lying == 1 else "lie"
         said.append(
-            f"{counts.lying} of {counts.judged} images {verb} in another way than those that the model was trained "
-            "on; nothing was turned or inverted here: put them right and ask again"
+            f"{counts.lying} of {counts.predicted} images {verb} in another way than those that the model was "
+            "trained on; nothing was turned or inverted here: put them right and ask again"
         )
     if counts.failed:
         said.append(f"{counts.failed} of {counts.files} files could not be judged")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from pneumo_cli.cli.lazy import WIDEST, LightCommand, LightGroup
+from pneumo_cli.cli.lazy import WIDEST, LazyCommand, LazyGroup
 from pneumo_cli.cli.options import DeviceFlag, JsonFlag, PointFlag, PrecisionFlag, RootFlag, RunPath
 from pneumo_cli.cli.output import print_json, print_table
 from pneumo_cli.errors import UsageError
@@ -45,7 +45,7 @@ class _TrainerCommand(TyperCommand):
 def add_commands(app: typer.Typer, plugins: Plugins) -> None:
     """Add the commands about runs to the program."""
 
-    class Trainers(LightGroup):
+    class Trainers(LazyGroup):
         """The subcommands of ``pneumo run``: one per registered trainer."""
 
         def list_commands(self, ctx: Any) -> list[str]:
@@ -109,7 +109,7 @@ def add_commands(app: typer.Typer, plugins: Plugins) -> None:
         data_root: RootFlag = None,
         json: JsonFlag = False,
     ) -> None:
-        """Judge a run's checkpoint again, on its own data or on others. Looks at test images are counted."""
+        """Evaluate a run's checkpoint again, on its own data or on others. Test-set accesses are counted."""
         flags = {"dataset": dataset, "device": device, "precision": precision, "data_root": data_root}
         if operating_point is not None:
             flags["operating_point"] = operating_point
@@ -184,7 +184,7 @@ def _trainer_app(plugins: Plugins, entry: Entry[TrainerSpec]) -> typer.Typer:
     )
     app.command(
         name=spec.name,
-        cls=LightCommand,
+        cls=LazyCommand,
         help=f"{spec.summary}.\n\nSettings come from flags, then PNEUMO_… variables, then pneumo.toml (or "
         f"--config), then the preset, then the defaults shown here.\n\nPresets: {presets}.",
     )(with_parameters(command, own))
@@ -205,9 +205,9 @@ def _run(
     if print_config:
         print(resolved.explained(), end="")
         return
-    from pneumo_cli.runs.groups import makes_group
+    from pneumo_cli.runs.groups import asks_for_group
 
-    if makes_group(resolved.trainer):
+    if asks_for_group(resolved.trainer):
         from pneumo_cli.cli.groups import run_group
 
         run_group(plugins, resolved)
@@ -257,19 +257,19 @@ def _evaluate(
     check_checkpoint(checkpoint)
     from pneumo_cli.runs.record import reopen_settings
     from pneumo_cli.trainers.session import set_up
-    from pneumo_cli.training.reevaluation import judge_again
+    from pneumo_cli.training.reevaluation import reevaluate
     from pneumo_cli.training.runner import open_runner
 
     if len(paths) > 1 or is_group(paths[0]):
-        from pneumo_cli.cli.groups import evaluate_together
+        from pneumo_cli.cli.groups import evaluate_ensemble_of
 
-        result = evaluate_together(plugins, paths, flags, split, checkpoint)
+        result = evaluate_ensemble_of(plugins, paths, flags, split, checkpoint)
         by = f"the mean of {len(result['runs'])} runs, {checkpoint} checkpoints"
     else:
         folder = RunFolder.open(paths[0])
         setup = set_up(plugins, reopen_settings(plugins, folder, flags))
         runner = open_runner(setup, plugins.observing(), progress=for_stderr(), command=sys.argv)
-        result = judge_again(runner, folder, checkpoint, split)
+        result = reevaluate(runner, folder, checkpoint, split)
         by = f"{checkpoint} checkpoint of epoch {result['epoch']}"
     if as_json:
         print_json(result)

@@ -1,1 +1,5 @@
-"""From files to batches: records, splits, the decode-once cache, augmentation, the loader."""
+"""Data: records, splits, files, decoding, caches, augmentation, batches."""
+
+from pneumo_cli._exports import exporting
+
+__getattr__ = exporting(__name__)

@@ -72,7 +72,7 @@ class ImageInputs:
         return self._transform(rows, index, epoch).contiguous(memory_format=self._memory_format)
 
 
-class MirroredToo:
+class FlipTTA:
     """Each image as it is, and its mirror image: two views. An :class:`Inputs`.
 
     Args:

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pneumo_cli.data.near_duplicates import SMALLEST, Copies
+from pneumo_cli.data.near_duplicates import SMALLEST, NearDuplicateIndex
 from pneumo_cli.data.prepare import PreparedData
 from pneumo_cli.data.records import Dataset
 from pneumo_cli.errors import UnreadableImage
@@ -106,22 +106,22 @@ class Leaks:
         return any(pair.leaks for pair in self.pairs)
 
 
-def index_copies(data: PreparedData) -> Copies | None:
+def index_near_duplicates(data: PreparedData) -> NearDuplicateIndex | None:
     """What finds altered copies among all records; None where the images are too small for it."""
-    return Copies(data.images) if data.size >= SMALLEST else None
+    return NearDuplicateIndex(data.images) if data.size >= SMALLEST else None
 
 
-def find_leaks(data: PreparedData, copies: Copies | None = None) -> Leaks:
+def find_leaks(data: PreparedData, copies: NearDuplicateIndex | None = None) -> Leaks:
     """Find what train, validation and test have in common.
 
     Args:
         data: of any size; altered copies are found from 32 px on, the more surely the larger the images are.
-        copies: of :func:`index_copies`, if there is one already.
+        copies: of :func:`index_near_duplicates`, if there is one already.
 
     Equal pixels are equal at the size of the data; :func:`at_original_size` looks closer. On one core 5,856 images
     take about three seconds.
     """
-    index = copies or index_copies(data)
+    index = copies or index_near_duplicates(data)
     twins = _Twins(data)
     parts = data.split.parts()
     pairs = tuple(
@@ -132,12 +132,14 @@ def find_leaks(data: PreparedData, copies: Copies | None = None) -> Leaks:
     return Leaks(pairs, left_out, compared=index is not None)
 
 
-def find_copies_within(data: PreparedData, copies: Copies | None = None) -> dict[str, tuple[Pair, ...]]:
+def near_duplicates_within(
+    data: PreparedData, copies: NearDuplicateIndex | None = None
+) -> dict[str, tuple[Pair, ...]]:
     """Find images within one split that are the same and yet of two patients, by split.
 
     No leak: but the patient keys, by which a split is made, are not to be trusted then.
     """
-    index = copies or index_copies(data)
+    index = copies or index_near_duplicates(data)
     twins = _Twins(data)
     records = data.dataset.records
     found = {}
@@ -192,7 +194,7 @@ def _equal(first: Positions, second: Positions, key: Any) -> set[tuple[int, int]
 
 def _between(
     data: PreparedData,
-    index: Copies | None,
+    index: NearDuplicateIndex | None,
     twins: _Twins,
     first: tuple[str, Positions],
     second: tuple[str, Positions],
@@ -210,7 +212,7 @@ def _between(
 
 
 def _same_images(
-    index: Copies | None, twins: _Twins, first: Positions, second: Positions
+    index: NearDuplicateIndex | None, twins: _Twins, first: Positions, second: Positions
 ) -> tuple[Pair, ...]:
     if not len(first) or not len(second):
         return ()

@@ -87,7 +87,7 @@ class _View(NamedTuple):
     hashes: NDArray[np.uint64]
 
 
-class Copies:
+class NearDuplicateIndex:
     """Finds altered copies among images.
 
     Args:

@@ -57,7 +57,7 @@ class PreparedData:
         """Return the class table, a row each for train, validation and test (the report's figure 3)."""
         return class_table(self.dataset.records, self.dataset.classes, self.split)
 
-    def levels(self, positions: NDArray[np.int64]) -> torch.Tensor:
+    def gray_levels(self, positions: NDArray[np.int64]) -> torch.Tensor:
         """Return the images at some positions of the records, uint8 [n, size, size] on the CPU, a copy."""
         import torch
 

@@ -1,1 +1,5 @@
-"""How good a result is: metrics of predictions. Knows nothing of runs, files or figures' looks."""
+"""Evaluation: metrics with intervals, calibration, operating points, Grad-CAM, generated images. Knows no runs."""
+
+from pneumo_cli._exports import exporting
+
+__getattr__ = exporting(__name__)

@@ -20,16 +20,17 @@ Floats: TypeAlias = NDArray[np.float64]
 Integers: TypeAlias = NDArray[np.int64]
 
 
-def cut_of(threshold: float, cut: float | None = None) -> float:
-    """The logit from which on an image is called positive: the cut, or where there is none the threshold's.
+def logit_threshold_of(threshold: float, logit_threshold: float | None = None) -> float:
+    """The logit from which on an image is called positive: the given one, or where there is none the
+    threshold's.
 
     Raises:
-        ValueError: the threshold is out of bounds, or the cut is not finite.
+        ValueError: the threshold is out of bounds, or the logit_threshold is not finite.
     """
-    if cut is not None:
-        if not math.isfinite(cut):
-            raise ValueError(f"the cut is {cut}; it is a finite logit")
-        return cut
+    if logit_threshold is not None:
+        if not math.isfinite(logit_threshold):
+            raise ValueError(f"the logit_threshold is {logit_threshold}; it is a finite logit")
+        return logit_threshold
     if not 0 < threshold < 1:
         raise ValueError(f"the threshold is {threshold}; it is a probability between 0 and 1, both excluded")
     return math.log(threshold) - math.log1p(-threshold)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from pneumo_cli.evaluation.arrays import Floats, Integers, checked, cut_of, sigmoid
+from pneumo_cli.evaluation.arrays import Floats, Integers, checked, logit_threshold_of, sigmoid
 from pneumo_cli.evaluation.calibration import expected_calibration_error
 
 if TYPE_CHECKING:
@@ -51,17 +51,16 @@ class PrecisionRecallPoints(NamedTuple):
 
 
 def binary_metrics(
-    logits: Values, labels: Values, *, threshold: float = 0.5, cut: float | None = None
+    logits: Values, labels: Values, *, threshold: float = 0.5, logit_threshold: float | None = None
 ) -> dict[str, float]:
     """The metrics of SOURCE 4, those that allow for the prevalence, the areas under both curves, and calibration.
 
     Plain counting and one sort: cheap enough for every epoch. Each equals scikit-learn's.
 
     Args:
-        logits: [N], finite, any real number; not probabilities.
-        labels: [N], each 0 or 1.
-        threshold: the probability from which on an image is called positive, 0 < threshold < 1.
-        cut: the same as a logit, finite; the threshold is not looked at where it is given. Operating points are
+        logits: [N], finite, any real number; not probabilities. labels: [N], each 0 or 1. threshold: the
+        probability from which on an image is called positive, 0 < threshold < 1. logit_threshold: the same as a
+        logit, finite; the threshold is not looked at where it is given. Operating points are
             logits, because probabilities saturate.
 
     Returns:
@@ -77,7 +76,7 @@ def binary_metrics(
             or the threshold is out of bounds.
     """
     scores, truth = checked(logits, labels)
-    counts = _confusion(scores, truth, cut_of(threshold, cut)).tolist()
+    counts = _confusion(scores, truth, logit_threshold_of(threshold, logit_threshold)).tolist()
     (negatives, false_positives), (misses, hits) = counts
     called, uncalled = hits + false_positives, negatives + misses
     sick, healthy = hits + misses, negatives + false_positives
@@ -108,7 +107,7 @@ def binary_metrics(
 
 
 def confusion(
-    logits: Values, labels: Values, threshold: float = 0.5, *, cut: float | None = None
+    logits: Values, labels: Values, threshold: float = 0.5, *, logit_threshold: float | None = None
 ) -> Integers:
     """Count the images by truth (rows) and by what they are called (columns).
 
@@ -116,7 +115,7 @@ def confusion(
         logits: [N], finite.
         labels: [N], each 0 or 1.
         threshold: the probability from which on an image is called positive, 0 < threshold < 1.
-        cut: the same as a logit, finite; the threshold is not looked at where it is given.
+        logit_threshold: the same as a logit, finite; the threshold is not looked at where it is given.
 
     Returns:
         int64 [2, 2]: ``[[true negatives, false positives], [false negatives, true positives]]``.
@@ -125,7 +124,7 @@ def confusion(
         ValueError: as :func:`binary_metrics`.
     """
     scores, truth = checked(logits, labels)
-    return _confusion(scores, truth, cut_of(threshold, cut))
+    return _confusion(scores, truth, logit_threshold_of(threshold, logit_threshold))
 
 
 def roc_points(logits: Values, labels: Values) -> RocPoints:
@@ -172,9 +171,9 @@ def precision_recall_points(logits: Values, labels: Values) -> PrecisionRecallPo
     )
 
 
-def _confusion(scores: Floats, truth: Integers, cut: float) -> Integers:
+def _confusion(scores: Floats, truth: Integers, logit_threshold: float) -> Integers:
     # Decided on the logits: probabilities saturate, logits do not.
-    return np.bincount(2 * truth + (scores >= cut), minlength=4).reshape(2, 2).astype(np.int64)
+    return np.bincount(2 * truth + (scores >= logit_threshold), minlength=4).reshape(2, 2).astype(np.int64)
 
 
 def _ratio(numerator: float, denominator: float) -> float:

@@ -77,19 +77,28 @@ def classification_report(
         baseline: logits of the classifier without a network for the same images, [N]; None where there is none.
         seed: of the bootstrap.
     """
-    cut = rule.point.cut
-    metrics = {**evaluation.metrics, **binary_metrics(found.logits, found.labels, cut=cut)}
-    intervals = _intervals(found, cut, seed)
+    logit_threshold = rule.point.logit_threshold
+    metrics = {
+        **evaluation.metrics,
+        **binary_metrics(found.logits, found.labels, logit_threshold=logit_threshold),
+    }
+    intervals = _intervals(found, logit_threshold, seed)
     points = {
         point.name: _at(
-            point, found, rule, intervals if point.cut == cut else _intervals(found, point.cut, seed), seed
+            point,
+            found,
+            rule,
+            intervals
+            if point.logit_threshold == logit_threshold
+            else _intervals(found, point.logit_threshold, seed),
+            seed,
         )
         for point in rule.points
     }
     if rule.is_calibrated:
         calibrated = replace(found, logits=rule.calibrated(found.logits))
         after = binary_metrics(calibrated.logits, found.labels)
-        sure = _intervals(calibrated, float(rule.calibrated(cut)), seed)
+        sure = _intervals(calibrated, float(rule.calibrated(logit_threshold)), seed)
         metrics |= {f"{name}_calibrated": after[name] for name in _OF_PROBABILITIES}
         intervals |= {f"{name}_calibrated": sure[name] for name in _OF_PROBABILITIES if name in sure}
     details: dict[str, Any] = {
@@ -112,7 +121,7 @@ def classification_report(
         details["subtypes"] = {name: values.plain() for name, values in subtypes.items()}
         tables.append(_subtype_table(subtypes, rule))
     if baseline is not None and both:
-        details["baseline"] = _beside_baseline(found, baseline, cut, seed)
+        details["baseline"] = _beside_baseline(found, baseline, logit_threshold, seed)
         tables.append(_baseline_table(details["baseline"], metrics, intervals, found, rule))
     return replace(
         evaluation,
@@ -124,7 +133,7 @@ def classification_report(
         outputs={
             **evaluation.outputs,
             "probabilities": rule.probabilities(found.logits),
-            "called": (found.logits >= cut).astype(np.int64),
+            "predicted": (found.logits >= logit_threshold).astype(np.int64),
         },
     )
 
@@ -160,12 +169,12 @@ def _at(
     known: Mapping[str, tuple[float, float]],
     seed: int,
 ) -> _Point:
-    """What is found at a point, of which the intervals of the metrics at its cut are known."""
-    matrix = confusion(found.logits, found.labels, cut=point.cut)
+    """What is found at a point, of which the intervals of the metrics at its threshold are known."""
+    matrix = confusion(found.logits, found.labels, logit_threshold=point.logit_threshold)
     (negatives, _), (misses, _) = matrix
-    metrics = binary_metrics(found.logits, found.labels, cut=point.cut)
+    metrics = binary_metrics(found.logits, found.labels, logit_threshold=point.logit_threshold)
     intervals = dict(known)
-    called_negative = found.logits < point.cut
+    called_negative = found.logits < point.logit_threshold
     if called_negative.any():
         metrics["npv"] = float(negatives / (negatives + misses))
         right = (found.labels == 0)[called_negative]
@@ -245,8 +254,8 @@ def _subtypes(found: Predictions, rule: DecisionRule, seed: int) -> dict[str, _S
     result = {}
     for kind in named:
         part = found.where(negative | ((kinds == kind) & ~negative))
-        metrics = binary_metrics(part.logits, part.labels, cut=rule.point.cut)
-        intervals = _intervals(part, rule.point.cut, seed)
+        metrics = binary_metrics(part.logits, part.labels, logit_threshold=rule.point.logit_threshold)
+        intervals = _intervals(part, rule.point.logit_threshold, seed)
         result[kind] = _Subtype(
             int(part.labels.sum()),
             metrics["recall"],
@@ -276,12 +285,18 @@ def _subtype_table(subtypes: Mapping[str, _Subtype], rule: DecisionRule) -> Name
 
 
 def _beside_baseline(
-    found: Predictions, baseline: NDArray[np.float64], cut: float, seed: int
+    found: Predictions, baseline: NDArray[np.float64], logit_threshold: float, seed: int
 ) -> dict[str, Any]:
-    """The baseline's metrics, at its own threshold 0.5, and what the network has over them at its cut."""
+    """The baseline's metrics, at its own threshold 0.5, and what the network has over them at its
+    logit_threshold."""
     metrics = binary_metrics(baseline, found.labels)
     differences = difference_intervals(
-        found.logits, baseline, found.labels, found.patients, cuts=(cut, 0.0), seed=seed
+        found.logits,
+        baseline,
+        found.labels,
+        found.patients,
+        logit_thresholds=(logit_threshold, 0.0),
+        seed=seed,
     )
     larger = float(max(found.labels.mean(), 1 - found.labels.mean()))
     return {
@@ -324,9 +339,9 @@ def _baseline_table(
 
 def _errors(found: Predictions, rule: DecisionRule) -> dict[str, Any]:
     """The images that were called wrong, the most confident first."""
-    called = found.logits >= rule.point.cut
+    called = found.logits >= rule.point.logit_threshold
     wrong = np.flatnonzero(called != (found.labels == 1))
-    wrong = wrong[np.argsort(-np.abs(found.logits[wrong] - rule.point.cut), kind="stable")]
+    wrong = wrong[np.argsort(-np.abs(found.logits[wrong] - rule.point.logit_threshold), kind="stable")]
     probabilities = rule.probabilities(found.logits)
     return {
         "count": len(wrong),
@@ -337,7 +352,7 @@ def _errors(found: Predictions, rule: DecisionRule) -> dict[str, Any]:
                 "patient": found.patients[i],
                 "subtype": found.subtypes[i],
                 "truth": rule.classes[int(found.labels[i])],
-                "called": rule.classes[int(called[i])],
+                "predicted": rule.classes[int(called[i])],
                 "probability": float(probabilities[i]),
             }
             for i in wrong[:_LISTED].tolist()
@@ -345,8 +360,10 @@ def _errors(found: Predictions, rule: DecisionRule) -> dict[str, Any]:
     }
 
 
-def _intervals(found: Predictions, cut: float, seed: int) -> dict[str, tuple[float, float]]:
-    made = metric_intervals(found.logits, found.labels, found.patients, cut=cut, seed=seed)
+def _intervals(found: Predictions, logit_threshold: float, seed: int) -> dict[str, tuple[float, float]]:
+    made = metric_intervals(
+        found.logits, found.labels, found.patients, logit_threshold=logit_threshold, seed=seed
+    )
     return {name: (float(one.low), float(one.high)) for name, one in made.items()}
 
 

@@ -17,8 +17,8 @@ from numpy.typing import ArrayLike, NDArray
 from pneumo_cli.errors import PneumoError, UsageError, nearest
 from pneumo_cli.evaluation.arrays import sigmoid
 from pneumo_cli.evaluation.calibration import UNCALIBRATED, Calibration, fit_calibration, log_odds_shift
-from pneumo_cli.evaluation.linear_baseline import ThumbnailClassifier
-from pneumo_cli.evaluation.ood import Novelty, fit_novelty
+from pneumo_cli.evaluation.linear_baseline import LinearBaseline
+from pneumo_cli.evaluation.ood import OodDetector, fit_ood_detector
 from pneumo_cli.evaluation.operating_points import OperatingPoint, choose_operating_points
 from pneumo_cli.evaluation.orientation import Orientation, Presentation, fit_orientation
 
@@ -41,7 +41,7 @@ class DecisionRule:
         prevalence: share of class 1 among them, for which the probabilities hold.
         assumed: another share of class 1, to which the calibration was carried over (:meth:`for_prevalence`); None:
             it was not. Whoever asks for a probability knows it, so no checkpoint keeps it.
-        novelty: what tells images unlike the training images; None where that was not fitted.
+        ood_detector: what tells images unlike the training images; None where that was not fitted.
         orientation: what tells images that lie wrongly; None where that was not fitted, or cannot be told.
         baseline: a classifier without a network, for comparison; None where that was not fitted.
     """
@@ -53,9 +53,9 @@ class DecisionRule:
     images: int = 0
     prevalence: float = 0.5
     assumed: float | None = None
-    novelty: Novelty | None = None
+    ood_detector: OodDetector | None = None
     orientation: Orientation | None = None
-    baseline: ThumbnailClassifier | None = None
+    baseline: LinearBaseline | None = None
 
     @property
     def point(self) -> OperatingPoint:
@@ -90,7 +90,7 @@ class DecisionRule:
     def for_prevalence(self, share: float) -> DecisionRule:
         """The same rule, with probabilities that hold where class 1 has another share.
 
-        Decisions stay: operating points are cuts of the network's logit.
+        Decisions stay: operating points are thresholds on the network's logit.
 
         Args:
             share: of class 1, 0 < share < 1.
@@ -117,13 +117,13 @@ class DecisionRule:
 
     def probability_at(self, point: OperatingPoint) -> float:
         """The calibrated probability from which on an image is called positive."""
-        return float(self.probabilities(point.cut))
+        return float(self.probabilities(point.logit_threshold))
 
     def presentations(self, levels: NDArray[np.uint8]) -> list[Presentation] | None:
         """How images uint8 [n, S, S] lie; None where nothing can tell."""
-        if self.orientation is None or self.novelty is None:
+        if self.orientation is None or self.ood_detector is None:
             return None
-        return self.orientation.presentations(levels, self.novelty)
+        return self.orientation.presentations(levels, self.ood_detector)
 
     def state(self) -> dict[str, Any]:
         """Tensors and plain values for a checkpoint."""
@@ -134,7 +134,7 @@ class DecisionRule:
             "chosen": self.chosen,
             "images": self.images,
             "prevalence": self.prevalence,
-            "novelty": self.novelty.state() if self.novelty is not None else {},
+            "novelty": self.ood_detector.state() if self.ood_detector is not None else {},
             "orientation": self.orientation.state() if self.orientation is not None else {},
             "baseline": self.baseline.state() if self.baseline is not None else {},
         }
@@ -164,12 +164,12 @@ class DecisionRule:
                 chosen=str(state["chosen"]),
                 images=int(state["images"]),
                 prevalence=float(state["prevalence"]),
-                novelty=Novelty.from_state(state["novelty"]) if state["novelty"] else None,
+                ood_detector=OodDetector.from_state(state["novelty"]) if state["novelty"] else None,
                 # Checkpoints of earlier versions have no such entry.
                 orientation=Orientation.from_state(state["orientation"])
                 if state.get("orientation")
                 else None,
-                baseline=ThumbnailClassifier.from_state(state["baseline"]) if state["baseline"] else None,
+                baseline=LinearBaseline.from_state(state["baseline"]) if state["baseline"] else None,
             )
             if not 0 <= rule.prevalence <= 1:
                 raise ValueError(f"the prevalence is {rule.prevalence}")
@@ -200,17 +200,17 @@ class Fitting:
     Attributes:
         classes: names of class 0 and class 1.
         logits, labels: of the validation images, [N].
-        train_levels: training images, uint8 [M, S, S].
+        train_images: training images, uint8 [M, S, S].
         train_labels: their classes, [M].
-        validation_levels: validation images, uint8 [N, S, S].
+        validation_images: validation images, uint8 [N, S, S].
     """
 
     classes: tuple[str, str]
     logits: NDArray[np.generic]
     labels: NDArray[np.generic]
-    train_levels: NDArray[np.uint8]
+    train_images: NDArray[np.uint8]
     train_labels: NDArray[np.int64]
-    validation_levels: NDArray[np.uint8]
+    validation_images: NDArray[np.uint8]
 
 
 def fit_decision_rule(
@@ -224,7 +224,7 @@ def fit_decision_rule(
         miss_cost: cost of a missed image of class 1 in false alarms, for the point ``cost``.
         seed: of what is drawn at random while fitting.
     """
-    novelty = _novelty(data, seed)
+    detector = _ood_detector(data, seed)
     return DecisionRule(
         classes=data.classes,
         calibration=fit_calibration(data.logits, data.labels),
@@ -234,17 +234,17 @@ def fit_decision_rule(
         chosen=chosen,
         images=len(data.labels),
         prevalence=float(np.mean(data.labels == 1)),
-        novelty=novelty,
+        ood_detector=detector,
         # Without what tells foreign images, nothing would keep photographs from being called upside down.
-        orientation=fit_orientation(data.train_levels, data.validation_levels)
-        if novelty is not None
+        orientation=fit_orientation(data.train_images, data.validation_images)
+        if detector is not None
         else None,
-        baseline=ThumbnailClassifier.fit(data.train_levels, data.train_labels),
+        baseline=LinearBaseline.fit(data.train_images, data.train_labels),
     )
 
 
-def _novelty(data: Fitting, seed: int) -> Novelty | None:
+def _ood_detector(data: Fitting, seed: int) -> OodDetector | None:
     """What tells foreign images; nothing where the images are too small or too few to learn it from."""
-    if data.train_levels.shape[-1] < _SMALLEST or len(data.train_levels) < 2:
+    if data.train_images.shape[-1] < _SMALLEST or len(data.train_images) < 2:
         return None
-    return fit_novelty(data.train_levels, data.validation_levels, seed=seed)
+    return fit_ood_detector(data.train_images, data.validation_images, seed=seed)

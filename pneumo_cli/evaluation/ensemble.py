@@ -29,7 +29,7 @@ _log = logging.getLogger("pneumo")
 
 
 @dataclass(frozen=True)
-class Member:
+class MemberPredictions:
     """What one run's checkpoint says of the images of one split.
 
     Attributes:
@@ -57,10 +57,10 @@ class Member:
 
     def metrics(self) -> dict[str, float]:
         """The binary metrics of this member alone, at its own operating point."""
-        return binary_metrics(self.logits, self.labels, cut=self.rule.point.cut)
+        return binary_metrics(self.logits, self.labels, logit_threshold=self.rule.point.logit_threshold)
 
 
-def averaged_rule(rules: Sequence[DecisionRule]) -> DecisionRule:
+def ensemble_rule(rules: Sequence[DecisionRule]) -> DecisionRule:
     """The rule for the mean of calibrated logits: which needs no more of it, with the points that all members have.
 
     The point in use is that of the members, where they agree, and ``default`` where they do not.
@@ -77,10 +77,19 @@ def averaged_rule(rules: Sequence[DecisionRule]) -> DecisionRule:
             )
     points = []
     for point in first.points:
-        cuts = [float(rule.calibrated(o.cut)) for rule in rules for o in rule.points if o.name == point.name]
-        if len(cuts) == len(rules):
-            said = point.rule if len(set(cuts)) == 1 else f"The mean of {len(cuts)} runs' thresholds."
-            points.append(OperatingPoint(point.name, float(np.mean(cuts)), said))
+        logit_thresholds = [
+            float(rule.calibrated(o.logit_threshold))
+            for rule in rules
+            for o in rule.points
+            if o.name == point.name
+        ]
+        if len(logit_thresholds) == len(rules):
+            said = (
+                point.rule
+                if len(set(logit_thresholds)) == 1
+                else f"The mean of {len(logit_thresholds)} runs' thresholds."
+            )
+            points.append(OperatingPoint(point.name, float(np.mean(logit_thresholds)), said))
     chosen = {rule.chosen for rule in rules}
     assumed = {rule.assumed for rule in rules}
     images = sum(rule.images for rule in rules)
@@ -94,7 +103,9 @@ def averaged_rule(rules: Sequence[DecisionRule]) -> DecisionRule:
     )
 
 
-def average(members: Sequence[Member]) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
+def average(
+    members: Sequence[MemberPredictions],
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
     """The mean of the calibrated logits per image, over the members that have judged it.
 
     Returns:

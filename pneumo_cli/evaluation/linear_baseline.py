@@ -176,7 +176,7 @@ def newton(features: NDArray[np.floating], truth: Floats, penalty: float) -> tup
 
 
 @dataclass(frozen=True)
-class ThumbnailClassifier:
+class LinearBaseline:
     """A logistic regression on thumbnails of grey levels.
 
     Attributes:
@@ -186,7 +186,7 @@ class ThumbnailClassifier:
     regression: LogisticRegression
 
     @classmethod
-    def fit(cls, levels: NDArray[np.uint8], labels: NDArray[np.generic]) -> ThumbnailClassifier:
+    def fit(cls, levels: NDArray[np.uint8], labels: NDArray[np.generic]) -> LinearBaseline:
         """Fit it to images.
 
         Args:
@@ -209,7 +209,7 @@ class ThumbnailClassifier:
         return {"weights": torch.from_numpy(self.regression.weights.copy()), "bias": self.regression.bias}
 
     @classmethod
-    def from_state(cls, state: Mapping[str, Any]) -> ThumbnailClassifier:
+    def from_state(cls, state: Mapping[str, Any]) -> LinearBaseline:
         """Take it back from a checkpoint.
 
         Raises:

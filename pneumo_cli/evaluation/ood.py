@@ -1,8 +1,8 @@
 """Whether an image is like those that a classifier was trained on; photographs, noise and other organs are not.
 
-A classifier answers for whatever it is shown. :func:`fit_novelty` learns what the training images look like from
-their grey levels alone, not from the network, so that it is the same for every classifier and takes seconds. Three
-things are measured of an image:
+A classifier answers for whatever it is shown. :func:`fit_ood_detector` learns what the training images look
+like from their grey levels alone, not from the network, so that it is the same for every classifier and takes
+seconds. Three things are measured of an image:
 
 - how far its thumbnail is from the subspace of the training thumbnails (the error of reconstruction from principal
   components; Jackson & Mudholkar 1979) and where it lies within that subspace (Hotelling 1931);
@@ -55,7 +55,7 @@ _SHRINKAGE = 0.02  # of the covariance to its diagonal: no direction may weigh m
 
 
 @dataclass(frozen=True)
-class Novelty:
+class OodDetector:
     """Tells images unlike the training images.
 
     Attributes:
@@ -113,7 +113,7 @@ class Novelty:
         }
 
     @classmethod
-    def from_state(cls, state: Mapping[str, Any]) -> Novelty:
+    def from_state(cls, state: Mapping[str, Any]) -> OodDetector:
         """Take a detector back from a checkpoint.
 
         Raises:
@@ -150,7 +150,7 @@ class Novelty:
         return ""
 
 
-def fit_novelty(levels_train: Levels, levels_validation: Levels, *, seed: int) -> Novelty:
+def fit_ood_detector(levels_train: Levels, levels_validation: Levels, *, seed: int) -> OodDetector:
     """Learn what training images look like, and from validation images how far others of their kind lie.
 
     Args:
@@ -179,7 +179,7 @@ def fit_novelty(levels_train: Levels, levels_validation: Levels, *, seed: int) -
     components = _principal(thumbnails - mean)
     described = torch.cat([_described(batch, mean, components) for batch in batches])
     centre = described.mean(0)
-    fitted = Novelty(mean, components, centre, _whitening(described - centre), size, math.inf)
+    fitted = OodDetector(mean, components, centre, _whitening(described - centre), size, math.inf)
     # With few images the largest score itself, and never a quantile between two that were seen.
     threshold = float(np.quantile(fitted.scores(validation), QUANTILE, method="higher"))
     return replace(fitted, threshold=max(threshold, 1e-9))

@@ -1,8 +1,9 @@
 """Operating points: from which logit on an image is called positive, chosen by a rule that has a name.
 
 They are chosen on the validation split and nowhere else, kept in the checkpoint, and used by ``evaluate`` and
-``predict``: sensitivity and specificity of a cut that was chosen on the images it is judged on are too good. A cut
-is a logit; calibration changes the probability that is shown beside it, not who is called positive.
+``predict``: sensitivity and specificity of a threshold that was chosen on the images it is judged on are
+too good. A threshold is a logit; calibration changes the probability that is shown beside it, not who is
+called positive.
 """
 
 from __future__ import annotations
@@ -25,43 +26,47 @@ _LARGEST = float(np.finfo(np.float64).max)
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """A named cut.
+    """A named threshold.
 
     Attributes:
         name: ``default``, ``balanced``, ``screening``, ``cost``, or a third party's own.
-        cut: a finite logit; an image is called positive where its logit is at least this.
+        logit_threshold: a finite logit; an image is called positive where its logit is at least this.
         rule: how it was chosen and what was seen on the validation images, one sentence for people.
     """
 
     name: str
-    cut: float
+    logit_threshold: float
     rule: str
 
     def plain(self) -> dict[str, Any]:
         """Plain values for a checkpoint."""
-        return {"name": self.name, "cut": self.cut, "rule": self.rule}
+        return {"name": self.name, "logit_threshold": self.logit_threshold, "rule": self.rule}
 
     @classmethod
     def from_plain(cls, state: Mapping[str, Any]) -> OperatingPoint:
-        """Take a point back.
+        """Take a point back; versions before 0.2 wrote its threshold as ``cut``.
 
         Raises:
             KeyError, TypeError, ValueError: it is damaged.
         """
-        point = cls(str(state["name"]), float(state["cut"]), str(state["rule"]))
-        if not math.isfinite(point.cut):
-            raise ValueError(f"the operating point {point.name!r} has the cut {point.cut}")
+        point = cls(
+            str(state["name"]),
+            float(state["logit_threshold"] if "logit_threshold" in state else state["cut"]),
+            str(state["rule"]),
+        )
+        if not math.isfinite(point.logit_threshold):
+            raise ValueError(f"the operating point {point.name!r} has the threshold {point.logit_threshold}")
         return point
 
 
 def choose_operating_points(
     logits: Values, labels: Values, *, sensitivity: float = 0.95, miss_cost: float = 10.0
 ) -> tuple[OperatingPoint, ...]:
-    """Choose the cuts on the validation images.
+    """Choose the thresholds on the validation images.
 
-    A cut lies midway between two neighbouring logits of the split, or a little outside of the first or last one.
-    Of cuts that serve a rule equally well, the one with the higher sensitivity is taken: a missed pneumonia is the
-    worse error.
+    A threshold lies midway between two neighbouring logits of the split, or a little outside of the first
+    or last one. Of thresholds that serve a rule equally well, the one with the higher sensitivity is
+    taken: a missed pneumonia is the worse error.
 
     Args:
         logits: of validation images, [N], finite.
@@ -71,8 +76,9 @@ def choose_operating_points(
 
     Returns:
         ``default`` (probability 0.5), ``balanced`` (the largest sensitivity + specificity: Youden 1950),
-        ``screening`` (the highest cut that reaches the sensitivity) and ``cost`` (the least cost per image at this
-        split's prevalence). With one class only there is nothing to choose by: ``default`` alone.
+        ``screening`` (the highest threshold that reaches the sensitivity) and ``cost`` (the least cost
+        per image at this split's prevalence). With one class only there is nothing to choose by: ``default``
+        alone.
 
     Raises:
         ValueError: as :func:`pneumo_cli.evaluation.binary.binary_metrics`, or an argument is out of bounds.
@@ -87,7 +93,7 @@ def choose_operating_points(
     default = OperatingPoint("default", 0.0, "Probability 0.5 before calibration; not chosen by the data.")
     if not positives or not negatives:
         return (default,)
-    cuts, hits, alarms = _cuts(scores, truth)
+    logit_thresholds, hits, alarms = _candidate_thresholds(scores, truth)
     # All in whole numbers or products of them, so that equal is equal.
     youden = hits * negatives - alarms * positives
     wanted = hits >= math.ceil(sensitivity * positives - 1e-9)
@@ -98,7 +104,7 @@ def choose_operating_points(
             f"on {truth.size:,} validation images sensitivity {hits[place] / positives:.3f}, "
             f"specificity {1 - alarms[place] / negatives:.3f}"
         )
-        return OperatingPoint(name, float(cuts[place]), f"{rule}: {seen}.")
+        return OperatingPoint(name, float(logit_thresholds[place]), f"{rule}: {seen}.")
 
     return (
         default,
@@ -110,7 +116,7 @@ def choose_operating_points(
         point(
             "screening",
             int(np.flatnonzero(wanted)[0]),
-            f"The highest cut that finds {sensitivity:.1%} or more",
+            f"The highest threshold that finds {sensitivity:.1%} or more",
         ),
         point(
             "cost",
@@ -121,8 +127,9 @@ def choose_operating_points(
     )
 
 
-def _cuts(scores: Floats, truth: Integers) -> tuple[Floats, Integers, Integers]:
-    """All cuts that differ in whom they call positive, falling, with the positives and negatives called so."""
+def _candidate_thresholds(scores: Floats, truth: Integers) -> tuple[Floats, Integers, Integers]:
+    """All thresholds that differ in whom they call positive, falling, with the positives and negatives
+    called so."""
     distinct, place = np.unique(scores, return_inverse=True)
     with np.errstate(over="ignore"):
         gaps = np.diff(distinct)
@@ -132,15 +139,15 @@ def _cuts(scores: Floats, truth: Integers) -> tuple[Floats, Integers, Integers]:
     between = distinct[:-1] / 2 + distinct[1:] / 2
     # Where two neighbours are one rounding apart, half way is one of them: the upper one keeps the rule "at least".
     between = np.where(between > distinct[:-1], between, distinct[1:])
-    cuts = np.concatenate(([distinct[0] - margin], between, [distinct[-1] + margin]))
-    cuts = np.clip(cuts, -_LARGEST, _LARGEST)
+    logit_thresholds = np.concatenate(([distinct[0] - margin], between, [distinct[-1] + margin]))
+    logit_thresholds = np.clip(logit_thresholds, -_LARGEST, _LARGEST)
     positives = np.bincount(place, weights=truth, minlength=distinct.size).astype(np.int64)
     images = np.bincount(place, minlength=distinct.size)
     hits = np.append(np.cumsum(positives[::-1])[::-1], 0)
     called = np.append(np.cumsum(images[::-1])[::-1], 0)
-    return cuts[::-1], hits[::-1], (called - hits)[::-1]
+    return logit_thresholds[::-1], hits[::-1], (called - hits)[::-1]
 
 
 def _last(where: np.ndarray) -> int:
-    """The lowest of the cuts: the highest sensitivity."""
+    """The lowest of the thresholds: the highest sensitivity."""
     return int(np.flatnonzero(where)[-1])

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from pneumo_cli.data.downsampling import shrunk
 from pneumo_cli.errors import PneumoError
 from pneumo_cli.evaluation.linear_baseline import principal_axes
-from pneumo_cli.evaluation.ood import Novelty
+from pneumo_cli.evaluation.ood import OodDetector
 
 Floats: TypeAlias = NDArray[np.float64]
 Grey: TypeAlias = NDArray[np.uint8]
@@ -109,15 +109,15 @@ class Orientation:
     negatives: bool
     threshold: float
 
-    def presentations(self, levels: Grey, novelty: Novelty) -> list[Presentation]:
+    def presentations(self, levels: Grey, detector: OodDetector) -> list[Presentation]:
         """How each image lies, as far as it can be told.
 
         An image is said to lie wrongly only where it would not be unlike the training images if it lay right: a
-        photograph lies in no way that helps, and is left to :class:`~pneumo_cli.evaluation.ood.Novelty`.
+        photograph lies in no way that helps, and is left to :class:`~pneumo_cli.evaluation.ood.OodDetector`.
 
         Args:
             levels: uint8 [n, S, S], S at least 32; n may be 0.
-            novelty: fitted on the same images.
+            detector: fitted on the same images.
 
         Raises:
             ValueError: another shape or type.
@@ -125,7 +125,7 @@ class Orientation:
         read = self.readings(levels)
         wrong = [place for place, presentation in enumerate(read) if presentation]
         if wrong:
-            unlike = novelty.flags(np.stack([read[place].restored(levels[place]) for place in wrong]))
+            unlike = detector.flags(np.stack([read[place].restored(levels[place]) for place in wrong]))
             for place, still in zip(wrong, unlike, strict=True):
                 read[place] = UPRIGHT if still else read[place]
         return read

@@ -87,7 +87,7 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
-class Judgement:
+class RunSummary:
     """What a task has to say about its result as a whole, once, at the end of a run.
 
     Attributes:
@@ -103,10 +103,10 @@ class Judgement:
     tables: tuple[NamedTable, ...] = ()
     figures: tuple[NamedFigure, ...] = ()
     notes: tuple[str, ...] = ()
-    group: str = "judgement"
+    group: str = "summary"
 
-    def __add__(self, other: Judgement) -> Judgement:
-        return Judgement(
+    def __add__(self, other: RunSummary) -> RunSummary:
+        return RunSummary(
             {**self.metrics, **other.metrics},
             self.tables + other.tables,
             self.figures + other.figures,

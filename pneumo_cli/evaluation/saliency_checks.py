@@ -193,7 +193,7 @@ class SaliencyChecks:
 
 
 def saliency_checks(
-    cam: GradCam, images: Tensor, *, seed: int, cut: float = 0.0, draws: int = 4
+    cam: GradCam, images: Tensor, *, seed: int, logit_threshold: float = 0.0, draws: int = 4
 ) -> SaliencyChecks:
     """Check the maps of a handful of images, each for the class that it is called.
 
@@ -203,7 +203,7 @@ def saliency_checks(
     Args:
         images: [B, C, H, W], as the model takes them; 2 to :data:`MOST`.
         seed: of the weights that are drawn and of the places that are covered.
-        cut: the logit from which on an image is called class 1.
+        logit_threshold: the logit from which on an image is called class 1.
         draws: random places per image.
 
     Raises:
@@ -213,7 +213,7 @@ def saliency_checks(
         raise ValueError(f"the checks of maps take 2 to {MOST} images, not {len(images)}")
     generator = torch.Generator().manual_seed(seed)
     logits = cam.logits(images)
-    called = (logits >= cut).long()
+    called = (logits >= logit_threshold).long()
     signs = called.float() * 2 - 1
     evidence = cam.evidence(images)
     maps = enlarged(evidence * signs[:, None, None], images.shape[-2:])
@@ -226,7 +226,7 @@ def saliency_checks(
         correlation_all=_correlation(cam, images, evidence, generator, whole=True, copies=_COPIES),
         border=_of_each_class(border_shares(maps[shown]), called[shown]),
         border_area=border_area(*images.shape[-2:]),
-        flipped=_of_each_class(_flipped_without_border(cam, images, called, cut), called),
+        flipped=_of_each_class(_flipped_without_border(cam, images, called, logit_threshold), called),
         occlusion=occlude(
             cam.logits, images[shown], maps[shown], called[shown], generator=generator, draws=draws
         ),
@@ -383,11 +383,13 @@ def _ranks(values: NDArray[np.generic]) -> NDArray[np.float64]:
     return np.asarray((np.cumsum(counts) - (counts - 1) / 2)[inverse.ravel()], np.float64)
 
 
-def _flipped_without_border(cam: GradCam, images: Tensor, called: Tensor, cut: float) -> NDArray[np.float64]:
+def _flipped_without_border(
+    cam: GradCam, images: Tensor, called: Tensor, logit_threshold: float
+) -> NDArray[np.float64]:
     """1 for each image that is called otherwise when its border is covered, 0 for the others."""
     border = torch.from_numpy(_on_border(*images.shape[-2:]) > 0.5).to(images.device)
     logits = cam.logits(_covered(images, border.expand(len(images), -1, -1)))
-    return np.asarray(((logits >= cut) != (called == 1)).double().cpu().numpy())
+    return np.asarray(((logits >= logit_threshold) != (called == 1)).double().cpu().numpy())
 
 
 def _covered(images: Tensor, masks: Tensor) -> Tensor:

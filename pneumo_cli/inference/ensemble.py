@@ -13,11 +13,11 @@ from torch import Tensor
 
 from pneumo_cli.errors import UsageError
 from pneumo_cli.evaluation.classification_report import Predictions, classification_report
-from pneumo_cli.evaluation.ensemble import Member, average, averaged_rule
+from pneumo_cli.evaluation.ensemble import MemberPredictions, average, ensemble_rule
 from pneumo_cli.evaluation.result import Evaluation
 from pneumo_cli.reports.figures.classification_report import with_figures
 from pneumo_cli.runs.checkpoints import Checkpoints
-from pneumo_cli.runs.weights import judged_weights
+from pneumo_cli.runs.weights import evaluation_weights
 
 if TYPE_CHECKING:
     from pneumo_cli.data.records import Record
@@ -34,13 +34,13 @@ def weights_digest(weights: Mapping[str, Tensor]) -> str:
 
 
 def checkpoint_digest(folder: RunFolder, checkpoint: str) -> str:
-    """The digest of the weights that a run is judged with.
+    """The digest of the weights that a run is evaluated with.
 
     Raises:
         UsageError: the checkpoint is missing.
         PneumoError: it is damaged.
     """
-    return weights_digest(judged_weights(Checkpoints(folder.checkpoints).load(checkpoint)))
+    return weights_digest(evaluation_weights(Checkpoints(folder.checkpoints).load(checkpoint)))
 
 
 def check_distinct(models: Iterable[tuple[Path, str]]) -> None:
@@ -61,21 +61,21 @@ def check_distinct(models: Iterable[tuple[Path, str]]) -> None:
         seen[digest] = place
 
 
-def judge_average(
-    members: Sequence[Member], records: Sequence[Record], *, seed: int, point: str = ""
+def evaluate_ensemble(
+    members: Sequence[MemberPredictions], records: Sequence[Record], *, seed: int, point: str = ""
 ) -> Evaluation:
     """What a report says of the mean: metrics with intervals over patients, operating points, subtypes, errors.
 
     Args:
         members: at least one.
-        records: of the dataset that they judged.
+        records: of the dataset that they were evaluated on.
         seed: of the bootstrap.
-        point: the operating point in use; empty: as :func:`averaged_rule` has it.
+        point: the operating point in use; empty: as :func:`ensemble_rule` has it.
 
     Raises:
-        UsageError: as :func:`averaged_rule` and :func:`average`, or there is no such point.
+        UsageError: as :func:`ensemble_rule` and :func:`average`, or there is no such point.
     """
-    rule = averaged_rule([one.rule for one in members])
+    rule = ensemble_rule([one.rule for one in members])
     rule = rule.at(point) if point else rule
     index, logits, labels = average(members)
     shown = [records[position] for position in index.tolist()]
@@ -89,7 +89,7 @@ def judge_average(
     outputs: dict[str, NDArray[Any]] = {"index": index, "logits": logits, "labels": labels}
     evaluation = classification_report(Evaluation({}, outputs=outputs), found, rule, None, seed)
     evaluation = with_figures(evaluation, found, rule, seed)
-    # The mean is on the calibrated scale already: there are no probabilities before calibration to be judged.
+    # The mean is on the calibrated scale already: there are no probabilities before calibration to be evaluated.
     again = {name for name in evaluation.metrics if f"{name}_calibrated" in evaluation.metrics}
     metrics = {name: value for name, value in evaluation.metrics.items() if name not in again}
     intervals = {name: ends for name, ends in evaluation.intervals.items() if name in metrics}

@@ -40,7 +40,7 @@ def predict(predictor: Predictor, files: Iterable[Path], *, overlays: bool = Fal
 
     with closing(ordered_map(load, files)) as loaded:
         while batch := list(islice(loaded, _BATCH)):
-            yield from _judged(predictor, batch, overlays)
+            yield from _predicted(predictor, batch, overlays)
 
 
 @dataclass(frozen=True)
@@ -69,19 +69,19 @@ def _load(file: Path, sizes: tuple[int, ...], pictured: bool) -> _Loaded:
         return _Loaded(file, error=str(error))
 
 
-def _judged(predictor: Predictor, batch: list[_Loaded], overlays: bool) -> Iterator[Prediction]:
+def _predicted(predictor: Predictor, batch: list[_Loaded], overlays: bool) -> Iterator[Prediction]:
     readable = [one.levels for one in batch if not one.error]
     if not readable:
         yield from (Prediction(one.file, one.error) for one in batch)
         return
     images = {size: np.stack([levels[size] for levels in readable]) for size in predictor.sizes}
-    judged = predictor.judge(images)
-    nothing = [None] * len(judged.logits)
+    found = predictor.predict_batch(images)
+    nothing = [None] * len(found.logits)
     presentations: Sequence[Presentation | None] = predictor.presentations(images) or nothing
-    probabilities = predictor.rule.probabilities(judged.logits)
-    threshold = predictor.novelty_threshold
-    unlike = judged.novelty > (math.inf if threshold is None else threshold)
-    positive = judged.logits >= predictor.point.cut
+    probabilities = predictor.rule.probabilities(found.logits)
+    threshold = predictor.ood_threshold
+    out_of_distribution = found.ood_scores > (math.inf if threshold is None else threshold)
+    positive = found.logits >= predictor.point.logit_threshold
     maps = predictor.maps(images, positive) if overlays else None
     place = 0
     for one in batch:
@@ -90,15 +90,15 @@ def _judged(predictor: Predictor, batch: list[_Loaded], overlays: bool) -> Itera
             continue
         yield Prediction(
             one.file,
-            logit=float(judged.logits[place]),
+            logit=float(found.logits[place]),
             probability=float(probabilities[place]),
             positive=bool(positive[place]),
-            unlike=bool(unlike[place]),
-            novelty=float(judged.novelty[place]),
-            members=tuple(float(member[place]) for member in judged.members),
+            out_of_distribution=bool(out_of_distribution[place]),
+            ood_score=float(found.ood_scores[place]),
+            members=tuple(float(member[place]) for member in found.member_probabilities),
             other_part=one.other_part,
             # Nobody knows which way a foreign image is up.
-            presentation=said if (said := presentations[place]) or not unlike[place] else None,
+            presentation=said if (said := presentations[place]) or not out_of_distribution[place] else None,
             overlay=_overlay(one.picture, maps[place])
             if maps is not None and one.picture is not None
             else None,

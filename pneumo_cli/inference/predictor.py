@@ -35,8 +35,8 @@ class Prediction:
         logit: of class 1.
         probability: of class 1, calibrated, 0 to 1.
         positive: whether it is called class 1 at the operating point.
-        unlike: whether it is unlike the images that the model was trained on.
-        novelty: how unlike: the score, of which the predictor's threshold is the largest that is not flagged; 0
+        out_of_distribution: whether it is unlike the images that the model was trained on.
+        ood_score: how unlike: the score, of which the predictor's threshold is the largest that is not flagged; 0
             where nothing can tell.
         members: the calibrated probabilities of the models that were averaged; empty where there is only one.
         presentation: how it lies: upright, upside down …; None where nothing can tell, as of a photograph.
@@ -50,8 +50,8 @@ class Prediction:
     logit: float = 0.0
     probability: float = 0.0
     positive: bool = False
-    unlike: bool = False
-    novelty: float = 0.0
+    out_of_distribution: bool = False
+    ood_score: float = 0.0
     members: tuple[float, ...] = ()
     presentation: Presentation | None = None
     other_part: str = ""
@@ -59,18 +59,18 @@ class Prediction:
 
 
 @dataclass(frozen=True)
-class Judged:
+class BatchPrediction:
     """What a predictor says of a batch.
 
     Attributes:
-        logits: of class 1, [B], finite.
-        novelty: how unlike the training images each image is, [B].
-        members: calibrated probabilities of each averaged model, [B] each; empty where there is only one.
+        logits: of class 1, [B], finite. ood_scores: how unlike the training images each image is, [B].
+        member_probabilities: calibrated probabilities of each averaged model, [B] each; empty where there is
+        only one.
     """
 
     logits: NDArray[np.float64]
-    novelty: NDArray[np.float64]
-    members: tuple[NDArray[np.float64], ...] = field(default=())
+    ood_scores: NDArray[np.float64]
+    member_probabilities: tuple[NDArray[np.float64], ...] = field(default=())
 
 
 class Predictor(ABC):
@@ -93,9 +93,9 @@ class Predictor(ABC):
     members: tuple[Predictor, ...] = ()
 
     @property
-    def novelty_threshold(self) -> float | None:
+    def ood_threshold(self) -> float | None:
         """The largest score that is not flagged; None where nothing can tell foreign images."""
-        return self.rule.novelty.threshold if self.rule.novelty is not None else None
+        return self.rule.ood_detector.threshold if self.rule.ood_detector is not None else None
 
     @property
     def weights(self) -> str:
@@ -126,12 +126,12 @@ class Predictor(ABC):
             UsageError: the model cannot tell.
         """
 
-    def judge(self, images: Sized) -> Judged:
+    def predict_batch(self, images: Sized) -> BatchPrediction:
         """Logits, and how unlike the training images each image is. Raises as :meth:`logits`."""
         (levels,) = (images[size] for size in self.sizes)
-        novelty = self.rule.novelty
-        return Judged(
-            self.logits(images), novelty.scores(levels) if novelty is not None else np.zeros(len(levels))
+        detector = self.rule.ood_detector
+        return BatchPrediction(
+            self.logits(images), detector.scores(levels) if detector is not None else np.zeros(len(levels))
         )
 
     def presentations(self, images: Sized) -> list[Presentation] | None:

@@ -20,15 +20,15 @@ from torch import Tensor
 
 from pneumo_cli.errors import PneumoError, UsageError
 from pneumo_cli.evaluation.decision_rule import DecisionRule
-from pneumo_cli.evaluation.ensemble import averaged_rule
+from pneumo_cli.evaluation.ensemble import ensemble_rule
 from pneumo_cli.evaluation.grad_cam import GradCam
 from pneumo_cli.inference.ensemble import check_distinct, weights_digest
-from pneumo_cli.inference.predictor import Judged, Predictor, Sized
+from pneumo_cli.inference.predictor import BatchPrediction, Predictor, Sized
 from pneumo_cli.plugins.discovery import Plugins
 from pneumo_cli.plugins.requests import PredictorRequest
 from pneumo_cli.registry import Registries
 from pneumo_cli.runs.folder import GroupFolder, RunFolder, is_group, read_json
-from pneumo_cli.runs.groups import finished_parts
+from pneumo_cli.runs.groups import finished_members
 from pneumo_cli.runs.index import bare
 from pneumo_cli.trainers.loading import Trained, load_trained
 from pneumo_cli.trainers.targets import positive_logits
@@ -113,13 +113,13 @@ class RunPredictor(Predictor):
         return found.cpu().numpy()
 
 
-class MeanPredictor(Predictor):
+class EnsemblePredictor(Predictor):
     """Several classifiers as one: the runs of a cross-validation, of several seeds, or of different networks.
 
     The logit is the mean of the members' calibrated logits (by each one's own temperature and bias): the
     geometric mean of their odds, also called logarithmic pooling (Genest & Zidek 1986). Unlike a mean of
     probabilities it does not draw members that agree towards one half. Cuts are averaged likewise
-    (:func:`pneumo_cli.evaluation.ensemble.averaged_rule`), so that an image is called positive where the
+    (:func:`pneumo_cli.evaluation.ensemble.ensemble_rule`), so that an image is called positive where the
     members lie above their own cuts on average. It is flagged as foreign where its scores, each in multiples of
     the member's own threshold, are above 1 on average.
 
@@ -134,13 +134,13 @@ class MeanPredictor(Predictor):
         self.members = tuple(members)
         self.sizes = tuple(sorted({size for member in members for size in member.sizes}))
         self.facts = {"runs": [dict(member.facts) for member in members]}
-        self.rule = averaged_rule([member.rule.at(member.point.name) for member in members])
+        self.rule = ensemble_rule([member.rule.at(member.point.name) for member in members])
         self.point = self.rule.point
 
     @property
-    def novelty_threshold(self) -> float | None:
+    def ood_threshold(self) -> float | None:
         """1, in multiples of the members' own thresholds; None where none of them can tell."""
-        return 1.0 if any(member.novelty_threshold for member in self.members) else None
+        return 1.0 if any(member.ood_threshold for member in self.members) else None
 
     @property
     def count(self) -> int:
@@ -149,19 +149,19 @@ class MeanPredictor(Predictor):
 
     def logits(self, images: Sized) -> NDArray[np.float64]:
         """The mean of the members' calibrated logits, [B]."""
-        return self.judge(images).logits
+        return self.predict_batch(images).logits
 
-    def judge(self, images: Sized) -> Judged:
+    def predict_batch(self, images: Sized) -> BatchPrediction:
         """Each member on the images of its own size, averaged."""
-        logits, novelty = [], []
+        logits, ood_score = [], []
         for member in self.members:
-            judged = member.judge(images)
-            logits.append(member.rule.calibrated(judged.logits))
-            if member.novelty_threshold:
-                novelty.append(judged.novelty / member.novelty_threshold)
-        return Judged(
+            batch = member.predict_batch(images)
+            logits.append(member.rule.calibrated(batch.logits))
+            if member.ood_threshold:
+                ood_score.append(batch.ood_scores / member.ood_threshold)
+        return BatchPrediction(
             np.mean(logits, axis=0),
-            np.mean(novelty, axis=0) if novelty else np.zeros(len(logits[0])),
+            np.mean(ood_score, axis=0) if ood_score else np.zeros(len(logits[0])),
             tuple(self.rule.probabilities(one) for one in logits),
         )
 
@@ -219,7 +219,7 @@ def open_predictor(
                 member.rule = member.rule.for_prevalence(prevalence)
             except UsageError as error:
                 raise UsageError(f"{path}: {error}") from error
-    return members[0] if len(members) == 1 else MeanPredictor(members)
+    return members[0] if len(members) == 1 else EnsemblePredictor(members)
 
 
 def model_places(registries: Registries, paths: Sequence[Path]) -> list[Path]:
@@ -233,7 +233,7 @@ def model_places(registries: Registries, paths: Sequence[Path]) -> list[Path]:
     places: list[Path] = []
     for path in paths:
         if is_group(path):
-            places += [part.path for part in finished_parts(registries, GroupFolder(path))]
+            places += [part.path for part in finished_members(registries, GroupFolder(path))]
         else:
             places.append(path)
     seen = set()

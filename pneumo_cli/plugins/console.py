@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 api_version = 1
 
-_SECONDS_TO_JUDGE = 8.0
+_SECONDS_TO_MEASURE = 8.0
 _FAIR_SHARE = 0.75
 _ABBREVIATIONS = {
     "average_precision": "avg prec",
@@ -66,7 +66,7 @@ class Console:
         Threads that wait for one that is not running make a step many times slower, not twice.
         """
         wall = time.monotonic() - self._began[0]
-        if self._judged or wall < _SECONDS_TO_JUDGE:
+        if self._judged or wall < _SECONDS_TO_MEASURE:
             return
         self._judged = True
         import torch
@@ -104,8 +104,8 @@ class Console:
         title = f"{'best of epoch' if run.monitor.metric else 'epoch'} {run.best.epoch}"
         for line in _with_intervals(title, report) if report.get("intervals") else _in_columns(title, report):
             _say(line)
-        notes = report.get("judgement", {}).get("notes", [])
-        rules = [rule["text"] for rule in report.get("honesty", [])]
+        notes = report.get("summary", {}).get("notes", [])
+        rules = [rule["text"] for rule in report.get("caveats", [])]
         for notice in (*report["notices"], *rules, *notes[:_NOTES]):
             for line in textwrap.wrap(f"note     {notice}", 110, subsequent_indent=" " * 9):
                 _say(line)

@@ -1,1 +1,5 @@
-"""From a finished run to pages and figures that a person reads."""
+"""Reports: figures, tables and pages, made from what was measured."""
+
+from pneumo_cli._exports import exporting
+
+__getattr__ = exporting(__name__)

@@ -118,11 +118,11 @@ def chosen_by_accuracy(report: Report) -> str:
 
 def test_opened_again(report: Report) -> str:
     """What is chosen by looking at the test images is not tested by them."""
-    looks = number(mapping(report.get("seal")).get("looks"))
-    if looks is None or looks < 2:
+    accesses = number(mapping(report.get("test_access")).get("count"))
+    if accesses is None or accesses < 2:
         return ""
     return (
-        f"Test set opened {count(looks)} times with this data, this run's look included: where a recipe was "
+        f"Test set opened {count(accesses)} times with this data, this run's look included: where a recipe was "
         "chosen by an earlier look, these test numbers are too good."
     )
 

@@ -23,12 +23,12 @@ from pneumo_cli.reports.document import (
 from pneumo_cli.reports.formatting import count, duration, lowered, when
 from pneumo_cli.reports.results import (
     headlines,
-    judgement_title,
     named_tables,
-    of_the_whole,
     pictures,
     results,
     split_rows,
+    summary_blocks,
+    summary_title,
     verdict,
 )
 from pneumo_cli.runtime.json_values import mapping, number, sequence, text, value_text
@@ -61,10 +61,10 @@ def document(report: Mapping[str, Any]) -> Document:
     """Arrange a report. Absent parts are left out, sections without content too."""
     headline_title, numbers = headlines(report)
     sections = (
-        Section("data", "What was run on what", tuple(_what(report))),
+        Section("data", "Setup", tuple(_what(report))),
         Section("results", "Results", tuple(results(report))),
-        Section("judgement", judgement_title(report), tuple(of_the_whole(report, "judgement"))),
-        Section("why", "What it looks at", tuple(of_the_whole(report, "why"))),
+        Section("summary", summary_title(report), tuple(summary_blocks(report, "summary"))),
+        Section("explanations", "Grad-CAM", tuple(summary_blocks(report, "explanations"))),
         *_of_plugins(report),
         Section("training", "Training", tuple(_training(report))),
         Section("samples", "Sample images", tuple(pictures(report, "samples"))),
@@ -98,7 +98,7 @@ def _of_plugins(report: Mapping[str, Any]) -> Iterator[Section]:
 def _cautions(report: Mapping[str, Any]) -> tuple[str, ...]:
     """What a run has to say before its numbers, and the rules that found something; a sentence stands once."""
     said = [text(notice) for notice in sequence(report.get("notices"))]
-    said += [text(mapping(rule).get("text")) for rule in sequence(report.get("honesty"))]
+    said += [text(mapping(rule).get("text")) for rule in sequence(report.get("caveats"))]
     return tuple(dict.fromkeys(sentence for sentence in said if sentence))
 
 

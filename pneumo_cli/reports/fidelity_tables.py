@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from pneumo_cli.evaluation.generative.fidelity import HALVINGS, REAL, SUBSETS, Fidelity, MeasuredSet
-from pneumo_cli.evaluation.result import Judgement, NamedFigure, NamedTable
+from pneumo_cli.evaluation.result import NamedFigure, NamedTable, RunSummary
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from pneumo_cli.evaluation.generative.distances import Kid
     from pneumo_cli.evaluation.generative.features import Extractor
-    from pneumo_cli.evaluation.generative.memorization import Memorisation
+    from pneumo_cli.evaluation.generative.memorization import Memorization
 
 
-def fidelity_summary(found: Fidelity) -> Judgement:
+def fidelity_summary(found: Fidelity) -> RunSummary:
     """Describe generated images beside what they were compared with.
 
     Returns:
@@ -31,8 +31,8 @@ def fidelity_summary(found: Fidelity) -> Judgement:
         nothing could be measured, a note that says why and nothing else.
     """
     if found.lacking:
-        return Judgement(notes=(found.lacking,))
-    return Judgement(
+        return RunSummary(notes=(found.lacking,))
+    return RunSummary(
         found.metrics(),
         tables=(_distance_table(found), _neighbour_table(found)),
         figures=tuple(_figures(found.measured, found.samples, found.training)),
@@ -61,7 +61,7 @@ def _neighbour_table(found: Fidelity) -> NamedTable:
     measured, held_out, training = found.measured, found.held_out, len(found.training)
     rows = []
     for row in measured.values():
-        copies = row.memorisation
+        copies = row.memorization
         rows.append(
             (
                 row.title,
@@ -85,7 +85,7 @@ def _neighbour_table(found: Fidelity) -> NamedTable:
         "held-out ones; with density and coverage (Naeem et al. 2020, k = 5) in the features above."
     )
     head = ("Images", "Nearest", "Near", "Copies", "Diversity", "Density", "Coverage")
-    return NamedTable("Memorisation and diversity", head, tuple(rows), note)
+    return NamedTable("Memorization and diversity", head, tuple(rows), note)
 
 
 def _notes(
@@ -109,7 +109,7 @@ def _notes(
         yield (
             f"{whose}KID to held-out images is {_thousandths(row.kid)} (× 1000; {extractor.name}); {bounds}."
         )
-        yield whose + _about_copies(len(images), row.memorisation)
+        yield whose + _about_copies(len(images), row.memorization)
         yield (
             f"{whose}Two of the images differ {row.diversity:.2f} times as much as two real ones, and they "
             f"cover {row.manifold.coverage:.0%} of the real images' neighbourhoods (other real patients: "
@@ -117,7 +117,7 @@ def _notes(
         )
 
 
-def _about_copies(count: int, found: Memorisation) -> str:
+def _about_copies(count: int, found: Memorization) -> str:
     near, copies = round(found.near_copies * count), round(found.copies * count)
     seen = (
         f"{near:,} of {count:,} images ({found.near_copies:.1%}) are nearer to a training image than 99 % of "
@@ -152,24 +152,24 @@ def _figures(
 ) -> Iterator[NamedFigure]:
     for slug, samples in sets.items():
         row = measured[slug]
-        found = row.memorisation
+        found = row.memorization
         yield NamedFigure(
             "closest-pairs" if len(sets) == 1 else f"closest-pairs-{slug}",
             f"{row.title.capitalize()}: the images that are nearest to a training image, above that image, with "
             f"their distance (0: a copy; 99 % of held-out images are farther away than {found.threshold:.2f}).",
             partial(_draw_pairs, row.title, samples, training, found),
-            group="judgement",
+            group="summary",
         )
     yield NamedFigure(
         "neighbour-distances",
         "Distance to the nearest training image, of generated images and of real images of other patients; the "
         "line is the latters' 1 % quantile.",
-        partial(_draw_distances, {measured[slug].title: measured[slug].memorisation for slug in sets}),
-        group="judgement",
+        partial(_draw_distances, {measured[slug].title: measured[slug].memorization for slug in sets}),
+        group="summary",
     )
 
 
-def _draw_pairs(title: str, samples: Tensor, training: Tensor, found: Memorisation) -> Figure:
+def _draw_pairs(title: str, samples: Tensor, training: Tensor, found: Memorization) -> Figure:
     from pneumo_cli.reports.figures import galleries
 
     rows = (
@@ -180,7 +180,7 @@ def _draw_pairs(title: str, samples: Tensor, training: Tensor, found: Memorisati
     return figure
 
 
-def _draw_distances(found: Mapping[str, Memorisation]) -> Figure:
+def _draw_distances(found: Mapping[str, Memorization]) -> Figure:
     from pneumo_cli.reports.figures import galleries
 
     first = next(iter(found.values()))

@@ -18,19 +18,18 @@ from pneumo_cli.reports.results import headlines, pictures, results, verdict
 from pneumo_cli.runtime.json_values import mapping, number, sequence, text
 
 _HEADLINES = 4
-_IN_PARTS = ("auc", "accuracy", "psnr", "ssim", "mse", "loss")
-"""Metrics of a split that the table of parts may show, the first few that there are."""
+_OF_A_MEMBER = ("auc", "accuracy", "psnr", "ssim", "mse", "loss")
+"""Metrics of a split that the table of members may show, the first few that there are."""
 _OF_A_SPLIT, _OF_THE_WHOLE, _COLUMNS = 3, 4, 8
 WHOLE = "whole"
 """The metrics of what a task says of its result as a whole (the distances of a GAN), beside those of the splits."""
 
 _SIMPLE = {"pca": "principal components", "bicubic": "a bicubic reduction", "mean-image": "the mean image"}
 _RECONSTRUCTED = re.compile(rf"(psnr|ssim)_test_({'|'.join(_SIMPLE)})")
-"""How good simple methods are on test images, as :mod:`pneumo_autoencoder.reconstruction` names
-it."""
+"""How well simple methods reconstruct test images, as :mod:`pneumo_autoencoder.reconstruction` names it."""
 
 
-def stands_beside(metric: str) -> bool:
+def is_of_baseline(metric: str) -> bool:
     """Whether a metric of the result as a whole is there for comparison: what simpler images get."""
     compared = metric.startswith("kid_") and not metric.startswith("kid_spread_") and not is_known(metric)
     return compared or _RECONSTRUCTED.fullmatch(metric) is not None
@@ -38,21 +37,21 @@ def stands_beside(metric: str) -> bool:
 
 def document(report: Mapping[str, Any]) -> Document:
     """Arrange a group's report; what is absent is left out."""
-    failed = [part for part in map(mapping, sequence(report.get("parts"))) if part.get("state") != "finished"]
-    cautions = [f"{text(part.get('name'))} has no result: {text(part.get('error'))}" for part in failed]
+    failed = [one for one in map(mapping, sequence(report.get("members"))) if one.get("state") != "finished"]
+    cautions = [f"{text(one.get('name'))} has no result: {text(one.get('error'))}" for one in failed]
     if failed and not mapping(report.get("evaluations")).get("test"):
-        cautions.append("The test images stay sealed until all parts are there.")
-    cautions += [text(mapping(rule).get("text")) for rule in sequence(report.get("honesty"))]
+        cautions.append("The test images stay sealed until all members are finished.")
+    cautions += [text(mapping(rule).get("text")) for rule in sequence(report.get("caveats"))]
     title, numbers = headlines(report)
     if numbers:
-        title = f"The mean of the parts. {title}"
+        title = f"Ensemble of the members. {title}"
     else:
         title, numbers = _mean_headlines(report)
     sections = (
-        Section("spread", "How far the parts lie apart", tuple(_spread(report))),
-        Section("samples", "What the parts make", tuple(pictures(report, "samples"))),
-        Section("parts", "The parts", tuple(_parts(report))),
-        Section("results", "The parts as one", tuple(_together(report))),
+        Section("spread", "Spread over the members", tuple(_spread(report))),
+        Section("samples", "What the members generate", tuple(pictures(report, "samples"))),
+        Section("members", "The runs", tuple(_members(report))),
+        Section("results", "Ensemble", tuple(_ensemble(report))),
         Section("training", "Training", tuple(pictures(report, "training"))),
         Section("settings", "Settings", tuple(settings_shown(report))),
         Section("reproduce", "How to reproduce", tuple(_commands(report))),
@@ -75,7 +74,7 @@ def document(report: Mapping[str, Any]) -> Document:
 def _summary(report: Mapping[str, Any]) -> str:
     folds, seeds = int(report.get("folds") or 0), sequence(report.get("seeds"))
     dataset, trainer = mapping(report.get("dataset")), mapping(report.get("trainer"))
-    finished = [p for p in map(mapping, sequence(report.get("parts"))) if p.get("state") == "finished"]
+    finished = [p for p in map(mapping, sequence(report.get("members"))) if p.get("state") == "finished"]
     said = [
         f"The trainer {text(trainer.get('name'))} carried out one recipe {len(finished)} times on the "
         f"{'synthetic ' if dataset.get('synthetic') else ''}dataset {text(dataset.get('name'))}."
@@ -91,10 +90,12 @@ def _summary(report: Mapping[str, Any]) -> str:
     if len(seeds) > 1:
         said.append(f"Seeds: {', '.join(text(seed) for seed in seeds)}.")
     if mapping(report.get("evaluations")).get("test"):
-        said.append("The test set was opened once, when all parts were there, and chose nothing.")
+        said.append(
+            "The test set was evaluated on once, when all members were finished; nothing was chosen on it."
+        )
     elif "test" in mapping(report.get("spread")):
         said.append(
-            "Each part judged the test images by itself, when its training was over; they chose nothing."
+            "Each member was evaluated on the test set when its training was over; nothing was chosen on it."
         )
     return " ".join(said)
 
@@ -104,12 +105,12 @@ def _mean_headlines(report: Mapping[str, Any]) -> tuple[str, tuple[Headline, ...
     split = next((name for name in (WHOLE, "test", "validation", *measured) if name in measured), "")
     metrics = mapping(measured.get(split))
     shown = in_order([name for name in metrics if name != "loss"] or list(metrics))[:_HEADLINES]
-    title = "Mean over the parts" + (f", {split} set" if split and split != WHOLE else "")
+    title = "Mean over the members" + (f", {split} set" if split and split != WHOLE else "")
     return title, tuple(
         Headline(
             metric_label(name).label,
             metric_text(name, mapping(metrics[name]).get("mean")),
-            f"standard deviation over the parts {sd_text(name, mapping(metrics[name]).get('sd'))}",
+            f"standard deviation over the members {sd_text(name, mapping(metrics[name]).get('sd'))}",
         )
         for name in shown
     )
@@ -117,35 +118,37 @@ def _mean_headlines(report: Mapping[str, Any]) -> tuple[str, tuple[Headline, ...
 
 def _spread(report: Mapping[str, Any]) -> Iterator[Block]:
     for split, metrics in mapping(report.get("spread")).items():
-        title = "The result as a whole" if split == WHOLE else f"Each part by itself, {split} images"
+        title = "The result as a whole" if split == WHOLE else f"Single members, {split} images"
         yield _spread_table(title, {name: metric_label(name).label for name in in_order(metrics)}, metrics)
         if split == WHOLE:
             yield from _compared(report)
     yield from pictures(report, "spread")
     if report.get("folds"):
         yield Paragraph(
-            "The standard deviation over folds tells how the recipe varies with the patients that it trains on and "
-            "is judged on. The folds share most of their training images, so it is no standard error of the mean."
+            "The standard deviation over folds tells how the recipe varies with the patients that it is "
+            "trained and evaluated on. The folds share most of their training images, so it is no standard "
+            "error of the mean."
         )
 
 
 def _compared(report: Mapping[str, Any]) -> Iterator[Block]:
     """What simpler images get, and how far a distance varies where nothing but the measurement does."""
-    beside = mapping(report.get("beside"))
-    if beside:
-        labels = {name: _beside_label(name) for name in beside}
-        yield _spread_table("Beside what costs no training", labels, beside)
+    baselines = mapping(report.get("baselines"))
+    if baselines:
+        labels = {name: _baseline_label(name) for name in baselines}
+        yield _spread_table("Baselines that cost no training", labels, baselines)
     if any(name.startswith("kid_real_") for name in mapping(mapping(report.get("spread")).get(WHOLE))):
         yield Paragraph(
-            "Real images of other patients are the same in each part, or nearly so: what their distance varies by "
-            "is how exactly a distance is measured, and no smaller difference between the parts means anything."
+            "Real images of other patients are the same for each member, or nearly so: how much their "
+            "distance varies is how precisely a distance is measured. A smaller difference between members "
+            "means nothing."
         )
 
 
-def _beside_label(metric: str) -> str:
+def _baseline_label(metric: str) -> str:
     """What stands in a table for a metric that is there for comparison.
 
-    >>> _beside_label("psnr_test_pca"), _beside_label("kid_noise_pixels")
+    >>> _baseline_label("psnr_test_pca"), _baseline_label("kid_noise_pixels")
     ('PSNR (dB) of principal components, test', 'KID × 1000 of noise (pixels)')
     """
     found = _RECONSTRUCTED.fullmatch(metric)
@@ -167,26 +170,26 @@ def _spread_table(title: str, labels: Mapping[str, str], metrics: Mapping[str, A
     return Table(head, tuple(rows), frozenset(range(1, 5)), title=title)
 
 
-def _parts(report: Mapping[str, Any]) -> Iterator[Block]:
-    parts = [mapping(part) for part in sequence(report.get("parts"))]
+def _members(report: Mapping[str, Any]) -> Iterator[Block]:
+    members = [mapping(member) for member in sequence(report.get("members"))]
     columns: list[tuple[str, str]] = []
     for split, metrics in mapping(report.get("spread")).items():
         if split == WHOLE:
             names = in_order(mapping(metrics))[:_OF_THE_WHOLE]
         else:
-            names = [name for name in _IN_PARTS if name in mapping(metrics)][:_OF_A_SPLIT]
+            names = [name for name in _OF_A_MEMBER if name in mapping(metrics)][:_OF_A_SPLIT]
         columns += [(split, name) for name in names]
     columns = columns[:_COLUMNS]
     body = []
-    for part in parts:
-        cells = [text(part.get("name")), text(part.get("seed")), text(part.get("epoch")) or "–"]
+    for member in members:
+        cells = [text(member.get("name")), text(member.get("seed")), text(member.get("epoch")) or "–"]
         for split, metric in columns:
-            value = mapping(mapping(part.get("evaluations")).get(split)).get(metric)
+            value = mapping(mapping(member.get("evaluations")).get(split)).get(metric)
             cells.append(metric_text(metric, value))
-        cells += [duration(part.get("seconds")) or "–", text(part.get("state"))]
+        cells += [duration(member.get("seconds")) or "–", text(member.get("state"))]
         body.append(tuple(cells))
     head = (
-        "Part",
+        "Member",
         "Seed",
         "Kept epoch",
         *(
@@ -197,25 +200,27 @@ def _parts(report: Mapping[str, Any]) -> Iterator[Block]:
         "State",
     )
     links = tuple(
-        f"{text(part.get('folder'))}/report.html" if part.get("state") == "finished" else "" for part in parts
+        f"{text(member.get('folder'))}/report.html" if member.get("state") == "finished" else ""
+        for member in members
     )
     yield Table(head, tuple(body), frozenset(range(1, len(head) - 1)), links=links)
 
 
-def _together(report: Mapping[str, Any]) -> Iterator[Block]:
+def _ensemble(report: Mapping[str, Any]) -> Iterator[Block]:
     if not mapping(report.get("evaluations")):
         return
     several = len(sequence(report.get("seeds"))) > 1
-    who = "the parts that have" if several else "the one part that has"
+    who = "the members that were" if several else "the one member that was"
     if report.get("folds"):
         yield Paragraph(
-            f"Validation here means out of fold: every image of the training pool is judged by {who} not trained "
-            "on it, and all are pooled. The epoch that each part kept, its calibration and its thresholds were "
-            "chosen on these images, so the numbers are a little too good; those of the test set are not."
+            f"Validation here means out of fold: every image of the training pool is predicted by {who} not "
+            "trained on it, and all are pooled. The epoch that each member kept, its calibration and its "
+            "thresholds were chosen on these images, so the numbers are a little too good; those of the test "
+            "set are not."
         )
     yield Paragraph(
-        "Several parts judge one image by the mean of their calibrated logits; an operating point lies at the "
-        "mean of the parts' own."
+        "An ensemble predicts an image by the mean of its members' calibrated logits; an operating point lies at "
+        "the mean of the members' own."
     )
     yield from results(report)
 

@@ -22,7 +22,7 @@ _HEADLINES = 4
 _ERRORS_SHOWN, _ERRORS_LISTED = 20, 200
 _ANOTHER_PREVALENCE = 0.02  # a difference of shares from which on calibration is off for it
 _NUMBER_AT_MOST = 32  # characters
-_GROUPS = ("judgement", "why", "training", "data", "samples")
+_GROUPS = ("summary", "explanations", "training", "data", "samples")
 """Groups of figures that stand in sections of their own."""
 
 _SURE = (
@@ -32,15 +32,15 @@ _SURE = (
 )
 
 
-def judged_split(report: Mapping[str, Any]) -> str:
+def evaluated_split(report: Mapping[str, Any]) -> str:
     """The split that a reader is told of first: test, else validation, else any; empty where there is none."""
     evaluations = mapping(report.get("evaluations"))
     return next((text(name) for name in ("test", "validation", *evaluations) if evaluations.get(name)), "")
 
 
-def judgement_title(report: Mapping[str, Any]) -> str:
+def summary_title(report: Mapping[str, Any]) -> str:
     """The question that a judgement of the whole answers."""
-    return text(mapping(report.get("judgement")).get("title")) or JUDGEMENT
+    return text(mapping(report.get("summary")).get("title")) or JUDGEMENT
 
 
 def headlines(report: Mapping[str, Any]) -> tuple[str, tuple[Headline, ...]]:
@@ -48,11 +48,11 @@ def headlines(report: Mapping[str, Any]) -> tuple[str, tuple[Headline, ...]]:
 
     A judgement has many numbers, and most are there to be compared with: only those of the table of labels count.
     """
-    metrics = mapping(mapping(report.get("judgement")).get("metrics"))
-    title, wanted = judgement_title(report), [name for name in metrics if is_known(text(name))]
+    metrics = mapping(mapping(report.get("summary")).get("metrics"))
+    title, wanted = summary_title(report), [name for name in metrics if is_known(text(name))]
     intervals: Mapping[str, Any] = {}
     if not any(number(metrics[name]) is not None for name in wanted):
-        judged = judged_split(report)
+        judged = evaluated_split(report)
         metrics = mapping(mapping(report.get("evaluations")).get(judged))
         intervals = _intervals(report, judged)
         title, wanted = _measured_on(report, judged), [name for name in metrics if name != "loss"]
@@ -70,7 +70,7 @@ def headlines(report: Mapping[str, Any]) -> tuple[str, tuple[Headline, ...]]:
 
 def verdict(report: Mapping[str, Any]) -> str:
     """Sensitivity and specificity of the judged split, counted in images of which there are a hundred."""
-    judged = judged_split(report)
+    judged = evaluated_split(report)
     classes = [text(name) for name in sequence(mapping(report.get("dataset")).get("classes"))]
     metrics = mapping(mapping(report.get("evaluations")).get(judged))
     found, right = number(metrics.get("recall")), number(metrics.get("specificity"))
@@ -89,7 +89,7 @@ def verdict(report: Mapping[str, Any]) -> str:
 def results(report: Mapping[str, Any]) -> Iterator[Block]:
     """The metrics of all splits, then all else of the judged split, then what there is of the others, folded."""
     evaluations = mapping(report.get("evaluations"))
-    judged = judged_split(report)
+    judged = evaluated_split(report)
     # The reader's split comes first; report.json has them in the order in which they were measured.
     measured = {name: mapping(values) for name, values in evaluations.items() if values}
     splits = sorted(measured, key=lambda name: name != judged)
@@ -113,15 +113,15 @@ def results(report: Mapping[str, Any]) -> Iterator[Block]:
             yield Folded(f"The same for the {other} set", tuple(blocks))
 
 
-def of_the_whole(report: Mapping[str, Any], group: str) -> Iterator[Block]:
+def summary_blocks(report: Mapping[str, Any], group: str) -> Iterator[Block]:
     """What a task says of its result as a whole: ``judgement``, or ``why`` a model decides as it does."""
     said = mapping(report.get(group))
     for note in sequence(said.get("notes")):
         yield Paragraph(text(note))
-    if group == "why":
+    if group == "explanations":
         yield from pictures(report, group)
     yield from named_tables(said.get("tables"))
-    if group != "why":
+    if group != "explanations":
         yield from pictures(report, group)
 
 
@@ -268,7 +268,7 @@ def _errors(report: Mapping[str, Any], split: str) -> Iterator[Block]:
         "patient": "Patient",
         "subtype": "Subtype",
         "truth": "Truth",
-        "called": "Called",
+        "predicted": "Predicted",
     }
     there = [key for key in columns if any(text(row.get(key)) for row in listed)]
     head = (

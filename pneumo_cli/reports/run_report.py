@@ -12,7 +12,7 @@ import numpy as np
 
 from pneumo_cli.data.leakage import find_leaks
 from pneumo_cli.errors import PneumoError
-from pneumo_cli.evaluation.result import Evaluation, Judgement, ReportSection
+from pneumo_cli.evaluation.result import Evaluation, ReportSection, RunSummary
 from pneumo_cli.reports import caveats
 from pneumo_cli.reports.figures import style, training
 from pneumo_cli.reports.figures.animation import write_animation
@@ -20,6 +20,7 @@ from pneumo_cli.reports.html import render_html
 from pneumo_cli.reports.markdown import render_markdown
 from pneumo_cli.reports.predictions import predictions_csv
 from pneumo_cli.runs.environment import describe_environment
+from pneumo_cli.runs.report_format import FORMAT
 from pneumo_cli.runs.test_access import fingerprint_of_test
 from pneumo_cli.runtime import atomic
 from pneumo_cli.runtime.json_values import number
@@ -45,7 +46,7 @@ def write_report(
     *,
     command: Sequence[str],
     sample_loaders: Mapping[str, Loader],
-    judgement: Judgement | None = None,
+    summary: RunSummary | None = None,
     sections: Sequence[tuple[str, ReportSection]] = (),
 ) -> dict[str, Any]:
     """Write everything that a person reads about a run.
@@ -54,7 +55,7 @@ def write_report(
         evaluations: of the best checkpoint, by split; a split without images is absent.
         command: the command line, for the record.
         sample_loaders: the batches that are shown as samples, by split.
-        judgement: what the trainer says of the result as a whole, if anything.
+        summary: what the trainer says of the result as a whole, if anything.
         sections: what plugins add, each with the name of its plugin.
 
     Returns:
@@ -63,7 +64,7 @@ def write_report(
     Raises:
         PneumoError: the run folder cannot be written, or a picture that was kept of an epoch is damaged.
     """
-    judgement = judgement or Judgement()
+    summary = summary or RunSummary()
     try:
         with run.progress.stage("report", 5 + len(evaluations), "parts") as advance:
             drawn = _training_figures(run)
@@ -77,7 +78,7 @@ def write_report(
                 advance(1)
             drawn += [
                 _save(run, figure.draw(), f"figures/{figure.name}.png", figure.caption, figure.group)
-                for figure in judgement.figures
+                for figure in summary.figures
             ]
             advance(1)
             drawn += _section_figures(run, sections)
@@ -85,10 +86,10 @@ def write_report(
             advance(1)
             drawn += _sample_figures(run, sample_loaders)
             advance(1)
-            report = _content(run, evaluations, judgement, drawn, command)
+            report = _content(run, evaluations, summary, drawn, command)
             if sections:
                 report["sections"] = [_section(plugin, section) for plugin, section in sections]
-            report["honesty"] = caveats.fired(report)
+            report["caveats"] = caveats.fired(report)
             atomic.write_text(run.folder.report_html, render_html(report, run.folder.path))
             atomic.write_text(run.folder.report_markdown, render_markdown(report, run.folder.path))
             advance(1)
@@ -244,14 +245,14 @@ def _sample_figures(run: Run, loaders: Mapping[str, Loader]) -> list[dict[str, s
 def _content(
     run: Run,
     evaluations: Mapping[str, Evaluation],
-    judgement: Judgement,
+    summary: RunSummary,
     drawn: list[dict[str, str]],
     command: Sequence[str],
 ) -> dict[str, Any]:
     parameters = list(run.model.parameters())
     monitor = run.monitor
     return {
-        "format": 1,
+        "format": FORMAT,
         "title": f"{run.spec.name} on {run.data.dataset.name}",
         "pneumo": version("pneumo-cli"),
         "run": {
@@ -282,8 +283,8 @@ def _content(
         "curves": list(run.curves),
         "evaluations": {split: dict(evaluation.metrics) for split, evaluation in evaluations.items()},
         **_beside_metrics(evaluations),
-        **({judgement.group: _judgement(judgement)} if judgement != Judgement() else {}),
-        **({"seal": {"looks": run.looks}} if run.looks else {}),
+        **({summary.group: _summary_content(summary)} if summary != RunSummary() else {}),
+        **({"test_access": {"count": run.test_accesses}} if run.test_accesses else {}),
         "figures": drawn,
         "notices": _notices(run),
         "notes": run.notes,
@@ -306,12 +307,12 @@ def _beside_metrics(evaluations: Mapping[str, Evaluation]) -> dict[str, Any]:
     return {name: by_split for name, by_split in found.items() if any(by_split.values())}
 
 
-def _judgement(judgement: Judgement) -> dict[str, Any]:
+def _summary_content(summary: RunSummary) -> dict[str, Any]:
     return {
         # JSON has no NaN: a number that is none is null, and the report is written all the same.
-        "metrics": {name: number(float(value)) for name, value in judgement.metrics.items()},
-        "tables": [asdict(table) for table in judgement.tables],
-        "notes": list(judgement.notes),
+        "metrics": {name: number(float(value)) for name, value in summary.metrics.items()},
+        "tables": [asdict(table) for table in summary.tables],
+        "notes": list(summary.notes),
     }
 
 

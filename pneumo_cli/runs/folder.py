@@ -12,9 +12,10 @@ from pneumo_cli.errors import PneumoError, UsageError
 from pneumo_cli.runtime import atomic
 
 GROUP_SETTINGS = "group.toml"
-"""The file of settings in the folder of a group of runs (:mod:`pneumo_cli.training.groups`), whose parts lie
+"""The file of settings in the folder of a group of runs (:mod:`pneumo_cli.training.groups`), whose runs lie
 below it."""
-PARTS = "parts"
+MEMBERS = ("members", "parts")
+"""The folder of a group's runs; versions before 0.2 named it by the second name."""
 
 
 def is_group(path: Path) -> bool:
@@ -23,9 +24,9 @@ def is_group(path: Path) -> bool:
 
 
 def group_of(path: Path) -> Path | None:
-    """The folder of the group that a run's folder is part of, absolute; None where it is of none."""
+    """The folder of the group that a run's folder belongs to, absolute; None where it belongs to none."""
     parent = path.absolute().parent
-    return parent.parent if parent.name == PARTS and is_group(parent.parent) else None
+    return parent.parent if parent.name in MEMBERS and is_group(parent.parent) else None
 
 
 class RunFolder:
@@ -88,7 +89,9 @@ class RunFolder:
         if not path.is_dir():
             raise UsageError(f"there is no run folder {path}{_existing(path)}")
         if is_group(path):
-            raise UsageError(f"{path} is a group of runs: name one of its parts{_existing(path / PARTS)}")
+            raise UsageError(
+                f"{path} is a group of runs: name one of its runs{_existing(GroupFolder(path).members)}"
+            )
         if not folder.settings.is_file():
             raise UsageError(f"{path} is no run folder: it has no run.toml{_existing(path)}")
         return folder
@@ -115,17 +118,23 @@ class RunFolder:
 class GroupFolder(RunFolder):
     """Paths inside one group's folder, such as ``runs/cnn/2026-11-24-a1b2-folds``.
 
-    Its settings are in ``group.toml``, its parts below ``parts``; reports, figures, predictions and evaluations lie
-    where those of a run do.
+    Its settings are in ``group.toml``, its runs below ``members``; reports, figures, predictions and
+    evaluations lie where those of a run do.
     """
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self.settings = path / GROUP_SETTINGS
 
-    def part(self, name: str) -> RunFolder:
-        """The folder of a part."""
-        return RunFolder(self.path / PARTS / name)
+    @property
+    def members(self) -> Path:
+        """The folder that holds the group's runs."""
+        new, old = (self.path / name for name in MEMBERS)
+        return old if old.is_dir() else new
+
+    def member(self, name: str) -> RunFolder:
+        """The folder of one of the group's runs."""
+        return RunFolder(self.members / name)
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -18,8 +18,8 @@ from pneumo_cli.runs.index import (
     FINISHED,
     INTERRUPTED,
     RUNNING,
+    GroupProgress,
     ListedRun,
-    Parts,
     Problem,
     bare,
     is_locked,
@@ -33,11 +33,12 @@ from pneumo_cli.runs.index import (
 from pneumo_cli.runtime.json_values import mapping, number, sequence, text
 
 
-def find_runs(folder: Path, *, parts: bool = False) -> tuple[list[ListedRun], list[Problem]]:
+def find_runs(folder: Path, *, members: bool = False) -> tuple[list[ListedRun], list[Problem]]:
     """Find the runs and groups in and below a folder, the newest first.
 
     Args:
-        parts: list the parts of groups too, each as the run that it is. Those of the very folder are always listed.
+        members: list the runs of groups too, each as the run that it is. Those of the very folder are always
+        listed.
 
     Raises:
         UsageError: there is no such folder.
@@ -54,9 +55,9 @@ def find_runs(folder: Path, *, parts: bool = False) -> tuple[list[ListedRun], li
             groups.append(_read_group(path, by_group[path.absolute()], folder))
         except PneumoError as error:
             problems.append(Problem(path, str(error)))
-    # A part whose group cannot be read is still a run.
+    # A run whose group cannot be read is still a run.
     hidden = {group.path.absolute() for group in groups} - {folder.absolute()}
-    alone = [run for run in found.runs if parts or run.group not in hidden]
+    alone = [run for run in found.runs if members or run.group not in hidden]
     listed = sorted([*groups, *alone], key=lambda run: (run.started, run.name), reverse=True)
     return listed, problems
 
@@ -76,7 +77,7 @@ def _read_group(path: Path, runs: Sequence[ListedRun], base: Path) -> ListedRun:
     """Read what a group's folder says of it.
 
     Args:
-        runs: its parts.
+        runs: those of the group.
 
     Raises:
         UsageError: ``group.toml`` cannot be read, or is not that of a group.
@@ -93,16 +94,16 @@ def _read_group(path: Path, runs: Sequence[ListedRun], base: Path) -> ListedRun:
     seeds = max(1, seeds)
     wanted = (1 if fold else max(1, folds)) * seeds
     done = [run for run in runs if run.state == FINISHED and run.epochs >= of]
-    parts = Parts(0 if fold else folds, seeds, wanted, min(len(done), wanted))
-    # The report follows the last part, and is written anew when all parts have been trained further.
-    gathered = [mapping(part) for part in sequence(report.get("parts"))]
-    reported = len(gathered) == wanted and all(
-        part.get("state") == FINISHED and (number(part.get("epochs")) or 0) >= of for part in gathered
+    progress = GroupProgress(0 if fold else folds, seeds, wanted, min(len(done), wanted))
+    # The report follows the last run, and is written anew when all of them have been trained further.
+    listed = [mapping(member) for member in sequence(report.get("members"))]
+    reported = len(listed) == wanted and all(
+        member.get("state") == FINISHED and (number(member.get("epochs")) or 0) >= of for member in listed
     )
     if is_locked(path):
         state = RUNNING
     else:
-        state = FINISHED if reported and parts.finished == wanted else INTERRUPTED
+        state = FINISHED if reported and progress.finished == wanted else INTERRUPTED
     spread = {split: mapping(metrics) for split, metrics in mapping(report.get("spread")).items()}
     return ListedRun(
         path=path,
@@ -122,16 +123,16 @@ def _read_group(path: Path, runs: Sequence[ListedRun], base: Path) -> ListedRun:
             split: {name: number(mapping(of_one).get("sd")) for name, of_one in metrics.items()}
             for split, metrics in spread.items()
         },
-        parts=parts,
+        members=progress,
     )
 
 
 def _values(
     spread: Mapping[str, Mapping[str, Any]], together: Mapping[str, Any]
 ) -> dict[str, Mapping[str, Any]]:
-    """What stands for the group: the mean over its parts; on the test images that of all judged as one.
+    """What stands for the group: the mean over its runs; on the test images what the ensemble has.
 
-    What is out of fold is judged by one part each, so there the parts' mean and spread say more.
+    Out-of-fold images are evaluated by one run each, so there mean and spread say more.
     """
     means: dict[str, Mapping[str, Any]] = {
         split: {name: mapping(of_one).get("mean") for name, of_one in metrics.items()}

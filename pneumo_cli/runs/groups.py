@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pneumo_cli.errors import UsageError
-from pneumo_cli.evaluation.ensemble import Member
+from pneumo_cli.evaluation.ensemble import MemberPredictions
 from pneumo_cli.runs.folder import GroupFolder, RunFolder
 from pneumo_cli.runs.record import reopen_settings
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 _log = logging.getLogger("pneumo")
 
 
-def makes_group(settings: TrainerSettings) -> bool:
+def asks_for_group(settings: TrainerSettings) -> bool:
     """Whether settings ask for several runs."""
     return settings.seeds > 1 or bool(settings.folds and not settings.fold)
 
 
 @dataclass(frozen=True)
-class Part:
+class GroupMember:
     """One run of a group.
 
     Attributes:
@@ -42,35 +42,35 @@ class Part:
     seed: int
 
 
-def parts_of(settings: TrainerSettings) -> tuple[Part, ...]:
-    """The parts that settings ask for, in the order in which they run."""
+def members_of(settings: TrainerSettings) -> tuple[GroupMember, ...]:
+    """The members that settings ask for, in the order in which they run."""
     folds = [settings.fold] if settings.fold else list(range(1, settings.folds + 1)) or [0]
     found = []
     for seed in range(settings.seed, settings.seed + settings.seeds):
         for fold in folds:
             words = [f"fold-{fold}"] if fold else []
             words += [f"seed-{seed}"] if settings.seeds > 1 else []
-            found.append(Part("-".join(words), fold, seed))
+            found.append(GroupMember("-".join(words), fold, seed))
     return tuple(found)
 
 
-def finished_parts(registries: Registries, folder: GroupFolder) -> list[RunFolder]:
-    """The folders of a group's parts that have a report, in the order in which they ran; a warning names others.
+def finished_members(registries: Registries, folder: GroupFolder) -> list[RunFolder]:
+    """The folders of a group's members that have a report, in the order in which they ran; a warning names others.
 
     Raises:
-        UsageError: the group's settings are damaged, or no part is finished.
+        UsageError: the group's settings are damaged, or no member is finished.
     """
-    parts = parts_of(reopen_settings(registries, folder, {}).trainer)
-    found = {part.name: folder.part(part.name) for part in parts}
-    done = [part for part in found.values() if part.report_json.is_file()]
+    members = members_of(reopen_settings(registries, folder, {}).trainer)
+    found = {member.name: folder.member(member.name) for member in members}
+    done = [member for member in found.values() if member.report_json.is_file()]
     if not done:
-        raise UsageError(f"no part of {folder.path} is finished: pneumo resume {folder.path}")
-    for name, part in found.items():
-        if not part.report_json.is_file():
-            state = "is not finished" if part.path.is_dir() else "is missing"
+        raise UsageError(f"no member of {folder.path} is finished: pneumo resume {folder.path}")
+    for name, member in found.items():
+        if not member.report_json.is_file():
+            state = "is not finished" if member.path.is_dir() else "is missing"
             _log.warning(
                 "%s of %d %s: %s answers by the other %d; pneumo resume %s runs it",
-                *(name, len(parts), state, folder.path, len(done), folder.path),
+                *(name, len(members), state, folder.path, len(done), folder.path),
             )
     return done
 
@@ -82,23 +82,23 @@ class GroupResult:
     Attributes:
         folder: of the group.
         resolved: its settings.
-        parts: all that it asks for.
+        members: all that it asks for.
         done: those that are finished, at least one.
-        failures: why a part has no result, by its name.
-        averages: whether the parts are classifiers, whose mean is evaluated.
-        members: what each part says of its images, by split, then by part; empty where there is no mean.
+        failures: why a member has no result, by its name.
+        averages: whether the members are classifiers, whose mean is evaluated.
+        members: what each member says of its images, by split, then by member; empty where there is no mean.
         evaluations: of the mean, by split.
         records: of the dataset.
-        looks: how often its test images have been looked at; 0: not by this group, or not known.
+        test_accesses: how often its test images have been looked at; 0: not by this group, or not known.
     """
 
     folder: GroupFolder
     resolved: Resolved
-    parts: tuple[Part, ...]
-    done: tuple[Part, ...]
+    members: tuple[GroupMember, ...]
+    done: tuple[GroupMember, ...]
     failures: Mapping[str, str]
     averages: bool
-    members: Mapping[str, Mapping[str, Member]] = field(default_factory=dict)
+    predictions: Mapping[str, Mapping[str, MemberPredictions]] = field(default_factory=dict)
     evaluations: Mapping[str, Evaluation] = field(default_factory=dict)
     records: Sequence[Record] = ()
-    looks: int = 0
+    test_accesses: int = 0

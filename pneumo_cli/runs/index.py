@@ -20,6 +20,7 @@ from typing import Any
 from pneumo_cli.errors import PneumoError, UsageError
 from pneumo_cli.evaluation.metric_names import in_order, is_known
 from pneumo_cli.runs.folder import GROUP_SETTINGS, RunFolder, group_of
+from pneumo_cli.runs.report_format import read_report as read_report_file
 from pneumo_cli.runtime.json_values import mapping, number, sequence, text
 
 FINISHED, INTERRUPTED, RUNNING, EXPORTED = "finished", "interrupted", "running", "exported"
@@ -30,7 +31,7 @@ BUNDLE = "model.json"
 
 _LARGEST = 64 * 2**20  # bytes of a report; a hundred times the largest one seen
 _EPOCHS = re.compile(r"^epochs = (\d+)$", re.MULTILINE)
-_PARTS = frozenset({"checkpoints", "figures", "samples", "predictions", "evaluations"})
+_OWN_FOLDERS = frozenset({"checkpoints", "figures", "samples", "predictions", "evaluations"})
 """Folders of a run in which no other run is looked for."""
 _RUN, _GROUP = "run", "group"
 
@@ -51,9 +52,9 @@ class ListedRun:
         settings: as they were resolved.
         evaluations, intervals: split to metrics, and to their 95 % intervals; of a run without a report its last
             epoch's validation. What is said of images that a run has made is under ``whole``.
-        spread: of a group, split to the metrics' standard deviations over its parts; None: there is one part only.
-        parts: of a group, what it consists of and what is done; of a run None.
-        group: the folder of the group that a run is part of; None: of none.
+        spread: of a group, split to the metrics' standard deviations over its runs; None: there is one run only.
+        members: of a group, how many runs it asks for and how many are done; of a run None.
+        group: the folder of the group that a run belongs to; None: to none.
     """
 
     path: Path
@@ -70,7 +71,7 @@ class ListedRun:
     evaluations: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     intervals: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     spread: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
-    parts: Parts | None = None
+    members: GroupProgress | None = None
     group: Path | None = None
 
     @property
@@ -87,12 +88,12 @@ class ListedRun:
 
 
 @dataclass(frozen=True)
-class Parts:
-    """What a group consists of.
+class GroupProgress:
+    """How many runs a group asks for, and how many are done.
 
     Attributes:
         folds, seeds: that were asked for; 0 folds: none.
-        wanted: parts in all.
+        wanted: runs in all.
         finished: those that have all their epochs.
     """
 
@@ -122,7 +123,7 @@ class Found:
     """What lies below a folder.
 
     Attributes:
-        runs: every run, the parts of groups among them.
+        runs: every run, those of groups among them.
         groups: the folders of groups.
     """
 
@@ -172,7 +173,7 @@ def _walk(folder: Path) -> Iterator[tuple[Path, str]]:
         elif below.get("checkpoints") or below.get("metrics.jsonl") is False:
             yield path, "looks like a run, but has no run.toml: it cannot be resumed or compared"
         inner = [name for name, is_folder in below.items() if is_folder and not name.startswith(".")]
-        waiting += [path / name for name in inner if not (is_run and name in _PARTS)]
+        waiting += [path / name for name in inner if not (is_run and name in _OWN_FOLDERS)]
 
 
 def read_run(path: Path, base: Path | None = None) -> ListedRun:
@@ -262,14 +263,14 @@ def read_report(folder: RunFolder) -> dict[str, Any] | None:
         size = file.stat().st_size
         if size > _LARGEST:
             raise PneumoError(f"{file} is no report: it has {size / 2**20:,.0f} MB")
-        report = json.loads(file.read_bytes())
+        report = read_report_file(file)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise PneumoError(f"{file} cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
         raise PneumoError(f"{file} is damaged ({text(error)}); {again}") from error
-    if not isinstance(report, dict) or not isinstance(report.get("evaluations"), dict):
+    if not isinstance(report.get("evaluations"), dict):
         raise PneumoError(f"{file} is damaged (it holds no evaluations); {again}")
     return report
 
@@ -303,7 +304,7 @@ def _rows(file: Path) -> list[Any]:
 
 def _judged(report: Mapping[str, Any]) -> dict[str, Any]:
     """What a report says of its result as a whole, without the numbers that stand there to be compared with."""
-    metrics = mapping(mapping(report.get("judgement")).get("metrics"))
+    metrics = mapping(mapping(report.get("summary")).get("metrics"))
     return {name: value for name, value in metrics.items() if is_known(text(name))}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,10 @@ from pneumo_cli.errors import PneumoError, UsageError
 from pneumo_cli.registry import Registries
 from pneumo_cli.runs.environment import describe_environment
 from pneumo_cli.runs.folder import RunFolder
+from pneumo_cli.runs.report_format import read_report
 from pneumo_cli.runs.run import Run
 from pneumo_cli.runtime import atomic
+from pneumo_cli.settings.renamed import RENAMED
 from pneumo_cli.settings.resolve import Resolved, read_toml, resolve
 
 
@@ -54,7 +55,9 @@ def recorded_facts(settings_file: Path) -> dict[str, Any]:
 def recorded_origins(settings_file: Path) -> dict[str, str]:
     """The table ``[origin]`` of a ``run.toml``; empty where it is missing."""
     origins = read_toml(settings_file).get("origin")
-    return {name: str(origin) for name, origin in origins.items()} if isinstance(origins, dict) else {}
+    if not isinstance(origins, dict):
+        return {}
+    return {RENAMED.get(name, name): str(origin) for name, origin in origins.items()}
 
 
 def reopen_settings(registries: Registries, folder: RunFolder, flags: Mapping[str, Any]) -> Resolved:
@@ -84,7 +87,7 @@ def reopen_settings(registries: Registries, folder: RunFolder, flags: Mapping[st
 def finished_epochs(folder: RunFolder) -> int | None:
     """How many epochs the run's report covers; None where it has none (the run is not finished)."""
     try:
-        report = json.loads(folder.report_json.read_text(encoding="utf-8"))
+        report = read_report(folder.report_json)
         return len(report["history"]) - 1
     except (OSError, ValueError, KeyError, TypeError):
         return None

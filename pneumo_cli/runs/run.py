@@ -87,7 +87,7 @@ class Run:
         updates: how losses become updates of the weights, see :meth:`optimize`.
         calibration: what the trainer has fitted on the validation images
             (:meth:`~pneumo_cli.trainers.base.Trainer.calibrate`); empty before.
-        looks: how often the test images have been looked at, this run's own look included; 0 before.
+        test_accesses: how often the test images have been evaluated on, by this run too; 0 before.
         notes: what has been found worth saying about this run, see :meth:`note`.
         resumed: how many times the run has been taken up again.
         started: when the run began, in UTC.
@@ -111,7 +111,7 @@ class Run:
     history: list[dict[str, Any]] = field(default_factory=list)
     best: Best = field(default_factory=Best)
     calibration: Mapping[str, Any] = field(default_factory=dict)
-    looks: int = 0
+    test_accesses: int = 0
     notes: list[str] = field(default_factory=list)
     resumed: int = 0
     started: datetime = field(default_factory=lambda: datetime.now(UTC))

@@ -1,8 +1,9 @@
-"""The seal of the test images: who has looked at them, how often, with which checkpoint.
+"""The test-set access log: who has evaluated on which test images, how often, with which checkpoint.
 
 A test set is worth what nobody has chosen by it. pneumo chooses nothing by it, but people do, run after run; so
-each look is written down, below the folder of imported datasets, under a fingerprint of the very images, whatever
-the dataset is called and wherever it lies. A further look is allowed, and counted where its numbers are shown.
+each access is recorded, below the folder of imported datasets, under a fingerprint of the very images, whatever
+the dataset is called and wherever it lies. A further access is allowed, and counted where its numbers are
+shown.
 """
 
 from __future__ import annotations
@@ -28,15 +29,15 @@ _log = logging.getLogger("pneumo")
 
 
 @dataclass(frozen=True)
-class Look:
-    """One look at test images.
+class Access:
+    """One access to test images.
 
     Attributes:
         when: in UTC, ISO 8601.
-        run: the folder of the run, or of the group that looks as one, absolute.
+        run: the folder of the run, or of the group that is evaluated as an ensemble, absolute.
         checkpoint: ``best`` or ``last``.
         epoch: after which it was written.
-        by: what looked: ``run``, ``evaluate`` or ``judge``.
+        by: the command: ``run``, ``evaluate``, ``evaluate-images`` or ``tstr``.
     """
 
     when: str
@@ -46,8 +47,8 @@ class Look:
     by: str
 
 
-class Looks:
-    """All looks at one set of test images, in a file of one line each.
+class AccessLog:
+    """All accesses to one set of test images, in a file of one line each.
 
     Args:
         home: the folder of imported datasets.
@@ -55,29 +56,28 @@ class Looks:
     """
 
     def __init__(self, home: Path, fingerprint: str) -> None:
-        self.path = home / "test-looks" / f"{fingerprint[:32]}.jsonl"
+        name = f"{fingerprint[:32]}.jsonl"
+        self.path = home / "test-access" / name
+        self._earlier = home / "test-looks" / name  # of versions before 0.2
 
-    def all(self) -> list[Look]:
-        """Return the looks in their order; a line that is damaged is none.
+    def all(self) -> list[Access]:
+        """Return the accesses in their order; a line that is damaged is none.
 
         Raises:
             OSError: the file is there and cannot be read.
         """
-        if not self.path.is_file():
-            return []
-        lines = self.path.read_text(encoding="utf-8", errors="replace").splitlines()
-        return [look for line in lines if (look := _parsed(line)) is not None]
+        return [*_read(self._earlier), *_read(self.path)]
 
-    def add(self, look: Look) -> list[Look]:
-        """Write a look down, and return all.
+    def add(self, access: Access) -> list[Access]:
+        """Record an access, and return all.
 
         Raises:
             OSError: the file cannot be written; what it holds is as it was.
         """
         with self._alone():
-            looks = [*self.all(), look]
-            atomic.write_text(self.path, "".join(json.dumps(asdict(one)) + "\n" for one in looks))
-        return looks
+            own = [*_read(self.path), access]
+            atomic.write_text(self.path, "".join(json.dumps(asdict(one)) + "\n" for one in own))
+        return [*_read(self._earlier), *own]
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -101,77 +101,85 @@ def fingerprint_of_test(dataset: Dataset) -> str:
     return hashlib.sha256("\n".join(contents).encode()).hexdigest()
 
 
-def open_test(run: Run, checkpoint: str, *, by: str) -> None:
-    """Write a look at a run's test images down, and let the run know how many there have been.
+def record_test_access(run: Run, checkpoint: str, *, by: str) -> None:
+    """Record an access to a run's test images, and let the run know how many there have been.
 
-    A run that was killed while it wrote its report looks again with the same weights: that is the same look. The
-    parts of a group that judge test images each on its own, as those that make images do, are one look together:
-    nobody chooses among them, their mean and spread is the result.
+    A run that was killed while it wrote its report evaluates again with the same weights: that is the same
+    access. The runs of a group that are evaluated one by one, as those that make images are, are one access
+    together: nobody chooses among them, their mean and spread is the result.
 
     Args:
-        checkpoint: that is judged, ``best`` or ``last``.
-        by: what looks, see :class:`Look`.
+        checkpoint: that is evaluated, ``best`` or ``last``.
+        by: see :class:`Access`.
     """
     if not run.ranks.first:
         return
     group = group_of(run.folder.path) if by == "run" else None
     if group is not None:
-        look, again = look_now(group, checkpoint, run.settings.epochs, by), True
+        access, again = access_now(group, checkpoint, run.settings.epochs, by), True
     else:
         epoch = run.best.epoch if by == "run" else run.epoch
-        look = look_now(run.folder.path, checkpoint, epoch or 0, by)
+        access = access_now(run.folder.path, checkpoint, epoch or 0, by)
         again = by == "run" and not run.folder.report_json.exists()
-    run.looks = write_down(run.machine.data_home, run.data.dataset, look, again=again)
-    if not run.looks:
-        run.note("this look at the test images could not be written down: how many there were is not known")
+    run.test_accesses = record_access(run.machine.data_home, run.data.dataset, access, again=again)
+    if not run.test_accesses:
+        run.note("this access to the test images could not be recorded: how many there were is not known")
 
 
-def look_now(run: Path, checkpoint: str, epoch: int, by: str) -> Look:
-    """A look that happens now.
+def access_now(run: Path, checkpoint: str, epoch: int, by: str) -> Access:
+    """An access that happens now.
 
     Args:
         run: the run's folder.
     """
-    return Look(datetime.now(UTC).isoformat(timespec="seconds"), str(run.absolute()), checkpoint, epoch, by)
+    when = datetime.now(UTC).isoformat(timespec="seconds")
+    return Access(when, str(run.absolute()), checkpoint, epoch, by)
 
 
-def write_down(home: Path, dataset: Dataset, look: Look, *, again: bool = False) -> int:
-    """Write a look at a dataset's test images down, and warn where it is not the first.
+def record_access(home: Path, dataset: Dataset, access: Access, *, again: bool = False) -> int:
+    """Record an access to a dataset's test images, and warn where it is not the first.
 
     Args:
         home: the folder of imported datasets.
-        again: take an earlier look of the same run with the same checkpoint for this one.
+        again: take an earlier access of the same run with the same checkpoint for this one.
 
     Returns:
-        how many looks there have been; 0 where it could not be written down.
+        how many accesses there have been; 0 where it could not be recorded.
     """
-    looks = Looks(home, fingerprint_of_test(dataset))
+    log = AccessLog(home, fingerprint_of_test(dataset))
     try:
-        known = looks.all()
-        if not (again and any(_same(look, other) for other in known)):
-            known = looks.add(look)
+        known = log.all()
+        if not (again and any(_same(access, other) for other in known)):
+            known = log.add(access)
     except OSError as error:
-        _log.warning("looks at the test images cannot be written down in %s: %s", looks.path, error.strerror)
+        _log.warning("accesses to the test images cannot be recorded in %s: %s", log.path, error.strerror)
         return 0
     if len(known) > 1 and not dataset.synthetic:
         _log.warning(
-            "these test images have now been looked at %d times (%s): what is chosen by such looks is no longer "
+            "this test set has now been evaluated on %d times (%s): what is chosen by such numbers is no longer "
             "tested by them",
             len(known),
-            looks.path,
+            log.path,
         )
     return len(known)
 
 
-def _same(look: Look, other: Look) -> bool:
-    """Whether two looks differ in nothing but when they were."""
-    return replace(look, when=other.when) == other
+def _same(access: Access, other: Access) -> bool:
+    """Whether two accesses differ in nothing but when they were."""
+    return replace(access, when=other.when) == other
 
 
-def _parsed(line: str) -> Look | None:
+def _read(file: Path) -> list[Access]:
+    if not file.is_file():
+        return []
+    lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+    return [access for line in lines if (access := _parsed(line)) is not None]
+
+
+def _parsed(line: str) -> Access | None:
     try:
         fields: Any = json.loads(line)
-        return Look(**{name: kind(fields[name]) for name, kind in _FIELDS.items()})
+        return Access(**{name: kind(fields[name]) for name, kind in _FIELDS.items()})
     except (ValueError, TypeError, KeyError):
         return None
 

@@ -10,7 +10,7 @@ import torch
 from pneumo_cli.errors import UsageError
 
 
-def judged_weights(state: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+def evaluation_weights(state: Mapping[str, Any]) -> dict[str, torch.Tensor]:
     """The weights of a checkpoint that the run was, or would be, judged with: their average where there is one."""
     average = state.get("average")
     if not average:

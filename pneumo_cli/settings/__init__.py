@@ -1,0 +1,6 @@
+"""Settings: what can be set, in which bounds, and where values come from. Needs no torch."""
+
+from pneumo_cli._exports import exporting
+from pneumo_cli.compat import former_names
+
+__getattr__ = exporting(__name__, otherwise=former_names(__name__))

@@ -24,7 +24,7 @@ STRONG: Mapping[str, Any] = MappingProxyType(
         "label_smoothing": 0.05,
         "subtypes": True,
         "weighted_loss": False,
-        "flip_test": True,
+        "flip_tta": True,
         "rotation": 10.0,
         "contrast": 0.3,
         "zoom": 0.2,

@@ -20,6 +20,7 @@ from pydantic_settings import EnvSettingsSource
 
 from pneumo_cli.errors import UsageError, nearest
 from pneumo_cli.registry import Entry, Registries
+from pneumo_cli.settings.renamed import RENAMED, with_current_names
 from pneumo_cli.settings.schema import MachineSettings, TrainerSettings
 from pneumo_cli.specs import Preset, TrainerSpec, load_reference
 
@@ -132,13 +133,20 @@ def resolve(
     chosen = _choose_preset(
         entry, preset, environ.get("PNEUMO_PRESET"), file_values.pop("preset", None), file_label
     )
+    chosen = replace(
+        chosen,
+        values=with_current_names(chosen.values, known),
+        fallback=with_current_names(chosen.fallback, known),
+    )
     for name in [*chosen.values, *chosen.fallback]:
         if name not in known:
             raise UsageError(
                 f"the preset {chosen.name} of {entry.qualified_name} sets {name!r}: {nearest(name, known)}"
             )
 
-    given = {name: value for name, value in flags.items() if value is not None}
+    given = with_current_names(
+        {name: value for name, value in flags.items() if value is not None}, known, "a flag"
+    )
     if "model" not in file_values | environment | given:
         chosen = _with_an_installed_model(registries, chosen)
     values: dict[str, Any] = {}
@@ -270,12 +278,15 @@ def _file_layer(
     written_for = content.pop("trainer", entry.spec.name)
     if written_for != entry.spec.name:
         raise UsageError(f"{path} was written for the trainer {written_for}, not {entry.spec.name}")
+    # What a run recorded is read as it is; a file of a person's is worth a remark.
+    where = "" if "run" in content else label
+    content = with_current_names(content, known, where)
     values: dict[str, Any] = {}
     own: dict[str, Any] = {}
     tables = {name: value for name, value in content.items() if isinstance(value, dict)}
     for name, table in tables.items():
         if name == entry.spec.name:
-            own = table
+            own = with_current_names(table, known, where)
         elif name not in _RUN_FILE_TABLES and name not in registries.trainers.names():
             raise UsageError(
                 f"{path}: there is no trainer for the table [{name}]; {nearest(name, registries.trainers.names())}"
@@ -315,14 +326,22 @@ def _environment_layer(
             candidates |= {control.removeprefix(PREFIX) for control in _CONTROL_VARIABLES}
             hint = nearest(upper.removeprefix(PREFIX), candidates, prefix=PREFIX)
             raise UsageError(f"unknown environment variable {variable}; {hint}")
-    return _environment_values(trainer_class, environ) | _environment_values(MachineSettings, environ)
+    prefixed = {
+        name.upper().removeprefix(PREFIX).lower(): value
+        for name, value in environ.items()
+        if name.upper().startswith(PREFIX)
+    }
+    named = with_current_names(prefixed, known, "an environment variable")
+    current = {PREFIX + name.upper(): value for name, value in named.items()}
+    return _environment_values(trainer_class, current) | _environment_values(MachineSettings, current)
 
 
 def _known_elsewhere(registries: Registries, name: str) -> bool:
     """Whether another installed trainer has this setting: a shared file or environment may hold it."""
+    names = {name, RENAMED.get(name, name)}
     for entry in registries.trainers.entries():
         try:
-            if name in settings_class(entry).model_fields:
+            if names & settings_class(entry).model_fields.keys():
                 return True
         except UsageError:
             continue

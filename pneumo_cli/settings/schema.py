@@ -18,6 +18,8 @@ from platformdirs import user_cache_path, user_data_path
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from pneumo_cli.settings.renamed import RENAMED
+
 SplitPolicy = Literal["source", "patient", "last", "all"]
 
 
@@ -36,6 +38,25 @@ class _Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return (init_settings,)
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **options: Any) -> None:
+        """Let a plugin's field that bears the former name of one of ours be ours."""
+        super().__pydantic_init_subclass__(**options)
+        fields = cls.__pydantic_fields__
+        former = {old: new for old, new in RENAMED.items() if old in fields and new in fields}
+        for old, new in former.items():
+            fields[new] = fields.pop(old)
+            cls.__annotations__.pop(old, None)
+        if former:
+            cls.model_rebuild(force=True)
+
+    def __getattr__(self, name: str) -> Any:
+        """The value of a setting under its former name, for plugins of earlier versions."""
+        current = RENAMED.get(name)
+        if current in type(self).model_fields:
+            return getattr(self, current)
+        raise AttributeError(f"{type(self).__name__} has no setting {name!r}")
 
 
 class TrainerSettings(_Settings):
@@ -66,7 +87,7 @@ class TrainerSettings(_Settings):
     seeds: int = Field(
         1, ge=1, le=100, description="one run for each of so many seeds: seed, seed + 1 and so on"
     )
-    judge_test: bool = Field(
+    evaluate_test: bool = Field(
         True, description="judge the test images when training is over; if not, they stay sealed"
     )
     skip_unreadable: bool = Field(
@@ -160,7 +181,7 @@ class ClassificationSettings(TrainerSettings):
     standardize: bool = Field(
         False, description="bring each image to the same mean and spread of grey, in training and elsewhere"
     )
-    flip_test: bool = Field(False, description="judge each image together with its mirror image")
+    flip_tta: bool = Field(False, description="judge each image together with its mirror image")
     monitor: Literal["accuracy", "auc", "f1", "loss"] = Field(
         "accuracy", description="validation metric that chooses the best checkpoint"
     )
@@ -219,8 +240,11 @@ class GenerativeSettings(TrainerSettings):
         description="what compares images: pixels, a registered classifier with ImageNet weights, or a run of a "
         "classifier; auto: efficientnet-lite0 where it is installed, else pixels",
     )
-    judged: int = Field(
-        1000, ge=0, le=100_000, description="images that are drawn for judging at the end; 0: no judging"
+    fidelity_images: int = Field(
+        1000,
+        ge=0,
+        le=100_000,
+        description="images that are generated at the end to measure their fidelity; 0: none",
     )
 
 

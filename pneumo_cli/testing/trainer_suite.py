@@ -132,11 +132,11 @@ class TrainerConformance:
             pytest.skip(f"{self.name} makes no images")
         runner.build()
         model = runner.run.model.eval()
-        if not trainer.draws(model):
+        if not trainer.can_sample(model):
             pytest.skip(f"{runner.run.model_entry.spec.name} draws no new images")
-        many = trainer.draw(model, 7, np.arange(CHUNK + 3))
+        many = trainer.sample(model, 7, np.arange(CHUNK + 3))
         torch.manual_seed(1)  # nor on the global generator
-        assert torch.equal(trainer.draw(model, 7, np.array([CHUNK + 1, 2])), many[[CHUNK + 1, 2]])
+        assert torch.equal(trainer.sample(model, 7, np.array([CHUNK + 1, 2])), many[[CHUNK + 1, 2]])
 
     def _resolved(self, plugins: Plugins, entry: Entry[TrainerSpec], folder: Path, epochs: int) -> Resolved:
         machine = {"device": "cpu", "output": folder / "runs", "cache": folder / "cache"}

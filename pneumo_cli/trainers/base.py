@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from pneumo_cli.data.augmentation import EvaluationTransform
 from pneumo_cli.data.batch_inputs import Sources, Transforms
-from pneumo_cli.evaluation.result import Evaluation, Judgement
+from pneumo_cli.evaluation.result import Evaluation, RunSummary
 from pneumo_cli.runs.run import Monitor
 from pneumo_cli.settings.schema import TrainerSettings
 
@@ -90,7 +90,7 @@ class Trainer(ABC):
         return run.sources
 
     @property
-    def wanted_class(self) -> str:
+    def only_class(self) -> str:
         """The class whose images alone the run is given. Default: the empty string, all classes."""
         return ""
 
@@ -112,7 +112,7 @@ class Trainer(ABC):
         """
         return {}
 
-    def assess(self, run: Run, split: str, evaluation: Evaluation) -> Evaluation:
+    def describe_evaluation(self, run: Run, split: str, evaluation: Evaluation) -> Evaluation:
         """Add to an evaluation what only a reader wants: intervals, tables, figures. Default: nothing.
 
         Called with what :meth:`evaluate` returned for the best checkpoint, not in every epoch, on the first rank
@@ -123,7 +123,7 @@ class Trainer(ABC):
         """
         return evaluation
 
-    def judge(self, run: Run, evaluations: Mapping[str, Evaluation]) -> Judgement | None:
+    def summarize(self, run: Run, evaluations: Mapping[str, Evaluation]) -> RunSummary | None:
         """Say something about the result as a whole, for the report of a finished run. Default: nothing.
 
         Called once, with the best checkpoint, in eval mode without gradients, on the first rank only.

@@ -56,10 +56,10 @@ class ImageGenerator(Protocol):
     @property
     def images_of(self) -> str: ...
 
-    def draws(self, model: nn.Module) -> bool:
+    def can_sample(self, model: nn.Module) -> bool:
         """Whether new images can be drawn from a model."""
 
-    def draw(self, model: nn.Module, seed: int, index: NDArray[np.int64]) -> Tensor:
+    def sample(self, model: nn.Module, seed: int, index: NDArray[np.int64]) -> Tensor:
         """New images, uint8 [B, S, S] on the CPU, each of which depends on ``seed`` and its own index alone."""
 
     def reconstruct(self, model: nn.Module, images: Tensor) -> Tensor:
@@ -76,8 +76,8 @@ class ImageGenerator(Protocol):
             UsageError: this trainer's models take no images.
         """
 
-    def to_levels(self, images: torch.Tensor) -> Tensor:
+    def to_gray_levels(self, images: torch.Tensor) -> Tensor:
         """A model's images [B, C, S, S] as gray levels: uint8 [B, S, S] on the CPU."""
 
-    def from_levels(self, images: Tensor) -> Tensor:
+    def from_gray_levels(self, images: Tensor) -> Tensor:
         """Gray levels, uint8 [B, S, S], as a model's images: float32 [B, C, S, S]."""

@@ -17,13 +17,13 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from pneumo_cli.data.augmentation import EvaluationTransform, ReportAugmentation, Transform
-from pneumo_cli.data.batch_inputs import MirroredToo, Sources, Transforms
+from pneumo_cli.data.batch_inputs import FlipTTA, Sources, Transforms
 from pneumo_cli.data.scanner_augmentation import ScannerAugmentation
 from pneumo_cli.errors import UsageError
 from pneumo_cli.evaluation.binary import binary_metrics
 from pneumo_cli.evaluation.classification_report import Predictions, classification_report
 from pneumo_cli.evaluation.decision_rule import DecisionRule, Fitting, fit_decision_rule, spread
-from pneumo_cli.evaluation.result import Evaluation, Judgement
+from pneumo_cli.evaluation.result import Evaluation, RunSummary
 from pneumo_cli.reports.figures.classification_report import with_figures
 from pneumo_cli.runs.run import Monitor
 from pneumo_cli.settings.schema import ClassificationSettings
@@ -150,7 +150,7 @@ class ClassificationTrainer(Trainer):
     @property
     def mirrored(self) -> bool:
         """Whether each image is judged together with its mirror image."""
-        return self.settings.flip_test
+        return self.settings.flip_tta
 
     def as_classifier(self) -> Classifier:
         """This trainer."""
@@ -164,9 +164,9 @@ class ClassificationTrainer(Trainer):
     def build_sources(self, run: Run) -> Sources:
         """Images; where the settings ask for it, judged together with their mirror images."""
         sources = super().build_sources(run)
-        if not self.settings.flip_test:
+        if not self.settings.flip_tta:
             return sources
-        mirrored = MirroredToo(run.image_inputs(run.transforms.evaluation))
+        mirrored = FlipTTA(run.image_inputs(run.transforms.evaluation))
         return Sources(sources.train, mirrored, mirrored)
 
     def forward(self, run: Run, batch: Batch) -> torch.Tensor:
@@ -236,9 +236,9 @@ class ClassificationTrainer(Trainer):
                 classes=(negative, positive),
                 logits=outputs["logits"],
                 labels=outputs["labels"],
-                train_levels=data.images[train],
+                train_images=data.images[train],
                 train_labels=data.labels[train],
-                validation_levels=data.images[spread(data.split.validation, data.size)],
+                validation_images=data.images[spread(data.split.validation, data.size)],
             ),
             chosen=s.operating_point,
             wanted_sensitivity=s.wanted_sensitivity,
@@ -247,7 +247,7 @@ class ClassificationTrainer(Trainer):
         )
         return rule.state()
 
-    def assess(self, run: Run, split: str, evaluation: Evaluation) -> Evaluation:
+    def describe_evaluation(self, run: Run, split: str, evaluation: Evaluation) -> Evaluation:
         """Intervals, operating points, subtypes, a baseline, and what was called wrong."""
         outputs = evaluation.outputs
         if not np.isfinite(outputs["logits"]).all():
@@ -269,7 +269,7 @@ class ClassificationTrainer(Trainer):
         described = classification_report(evaluation, found, rule, baseline, seed)
         return with_figures(described, found, rule, seed)
 
-    def judge(self, run: Run, evaluations: Mapping[str, Evaluation]) -> Judgement | None:
+    def summarize(self, run: Run, evaluations: Mapping[str, Evaluation]) -> RunSummary | None:
         """What the decisions rest on: the surest right and wrong cases, and whether their maps say anything."""
         split = next((name for name in ("test", "validation") if name in evaluations), "")
         if not split or not np.isfinite(evaluations[split].outputs["logits"]).all():

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pneumo_cli.errors import UsageError
 from pneumo_cli.evaluation.decision_rule import DecisionRule
 from pneumo_cli.evaluation.grad_cam import GradCam
-from pneumo_cli.evaluation.result import Evaluation, Judgement, NamedFigure
+from pneumo_cli.evaluation.result import Evaluation, NamedFigure, RunSummary
 from pneumo_cli.evaluation.saliency_checks import saliency_checks
 from pneumo_cli.trainers.targets import positive_logits
 
@@ -28,7 +28,7 @@ _CHECKED = 16  # images that the maps are checked on
 _SHOWN = 6  # cases of each sort
 
 
-def explain(run: Run, split: str, evaluation: Evaluation, transform: Transform) -> Judgement:
+def explain(run: Run, split: str, evaluation: Evaluation, transform: Transform) -> RunSummary:
     """Explain the surest cases of a split.
 
     Args:
@@ -45,12 +45,18 @@ def explain(run: Run, split: str, evaluation: Evaluation, transform: Transform) 
     try:
         cam = GradCam(run.model, positive_logits, inputs(index[:1], 0))
     except UsageError as error:
-        return Judgement(notes=(f"There are no maps of what a decision rests on: {error}.",), group="why")
-    rows = most_confident(logits, labels, rule.classes, cut=rule.point.cut, most=_SHOWN)
+        return RunSummary(
+            notes=(f"There are no maps of what a decision rests on: {error}.",), group="explanations"
+        )
+    rows = most_confident(
+        logits, labels, rule.classes, logit_threshold=rule.point.logit_threshold, most=_SHOWN
+    )
     cases = [case for row in rows for case in row.cases]
     chosen = index[cases]
     images = inputs(chosen, 0)
-    called = torch.from_numpy((logits[cases] >= rule.point.cut).astype(np.int64)).to(images.device)
+    called = torch.from_numpy((logits[cases] >= rule.point.logit_threshold).astype(np.int64)).to(
+        images.device
+    )
     maps = cam.maps(images, called).cpu().numpy()
     probabilities = rule.probabilities(logits[cases])
     numbered = iter(range(len(cases)))
@@ -65,16 +71,18 @@ def explain(run: Run, split: str, evaluation: Evaluation, transform: Transform) 
             [f"{probability:.3f}" for probability in probabilities],
             [CaseRow(row.label, tuple(next(numbered) for _ in row.cases)) for row in rows],
         ),
-        "why",
+        "explanations",
     )
     checked = spread_over(labels, _CHECKED)
     if len(checked) < 2:
-        return Judgement(figures=(figure,), group="why")
-    checks = saliency_checks(cam, inputs(index[checked], 0), seed=run.settings.seed, cut=rule.point.cut)
+        return RunSummary(figures=(figure,), group="explanations")
+    checks = saliency_checks(
+        cam, inputs(index[checked], 0), seed=run.settings.seed, logit_threshold=rule.point.logit_threshold
+    )
     notes = (
         () if checks.passed else ("These maps do not pass all checks below: do not build on what they show.",)
     )
-    return Judgement(checks.metrics(), (checks.table(rule.classes),), (figure,), notes, "why")
+    return RunSummary(checks.metrics(), (checks.table(rule.classes),), (figure,), notes, "explanations")
 
 
 def spread_over(labels: NDArray[np.int64], most: int) -> NDArray[np.int64]:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from pneumo_cli.data.augmentation import EvaluationTransform
 from pneumo_cli.data.batch_inputs import Sources, Transforms
 from pneumo_cli.errors import UsageError
-from pneumo_cli.evaluation.result import Evaluation, Judgement
+from pneumo_cli.evaluation.result import Evaluation, RunSummary
 from pneumo_cli.runs.model_factory import build_registered
 from pneumo_cli.runtime.seeding import derive
 from pneumo_cli.settings.schema import GenerativeSettings
@@ -49,12 +49,12 @@ class GenerativeTrainer(Trainer):
 
     Attributes:
         channels: of the model's images; the grey image is repeated.
-        darkest: what black is to the model; white is 1.
+        black_level: what black is to the model; white is 1.
     """
 
     settings: GenerativeSettings
     channels: int = 1
-    darkest: float = 0.0
+    black_level: float = 0.0
 
     def __init__(self, settings: GenerativeSettings) -> None:
         super().__init__(settings)
@@ -75,7 +75,7 @@ class GenerativeTrainer(Trainer):
         return self
 
     @property
-    def wanted_class(self) -> str:
+    def only_class(self) -> str:
         """The class that the setting ``images_of`` names."""
         return self.settings.images_of
 
@@ -109,7 +109,7 @@ class GenerativeTrainer(Trainer):
         """
         count = len(run.data.split.train)
         if count < run.settings.batch_size:
-            of = f" of {self.wanted_class}" if self.wanted_class else ""
+            of = f" of {self.only_class}" if self.only_class else ""
             raise UsageError(
                 f"a batch of {run.settings.batch_size} images is more than the {count} images{of} that there "
                 "are to train on: lower --batch-size"
@@ -120,29 +120,29 @@ class GenerativeTrainer(Trainer):
 
     def compares(self, run: Run) -> bool:
         """Whether new images will be compared with real ones, in training or at the end of it."""
-        return bool(self.settings.judged) and self.draws(run.model)
+        return bool(self.settings.fidelity_images) and self.can_sample(run.model)
 
     def build_transforms(self, run: Run) -> Transforms:
-        """Grey levels from ``darkest`` to 1, not augmented."""
-        span = 1 - self.darkest
+        """Grey levels from ``black_level`` to 1, not augmented."""
+        span = 1 - self.black_level
         plain = EvaluationTransform(
             channels=self.channels,
-            mean=[-self.darkest / span] * self.channels,
+            mean=[-self.black_level / span] * self.channels,
             std=[1 / span] * self.channels,
         )
         return Transforms(plain, plain)
 
-    def to_levels(self, images: Tensor) -> Tensor:
+    def to_gray_levels(self, images: Tensor) -> Tensor:
         """The model's images [B, C, S, S] as grey levels: uint8 [B, S, S] on the CPU, channels averaged."""
-        grey = (images.float().mean(1) - self.darkest) / (1 - self.darkest)
+        grey = (images.float().mean(1) - self.black_level) / (1 - self.black_level)
         return (grey.clamp(0, 1) * 255).round().to(torch.uint8).cpu()
 
-    def from_levels(self, images: Tensor) -> Tensor:
+    def from_gray_levels(self, images: Tensor) -> Tensor:
         """Grey levels, uint8 [B, S, S], as the model's images: float32 [B, C, S, S]."""
-        grey = images.unsqueeze(1).float() / 255 * (1 - self.darkest) + self.darkest
+        grey = images.unsqueeze(1).float() / 255 * (1 - self.black_level) + self.black_level
         return grey.expand(-1, self.channels, -1, -1)
 
-    def draws(self, model: nn.Module) -> bool:
+    def can_sample(self, model: nn.Module) -> bool:
         """Whether new images can be drawn from a model of this trainer. Default: no."""
         return False
 
@@ -170,7 +170,7 @@ class GenerativeTrainer(Trainer):
         """
         raise UsageError(f"{type(self).__name__} makes images of noise and interpolates between none")
 
-    def draw(self, model: nn.Module, seed: int, index: NDArray[np.int64]) -> Tensor:
+    def sample(self, model: nn.Module, seed: int, index: NDArray[np.int64]) -> Tensor:
         """Draw new images, each of which depends on ``seed`` and its own index and on nothing else.
 
         Args:
@@ -191,7 +191,7 @@ class GenerativeTrainer(Trainer):
             for place in range(CHUNK)
         ]
         with torch.no_grad(), torch.autocast(device.type, enabled=False):
-            return self.to_levels(self.from_noise(model, self.noise(model, generators).to(device)))
+            return self.to_gray_levels(self.from_noise(model, self.noise(model, generators).to(device)))
 
     def extractor(self, run: Run) -> Extractor:
         """What compares images in this run, made once."""
@@ -201,30 +201,31 @@ class GenerativeTrainer(Trainer):
             self._extractor = find_extractor(self.settings.extractor, run.registries, run.device)
         return self._extractor
 
-    def judged_parts(self, run: Run) -> dict[str, NDArray[np.int64]]:
+    def evaluation_parts(self, run: Run) -> dict[str, NDArray[np.int64]]:
         """Positions of the images that may be judged on, by split, the test images last; none of them empty.
 
-        Without the test images where they stay sealed (``judge_test``): then a result is that of validation images.
+        Without the test images where they stay sealed (``evaluate_test``): then a result is that of validation
+        images.
         """
-        sealed = {"train"} if run.settings.judge_test else {"train", "test"}
+        sealed = {"train"} if run.settings.evaluate_test else {"train", "test"}
         return {
             name: part for name, part in run.data.split.parts().items() if name not in sealed and len(part)
         }
 
-    def judge(self, run: Run, evaluations: Mapping[str, Evaluation]) -> Judgement | None:
+    def summarize(self, run: Run, evaluations: Mapping[str, Evaluation]) -> RunSummary | None:
         """New images beside real ones of held-out patients, if there are new images and they are to be judged."""
-        if not self.settings.judged or not self.draws(run.model):
+        if not self.settings.fidelity_images or not self.can_sample(run.model):
             return None
         from pneumo_cli.evaluation.generative.fidelity import measure_fidelity
         from pneumo_cli.reports.fidelity_tables import fidelity_summary
 
-        samples = self.draw(run.model, run.settings.seed, np.arange(self.settings.judged))
+        samples = self.sample(run.model, run.settings.seed, np.arange(self.settings.fidelity_images))
         records = run.data.dataset.records
-        held_out = next(reversed(self.judged_parts(run).values()), np.empty(0, np.int64))
+        held_out = next(reversed(self.evaluation_parts(run).values()), np.empty(0, np.int64))
         found = measure_fidelity(
             {"generated": samples},
-            training=run.data.levels(run.data.split.train),
-            held_out=run.data.levels(held_out),
+            training=run.data.gray_levels(run.data.split.train),
+            held_out=run.data.gray_levels(held_out),
             patients=[records[position].patient for position in held_out],
             extractor=self.extractor(run),
             seed=run.settings.seed,

@@ -18,7 +18,7 @@ from pneumo_cli.runs.checkpoints import Checkpoints
 from pneumo_cli.runs.folder import RunFolder
 from pneumo_cli.runs.model_factory import build_registered
 from pneumo_cli.runs.record import recorded_facts, reopen_settings
-from pneumo_cli.runs.weights import judged_weights, load_weights
+from pneumo_cli.runs.weights import evaluation_weights, load_weights
 from pneumo_cli.runtime.devices import Device
 from pneumo_cli.settings.resolve import Resolved
 from pneumo_cli.specs import ModelSpec
@@ -88,7 +88,7 @@ def load_trained(
     trainer = make_trainer(resolved)
     entry = choose_model(registries, resolved)
     model = build_registered(entry, trainer.model_options())
-    load_weights(model, judged_weights(state))
+    load_weights(model, evaluation_weights(state))
     model.to(device.torch).to(memory_format=device.memory_format).eval().requires_grad_(False)
     return Trained(
         folder=folder,

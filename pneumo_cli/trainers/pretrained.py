@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from pneumo_cli.errors import PneumoError, UsageError
 from pneumo_cli.registry import Entry
-from pneumo_cli.runs.weights import judged_weights
+from pneumo_cli.runs.weights import evaluation_weights
 from pneumo_cli.runtime.progress import Progress
 from pneumo_cli.specs import ModelSpec, load_reference
 from pneumo_cli.trainers.backbone import head_name
@@ -97,7 +97,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             reason = "it holds code, or objects other than tensors, and is not loaded; save only model.state_dict()"
         raise UsageError(f"the weights {path} cannot be read: {reason}") from error
     if _all_named(content) and _all_named(content.get("model")) and _all_named(content.get("average") or {}):
-        content = judged_weights(content)
+        content = evaluation_weights(content)
     if not (_all_named(content) and content and all(map(_plain, content.values()))):
         raise UsageError(f"{path} holds no state dict: a mapping from names to (dense, real) tensors")
     return dict(content)

@@ -51,7 +51,7 @@ class Setup:
 
 
 def set_up(registries: Registries, resolved: Resolved) -> Setup:
-    """Look up the parts that the settings name, and make the trainer.
+    """Access up the parts that the settings name, and make the trainer.
 
     Raises:
         UsageError: a part is unknown or ambiguous, the model is of a kind that the trainer does not train, or the
@@ -63,7 +63,7 @@ def set_up(registries: Registries, resolved: Resolved) -> Setup:
 
 
 def choose_model(registries: Registries, resolved: Resolved) -> Entry[ModelSpec]:
-    """Look up the model that the settings name.
+    """Access up the model that the settings name.
 
     Raises:
         UsageError: it is unknown or ambiguous, or of a kind that the trainer does not train.
@@ -170,7 +170,7 @@ def open_run(setup: Setup, progress: Progress, ranks: Ranks) -> Run:
         check_writable(resolved.machine.output, resolved.entry.spec.name)
 
     def opened() -> PreparedData:
-        size, only = resolved.trainer.image_size, setup.trainer.wanted_class
+        size, only = resolved.trainer.image_size, setup.trainer.only_class
         return open_data(setup.dataset, resolved, progress, size=size, only=only)
 
     # The first rank fills the cache; the others then only read it.

@@ -153,7 +153,7 @@ class TransferTrainer(ClassificationTrainer):
         plain = run.transforms.evaluation
         evaluation = self._cached(run, length, run.sources.evaluation, plain, judged, [1])
         train: Inputs | None = None
-        if not s.augment and not s.flip_test:
+        if not s.augment and not s.flip_tta:
             train = evaluation
         elif not s.augment:
             train = self._cached(run, length, run.image_inputs(plain), plain, parts["train"], [1])

@@ -13,13 +13,13 @@ import torch
 from pneumo_cli.runtime.seeding import seed_all
 
 if TYPE_CHECKING:
-    from pneumo_cli.evaluation.result import Evaluation, Judgement
+    from pneumo_cli.evaluation.result import Evaluation, RunSummary
     from pneumo_cli.runs.run import Run
     from pneumo_cli.trainers.base import Trainer
 
 
 @contextmanager
-def judged_model(run: Run) -> Iterator[None]:
+def evaluation_model(run: Run) -> Iterator[None]:
     """Let ``run.model`` be what is judged, in eval mode: the average of the weights where there is one."""
     trained = run.model
     if run.average is not None:
@@ -31,15 +31,15 @@ def judged_model(run: Run) -> Iterator[None]:
         run.model = trained
 
 
-def assess(run: Run, trainer: Trainer, split: str, evaluation: Evaluation) -> Evaluation:
+def describe_evaluation(run: Run, trainer: Trainer, split: str, evaluation: Evaluation) -> Evaluation:
     """Let the trainer add what only a reader wants of an evaluation."""
     seed_all(run.settings.seed, "assessment", split)
-    with judged_model(run), torch.no_grad(), run.device.autocast():
-        return trainer.assess(run, split, evaluation)
+    with evaluation_model(run), torch.no_grad(), run.device.autocast():
+        return trainer.describe_evaluation(run, split, evaluation)
 
 
-def judge(run: Run, trainer: Trainer, evaluations: Mapping[str, Evaluation]) -> Judgement | None:
+def summarize(run: Run, trainer: Trainer, evaluations: Mapping[str, Evaluation]) -> RunSummary | None:
     """What the trainer says of the result as a whole."""
-    seed_all(run.settings.seed, "judgement")
-    with judged_model(run), torch.no_grad(), run.device.autocast():
-        return trainer.judge(run, evaluations)
+    seed_all(run.settings.seed, "judgement")  # the seed of earlier versions, so that numbers stay
+    with evaluation_model(run), torch.no_grad(), run.device.autocast():
+        return trainer.summarize(run, evaluations)

@@ -10,22 +10,22 @@ from typing import Any
 import numpy as np
 
 from pneumo_cli.errors import PneumoError, UsageError
-from pneumo_cli.evaluation.ensemble import Member
-from pneumo_cli.evaluation.result import Judgement, plain
-from pneumo_cli.inference.ensemble import judge_average
+from pneumo_cli.evaluation.ensemble import MemberPredictions
+from pneumo_cli.evaluation.result import RunSummary, plain
+from pneumo_cli.inference.ensemble import evaluate_ensemble
 from pneumo_cli.runs.checkpoints import Checkpoints
 from pneumo_cli.runs.folder import RunFolder
 from pneumo_cli.runs.run import Best
-from pneumo_cli.runs.test_access import look_now, open_test, write_down
-from pneumo_cli.runs.weights import judged_weights, load_weights
+from pneumo_cli.runs.test_access import access_now, record_access, record_test_access
+from pneumo_cli.runs.weights import evaluation_weights, load_weights
 from pneumo_cli.runtime import atomic
-from pneumo_cli.training.evaluation import assess, judge
+from pneumo_cli.training.evaluation import describe_evaluation, summarize
 from pneumo_cli.training.runner import Runner
 
 _log = logging.getLogger("pneumo")
 
 
-def judge_again(runner: Runner, folder: RunFolder, checkpoint: str, split: str) -> dict[str, Any]:
+def reevaluate(runner: Runner, folder: RunFolder, checkpoint: str, split: str) -> dict[str, Any]:
     """Judge a checkpoint on one split, and keep the result in the folder ``evaluations`` of its run.
 
     Args:
@@ -37,8 +37,8 @@ def judge_again(runner: Runner, folder: RunFolder, checkpoint: str, split: str) 
     if load_checkpoint(runner, folder, checkpoint) != run.data.fingerprint:
         _log.warning("these are not the data that the run was trained on: its own splits mean nothing here")
     if split == "test":
-        open_test(run, checkpoint, by="evaluate")
-    evaluation = assess(
+        record_test_access(run, checkpoint, by="evaluate")
+    evaluation = describe_evaluation(
         run, runner.trainer, split, runner.evaluate(split, f"{checkpoint} checkpoint, {split}")
     )
     now = datetime.now(UTC)
@@ -52,8 +52,8 @@ def judge_again(runner: Runner, folder: RunFolder, checkpoint: str, split: str) 
         "images": len(run.data.split.parts()[split]),
         "metrics": plain(evaluation.metrics),
     }
-    if run.looks:
-        result["looks"] = run.looks
+    if run.test_accesses:
+        result["test_accesses"] = run.test_accesses
     if evaluation.intervals:
         result["intervals"] = {name: list(ends) for name, ends in evaluation.intervals.items()}
     result.update(evaluation.details)
@@ -68,7 +68,7 @@ def load_checkpoint(runner: Runner, folder: RunFolder, checkpoint: str) -> str:
     runner.build()
     run.folder = folder
     state = Checkpoints(folder.checkpoints).load(checkpoint, run.device.torch)
-    load_weights(run.model, judged_weights(state))
+    load_weights(run.model, evaluation_weights(state))
     run.epoch = state["epoch"]
     run.calibration = state.get("calibration", {})
     return str(state["fingerprint"])
@@ -81,7 +81,7 @@ def _write(folder: RunFolder, name: str, result: dict[str, Any]) -> None:
         raise PneumoError(f"{folder.evaluations} cannot be written: {error.strerror}") from error
 
 
-def judge_as_a_whole(runner: Runner, folder: RunFolder, checkpoint: str) -> Judgement:
+def resummarize(runner: Runner, folder: RunFolder, checkpoint: str) -> RunSummary:
     """What a run's trainer says of a checkpoint as a whole, on the run's own data.
 
     Raises:
@@ -94,37 +94,37 @@ def judge_as_a_whole(runner: Runner, folder: RunFolder, checkpoint: str) -> Judg
         raise UsageError(
             "these are not the data that the run was trained on: which of its images are copies cannot be said"
         )
-    judgement = judge(runner.run, runner.trainer, {})
-    if judgement is None:
+    summary = summarize(runner.run, runner.trainer, {})
+    if summary is None:
         raise UsageError(f"there is nothing to judge of {folder.path}: its model draws no new images")
-    open_test(run, checkpoint, by="judge")
-    return judgement
+    record_test_access(run, checkpoint, by="evaluate-images")
+    return summary
 
 
-def keep_judgement(
-    folder: RunFolder, checkpoint: str, judgement: Judgement, facts: Mapping[str, Any]
+def keep_summary(
+    folder: RunFolder, checkpoint: str, summary: RunSummary, facts: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Write a judgement into the folder ``evaluations`` of its run, and return what was written.
+    """Write a summary into the folder ``evaluations`` of its run, and return what was written.
 
     Raises:
         UsageError: there is no number in it, for the reason that its first note gives. Nothing is written then.
     """
-    if not judgement.metrics:
-        raise UsageError(next(iter(judgement.notes), f"there is nothing to judge of {folder.path}"))
+    if not summary.metrics:
+        raise UsageError(next(iter(summary.notes), f"there is nothing to judge of {folder.path}"))
     now = datetime.now(UTC)
     result = {
         "when": now.isoformat(timespec="seconds"),
         "checkpoint": checkpoint,
         **facts,
-        **judgement.content(),
+        **summary.content(),
     }
-    _write(folder, f"{now:%Y%m%dT%H%M%S}-{checkpoint}-judgement", result)
+    _write(folder, f"{now:%Y%m%dT%H%M%S}-{checkpoint}-summary", result)
     return result
 
 
-def judge_members(
+def predict_members(
     runner: Runner, folder: RunFolder, checkpoint: str, splits: Sequence[str]
-) -> dict[str, Member]:
+) -> dict[str, MemberPredictions]:
     """Judge the images of some splits with a checkpoint of a run. Every rank calls it.
 
     Args:
@@ -152,7 +152,7 @@ def judge_members(
         logits = outputs["logits"].astype(np.float64)
         if not np.isfinite(logits).all():
             raise PneumoError(f"{folder.path}: the {checkpoint} checkpoint gives outputs that are not finite")
-        found[split] = Member(
+        found[split] = MemberPredictions(
             folder=folder.path,
             epoch=run.epoch,
             fingerprint=run.data.fingerprint,
@@ -164,7 +164,7 @@ def judge_members(
     return found
 
 
-def evaluate_mean(
+def reevaluate_ensemble(
     runners: Sequence[tuple[Runner, RunFolder]], home: RunFolder, checkpoint: str, split: str, point: str = ""
 ) -> dict[str, Any]:
     """Judge the mean of several runs on the images of one split, and keep the result.
@@ -179,7 +179,7 @@ def evaluate_mean(
         point: the operating point; empty: the runs' own.
 
     Returns:
-        what is written, as :func:`pneumo_cli.training.reevaluation.judge_again` has it for one run.
+        what is written, as :func:`pneumo_cli.training.reevaluation.reevaluate` has it for one run.
 
     Raises:
         UsageError: the runs have no such images, not the same ones, or cannot be averaged.
@@ -201,12 +201,12 @@ def evaluate_mean(
     for runner, place in runners:
         if runner.trainer.as_classifier() is None:
             raise UsageError(f"{place.path} is a run of {runner.run.spec.name}, which classifies no images")
-    looks = 0
+    accesses = 0
     if split == "test":
-        look = look_now(home.path, checkpoint, first.run.settings.epochs, "evaluate")
-        looks = write_down(first.run.machine.data_home, data.dataset, look)
-    members = [judge_members(runner, place, checkpoint, [split])[split] for runner, place in runners]
-    evaluation = judge_average(members, data.dataset.records, seed=first.run.settings.seed, point=point)
+        look = access_now(home.path, checkpoint, first.run.settings.epochs, "evaluate")
+        accesses = record_access(first.run.machine.data_home, data.dataset, look)
+    members = [predict_members(runner, place, checkpoint, [split])[split] for runner, place in runners]
+    evaluation = evaluate_ensemble(members, data.dataset.records, seed=first.run.settings.seed, point=point)
     now = datetime.now(UTC)
     result: dict[str, Any] = {
         "when": now.isoformat(timespec="seconds"),
@@ -219,7 +219,7 @@ def evaluate_mean(
         "split": split,
         "images": len(members[0].index),
         "metrics": plain(evaluation.metrics),
-        **({"looks": looks} if looks else {}),
+        **({"test_accesses": accesses} if accesses else {}),
         "intervals": {name: list(ends) for name, ends in evaluation.intervals.items()},
         **evaluation.details,
     }

@@ -23,7 +23,7 @@ from pneumo_cli.runs.ema import WeightAverage
 from pneumo_cli.runs.folder import RunFolder
 from pneumo_cli.runs.record import facts_of, record_settings, recorded_facts
 from pneumo_cli.runs.run import Run
-from pneumo_cli.runs.test_access import open_test
+from pneumo_cli.runs.test_access import record_test_access
 from pneumo_cli.runs.updates import Updates
 from pneumo_cli.runs.weights import load_weights
 from pneumo_cli.runtime.distributed import Ranks
@@ -33,13 +33,13 @@ from pneumo_cli.runtime.signals import Interruption, interruption
 from pneumo_cli.trainers.base import Trainer
 from pneumo_cli.trainers.session import Setup, open_run
 from pneumo_cli.training.epoch_outputs import EpochOutputs
-from pneumo_cli.training.evaluation import assess, judge, judged_model
+from pneumo_cli.training.evaluation import describe_evaluation, evaluation_model, summarize
 from pneumo_cli.training.loaders import Loaders
 from pneumo_cli.training.saver import Saver
 from pneumo_cli.training.state import restore_training
 
 # How many steps pass between two looks at the losses of an accelerator: a look waits for the device.
-_STEPS_BETWEEN_LOOKS = 20
+_STEPS_BETWEEN_CHECKS = 20
 
 
 class Runner:
@@ -84,7 +84,7 @@ class Runner:
         make_folder = make_folder or partial(RunFolder.create, self.run.machine.output, self.run.spec.name)
         folder = make_folder() if self.run.ranks.first else None
         self.run.folder = self.run.ranks.broadcast(folder)
-        self.saver = Saver(self.run, self.tell_saved)
+        self.saver = Saver(self.run, self.notify_saved)
         with self.sole_writer():
             self.record(facts_of(self.run))
             return self.carry_out(EpochOutputs(self.run.ranks))
@@ -98,7 +98,7 @@ class Runner:
         self.build()
         self.average_weights()
         self.run.folder = folder
-        self.saver = Saver(self.run, self.tell_saved)
+        self.saver = Saver(self.run, self.notify_saved)
         with self.sole_writer():
             outputs = restore_training(self.run, self.saver.load("last"))
             self.run.sources = self.trainer.cache_sources(self.run)
@@ -117,10 +117,10 @@ class Runner:
                 self.notify("run_started")
                 if not run.history:
                     self.saver.save(outputs)
-                    self.judge_untrained()
+                    self.evaluate_untrained()
                 while len(run.history) <= run.settings.epochs:
                     self.train_epoch(outputs)
-                    self.judge_epoch(outputs)
+                    self.validate_epoch(outputs)
                     outputs = EpochOutputs(run.ranks)
                 report = self.finish()
             except BaseException as error:
@@ -186,7 +186,7 @@ class Runner:
         if self.run.ranks.first:
             record_settings(self.run, facts, self.command)
 
-    def judge_untrained(self) -> None:
+    def evaluate_untrained(self) -> None:
         """Epoch 0: what the untrained model does on the training and validation images (SOURCE 4)."""
         began = time.monotonic()
         train = self.evaluate("train", "epoch 0, training images")
@@ -242,12 +242,12 @@ class Runner:
         """Between steps: has the loss gone wrong, has somebody asked to stop, is it time to save?"""
         run = self.run
         alone_on_cpu = run.device.torch.type == "cpu" and run.ranks.world == 1
-        if not (alone_on_cpu or run.updates.last_step or run.step % _STEPS_BETWEEN_LOOKS == 0):
+        if not (alone_on_cpu or run.updates.last_step or run.step % _STEPS_BETWEEN_CHECKS == 0):
             return
         self.check_finite(outputs)
         if not run.updates.complete:
             return
-        self.stop_if_told(outputs)
+        self.stop_if_interrupted(outputs)
         self.saver.save_if_overdue(outputs)
 
     def check_finite(self, outputs: EpochOutputs) -> None:
@@ -261,7 +261,7 @@ class Runner:
                 "(a lower learning rate, --clip-norm 1 or --precision fp32 may help)"
             ) from None
 
-    def stop_if_told(self, outputs: EpochOutputs | None) -> None:
+    def stop_if_interrupted(self, outputs: EpochOutputs | None) -> None:
         """Save and leave, if a signal came.
 
         Args:
@@ -282,7 +282,7 @@ class Runner:
                 128 + number,
             )
 
-    def judge_epoch(self, outputs: EpochOutputs) -> None:
+    def validate_epoch(self, outputs: EpochOutputs) -> None:
         """Validate, keep the checkpoint if it is the best, and save the epoch."""
         run = self.run
         means, per_image = outputs.results()
@@ -325,7 +325,7 @@ class Runner:
     def keep_images(self) -> None:
         """Write down what the trainer wants to be seen of each epoch."""
         run = self.run
-        with judged_model(run), torch.no_grad(), run.device.autocast():
+        with evaluation_model(run), torch.no_grad(), run.device.autocast():
             images = self.trainer.epoch_images(run)
         if images is not None and run.ranks.first:
             from pneumo_cli.reports.figures.animation import write_grid
@@ -358,10 +358,10 @@ class Runner:
             def watch(count: int) -> None:
                 advance(count)
                 if run.ranks.world == 1 and self._signal.number:
-                    self.stop_if_told(outputs)
+                    self.stop_if_interrupted(outputs)
 
             loader.advance = watch
-            with judged_model(run), torch.no_grad(), run.device.autocast():
+            with evaluation_model(run), torch.no_grad(), run.device.autocast():
                 evaluation = self.hooks.tasks.evaluate(run=run, loader=loader)
         if not isinstance(evaluation, Evaluation):
             raise PneumoError(f"evaluate returned {type(evaluation).__name__}, not an Evaluation")
@@ -370,7 +370,7 @@ class Runner:
                 raise PneumoError(
                     f"{split} {metric} is {value} after epoch {run.epoch}: the run has diverged"
                 )
-        self.stop_if_told(outputs)
+        self.stop_if_interrupted(outputs)
         return evaluation
 
     def finish(self) -> dict[str, Any]:
@@ -385,8 +385,8 @@ class Runner:
             evaluations["validation"] = self.evaluate("validation", "best checkpoint, validation")
             self.calibrate(evaluations["validation"], best)
         # Opened only now: nothing is fitted or chosen any more.
-        if len(run.data.split.test) and run.settings.judge_test:
-            open_test(run, "best", by="run")
+        if len(run.data.split.test) and run.settings.evaluate_test:
+            record_test_access(run, "best", by="run")
             evaluations["test"] = self.evaluate("test", "best checkpoint, test")
         report = self.report(evaluations) if run.ranks.first else {}
         run.ranks.barrier()
@@ -399,18 +399,19 @@ class Runner:
 
         run, shown = self.run, self.run.progress
         if run.ranks.world == 1:  # others would wait for ever
-            run.progress = WatchedProgress(shown, partial(self.stop_if_told, None))
+            run.progress = WatchedProgress(shown, partial(self.stop_if_interrupted, None))
         try:
-            assessed = {
-                split: assess(run, self.trainer, split, found) for split, found in evaluations.items()
+            described = {
+                split: describe_evaluation(run, self.trainer, split, found)
+                for split, found in evaluations.items()
             }
             return write_report(
                 run,
-                assessed,
+                described,
                 command=self.command,
                 sample_loaders=self.loaders.samples(),
-                judgement=judge(run, self.trainer, assessed),
-                sections=self.added_sections(assessed),
+                summary=summarize(run, self.trainer, described),
+                sections=self.added_sections(described),
             )
         finally:
             run.progress = shown
@@ -419,7 +420,7 @@ class Runner:
         """What plugins add to the report."""
         run = self.run
         seed_all(run.settings.seed, "report")
-        with judged_model(run), torch.no_grad(), run.device.autocast():
+        with evaluation_model(run), torch.no_grad(), run.device.autocast():
             return self.hooks.report_sections(run, evaluations)
 
     def calibrate(self, validation: Evaluation, best: Mapping[str, Any]) -> None:
@@ -434,7 +435,7 @@ class Runner:
         if run.calibration:
             self.saver.add_to_best(best, calibration=run.calibration)
 
-    def tell_saved(self, path: Path) -> None:
+    def notify_saved(self, path: Path) -> None:
         """Tell the observers of a checkpoint."""
         self.notify("checkpoint_saved", path=path)
 

@@ -13,7 +13,7 @@ from PIL import Image, ImageEnhance, ImageOps
 
 from pneumo_cli.data.decoding import resize
 from pneumo_cli.data.downsampling import area_weights, shrunk
-from pneumo_cli.data.near_duplicates import Copies, perceptual_hashes
+from pneumo_cli.data.near_duplicates import NearDuplicateIndex, perceptual_hashes
 
 Picture = Image.Image
 
@@ -89,7 +89,7 @@ def test_a_copy_is_found_and_nothing_else(name: str, size: int) -> None:
     both = stacked(PICTURES + altered, size)
     originals, copies = np.arange(count), np.arange(count, 2 * count)
     for first, second in ((originals, copies), (copies, originals)):
-        found = Copies(both).between(first, second)
+        found = NearDuplicateIndex(both).between(first, second)
         assert [(match.first % count, match.second % count) for match in found] == [
             (number, number) for number in range(count)
         ]
@@ -97,12 +97,12 @@ def test_a_copy_is_found_and_nothing_else(name: str, size: int) -> None:
 
 
 def test_pictures_of_one_common_shape_are_no_copies_of_each_other() -> None:
-    assert Copies(stacked(drawn(200, 3), 64)).between(np.arange(200), np.arange(200)) == []
+    assert NearDuplicateIndex(stacked(drawn(200, 3), 64)).between(np.arange(200), np.arange(200)) == []
 
 
 def test_within_one_group_each_pair_is_found_once_and_no_image_is_its_own_copy() -> None:
     images = stacked([*PICTURES[:5], encoded(PICTURES[2])], 64)
-    found = Copies(images).between(np.arange(6), np.arange(6))
+    found = NearDuplicateIndex(images).between(np.arange(6), np.arange(6))
     assert [(match.first, match.second) for match in found] == [(2, 5)]
     assert found[0].correlation > 0.9
     assert found[0].bits < 30
@@ -111,12 +111,12 @@ def test_within_one_group_each_pair_is_found_once_and_no_image_is_its_own_copy()
 def test_images_without_contrast_are_no_copies_of_anything() -> None:
     images = np.zeros((4, 64, 64), np.uint8)
     images[2:] = 200
-    assert Copies(images).between(np.arange(2), np.arange(2, 4)) == []
+    assert NearDuplicateIndex(images).between(np.arange(2), np.arange(2, 4)) == []
 
 
 def test_empty_groups_have_nothing_in_common() -> None:
     nobody = np.zeros(0, np.int64)
-    copies = Copies(stacked(PICTURES[:2], 64))
+    copies = NearDuplicateIndex(stacked(PICTURES[:2], 64))
     assert copies.between(nobody, np.arange(2)) == []
     assert copies.between(np.arange(2), nobody) == []
 
@@ -124,7 +124,7 @@ def test_empty_groups_have_nothing_in_common() -> None:
 @pytest.mark.parametrize("shape", [(3, 31, 31), (3, 64)])
 def test_too_small_images_are_an_error(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="32 px"):
-        Copies(np.zeros(shape, np.uint8))
+        NearDuplicateIndex(np.zeros(shape, np.uint8))
 
 
 def test_a_hash_does_not_depend_on_brightness_and_contrast() -> None:
@@ -153,7 +153,7 @@ def test_among_real_radiographs_every_altered_copy_is_found_and_no_two_patients_
     pictures = [Image.open(path).convert("L") for path in paths]
     chosen = [pictures[row] for row in range(0, len(pictures), 60)]
     altered = [change(picture) for change in ALTERATIONS.values() for picture in chosen]
-    copies = Copies(stacked(pictures + altered, 96))
+    copies = NearDuplicateIndex(stacked(pictures + altered, 96))
     originals = np.arange(len(pictures))
     found = copies.between(originals, np.arange(len(pictures), len(pictures) + len(altered)))
     wanted = {

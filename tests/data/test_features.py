@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from pneumo_cli.data import array_file
 from pneumo_cli.data.augmentation import EvaluationTransform, ReportAugmentation, Transform
-from pneumo_cli.data.batch_inputs import ImageInputs, Inputs, MirroredToo
+from pneumo_cli.data.batch_inputs import FlipTTA, ImageInputs, Inputs
 from pneumo_cli.data.feature_cache import Features, Frozen, cached_features, prefix_digest
 from pneumo_cli.errors import PneumoError, UsageError
 from pneumo_cli.runtime import atomic
@@ -148,7 +148,7 @@ def test_cached_views_are_those_of_the_epochs_and_are_taken_in_turn(tmp_path: Pa
 
 def test_two_views_of_each_image_come_as_their_source_gives_them(tmp_path: Path) -> None:
     prefix = Prefix()
-    mirrored = MirroredToo(images(ReportAugmentation(seed=5)))
+    mirrored = FlipTTA(images(ReportAugmentation(seed=5)))
     features = kept(frozen(prefix, mirrored, epochs=(1, 2)), tmp_path)
     assert features.array.shape[:3] == (2, len(POSITIONS), 2)
     wanted = np.array([8, 50, 9])
@@ -162,8 +162,8 @@ def test_two_views_of_each_image_come_as_their_source_gives_them(tmp_path: Path)
 def test_any_number_of_images_is_cached_whole(tmp_path: Path, count: int) -> None:
     prefix = Prefix()
     positions = POSITIONS[:count]
-    features = kept(frozen(prefix, MirroredToo(images()), positions=positions), tmp_path)
-    assert torch.equal(features(positions, 1), prefix(MirroredToo(images())(positions, 1)))
+    features = kept(frozen(prefix, FlipTTA(images()), positions=positions), tmp_path)
+    assert torch.equal(features(positions, 1), prefix(FlipTTA(images())(positions, 1)))
 
 
 def test_flat_features_and_more_dimensions_are_taken_as_they_come(tmp_path: Path) -> None:
@@ -199,7 +199,7 @@ def test_progress_counts_every_image_of_every_epoch(tmp_path: Path) -> None:
             opened.append((name, total))
             yield advanced.append
 
-    kept(frozen(Prefix(), MirroredToo(images()), epochs=(1, 2)), tmp_path, progress=Recorder())
+    kept(frozen(Prefix(), FlipTTA(images()), epochs=(1, 2)), tmp_path, progress=Recorder())
     assert opened == [("frozen stages", 2 * len(POSITIONS))]
     assert sum(advanced) == 2 * len(POSITIONS)
 
@@ -214,7 +214,7 @@ OTHERS: dict[str, dict[str, Any]] = {
     "order": {"positions": POSITIONS[::-1].copy()},
     "epoch": {"epochs": (2,)},
     "epochs": {"epochs": (1, 2)},
-    "views": {"inputs": MirroredToo(images())},
+    "views": {"inputs": FlipTTA(images())},
 }
 
 
@@ -327,8 +327,8 @@ def test_what_it_will_take_is_said_before_it_starts(tmp_path: Path, caplog: pyte
     handler = Listening()
     logging.getLogger("pneumo").addHandler(handler)
     try:
-        kept(frozen(prefix, MirroredToo(images()), epochs=(1, 2, 3)), tmp_path)
-        kept(frozen(prefix, MirroredToo(images()), epochs=(1, 2, 3)), tmp_path)
+        kept(frozen(prefix, FlipTTA(images()), epochs=(1, 2, 3)), tmp_path)
+        kept(frozen(prefix, FlipTTA(images()), epochs=(1, 2, 3)), tmp_path)
     finally:
         logging.getLogger("pneumo").removeHandler(handler)
     ((message, seen),) = said  # reading says nothing

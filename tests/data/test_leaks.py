@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pneumo_cli.data.leakage import Leaks, at_original_size, find_copies_within, find_leaks
+from pneumo_cli.data.leakage import Leaks, at_original_size, find_leaks, near_duplicates_within
 from pneumo_cli.data.prepare import PreparedData, prepare
 from pneumo_cli.data.records import Dataset
 from pneumo_cli.runtime.progress import Progress
@@ -77,7 +77,7 @@ def test_clean_data_have_no_leak(tmp_path: Path, open_tree: Opened, cache: Path)
     assert not leaks.leaks
     assert leaks.compared
     assert not leaks.left_out.leaks
-    assert not any(find_copies_within(data).values())
+    assert not any(near_duplicates_within(data).values())
     assert [(leak.first, leak.second) for leak in leaks.pairs] == [
         ("train", "validation"),
         ("train", "test"),
@@ -154,7 +154,7 @@ def test_equal_images_of_two_patients_within_a_split_are_found_and_are_no_leak(
     (root / "test" / "A" / "testA2_9.png").write_bytes(png(test_image(root, 2).resize((80, 80))))
     data, leaks = found(root, open_tree, cache)
     assert not leaks.leaks
-    within = find_copies_within(data)
+    within = near_duplicates_within(data)
     assert {name: len(pairs) for name, pairs in within.items()} == {"train": 0, "validation": 0, "test": 1}
 
 

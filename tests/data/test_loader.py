@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pneumo_cli.data.augmentation import EvaluationTransform, ReportAugmentation, Transform
-from pneumo_cli.data.batch_inputs import ImageInputs, MirroredToo
+from pneumo_cli.data.batch_inputs import FlipTTA, ImageInputs
 from pneumo_cli.data.loader import Batch, Loader
 from pneumo_cli.errors import UsageError
 
@@ -112,7 +112,7 @@ def test_the_memory_format_is_that_asked_for() -> None:
 def test_mirrored_views_come_after_the_images_as_they_are() -> None:
     pictures = torch.arange(64, dtype=torch.uint8).view(4, 4, 4)
     plain = ImageInputs(pictures, GREY, torch.device("cpu"))
-    both = MirroredToo(plain)(np.array([2, 0]), 0)
+    both = FlipTTA(plain)(np.array([2, 0]), 0)
     assert torch.equal(both[:2], plain(np.array([2, 0]), 0))
     assert torch.equal(both[2:], both[:2].flip(-1))
 

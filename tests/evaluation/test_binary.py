@@ -83,13 +83,13 @@ def test_metrics_equal_those_of_scikit_learn_with_any_ties_and_classes(
 
 def test_a_cut_is_the_threshold_as_a_logit_and_does_not_saturate() -> None:
     logits, labels = random_split(6)
-    assert binary_metrics(logits, labels, cut=np.log(0.2 / 0.8)) == binary_metrics(
+    assert binary_metrics(logits, labels, logit_threshold=np.log(0.2 / 0.8)) == binary_metrics(
         logits, labels, threshold=0.2
     )
-    assert confusion([49.0, 51.0], [0, 1], cut=50.0).tolist() == [[1, 0], [0, 1]]
+    assert confusion([49.0, 51.0], [0, 1], logit_threshold=50.0).tolist() == [[1, 0], [0, 1]]
     for cut in (float("nan"), float("inf")):
         with pytest.raises(ValueError, match="finite logit"):
-            binary_metrics(logits, labels, cut=cut)
+            binary_metrics(logits, labels, logit_threshold=cut)
 
 
 def test_metrics_wait_for_no_heavy_library() -> None:

@@ -43,12 +43,12 @@ def test_a_resample_has_the_metrics_of_its_images_written_out() -> None:
     for decimals in (0, 9):  # with ties and without
         logits, labels, patients = split(120, generator, images=3)
         logits = logits.round(decimals)
-        sample = Sample(logits, labels, patients, cut=0.3)
+        sample = Sample(logits, labels, patients, logit_threshold=0.3)
         for times in draws(40, 120, 10, seed=2):
             found = sample.metrics(times)
             for row, weights in enumerate(times):
                 drawn = np.repeat(np.arange(120), weights[patients].astype(int))
-                expected = binary_metrics(logits[drawn], labels[drawn], cut=0.3)
+                expected = binary_metrics(logits[drawn], labels[drawn], logit_threshold=0.3)
                 assert {name: values[row] for name, values in found.items()} == pytest.approx(
                     expected, abs=1e-9
                 )
@@ -119,8 +119,10 @@ def test_with_one_image_a_patient_the_area_is_as_sure_as_delong_says() -> None:
 def test_intervals_hold_their_value_and_stay_within_bounds() -> None:
     for seed in range(20):
         logits, labels, patients = split(40, np.random.default_rng(seed), images=2, auc=0.97)
-        metrics = binary_metrics(logits, labels, cut=0.5)
-        for name, (low, high) in metric_intervals(logits, labels, patients, cut=0.5, resamples=100).items():
+        metrics = binary_metrics(logits, labels, logit_threshold=0.5)
+        for name, (low, high) in metric_intervals(
+            logits, labels, patients, logit_threshold=0.5, resamples=100
+        ).items():
             assert (-1 if name == "mcc" else 0) <= low <= high <= 1
             assert name == "ece" or low <= metrics[name] <= high
 
@@ -289,8 +291,8 @@ def test_equal_calls_of_different_classifiers_are_no_proof_of_equality() -> None
 
 def test_cuts_are_of_the_first_and_of_the_second() -> None:
     logits, labels, patients = split(200, np.random.default_rng(14))
-    found = difference_intervals(logits, logits, labels, patients, cuts=(0.0, 1.0))
-    one, two = binary_metrics(logits, labels), binary_metrics(logits, labels, cut=1.0)
+    found = difference_intervals(logits, logits, labels, patients, logit_thresholds=(0.0, 1.0))
+    one, two = binary_metrics(logits, labels), binary_metrics(logits, labels, logit_threshold=1.0)
     assert found["recall"].value == pytest.approx(one["recall"] - two["recall"])
     assert found["auc"].value == 0
 
@@ -364,7 +366,7 @@ def test_the_t_quantile_is_that_of_the_tables() -> None:
         ({"labels": [0, 1, 2]}, "a label is 2"),
         ({"patients": ["a", "b"]}, "one patient each"),
         ({"resamples": 1}, "at least 2 resamples"),
-        ({"cut": float("inf")}, "finite logit"),
+        ({"logit_threshold": float("inf")}, "finite logit"),
     ],
 )
 def test_input_that_means_nothing_is_an_error_that_says_so(options, message) -> None:

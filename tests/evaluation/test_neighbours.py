@@ -14,7 +14,7 @@ from pneumo_cli.evaluation.generative.memorization import (
     appearance,
     density_and_coverage,
     diversity,
-    memorisation,
+    measure_memorization,
     nearest,
 )
 
@@ -81,7 +81,7 @@ def test_two_copies_among_a_hundred_samples_are_found_and_named_first(
 ) -> None:
     samples = NEW.clone()
     samples[[17, 60]] = altered(TRAINING[[31, 200]], contrast, brightness)
-    found = memorisation(samples, TRAINING, HELD_OUT)
+    found = measure_memorization(samples, TRAINING, HELD_OUT)
     assert {pair[:2] for pair in found.closest[:2]} == {(17, 31), (60, 200)}
     assert found.copies == 0.02
     assert 0.02 <= found.near_copies <= 0.06
@@ -89,36 +89,36 @@ def test_two_copies_among_a_hundred_samples_are_found_and_named_first(
 
 
 def test_a_generator_that_copies_everything_is_exposed() -> None:
-    found = memorisation(altered(TRAINING[:80], 0.9, 10), TRAINING, HELD_OUT)
+    found = measure_memorization(altered(TRAINING[:80], 0.9, 10), TRAINING, HELD_OUT)
     assert found.near_copies == found.copies == 1
     assert found.ratio < 0.1
 
 
 def test_new_images_are_as_near_as_held_out_ones_and_one_in_a_hundred_is_below_their_quantile() -> None:
-    found = memorisation(pictures(1500, 13), TRAINING, HELD_OUT)
+    found = measure_memorization(pictures(1500, 13), TRAINING, HELD_OUT)
     assert 0 < found.near_copies < 0.03
     assert found.copies == 0
     assert found.ratio == pytest.approx(1, abs=0.03)
-    again = memorisation(HELD_OUT, TRAINING, HELD_OUT)
+    again = measure_memorization(HELD_OUT, TRAINING, HELD_OUT)
     assert again.near_copies == pytest.approx(0.01, abs=0.005)
     assert np.array_equal(again.distances, again.held_out)
 
 
 def test_smooth_images_are_near_to_many_training_images_and_are_not_called_copies() -> None:
-    found = memorisation(pca_gaussian(TRAINING, 100, seed=1, components=3), TRAINING, HELD_OUT)
+    found = measure_memorization(pca_gaussian(TRAINING, 100, seed=1, components=3), TRAINING, HELD_OUT)
     assert found.near_copies > 0.5
     assert found.copies == 0
 
 
 def test_noise_is_near_to_nothing() -> None:
-    found = memorisation(noise(50, 32, seed=1), TRAINING, HELD_OUT)
+    found = measure_memorization(noise(50, 32, seed=1), TRAINING, HELD_OUT)
     assert found.near_copies == 0
     assert found.ratio > 2
     assert len(found.closest) == 8
 
 
 def test_closest_pairs_are_at_most_as_many_as_there_are_samples_and_rise_in_distance() -> None:
-    found = memorisation(NEW[:3], TRAINING, HELD_OUT)
+    found = measure_memorization(NEW[:3], TRAINING, HELD_OUT)
     distances = [pair.distance for pair in found.closest]
     assert len(distances) == 3
     assert distances == sorted(distances)
@@ -126,12 +126,12 @@ def test_closest_pairs_are_at_most_as_many_as_there_are_samples_and_rise_in_dist
 
 def test_copies_of_an_image_that_training_holds_many_times_are_found() -> None:
     training = torch.cat((TRAINING, TRAINING[:1].repeat(5, 1, 1)))
-    assert memorisation(TRAINING[:1], training, HELD_OUT).copies == 1
+    assert measure_memorization(TRAINING[:1], training, HELD_OUT).copies == 1
 
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_a_training_set_of_hardly_any_image_gives_numbers(count: int) -> None:
-    found = memorisation(NEW, TRAINING[:count], HELD_OUT)
+    found = measure_memorization(NEW, TRAINING[:count], HELD_OUT)
     assert np.isfinite([found.near_copies, found.copies, found.ratio, found.threshold]).all()
 
 
@@ -143,7 +143,7 @@ def test_memorisation_without_images_is_an_error() -> None:
         (NEW, TRAINING, nothing),
     ):
         with pytest.raises(ValueError, match=r"needed|do not exist"):
-            memorisation(samples, training, held_out)
+            measure_memorization(samples, training, held_out)
 
 
 def test_diversity_is_one_for_alike_sets_and_shows_a_collapse() -> None:

@@ -17,7 +17,7 @@ from PIL import Image
 
 from pneumo_cli.data.decoding import decode, resize
 from pneumo_cli.errors import PneumoError, UsageError
-from pneumo_cli.evaluation.ood import Novelty, fit_novelty
+from pneumo_cli.evaluation.ood import OodDetector, fit_ood_detector
 
 SIDE = 64
 Grey = NDArray[np.uint8]
@@ -66,16 +66,16 @@ TRAIN, VALIDATION = drawn(240, 1), drawn(100, 2)
 
 
 @pytest.fixture(scope="module")
-def novelty() -> Novelty:
-    return fit_novelty(TRAIN, VALIDATION, seed=1)
+def novelty() -> OodDetector:
+    return fit_ood_detector(TRAIN, VALIDATION, seed=1)
 
 
-def test_other_images_of_their_kind_are_not_flagged(novelty: Novelty) -> None:
+def test_other_images_of_their_kind_are_not_flagged(novelty: OodDetector) -> None:
     assert novelty.flags(drawn(200, 3)).mean() <= 0.05
 
 
 @pytest.mark.parametrize("name", foreign())
-def test_foreign_images_are_flagged(novelty: Novelty, name: str) -> None:
+def test_foreign_images_are_flagged(novelty: OodDetector, name: str) -> None:
     assert novelty.flags(foreign()[name]).all()
 
 
@@ -91,19 +91,19 @@ def test_foreign_images_are_flagged(novelty: Novelty, name: str) -> None:
     ],
 )
 def test_images_of_their_kind_presented_wrongly_are_flagged(
-    novelty: Novelty, change: Callable[[Grey], Grey]
+    novelty: OodDetector, change: Callable[[Grey], Grey]
 ) -> None:
     assert novelty.flags(change(drawn(20, 3))).all()
 
 
-def test_the_more_an_image_is_mixed_with_noise_the_higher_its_score(novelty: Novelty) -> None:
+def test_the_more_an_image_is_mixed_with_noise_the_higher_its_score(novelty: OodDetector) -> None:
     image = drawn(1, 3).astype(np.float64)
     noise = np.random.default_rng(1).uniform(0, 255, image.shape)
     mixed = np.concatenate([(1 - share) * image + share * noise for share in (0, 0.1, 0.2, 0.4, 0.7, 1)])
     assert (np.diff(novelty.scores(mixed.round().astype(np.uint8))) > 0).all()
 
 
-def test_detail_beyond_the_thumbnail_counts(novelty: Novelty) -> None:
+def test_detail_beyond_the_thumbnail_counts(novelty: OodDetector) -> None:
     # A board of single pixels vanishes in every mean over two by two pixels.
     board = np.indices((SIDE, SIDE)).sum(0) % 2 * 16
     grained = (np.minimum(drawn(20, 3), 239) + board).astype(np.uint8)
@@ -112,21 +112,23 @@ def test_detail_beyond_the_thumbnail_counts(novelty: Novelty) -> None:
 
 def test_the_threshold_leaves_one_percent_of_the_validation_images_above_it() -> None:
     many = drawn(300, 2)
-    assert fit_novelty(TRAIN, many, seed=1).flags(many).sum() == 2
-    few = fit_novelty(TRAIN, VALIDATION[:10], seed=1)
+    assert fit_ood_detector(TRAIN, many, seed=1).flags(many).sum() == 2
+    few = fit_ood_detector(TRAIN, VALIDATION[:10], seed=1)
     assert few.threshold == few.scores(VALIDATION[:10]).max()
 
 
-def test_the_threshold_depends_on_validation_and_the_rest_on_training(novelty: Novelty) -> None:
-    other = fit_novelty(TRAIN, np.concatenate((VALIDATION, foreign()["clouds"])), seed=1)
+def test_the_threshold_depends_on_validation_and_the_rest_on_training(novelty: OodDetector) -> None:
+    other = fit_ood_detector(TRAIN, np.concatenate((VALIDATION, foreign()["clouds"])), seed=1)
     assert other.threshold > novelty.threshold
     assert np.array_equal(other.scores(VALIDATION), novelty.scores(VALIDATION))
 
 
-def test_the_same_images_give_the_same_bits_and_the_callers_generator_is_left_alone(novelty: Novelty) -> None:
+def test_the_same_images_give_the_same_bits_and_the_callers_generator_is_left_alone(
+    novelty: OodDetector,
+) -> None:
     torch.manual_seed(3)
     before = torch.random.get_rng_state()
-    again = fit_novelty(torch.from_numpy(TRAIN), torch.from_numpy(VALIDATION), seed=1)
+    again = fit_ood_detector(torch.from_numpy(TRAIN), torch.from_numpy(VALIDATION), seed=1)
     assert torch.equal(before, torch.random.get_rng_state())
     for name, value in novelty.state().items():
         other = again.state()[name]
@@ -135,12 +137,12 @@ def test_the_same_images_give_the_same_bits_and_the_callers_generator_is_left_al
 
 def test_of_many_training_images_the_seed_draws_some(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pneumo_cli.evaluation.ood._MOST_FITTED", 100)
-    one, same, other = (fit_novelty(TRAIN, VALIDATION, seed=seed) for seed in (1, 1, 2))
+    one, same, other = (fit_ood_detector(TRAIN, VALIDATION, seed=seed) for seed in (1, 1, 2))
     assert torch.equal(one.mean, same.mean)
     assert not torch.equal(one.mean, other.mean)
 
 
-def test_an_image_has_the_same_score_alone_and_among_others(novelty: Novelty) -> None:
+def test_an_image_has_the_same_score_alone_and_among_others(novelty: OodDetector) -> None:
     images = drawn(300, 3)  # more than one batch
     alone = np.concatenate([novelty.scores(images[place : place + 1]) for place in (0, 7, 299)])
     np.testing.assert_allclose(alone, novelty.scores(images)[[0, 7, 299]], rtol=1e-4)
@@ -148,7 +150,7 @@ def test_an_image_has_the_same_score_alone_and_among_others(novelty: Novelty) ->
 
 
 def test_images_of_read_only_memory_are_scored_without_a_warning(
-    novelty: Novelty, recwarn: pytest.WarningsRecorder
+    novelty: OodDetector, recwarn: pytest.WarningsRecorder
 ) -> None:
     images = VALIDATION.copy()
     images.setflags(write=False)
@@ -158,20 +160,20 @@ def test_images_of_read_only_memory_are_scored_without_a_warning(
 
 @pytest.mark.parametrize("side", [32, 50, 150])
 def test_images_of_any_size_from_32_pixels_on_are_told_apart(side: int) -> None:
-    fitted = fit_novelty(drawn(120, 1, side), drawn(60, 2, side), seed=1)
+    fitted = fit_ood_detector(drawn(120, 1, side), drawn(60, 2, side), seed=1)
     assert fitted.flags(drawn(60, 3, side)).mean() <= 0.1
     for images in foreign(side).values():
         assert fitted.flags(images).all()
 
 
-def test_images_of_another_size_than_those_fitted_on_are_resized(novelty: Novelty) -> None:
+def test_images_of_another_size_than_those_fitted_on_are_resized(novelty: OodDetector) -> None:
     larger = np.stack([resize(image, 2 * SIDE) for image in drawn(30, 3)])
     assert np.median(novelty.scores(larger)) < novelty.threshold
 
 
 def test_training_images_that_are_all_the_same_can_be_fitted_on() -> None:
     flat = np.full((5, 32, 32), 90, np.uint8)
-    fitted = fit_novelty(flat, flat[:1], seed=1)
+    fitted = fit_ood_detector(flat, flat[:1], seed=1)
     assert not fitted.flags(flat).any()
     assert fitted.flags(foreign(32)["uniform noise"]).all()
 
@@ -185,7 +187,7 @@ def test_training_images_that_are_all_the_same_can_be_fitted_on() -> None:
         (TRAIN[:, :16, :16], "at least 32 px"),
     ],
 )
-def test_what_are_no_square_grey_levels_is_refused(novelty: Novelty, images: Any, reason: str) -> None:
+def test_what_are_no_square_grey_levels_is_refused(novelty: OodDetector, images: Any, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         novelty.scores(images)
 
@@ -193,15 +195,15 @@ def test_what_are_no_square_grey_levels_is_refused(novelty: Novelty, images: Any
 @pytest.mark.parametrize(("train", "validation"), [(1, 5), (5, 0)])
 def test_too_few_images_are_an_error_in_words(train: int, validation: int) -> None:
     with pytest.raises(UsageError, match=f"there are {train} and {validation}"):
-        fit_novelty(TRAIN[:train], VALIDATION[:validation], seed=1)
+        fit_ood_detector(TRAIN[:train], VALIDATION[:validation], seed=1)
 
 
-def test_a_checkpoint_keeps_it_to_the_bit_and_is_small(novelty: Novelty) -> None:
+def test_a_checkpoint_keeps_it_to_the_bit_and_is_small(novelty: OodDetector) -> None:
     file = io.BytesIO()
     torch.save(novelty.state(), file)
     assert file.tell() < 3_000_000
     file.seek(0)
-    restored = Novelty.from_state(torch.load(file, weights_only=True))
+    restored = OodDetector.from_state(torch.load(file, weights_only=True))
     images = np.concatenate((drawn(10, 3), *foreign().values()))
     assert np.array_equal(restored.scores(images), novelty.scores(images))
     assert restored.threshold == novelty.threshold
@@ -227,12 +229,14 @@ def test_a_checkpoint_keeps_it_to_the_bit_and_is_small(novelty: Novelty) -> None
         ("threshold", "1", "threshold is '1'"),
     ],
 )
-def test_a_damaged_state_is_refused_in_words(novelty: Novelty, name: str, value: Any, reason: str) -> None:
+def test_a_damaged_state_is_refused_in_words(
+    novelty: OodDetector, name: str, value: Any, reason: str
+) -> None:
     state = {key: found for key, found in novelty.state().items() if key != name or value is not None}
     if value is not None:
         state[name] = value
     with pytest.raises(PneumoError, match=f"damaged in the checkpoint: .*{reason}"):
-        Novelty.from_state(state)
+        OodDetector.from_state(state)
 
 
 @pytest.mark.real_data
@@ -248,7 +252,7 @@ def test_of_real_radiographs_few_are_flagged_and_of_photographs_noise_and_patter
         chosen = [file for file in files if patients(int(re.findall(r"\d+", file.name)[0]))]
         return np.stack([decode(file.read_bytes(), side) for file in chosen[::step]])
 
-    fitted = fit_novelty(
+    fitted = fit_ood_detector(
         some("train", 5, lambda number: number % 4 > 0),
         some("train", 3, lambda number: number % 4 == 0),
         seed=1,

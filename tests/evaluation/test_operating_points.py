@@ -14,7 +14,7 @@ from pneumo_cli.evaluation.operating_points import OperatingPoint, choose_operat
 
 
 def rates(logits: np.ndarray, labels: np.ndarray, cut: float) -> tuple[float, float]:
-    (negatives, alarms), (misses, hits) = confusion(logits, labels, cut=cut)
+    (negatives, alarms), (misses, hits) = confusion(logits, labels, logit_threshold=cut)
     return hits / (hits + misses), negatives / (negatives + alarms)
 
 
@@ -41,47 +41,53 @@ def test_no_cut_serves_a_rule_better_than_the_one_that_was_chosen(images, sensit
     def cost(sensitivity: float, specificity: float) -> float:
         return miss_cost * (1 - sensitivity) * sick + (1 - specificity) * well
 
-    at = {name: rates(logits, labels, point.cut) for name, point in found.items()}
+    at = {name: rates(logits, labels, point.logit_threshold) for name, point in found.items()}
     assert sum(at["balanced"]) == pytest.approx(max(sum(each) for each in every))
     assert cost(*at["cost"]) == pytest.approx(min(cost(*each) for each in every))
     assert at["screening"][0] >= sensitivity - 1e-12
     assert at["screening"][1] == pytest.approx(
         max(specificity for found, specificity in every if found >= sensitivity - 1e-12)
     )
-    assert found["default"].cut == 0.0
-    assert not set(logits) & {point.cut for name, point in found.items() if name != "default"}
+    assert found["default"].logit_threshold == 0.0
+    assert not set(logits) & {point.logit_threshold for name, point in found.items() if name != "default"}
 
 
 def test_a_cut_lies_midway_between_its_neighbours() -> None:
     found = points([-3.0, -1.0, 2.0, 6.0], [0, 0, 1, 1])
-    assert found["balanced"].cut == found["screening"].cut == found["cost"].cut == 0.5
+    assert (
+        found["balanced"].logit_threshold
+        == found["screening"].logit_threshold
+        == found["cost"].logit_threshold
+        == 0.5
+    )
 
 
 def test_of_equally_good_cuts_the_more_sensitive_one_is_taken() -> None:
     found = points([0.0, 1.0, 2.0, 3.0], [0, 1, 0, 1], miss_cost=1.0)
-    assert found["balanced"].cut == found["cost"].cut == 0.5
+    assert found["balanced"].logit_threshold == found["cost"].logit_threshold == 0.5
 
 
 def test_cuts_beyond_all_logits_are_finite_and_near() -> None:
     useless = points([0.0, 0.0, 0.0], [0, 1, 1])
-    assert all(math.isfinite(point.cut) for point in useless.values())
-    assert useless["screening"].cut == -0.5
+    assert all(math.isfinite(point.logit_threshold) for point in useless.values())
+    assert useless["screening"].logit_threshold == -0.5
     never = points([1.0, 2.0, 3.0], [1, 0, 0], miss_cost=0.1)["cost"]
-    assert never.cut == 3.5
-    assert rates(np.array([1.0, 2.0, 3.0]), np.array([1, 0, 0]), never.cut) == (0.0, 1.0)
+    assert never.logit_threshold == 3.5
+    assert rates(np.array([1.0, 2.0, 3.0]), np.array([1, 0, 0]), never.logit_threshold) == (0.0, 1.0)
 
 
 def test_logits_one_rounding_apart_are_still_told_apart() -> None:
     low = 1e9
     high = float(np.nextafter(low, np.inf))
     found = points([low, high], [0, 1])["balanced"]
-    assert rates(np.array([low, high]), np.array([0, 1]), found.cut) == (1.0, 1.0)
+    assert rates(np.array([low, high]), np.array([0, 1]), found.logit_threshold) == (1.0, 1.0)
 
 
 def test_the_rule_tells_people_what_was_seen() -> None:
     rule = points([-1.0, -0.5, 1.0, 2.0], [0, 1, 0, 1], sensitivity=0.9)["screening"].rule
     assert rule == (
-        "The highest cut that finds 90.0% or more: on 4 validation images sensitivity 1.000, specificity 0.500."
+        "The highest threshold that finds 90.0% or more: on 4 validation images sensitivity 1.000, "
+        "specificity 0.500."
     )
 
 
@@ -95,7 +101,7 @@ def test_a_point_comes_back_from_a_checkpoint_and_a_damaged_one_does_not() -> No
         assert all(isinstance(value, str | float) for value in point.plain().values())
     for damaged in (
         {"name": "x"},
-        {"name": "x", "cut": math.inf, "rule": ""},
+        {"name": "x", "logit_threshold": math.inf, "rule": ""},
         {"name": "x", "cut": "y", "rule": ""},
     ):
         with pytest.raises((KeyError, ValueError)):

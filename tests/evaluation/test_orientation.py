@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pneumo_cli.data.decoding import decode, resize
 from pneumo_cli.errors import PneumoError
-from pneumo_cli.evaluation.ood import Novelty, fit_novelty
+from pneumo_cli.evaluation.ood import OodDetector, fit_ood_detector
 from pneumo_cli.evaluation.orientation import (
     FALSE_ALARMS,
     FEWEST,
@@ -74,12 +74,12 @@ def orientation() -> Orientation:
 
 
 @pytest.fixture(scope="module")
-def novelty() -> Novelty:
-    return fit_novelty(TRAIN, VALIDATION, seed=1)
+def novelty() -> OodDetector:
+    return fit_ood_detector(TRAIN, VALIDATION, seed=1)
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)
-def test_each_way_to_lie_is_told(orientation: Orientation, novelty: Novelty, way: Presentation) -> None:
+def test_each_way_to_lie_is_told(orientation: Orientation, novelty: OodDetector, way: Presentation) -> None:
     images = laid(OTHERS, way)
     assert orientation.readings(images) == [way] * len(OTHERS)
     # Restored, one in a hundred is unlike the training images whichever way it lay.
@@ -127,14 +127,14 @@ def test_exposure_and_size_do_not_matter(orientation: Orientation) -> None:
 
 
 def test_of_what_is_unlike_the_training_images_nothing_is_said(
-    orientation: Orientation, novelty: Novelty
+    orientation: Orientation, novelty: OodDetector
 ) -> None:
     noise = np.random.default_rng(1).integers(0, 256, (40, SIDE, SIDE), dtype=np.uint8)
     assert any(orientation.readings(noise))
     assert orientation.presentations(noise, novelty) == [UPRIGHT] * 40
 
 
-def test_a_flat_image_and_no_image_lie_as_they_should(orientation: Orientation, novelty: Novelty) -> None:
+def test_a_flat_image_and_no_image_lie_as_they_should(orientation: Orientation, novelty: OodDetector) -> None:
     assert orientation.readings(np.full((2, SIDE, SIDE), 90, np.uint8)) == [UPRIGHT, UPRIGHT]
     assert orientation.presentations(OTHERS[:0], novelty) == []
 
@@ -258,7 +258,7 @@ def test_real_radiographs_that_lie_wrongly_are_told_and_upright_ones_left_alone(
     train, validation, test = some("train", 0, 8), some("train", 4, 16), some("test", 0, 4)
     found = fit_orientation(train, validation)
     assert found is not None
-    novelty = fit_novelty(train, validation, seed=1)
+    novelty = fit_ood_detector(train, validation, seed=1)
     assert np.mean([bool(way) for way in found.presentations(test, novelty)]) <= 0.01
     for way in WAYS[1:]:
         told = [said == way for said in found.presentations(laid(test, way), novelty)]

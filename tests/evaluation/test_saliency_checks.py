@@ -160,7 +160,7 @@ def test_drawn_weights_are_all_new_but_of_the_same_size(reader_of_discs: GradCam
 def test_images_without_evidence_for_what_they_are_called_are_counted(reader_of_discs: GradCam) -> None:
     images, labels = drawn("disc", 8, seed=4)
     # Called class 0 where the logit is below an absurd cut: the discs speak against that.
-    checks = saliency_checks(reader_of_discs, images[labels == 1], seed=0, cut=1000)
+    checks = saliency_checks(reader_of_discs, images[labels == 1], seed=0, logit_threshold=1000)
     empty = (reader_of_discs.maps(images[labels == 1], towards=0).amax((1, 2)) == 0).sum()
     assert checks.empty == empty
     assert np.isnan(checks.border[1])

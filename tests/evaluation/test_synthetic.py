@@ -17,7 +17,7 @@ from pneumo_cli.evaluation.generative.baselines import noise, patient_halves, pc
 from pneumo_cli.evaluation.generative.distances import kid
 from pneumo_cli.evaluation.generative.features import Extractor
 from pneumo_cli.evaluation.generative.fidelity import measure_fidelity
-from pneumo_cli.evaluation.result import Judgement
+from pneumo_cli.evaluation.result import RunSummary
 from pneumo_cli.plugins.discovery import Plugins
 from pneumo_cli.reports.fidelity_tables import fidelity_summary
 from pneumo_cli.runtime.devices import Device
@@ -41,7 +41,7 @@ PATIENTS = [f"patient{number // 2}" for number in range(120)]
 GOOD = pictures(150, 12)
 
 
-def judged(samples: Tensor, **changes: object) -> Judgement:
+def judged(samples: Tensor, **changes: object) -> RunSummary:
     given = {
         "training": TRAINING,
         "held_out": HELD_OUT,
@@ -54,17 +54,19 @@ def judged(samples: Tensor, **changes: object) -> Judgement:
 
 
 @pytest.fixture(scope="module")
-def good() -> Judgement:
+def good() -> RunSummary:
     return judged(GOOD)
 
 
-def column(judgement: Judgement, table: int, name: str) -> dict[str, float]:
+def column(judgement: RunSummary, table: int, name: str) -> dict[str, float]:
     found = judgement.tables[table]
     position = found.head.index(name)
     return {row[0]: float(re.split(r"[ %]", row[position].replace(",", ""))[0]) for row in found.rows}
 
 
-def test_tables_have_the_generated_images_first_and_then_what_they_are_compared_with(good: Judgement) -> None:
+def test_tables_have_the_generated_images_first_and_then_what_they_are_compared_with(
+    good: RunSummary,
+) -> None:
     titles = [
         "generated",
         "Real, other patients",
@@ -84,7 +86,7 @@ def test_tables_have_the_generated_images_first_and_then_what_they_are_compared_
     assert "300 training images, for 150 (generated) images" in neighbours.note
 
 
-def test_good_images_are_as_near_as_real_ones_and_noise_and_the_mean_image_are_far(good: Judgement) -> None:
+def test_good_images_are_as_near_as_real_ones_and_noise_and_the_mean_image_are_far(good: RunSummary) -> None:
     for name in ("KID × 1000", "Fréchet distance"):
         found = column(good, 0, name)
         assert found["Real, other patients"] < 0.5 * found["Mean image"]
@@ -97,7 +99,7 @@ def test_good_images_are_as_near_as_real_ones_and_noise_and_the_mean_image_are_f
     assert column(good, 1, "Coverage")["Noise"] == 0
 
 
-def test_metrics_are_finite_numbers_that_name_the_extractor(good: Judgement) -> None:
+def test_metrics_are_finite_numbers_that_name_the_extractor(good: RunSummary) -> None:
     metrics = good.metrics
     assert all(isinstance(value, float) and math.isfinite(value) for value in metrics.values())
     for which in ("", "_real", "_pca-gaussian", "_pixel-gaussian", "_mean-image", "_noise"):
@@ -127,7 +129,7 @@ def test_the_floor_is_the_mean_over_several_divisions_of_the_patients() -> None:
     assert abs(found) < max(map(abs, alone)) / 3
 
 
-def test_notes_say_what_the_numbers_mean_for_this_run(good: Judgement) -> None:
+def test_notes_say_what_the_numbers_mean_for_this_run(good: RunSummary) -> None:
     distance, copies, diverse = good.notes
     assert re.match(r"KID to held-out images is \S+ ± \S+ \(× 1000; pixels at 32 px\); other real", distance)
     assert "noise" in distance
@@ -169,7 +171,7 @@ def test_a_generator_that_makes_one_image_shows_in_distance_and_diversity() -> N
     assert found["kid_pixels"] > 3 * found["kid_mean-image_pixels"]
 
 
-def test_a_judgement_depends_on_its_seed_alone_and_on_no_precision_around_it(good: Judgement) -> None:
+def test_a_judgement_depends_on_its_seed_alone_and_on_no_precision_around_it(good: RunSummary) -> None:
     torch.manual_seed(99)
     before = torch.get_rng_state()
     with torch.autocast("cpu", torch.bfloat16):
@@ -180,7 +182,7 @@ def test_a_judgement_depends_on_its_seed_alone_and_on_no_precision_around_it(goo
     assert judged(GOOD, seed=2).metrics != good.metrics
 
 
-def test_several_sets_stand_in_one_table_against_the_same_real_images(good: Judgement) -> None:
+def test_several_sets_stand_in_one_table_against_the_same_real_images(good: RunSummary) -> None:
     bad = noise(64, 32, seed=3)
     given = {
         "training": TRAINING,
@@ -209,9 +211,9 @@ def test_as_many_images_of_each_set_are_compared_as_the_smallest_has() -> None:
     assert "20 images of each row against 20 real ones" in judged(GOOD[:20]).tables[0].note
 
 
-def test_the_figures_show_the_closest_pairs_and_the_distances(good: Judgement) -> None:
+def test_the_figures_show_the_closest_pairs_and_the_distances(good: RunSummary) -> None:
     pairs, distances = good.figures
-    assert (pairs.name, pairs.group) == ("closest-pairs", "judgement")
+    assert (pairs.name, pairs.group) == ("closest-pairs", "summary")
     shown = [
         np.asarray(image.get_array()) for axes in pairs.draw().axes for image in axes.findobj(lambda a: True)
         if hasattr(image, "get_array") and getattr(image.get_array(), "ndim", 0) == 2

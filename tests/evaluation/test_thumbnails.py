@@ -11,8 +11,8 @@ from sklearn.linear_model import LogisticRegression as Reference
 from sklearn.metrics import roc_auc_score
 
 from pneumo_cli.evaluation.linear_baseline import (
+    LinearBaseline,
     LogisticRegression,
-    ThumbnailClassifier,
     newton,
     principal_axes,
     thumbnails,
@@ -61,7 +61,7 @@ def test_principal_axes_are_orthonormal_and_hold_the_most_variance(shape: tuple[
 
 def test_a_bright_disc_is_learnt_and_recognised_in_images_of_another_size() -> None:
     levels, labels = discs(400, 1)
-    model = ThumbnailClassifier.fit(levels, labels)
+    model = LinearBaseline.fit(levels, labels)
     unseen, truth = discs(200, 2)
     larger, _ = discs(200, 2, side=128)
     assert roc_auc_score(truth, model.logits(unseen)) > 0.95
@@ -70,11 +70,11 @@ def test_a_bright_disc_is_learnt_and_recognised_in_images_of_another_size() -> N
 
 def test_a_checkpoint_holds_tensors_and_plain_values_and_gives_the_same_logits() -> None:
     levels, labels = discs(100, 1)
-    model = ThumbnailClassifier.fit(levels, labels)
+    model = LinearBaseline.fit(levels, labels)
     buffer = io.BytesIO()
     torch.save(model.state(), buffer)
     buffer.seek(0)
-    again = ThumbnailClassifier.from_state(torch.load(buffer, weights_only=True))
+    again = LinearBaseline.from_state(torch.load(buffer, weights_only=True))
     assert np.array_equal(again.logits(levels), model.logits(levels))
 
 
@@ -84,13 +84,13 @@ def test_a_checkpoint_holds_tensors_and_plain_values_and_gives_the_same_logits()
 )
 def test_a_damaged_state_is_refused(state: dict[str, object]) -> None:
     with pytest.raises((KeyError, ValueError)):
-        ThumbnailClassifier.from_state(state)
+        LinearBaseline.from_state(state)
 
 
 @pytest.mark.parametrize("labels", [np.zeros(10), np.ones(10), np.arange(10), np.zeros(9)])
 def test_labels_other_than_two_classes_are_refused(labels: np.ndarray) -> None:
     with pytest.raises(ValueError, match="labels"):
-        ThumbnailClassifier.fit(np.zeros((10, 32, 32), np.uint8), labels)
+        LinearBaseline.fit(np.zeros((10, 32, 32), np.uint8), labels)
 
 
 def test_thumbnails_are_means_over_areas() -> None:

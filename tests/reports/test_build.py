@@ -24,7 +24,7 @@ _TRAINER = """
 import torch
 from pydantic import Field
 
-from pneumo_cli.evaluation.result import Evaluation, Judgement, NamedFigure, NamedTable
+from pneumo_cli.evaluation.result import Evaluation, RunSummary, NamedFigure, NamedTable
 from pneumo_cli.reports.figures.galleries import image_grid
 from pneumo_cli.trainers.base import Monitor
 from pneumo_fake.settings import DuelSettings
@@ -36,7 +36,7 @@ class SketchSettings(DuelSettings):
 class SketchTrainer(DuelTrainer):
     curves = ("kid",)
     monitor = Monitor("generator_loss", "min", "train")
-    wanted_class = "PNEUMONIA"
+    only_class = "PNEUMONIA"
 
     def epoch_images(self, run):
         return torch.full((16, 8, 8), len(run.history), dtype=torch.uint8)
@@ -45,11 +45,11 @@ class SketchTrainer(DuelTrainer):
         found = super().evaluate(run, loader)
         return Evaluation({**found.metrics, "generator_loss": 0.5}, (self.grid("outputs"),), found.outputs)
 
-    def judge(self, run, evaluations):
-        return Judgement(
+    def summarize(self, run, evaluations):
+        return RunSummary(
             {"kid_pixels": 0.0123, "kid_real_pixels": 0.0007, "undefined": float("nan")},
             (NamedTable("Distances", ("Images", "KID"), (("generated", "12.3"), ("real", "0.7")), "In pixels."),),
-            (self.grid("closest-pairs", "judgement"), self.grid("losses", "training")),
+            (self.grid("closest-pairs", "summary"), self.grid("losses", "training")),
             ("No copies were found.",),
         )
 
@@ -73,12 +73,12 @@ def test_a_task_that_validates_nothing_and_judges_its_result_is_reported_whole(s
     report = json.loads((folder / "report.json").read_text())
 
     # What was judged is in the file, as JSON can hold it, and in both pages.
-    assert report["judgement"]["metrics"] == {
+    assert report["summary"]["metrics"] == {
         "kid_pixels": 0.0123,
         "kid_real_pixels": 0.0007,
         "undefined": None,
     }
-    assert report["judgement"]["tables"][0]["rows"] == [["generated", "12.3"], ["real", "0.7"]]
+    assert report["summary"]["tables"][0]["rows"] == [["generated", "12.3"], ["real", "0.7"]]
     markdown, page = ((folder / name).read_text() for name in ("report.md", "report.html"))
     for text in (markdown, page):
         assert "How good are the images?" in text
@@ -90,7 +90,7 @@ def test_a_task_that_validates_nothing_and_judges_its_result_is_reported_whole(s
 
     # Figures stand in the parts that they name.
     groups = {figure["file"]: figure["group"] for figure in report["figures"]}
-    assert groups["figures/closest-pairs.png"] == "judgement"
+    assert groups["figures/closest-pairs.png"] == "summary"
     assert groups["figures/losses.png"] == "training"
     assert groups["figures/outputs-test.png"] == "results"
     assert groups["figures/curves.png"] == "training"

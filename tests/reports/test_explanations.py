@@ -106,13 +106,13 @@ def test_the_surest_cases_come_first_in_the_rows_that_they_belong_to() -> None:
 
 def test_right_and_sure_are_meant_at_the_operating_point() -> None:
     logits, labels = np.array([0.5, 2.0, 1.5, -0.5]), np.array([1, 1, 0, 1])
-    rows = most_confident(logits, labels, ("NORMAL", "PNEUMONIA"), cut=1.9)
+    rows = most_confident(logits, labels, ("NORMAL", "PNEUMONIA"), logit_threshold=1.9)
     assert [(row.label, row.cases) for row in rows] == [
         ("NORMAL, called right", (2,)),
         ("PNEUMONIA, called right", (1,)),
         ("PNEUMONIA, called NORMAL", (3, 0)),
     ]
-    rows = most_confident(logits, labels, ("NORMAL", "PNEUMONIA"), cut=-3)
+    rows = most_confident(logits, labels, ("NORMAL", "PNEUMONIA"), logit_threshold=-3)
     assert rows[1].cases == (1, 0, 3)
 
 

@@ -43,7 +43,7 @@ def sound_report() -> dict[str, Any]:
                 }
             }
         },
-        "seal": {"looks": 1},
+        "test_access": {"count": 1},
     }
 
 
@@ -89,7 +89,7 @@ def _as_the_baseline(report: dict[str, Any]) -> None:
 
 
 def _opened_again(report: dict[str, Any]) -> None:
-    report["seal"]["looks"] = 3
+    report["test_access"]["count"] = 3
 
 
 def _few(report: dict[str, Any]) -> None:
@@ -151,7 +151,7 @@ def test_every_rule_is_fired_by_some_fixture_here() -> None:
             "dataset": None,
             "intervals": [],
             "details": "?",
-            "seal": {"looks": None},
+            "test_access": {"count": None},
             "monitor": {"metric": "accuracy"},
         },
         {

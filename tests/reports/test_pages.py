@@ -89,7 +89,7 @@ def full_report() -> dict[str, Any]:
         ],
         "curves": ["accuracy", "loss", "precision", "recall", "f1"],
         "evaluations": {"validation": dict(VALUES), "test": dict(VALUES)},
-        "judgement": {
+        "summary": {
             "metrics": {"separation": 0.5},
             "tables": [
                 {
@@ -211,7 +211,9 @@ def test_figures_of_panels_scroll_on_a_narrow_screen_and_others_shrink(folder: P
 def test_names_of_files_and_patients_stay_in_one_piece_unless_they_are_long(folder: Path) -> None:
     long = "x" * 60
     report = full_report()
-    rows = [{"name": name, "patient": "phantom-0066", "called": "two words"} for name in ("a/b-1.png", long)]
+    rows = [
+        {"name": name, "patient": "phantom-0066", "predicted": "two words"} for name in ("a/b-1.png", long)
+    ]
     report["details"] = {"test": {"errors": {"rows": rows}}}
     source = render_html(report, folder)
     assert '<th scope="row" class="word">a/b-1.png</th><td class="word">phantom-0066</td>' in source
@@ -259,7 +261,7 @@ def test_a_reader_finds_what_was_done_on_what_and_how_good_it_is(render, folder:
         "pneumo run cnn --config runs/cnn/2026-11-24-a1b2/run.toml",
     ):
         assert expected in text, expected
-    assert text.index("Synthetic data") < text.index("On the test set") < text.index("What was run on what")
+    assert text.index("Synthetic data") < text.index("On the test set") < text.index("Setup")
 
 
 @pytest.mark.parametrize("render", [render_html, render_markdown])
@@ -354,7 +356,7 @@ def test_a_task_with_metrics_of_its_own_is_reported_under_readable_names(render,
 @pytest.mark.parametrize("render", [render_html, render_markdown])
 def test_a_judgement_stands_in_a_section_of_its_own(render, folder: Path) -> None:
     report = full_report()
-    report["figures"].append({"file": "figures/loss.png", "caption": "Closest pairs", "group": "judgement"})
+    report["figures"].append({"file": "figures/loss.png", "caption": "Closest pairs", "group": "summary"})
     source = render(report, folder)
     text = Page(source).text if render is render_html else source
     places = [
@@ -375,7 +377,7 @@ def test_a_judgement_stands_in_a_section_of_its_own(render, folder: Path) -> Non
 @pytest.mark.parametrize("render", [render_html, render_markdown])
 def test_what_a_judgement_says_of_the_whole_comes_before_the_numbers_of_a_split(render, folder: Path) -> None:
     report = full_report()
-    report["judgement"]["metrics"] = {
+    report["summary"]["metrics"] = {
         "kid_spread_efficientnet-lite0": 0.0011,
         "kid_noise_efficientnet-lite0": 0.3101,
         "frechet_efficientnet-lite0": 848.0,
@@ -400,7 +402,7 @@ def test_what_a_judgement_says_of_the_whole_comes_before_the_numbers_of_a_split(
 def test_numbers_that_a_judgement_only_compares_with_are_no_headlines() -> None:
     report = full_report()
     for metrics in ({"kid_noise_pixels": 0.3, "separation": 1.0}, {"kid_pixels": None}, {}):
-        report["judgement"]["metrics"] = metrics
+        report["summary"]["metrics"] = metrics
         page = document(report)
         assert page.headline_title == "On the test set, 624 images"
         assert len(page.headlines) == 4
@@ -408,7 +410,7 @@ def test_numbers_that_a_judgement_only_compares_with_are_no_headlines() -> None:
 
 def test_rows_of_a_plugins_table_get_as_many_cells_as_its_head_has(folder: Path) -> None:
     report = full_report()
-    report["judgement"]["tables"] = [
+    report["summary"]["tables"] = [
         {"title": "Odd", "head": ["A", "B"], "rows": [["1"], ["1", "2", "three"], "text", None]},
         {"title": "Empty", "head": [], "rows": [["1"]]},
         "no table",

@@ -45,7 +45,7 @@ def wrong(count: int) -> list[dict[str, Any]]:
             "patient": f"n{number:04}",
             "subtype": "" if number % 2 else "virus",
             "truth": "NORMAL",
-            "called": "PNEUMONIA",
+            "predicted": "PNEUMONIA",
             "probability": 0.999 - number / 1000,
         }
         for number in range(count)
@@ -92,9 +92,9 @@ def classified() -> dict[str, Any]:
         "figures": [
             {"file": "roc-validation.png", "caption": "V", "group": "results", "split": "validation"},
             {"file": "roc-test.png", "caption": "T", "group": "results", "split": "test"},
-            {"file": "cases.png", "caption": "The surest cases", "group": "why"},
+            {"file": "cases.png", "caption": "The surest cases", "group": "explanations"},
         ],
-        "why": {
+        "explanations": {
             "metrics": {"border": 0.2},
             "tables": [
                 {"title": "Can the maps be believed?", "head": ["Check", "Verdict"], "rows": [["a", "b"]]}
@@ -102,7 +102,7 @@ def classified() -> dict[str, Any]:
             "notes": ["Read these maps with care."],
         },
         "notices": ["2 unreadable images were left out."],
-        "honesty": [
+        "caveats": [
             {"rule": "test-opened-again", "text": "Test set opened 3 times with this data."},
             {"rule": "one-seed", "text": "One run with one seed (42)."},
         ],
@@ -242,7 +242,7 @@ def test_the_surest_errors_are_listed_and_the_others_folded_up_to_a_limit() -> N
     report["details"]["test"]["errors"] = {"count": 999, "of": 1000, "rows": wrong(300)}
     blocks = section(report, "results")
     shown = tables(blocks)[-1]
-    assert shown.head == ("Image", "Patient", "Subtype", "Truth", "Called", "Probability of PNEUMONIA")
+    assert shown.head == ("Image", "Patient", "Subtype", "Truth", "Predicted", "Probability of PNEUMONIA")
     assert shown.rows[0] == ("test/NORMAL/IM-0000.jpeg", "n0000", "virus", "NORMAL", "PNEUMONIA", "0.999")
     assert len(shown.rows) == 20
     assert "200 are listed" in shown.note
@@ -295,7 +295,7 @@ def test_ranges_step_back_in_the_page_and_stay_in_one_piece(folder: Path) -> Non
 
 
 def test_what_it_looks_at_stands_in_a_section_of_its_own() -> None:
-    why = section(classified(), "why")
+    why = section(classified(), "explanations")
     assert [type(block) for block in why] == [Paragraph, Pictures, Table]
     assert all(
         ("cases.png", "The surest cases") not in block.items
@@ -306,23 +306,25 @@ def test_what_it_looks_at_stands_in_a_section_of_its_own() -> None:
 
 def test_a_judgement_may_bring_a_title_of_its_own() -> None:
     report = classified()
-    report["judgement"] = {"title": "Is it any use?", "metrics": {"diversity": 0.9}}
+    report["summary"] = {"title": "Is it any use?", "metrics": {"diversity": 0.9}}
     page = document(report)
     assert page.headline_title == "Is it any use?"
-    report["judgement"]["notes"] = ["It is."]
+    report["summary"]["notes"] = ["It is."]
     assert "Is it any use?" in [part.title for part in document(report).sections]
 
 
 def test_a_sentence_that_a_notice_and_a_rule_both_say_stands_once() -> None:
     report = classified()
-    report["honesty"].append({"rule": "x", "text": report["notices"][0]})
+    report["caveats"].append({"rule": "x", "text": report["notices"][0]})
     assert len(document(report).cautions) == 3
 
 
 BROKEN: tuple[Any, ...] = (None, [], {}, "text", 3, [1], {"test": 3}, {"test": [3]}, {"test": {"errors": 3}})
 
 
-@pytest.mark.parametrize("key", ["intervals", "tables", "details", "why", "honesty", "seal", "judgement"])
+@pytest.mark.parametrize(
+    "key", ["intervals", "tables", "details", "explanations", "caveats", "test_access", "summary"]
+)
 def test_no_part_has_to_be_there_or_whole(key: str, folder: Path) -> None:
     for broken in (*BROKEN, {"test": {"accuracy": [0.1], "auc": ["a", None], "recall": [0, float("nan")]}}):
         report = {**classified(), key: broken}

@@ -13,9 +13,9 @@ from pneumo_cli.data.leakage import (
     Leaks,
     Pair,
     at_original_size,
-    find_copies_within,
     find_leaks,
-    index_copies,
+    index_near_duplicates,
+    near_duplicates_within,
 )
 from pneumo_cli.data.prepare import PreparedData
 from pneumo_cli.runtime.progress import Progress
@@ -122,10 +122,10 @@ def audit(data: PreparedData, progress: Progress) -> Audit:
         progress: where the steps are shown.
     """
     with progress.stage("auditing", 4, "steps") as advance:
-        copies = index_copies(data)
+        copies = index_near_duplicates(data)
         leaks = at_original_size(find_leaks(data, copies), data.dataset)
         advance(1)
-        within = find_copies_within(data, copies)
+        within = near_duplicates_within(data, copies)
         advance(1)
         blocks = find_blocks(data)
         advance(1)

@@ -56,7 +56,7 @@ def add_commands(app: typer.Typer) -> None:
         cache: CacheFlag = None,
         json: JsonFlag = False,
     ) -> None:
-        """Look for patients and images on two sides of a split, and for differences between training and test
+        """Access for patients and images on two sides of a split, and for differences between training and test
         images; write a page with the pictures (exit code 1 if anything leaks)."""
         machine = {"data_root": data_root, "data_home": data_home, "cache": cache}
         check_target(out, overwrite=overwrite)

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def moved(images: Tensor, shift: float, zoom: float, brightness: float) -> Tensor:
+def augment(images: Tensor, shift: float, zoom: float, brightness: float) -> Tensor:
     """Shift, scale and brighten each image by chance of the global generator; what comes in repeats the edge.
 
     Args:

@@ -23,7 +23,7 @@ _DRAWN = 16
 _LEAST_SCALE = 0.02  # grey levels of 0 to 1: below it an error map would show rounding
 
 
-def judgement_figures(trainer: GenerativeTrainer, run: Run, images: Tensor) -> tuple[NamedFigure, ...]:
+def summary_figures(trainer: GenerativeTrainer, run: Run, images: Tensor) -> tuple[NamedFigure, ...]:
     """Reconstructions with their errors, interpolations, and 16 new images where the model makes any.
 
     Args:
@@ -31,7 +31,7 @@ def judgement_figures(trainer: GenerativeTrainer, run: Run, images: Tensor) -> t
     """
     shown = images[np.linspace(0, len(images) - 1, _COLUMNS).astype(np.int64)]
     figures = [_reconstructions(trainer, run, shown), _interpolations(trainer, run, shown)]
-    if trainer.draws(run.model):
+    if trainer.can_sample(run.model):
         figures.append(_drawn(trainer, run))
     return tuple(figures)
 
@@ -39,8 +39,8 @@ def judgement_figures(trainer: GenerativeTrainer, run: Run, images: Tensor) -> t
 def _reconstructions(trainer: GenerativeTrainer, run: Run, originals: Tensor) -> NamedFigure:
     from pneumo_cli.reports.figures.galleries import Row, labelled_rows
 
-    given = trainer.from_levels(originals.to(run.device.torch))
-    made = trainer.to_levels(trainer.reconstruct(run.model, given))
+    given = trainer.from_gray_levels(originals.to(run.device.torch))
+    made = trainer.to_gray_levels(trainer.reconstruct(run.model, given))
     errors = (made.float() - originals.float()).abs().numpy() / 255
     # One image with a large error in a corner is not to make all others black.
     highest = max(float(np.quantile(errors, 0.999)), _LEAST_SCALE)
@@ -53,34 +53,34 @@ def _reconstructions(trainer: GenerativeTrainer, run: Run, originals: Tensor) ->
         "reconstructions",
         "Nine test images, what the model makes of them, and the difference of the two; black is 0 and white 1.",
         lambda: labelled_rows(rows),
-        "judgement",
+        "summary",
     )
 
 
 def _interpolations(trainer: GenerativeTrainer, run: Run, originals: Tensor) -> NamedFigure:
     from pneumo_cli.reports.figures.galleries import labelled_rows
 
-    given = trainer.from_levels(originals.to(run.device.torch))
+    given = trainer.from_gray_levels(originals.to(run.device.torch))
     rows = []
     for way in range(_WAYS):
         first, last = given[[way]], given[[len(given) - _WAYS + way]]
-        images = trainer.to_levels(trainer.interpolate(run.model, first, last, _COLUMNS))
+        images = trainer.to_gray_levels(trainer.interpolate(run.model, first, last, _COLUMNS))
         rows.append((f"Pair {way + 1}", images.numpy()))
     return NamedFigure(
         "interpolations",
         "From the reconstruction of one test image to that of another, in equal steps of the latent.",
         lambda: labelled_rows(rows),
-        "judgement",
+        "summary",
     )
 
 
 def _drawn(trainer: GenerativeTrainer, run: Run) -> NamedFigure:
     from pneumo_cli.reports.figures.galleries import image_grid
 
-    images = trainer.draw(run.model, derive(run.settings.seed, "shown"), np.arange(_DRAWN))
+    images = trainer.sample(run.model, derive(run.settings.seed, "shown"), np.arange(_DRAWN))
     return NamedFigure(
         "drawn",
         "Sixteen new images, decoded from random numbers.",
         lambda: image_grid(images.numpy()),
-        "judgement",
+        "summary",
     )

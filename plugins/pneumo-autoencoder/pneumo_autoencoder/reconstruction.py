@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pneumo_cli.evaluation.binary import binary_metrics
-from pneumo_cli.evaluation.result import Judgement, NamedTable
+from pneumo_cli.evaluation.result import NamedTable, RunSummary
 from pneumo_cli.runtime.progress import Progress
 
 Reconstructor = Callable[[Tensor], Tensor]
@@ -185,7 +185,7 @@ class Reconstruction:
     seed: int
 
 
-def judge_reconstruction(task: Reconstruction, progress: Progress) -> Judgement:
+def evaluate_reconstruction(task: Reconstruction, progress: Progress) -> RunSummary:
     """PSNR and SSIM beside baselines of the same number of values, and the error as a score of abnormality.
 
     Returns:
@@ -243,13 +243,13 @@ def judge_reconstruction(task: Reconstruction, progress: Progress) -> Judgement:
         "Mean ± standard deviation over the images, as grey pictures clipped to black and white. "
         f"The components were fitted on {components.fitted:,} of the {len(task.training):,} training images.",
     )
-    judgement = Judgement(metrics, (table,), (), _words(task, metrics, bicubic.lossless))
+    judgement = RunSummary(metrics, (table,), (), _words(task, metrics, bicubic.lossless))
     errors = {
         f"Error, {title[0].lower()}{title[1:]}": (found[name], method)
         for name, (title, _, method) in methods.items()
         if name != "bicubic"
     }
-    return judgement + _judge_anomaly(task, errors, progress)
+    return judgement + _evaluate_anomaly(task, errors, progress)
 
 
 def quality(
@@ -280,16 +280,16 @@ def anomaly_auc(learnt: NDArray[np.float64], unseen: NDArray[np.float64]) -> flo
     return binary_metrics(scores, np.repeat((0, 1), (len(learnt), len(unseen))))["auc"]
 
 
-def _judge_anomaly(
+def _evaluate_anomaly(
     task: Reconstruction,
     errors: Mapping[str, tuple[Mapping[str, Quality], Reconstructor]],
     progress: Progress,
-) -> Judgement:
+) -> RunSummary:
     """The first of ``errors`` is the model's; each comes with its quality on the images of the wanted class."""
     parts = [part for part in task.parts if len(task.others.get(part, ()))]
     if not task.wanted or not parts:
         why = "all classes are learnt" if not task.wanted else "there is no image of another class"
-        return Judgement(notes=(f"Whether the error tells classes apart was not judged: {why}.",))
+        return RunSummary(notes=(f"Whether the error tells classes apart was not judged: {why}.",))
     areas = {
         title: [
             anomaly_auc(
@@ -318,7 +318,7 @@ def _judge_anomaly(
         f"learnt. Without a network the most is {areas[easiest][-1]:.3f} ({easiest[0].lower()}{easiest[1:]})."
     )
     metrics = {f"anomaly_auc_{part}": area for part, area in zip(parts, own, strict=True)}
-    return Judgement(metrics, (table,), (), (note,))
+    return RunSummary(metrics, (table,), (), (note,))
 
 
 def _contrast(images: Tensor) -> NDArray[np.float64]:

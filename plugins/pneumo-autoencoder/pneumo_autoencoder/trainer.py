@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pneumo_autoencoder.augmentation import moved
-from pneumo_autoencoder.figures import judgement_figures
-from pneumo_cli.evaluation.result import Evaluation, Judgement
+from pneumo_autoencoder.augmentation import augment
+from pneumo_autoencoder.figures import summary_figures
+from pneumo_cli.evaluation.result import Evaluation, RunSummary
 from pneumo_cli.trainers.generative import GenerativeTrainer
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class AutoencoderTrainer(GenerativeTrainer):
         model: Any = run.model
         if not hasattr(model, "begin_with_components"):
             return ""
-        training = run.data.levels(run.data.split.train)
+        training = run.data.gray_levels(run.data.split.train)
         found = Components(training, model.latent_values, run.settings.seed)
         model.begin_with_components(found.mean, found.axes, found.variances, max(found.rest, _ROUNDING))
         name = run.model_entry.spec.name
@@ -74,7 +74,7 @@ class AutoencoderTrainer(GenerativeTrainer):
     def train_step(self, run: Run, batch: Batch) -> dict[str, Tensor]:
         """One update of encoder and decoder."""
         s = self.settings
-        originals = moved(batch.images, s.shift, s.zoom, s.brightness)
+        originals = augment(batch.images, s.shift, s.zoom, s.brightness)
         images, metrics = self._made(run.model, originals)
         run.optimize(metrics["loss"])
         if self.channels > 1:
@@ -84,7 +84,7 @@ class AutoencoderTrainer(GenerativeTrainer):
     def _made(self, model: nn.Module, originals: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """The model's images in training, and the mean loss, error and divergence of the batch."""
         module: Any = model
-        if not self.draws(model):
+        if not self.can_sample(model):
             images = module(originals)
             error = (images.float() - originals).square().mean()
             return images, {"loss": error, "mse": error}
@@ -106,7 +106,7 @@ class AutoencoderTrainer(GenerativeTrainer):
         from pneumo_autoencoder.reconstruction import picture_quality
 
         model: Any = run.model
-        variational = self.draws(model)
+        variational = self.can_sample(model)
         found: dict[str, list[Tensor]] = {}
         for batch in loader:
             images = model(batch.images)
@@ -134,18 +134,18 @@ class AutoencoderTrainer(GenerativeTrainer):
         """Always the same images, a row of them above a row of what the model makes of them."""
         split = run.data.split
         pool = split.validation if len(split.validation) else split.train
-        originals = run.data.levels(spread(pool, _SHOWN))
+        originals = run.data.gray_levels(spread(pool, _SHOWN))
         made = self._restored(run, originals)
         rows = zip(originals.split(_COLUMNS), made.split(_COLUMNS), strict=True)
         return torch.cat([row for pair in rows for row in pair])
 
-    def judge(self, run: Run, evaluations: Mapping[str, Evaluation]) -> Judgement | None:
+    def summarize(self, run: Run, evaluations: Mapping[str, Evaluation]) -> RunSummary | None:
         """Reconstructions beside those of simple methods and of other classes; new images, where it draws any."""
-        from pneumo_autoencoder.reconstruction import Reconstruction, judge_reconstruction
+        from pneumo_autoencoder.reconstruction import Reconstruction, evaluate_reconstruction
 
         module: Any = run.model
         data = run.data
-        parts = self.judged_parts(run)
+        parts = self.evaluation_parts(run)
         if not parts:
             return None
         others = data.others.parts()
@@ -153,25 +153,25 @@ class AutoencoderTrainer(GenerativeTrainer):
             reconstruct=lambda grey: self._grey(module, grey),
             latent_values=module.latent_values,
             image_values=math.prod(module.input_shape),
-            training=run.data.levels(data.split.train),
-            parts={name: run.data.levels(part) for name, part in parts.items()},
-            others={name: run.data.levels(others[name]) for name in parts},
-            wanted=self.wanted_class,
-            unseen=" or ".join(name for name in data.dataset.classes if name != self.wanted_class),
+            training=run.data.gray_levels(data.split.train),
+            parts={name: run.data.gray_levels(part) for name, part in parts.items()},
+            others={name: run.data.gray_levels(others[name]) for name in parts},
+            wanted=self.only_class,
+            unseen=" or ".join(name for name in data.dataset.classes if name != self.only_class),
             device=run.device.torch,
             seed=run.settings.seed,
         )
-        judgement = judge_reconstruction(task, run.progress)
+        judgement = evaluate_reconstruction(task, run.progress)
         last = task.parts[next(reversed(parts))]
-        figures = judgement_figures(self, run, last)
+        figures = summary_figures(self, run, last)
         dead = self._dead_channels(run, last)
         return (
             judgement
-            + Judgement(figures=figures, notes=dead)
-            + (super().judge(run, evaluations) or Judgement())
+            + RunSummary(figures=figures, notes=dead)
+            + (super().summarize(run, evaluations) or RunSummary())
         )
 
-    def draws(self, model: nn.Module) -> bool:
+    def can_sample(self, model: nn.Module) -> bool:
         """Where the model is variational."""
         return bool(getattr(model, "variational", False))
 
@@ -202,7 +202,7 @@ class AutoencoderTrainer(GenerativeTrainer):
     def _dead_channels(self, run: Run, levels: Tensor) -> tuple[str, ...]:
         """Say so where a channel is always black: nothing comes through its last ReLU, not even a gradient."""
         shown = levels[spread(np.arange(len(levels)), _SHOWN)]
-        made = self.reconstruct(run.model, self.from_levels(shown.to(run.device.torch)))
+        made = self.reconstruct(run.model, self.from_gray_levels(shown.to(run.device.torch)))
         dead = int((made.amax((0, 2, 3)) <= 0).sum())
         if not dead:
             return ()
@@ -212,7 +212,9 @@ class AutoencoderTrainer(GenerativeTrainer):
 
     def _restored(self, run: Run, levels: Tensor) -> Tensor:
         """What the run's model makes of grey levels, uint8 [N, S, S] both."""
-        return self.to_levels(self.reconstruct(run.model, self.from_levels(levels.to(run.device.torch))))
+        return self.to_gray_levels(
+            self.reconstruct(run.model, self.from_gray_levels(levels.to(run.device.torch)))
+        )
 
     def _grey(self, model: nn.Module, pictures: Tensor) -> Tensor:
         """What a model makes of pictures [B, 1, S, S], with its channels averaged."""

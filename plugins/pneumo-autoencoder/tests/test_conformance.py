@@ -22,7 +22,7 @@ class TestTrainerOfAVariationalModel(TrainerConformance):
         "ema": 0.9,
         "shift": 0.1,
         "brightness": 0.1,
-        "judged": 8,
+        "fidelity_images": 8,
         "extractor": "pixels",
     }
 

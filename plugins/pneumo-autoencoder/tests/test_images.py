@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pneumo_autoencoder.augmentation import moved
-from pneumo_autoencoder.figures import judgement_figures
+from pneumo_autoencoder.augmentation import augment
+from pneumo_autoencoder.figures import summary_figures
 from pneumo_autoencoder.model import VariationalAutoencoder, build_autoencoder, build_vae
 from pneumo_autoencoder.reconstruction import Components
 from pneumo_autoencoder.settings import AutoencoderSettings
@@ -50,25 +50,25 @@ def run_of(model: nn.Module, **more: Any) -> Any:
 
 
 def test_only_a_variational_model_draws() -> None:
-    assert trainer().draws(small_vae())
-    assert not trainer().draws(build_autoencoder(1, 32))
+    assert trainer().can_sample(small_vae())
+    assert not trainer().can_sample(build_autoencoder(1, 32))
 
 
 def test_a_new_image_depends_on_its_seed_and_index_alone() -> None:
     model = small_vae()
     nn.init.normal_(model.decoder.get_submodule("convolutional")[-2].weight)
-    many = trainer().draw(model, 3, np.arange(5))
+    many = trainer().sample(model, 3, np.arange(5))
     assert many.shape == (5, 32, 32)
     assert many.dtype == torch.uint8
-    assert torch.equal(trainer().draw(model, 3, np.array([4, 2])), many[[4, 2]])
-    assert not torch.equal(trainer().draw(model, 4, np.arange(5)), many)
+    assert torch.equal(trainer().sample(model, 3, np.array([4, 2])), many[[4, 2]])
+    assert not torch.equal(trainer().sample(model, 4, np.arange(5)), many)
     assert not torch.equal(many[0], many[1])
 
 
 @pytest.mark.parametrize("model", [small_vae(), build_autoencoder(1, 32)], ids=["vae", "autoencoder"])
 def test_an_interpolation_goes_from_one_reconstruction_to_the_other(model: nn.Module) -> None:
     model.eval()
-    first, last = trainer().from_levels(waves(2)).split(1)
+    first, last = trainer().from_gray_levels(waves(2)).split(1)
     with torch.no_grad():
         way = trainer().interpolate(model, first, last, 5)
         ends = torch.cat([trainer().reconstruct(model, first), trainer().reconstruct(model, last)])
@@ -88,7 +88,7 @@ def test_a_vae_begins_as_good_as_principal_components(channels: int) -> None:
     levels = waves(40)
     components = Components(levels, 5, seed=0)
     model = small_vae(channels, latent=5)
-    given = trainer(channels=channels).from_levels(levels)
+    given = trainer(channels=channels).from_gray_levels(levels)
     with torch.no_grad():
         made, encoded = model(given), model.encode(given)
     linear = components(given[:, :1])
@@ -102,7 +102,7 @@ def test_a_vae_begins_as_good_as_principal_components(channels: int) -> None:
 def test_numbers_beyond_the_components_begin_without_a_say() -> None:
     components = Components(waves(4), 8, seed=0)
     model = begun(small_vae(latent=8), components)
-    mean, log_variance = model.posterior(trainer().from_levels(waves(4)))
+    mean, log_variance = model.posterior(trainer().from_gray_levels(waves(4)))
     assert components.count == 3
     assert not mean[:, 3:].any()
     assert not log_variance[:, 3:].any()
@@ -126,14 +126,14 @@ def test_linear_paths_move_fifty_times_more_slowly_than_the_rest() -> None:
 
 
 def given_batch() -> Batch:
-    return Batch(trainer().from_levels(waves(4)), torch.zeros(4), torch.arange(4))
+    return Batch(trainer().from_gray_levels(waves(4)), torch.zeros(4), torch.arange(4))
 
 
 def test_training_images_are_moved_each_by_itself_and_keep_their_range() -> None:
-    images = trainer().from_levels(waves(1)).repeat(3, 1, 1, 1)
-    assert moved(images, 0, 0, 0) is images
+    images = trainer().from_gray_levels(waves(1)).repeat(3, 1, 1, 1)
+    assert augment(images, 0, 0, 0) is images
     torch.manual_seed(0)
-    changed = moved(images, 0.1, 0.1, 0.2)
+    changed = augment(images, 0.1, 0.1, 0.2)
     assert changed.shape == images.shape
     assert changed.min() >= 0
     assert changed.max() <= 1
@@ -145,14 +145,14 @@ def test_training_images_are_moved_each_by_itself_and_keep_their_range() -> None
 def test_a_shift_is_as_far_as_it_says() -> None:
     steps = torch.linspace(0, 1, 32).expand(200, 1, 32, 32)
     torch.manual_seed(0)
-    shifts = (moved(steps, 0.25, 0, 0) - steps)[:, 0, 16, 16] * 31
+    shifts = (augment(steps, 0.25, 0, 0) - steps)[:, 0, 16, 16] * 31
     assert shifts.abs().max() <= 8.01
     assert shifts.min() < -7
     assert shifts.max() > 7
 
 
 def test_what_has_to_come_out_is_the_image_as_it_went_in() -> None:
-    """A model that changes nothing has no error, however much the images are moved."""
+    """A model that changes nothing has no error, however much the images are augmented."""
 
     class Copy(nn.Module):
         def forward(self, images: Tensor) -> Tensor:
@@ -191,13 +191,13 @@ def test_the_loss_is_the_squared_error_and_for_a_variational_model_the_bound() -
 def test_every_figure_of_the_judgement_is_drawn() -> None:
     run = run_of(small_vae())
     with torch.no_grad():
-        figures = judgement_figures(trainer(), run, waves(3))  # fewer than are shown
+        figures = summary_figures(trainer(), run, waves(3))  # fewer than are shown
     assert [figure.name for figure in figures] == ["reconstructions", "interpolations", "drawn"]
-    assert {figure.group for figure in figures} == {"judgement"}
+    assert {figure.group for figure in figures} == {"summary"}
     assert all(figure.draw().axes for figure in figures)
     run.model = build_autoencoder(1, 32)
     with torch.no_grad():
-        assert [figure.name for figure in judgement_figures(trainer(), run, waves(3))] == [
+        assert [figure.name for figure in summary_figures(trainer(), run, waves(3))] == [
             "reconstructions",
             "interpolations",
         ]

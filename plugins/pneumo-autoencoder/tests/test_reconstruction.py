@@ -18,7 +18,7 @@ from pneumo_autoencoder.reconstruction import (
     MeanImage,
     Reconstruction,
     anomaly_auc,
-    judge_reconstruction,
+    evaluate_reconstruction,
     picture_quality,
     quality,
 )
@@ -149,7 +149,7 @@ def test_what_is_brighter_than_white_is_judged_as_it_is_seen() -> None:
 
 
 def test_a_model_that_changes_nothing_beats_every_baseline() -> None:
-    metrics = judge_reconstruction(task(lambda given: given), Progress()).metrics
+    metrics = evaluate_reconstruction(task(lambda given: given), Progress()).metrics
     for part in ("validation", "test"):
         assert metrics[f"psnr_{part}"] == HIGHEST_PSNR
         assert metrics[f"ssim_{part}"] == pytest.approx(1)
@@ -162,7 +162,7 @@ def test_a_model_that_changes_nothing_beats_every_baseline() -> None:
 
 def test_a_model_that_fails_on_noise_alone_tells_it_apart_without_error() -> None:
     blurred = Bicubic(64, SIDE)
-    judgement = judge_reconstruction(task(blurred), Progress())
+    judgement = evaluate_reconstruction(task(blurred), Progress())
     assert judgement.metrics["anomaly_auc_test"] == 1
     assert judgement.metrics["anomaly_auc_validation"] == 1
     table = judgement.tables[1]
@@ -176,7 +176,7 @@ def test_a_model_that_fails_on_noise_alone_tells_it_apart_without_error() -> Non
 
 def test_an_easier_class_gives_less_than_chance_and_is_called_easier() -> None:
     flat = torch.full((10, SIDE, SIDE), 128, dtype=torch.uint8)
-    judgement = judge_reconstruction(
+    judgement = evaluate_reconstruction(
         replace(task(Bicubic(64, SIDE)), others={"test": flat, "validation": flat[:0]}), Progress()
     )
     assert judgement.metrics["anomaly_auc_test"] == 0
@@ -186,20 +186,22 @@ def test_an_easier_class_gives_less_than_chance_and_is_called_easier() -> None:
 
 @pytest.mark.parametrize("wanted", ["", "PNEUMONIA"])
 def test_without_another_class_the_error_is_no_score_and_a_note_says_so(wanted: str) -> None:
-    judgement = judge_reconstruction(replace(task(lambda given: given), wanted=wanted, others={}), Progress())
+    judgement = evaluate_reconstruction(
+        replace(task(lambda given: given), wanted=wanted, others={}), Progress()
+    )
     assert not any(name.startswith("anomaly") for name in judgement.metrics)
     assert len(judgement.tables) == 1
     assert "was not judged" in judgement.notes[-1]
 
 
 def test_a_bottleneck_larger_than_the_image_is_called_what_it_is() -> None:
-    wide = judge_reconstruction(task(lambda given: given, latent=262), Progress())
+    wide = evaluate_reconstruction(task(lambda given: given, latent=262), Progress())
     assert any(
         "The bottleneck is larger than the image (262 values against 256)" in note for note in wide.notes
     )
     assert "Bicubic reduction (none: no compression)" in [row[0] for row in wide.tables[0].rows]
     assert wide.tables[0].rows[1][1] == "59"  # as many components as 60 images have
-    narrow = judge_reconstruction(task(lambda given: given, latent=16), Progress())
+    narrow = evaluate_reconstruction(task(lambda given: given, latent=16), Progress())
     assert not any("bottleneck" in note for note in narrow.notes)
 
 

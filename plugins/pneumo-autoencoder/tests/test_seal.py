@@ -1,4 +1,4 @@
-"""Test images that are to stay sealed (``--no-judge-test``) are not looked at."""
+"""Test images that are to stay sealed (``--no-evaluate-test``) are not looked at."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ def test_sealed_images_are_not_read_and_validation_images_judge(
     model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: set[int] = set()
-    honest = PreparedData.levels
+    honest = PreparedData.gray_levels
     monkeypatch.setattr(
-        PreparedData, "levels", lambda data, wanted: (read.update(wanted.tolist()), honest(data, wanted))[1]
+        PreparedData,
+        "gray_levels",
+        lambda data, wanted: (read.update(wanted.tolist()), honest(data, wanted))[1],
     )
     monkeypatch.setenv("PNEUMO_DATA_HOME", str(tmp_path / "home"))
     small = {
@@ -35,9 +37,9 @@ def test_sealed_images_are_not_read_and_validation_images_judge(
         **machine,
         epochs=1,
         split="patient",
-        judged=16,
+        fidelity_images=16,
         extractor="pixels",
-        judge_test=False,
+        evaluate_test=False,
     )
     runner.start()
     sealed, known = (
@@ -48,4 +50,4 @@ def test_sealed_images_are_not_read_and_validation_images_judge(
     assert read & known
     report = runner.run.folder.report_markdown.read_text()
     assert "validation" in report
-    assert not (tmp_path / "home" / "test-looks").exists()
+    assert not (tmp_path / "home" / "test-access").exists()

@@ -165,8 +165,8 @@ def _letter(place: int) -> str:
 
 
 def _read(path: Path, split: str, letter: str) -> ComparedRun:
-    gathered = is_group(path)
-    folder = GroupFolder(path) if gathered else RunFolder.open(path)
+    grouped = is_group(path)
+    folder = GroupFolder(path) if grouped else RunFolder.open(path)
     report = read_report(folder)
     if report is None and (path / BUNDLE).is_file():
         raise UsageError(
@@ -177,11 +177,11 @@ def _read(path: Path, split: str, letter: str) -> ComparedRun:
             f"{path} is not finished (it has no report.json); pneumo resume {path} goes on with it"
         )
     try:
-        listed = read_group(path) if gathered else read_run(path)
+        listed = read_group(path) if grouped else read_run(path)
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from error
     # Of a group's classifiers: what they say together, not the mean of what each part scores.
-    evaluations = numbers(mapping(report.get("evaluations"))) if gathered else listed.evaluations
+    evaluations = numbers(mapping(report.get("evaluations"))) if grouped else listed.evaluations
     metrics = evaluations.get(split)
     if not metrics:
         other = next((name for name in SPLITS if evaluations.get(name)), "")
@@ -216,8 +216,8 @@ def _read(path: Path, split: str, letter: str) -> ComparedRun:
         )
     except ValueError:
         calibration = UNCALIBRATED
-    scored = Scored(logits, number(point.get("cut")) or 0.0, calibration)
-    computed = binary_metrics(scored.logits, images.labels, cut=scored.cut)
+    scored = Scored(logits, number(point.get("logit_threshold", point.get("cut"))) or 0.0, calibration)
+    computed = binary_metrics(scored.logits, images.labels, logit_threshold=scored.logit_threshold)
     for name in ("accuracy", "auc"):
         if name in metrics and name in computed and abs(metrics[name] - computed[name]) > _ROUNDING:
             raise PneumoError(
@@ -225,7 +225,9 @@ def _read(path: Path, split: str, letter: str) -> ComparedRun:
                 f"{computed[name]:.4f}, the report says {metrics[name]:.4f}"
             )
     if not intervals:  # a run from before reports had them
-        made = metric_intervals(scored.logits, images.labels, images.patients, cut=scored.cut)
+        made = metric_intervals(
+            scored.logits, images.labels, images.patients, logit_threshold=scored.logit_threshold
+        )
         intervals = {name: (ends.low, ends.high) for name, ends in made.items()}
     return ComparedRun(letter, listed, report, {**computed, **metrics}, intervals, images, scored)
 

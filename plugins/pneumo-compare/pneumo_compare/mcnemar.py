@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from pneumo_cli.evaluation.arrays import checked, cut_of
+from pneumo_cli.evaluation.arrays import checked, logit_threshold_of
 
 if TYPE_CHECKING:
     from pneumo_cli.evaluation.arrays import Values
@@ -40,21 +40,24 @@ class Discordance(NamedTuple):
 
 
 def mcnemar_test(
-    first: Values, second: Values, labels: Values, *, cuts: tuple[float, float] = (0.0, 0.0)
+    first: Values, second: Values, labels: Values, *, logit_thresholds: tuple[float, float] = (0.0, 0.0)
 ) -> Discordance:
     """Test whether two classifiers have the same accuracy on the same images.
 
     Args:
-        first, second: logits of the two for the same images, [N], finite.
-        labels: [N], each 0 or 1. With the images of one class alone, it is sensitivity or specificity that is
-        tested. cuts: the logits from which on the first and the second one call an image positive, finite.
+        first, second: logits of the two for the same images, [N], finite. labels: [N], each 0 or 1. With the
+        images of one class alone, it is sensitivity or specificity that is tested. logit_thresholds: the logits
+        from which on the first and the second one call an image positive, finite.
 
     Raises:
         ValueError: there is no image, the shapes differ, a logit is not finite or a label is neither 0 nor 1.
     """
     one, truth = checked(first, labels)
     two, _ = checked(second, labels)
-    right = [(scores >= cut_of(0.5, cut)) == truth for scores, cut in zip((one, two), cuts, strict=True)]
+    right = [
+        (scores >= logit_threshold_of(0.5, threshold)) == truth
+        for scores, threshold in zip((one, two), logit_thresholds, strict=True)
+    ]
     return of_counts(int(np.count_nonzero(right[0] & ~right[1])), int(np.count_nonzero(right[1] & ~right[0])))
 
 

@@ -178,7 +178,7 @@ def _metrics(comparison: Comparison, pictures: Path) -> Iterator[Block]:
         if sure and comparison.pairs
         else "",
     )
-    judged = [mapping(mapping(run.report.get("judgement")).get("metrics")) for run in comparison.runs]
+    judged = [mapping(mapping(run.report.get("summary")).get("metrics")) for run in comparison.runs]
     names = [name for name in in_order(dict.fromkeys(n for one in judged for n in one)) if is_known(name)]
     if names:
         rows = tuple((metric_label(n).label, *(metric_text(n, one.get(n)) for one in judged)) for n in names)
@@ -253,7 +253,9 @@ def _disagreements(comparison: Comparison, place: int) -> Iterator[Block]:
     images, first, other = comparison.first.images, comparison.first, comparison.runs[place]
     if images is None or first.scored is None or other.scored is None:
         return
-    calls = [run.scored.logits >= run.scored.cut for run in (first, other) if run.scored is not None]
+    calls = [
+        run.scored.logits >= run.scored.logit_threshold for run in (first, other) if run.scored is not None
+    ]
     differ = np.flatnonzero(calls[0] != calls[1])
     if not differ.size:
         return

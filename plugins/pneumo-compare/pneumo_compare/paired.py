@@ -47,13 +47,15 @@ class Scored:
     """One classifier's logits, [N], finite, and how it makes calls and probabilities of them."""
 
     logits: NDArray[np.float64]
-    cut: float = 0.0
+    logit_threshold: float = 0.0
     calibration: Calibration = UNCALIBRATED
 
     @property
     def calibrated(self) -> Scored:
         """The same calls and probabilities, of logits that need no more calibration."""
-        return Scored(self.calibration.apply(self.logits), float(self.calibration.apply(self.cut)))
+        return Scored(
+            self.calibration.apply(self.logits), float(self.calibration.apply(self.logit_threshold))
+        )
 
 
 @dataclass(frozen=True)
@@ -184,7 +186,7 @@ def _differences(
             other.logits,
             labels,
             patients,
-            cuts=(one.cut, other.cut),
+            logit_thresholds=(one.logit_threshold, other.logit_threshold),
             resamples=resamples,
             seed=seed,
         )
@@ -199,13 +201,13 @@ def _differences(
 def _equal(first: Scored, second: Scored) -> bool:
     return (
         np.array_equal(first.logits, second.logits)
-        and first.cut == second.cut
+        and first.logit_threshold == second.logit_threshold
         and first.calibration == second.calibration
     )
 
 
 def _equal_calls(first: Scored, second: Scored) -> bool:
-    return np.array_equal(first.logits >= first.cut, second.logits >= second.cut)
+    return np.array_equal(first.logits >= first.logit_threshold, second.logits >= second.logit_threshold)
 
 
 def _equal_metrics(first: Scored, second: Scored) -> frozenset[str]:
@@ -243,7 +245,10 @@ def _calls(second: Scored, first: Scored, labels: NDArray[np.int64]) -> dict[str
     parts = {"accuracy": every, "recall": labels == 1, "specificity": labels == 0}
     return {
         name: mcnemar_test(
-            second.logits[there], first.logits[there], labels[there], cuts=(second.cut, first.cut)
+            second.logits[there],
+            first.logits[there],
+            labels[there],
+            logit_thresholds=(second.logit_threshold, first.logit_threshold),
         )
         for name, there in parts.items()
         if there.any()

@@ -130,10 +130,10 @@ def cautions(comparison: Comparison) -> tuple[str, ...]:
             "On the validation images each run chose its best epoch and its operating points: numbers on them "
             "are too good, those of runs with more epochs the more so."
         )
-    looks = max(int(number(mapping(run.report.get("seal")).get("looks")) or 0) for run in runs)
-    if comparison.split == "test" and looks > len(runs):
+    accesses = max(int(number(mapping(run.report.get("test_access")).get("count")) or 0) for run in runs)
+    if comparison.split == "test" and accesses > len(runs):
         said.append(
-            f"These test images have been looked at {looks} times: what was chosen by such looks is no longer "
+            f"This test set has been evaluated on {accesses} times: what was chosen by them is no longer "
             "tested by them. Choose on the validation images (--split validation)."
         )
     prints = {text(mapping(run.report.get("dataset")).get("fingerprint")) for run in runs}

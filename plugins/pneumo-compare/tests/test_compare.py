@@ -33,7 +33,7 @@ def logits(seed: int, better: float = 0.0) -> np.ndarray:
 
 def write_run(path: Path, scores: np.ndarray, *, seed: int = 42, cut: float = 0.0, **changes: Any) -> Path:
     """A finished classifier's files, as the runner writes them; ``changes`` replace parts of its report."""
-    metrics = binary_metrics(scores, LABELS, cut=cut)
+    metrics = binary_metrics(scores, LABELS, logit_threshold=cut)
     report = {
         "run": {"name": path.name, "started": "2026-01-02T03:04:05+00:00", "seconds": 3.0},
         "trainer": {"name": "fake"},
@@ -141,7 +141,7 @@ def test_a_planted_difference_is_found_with_its_size_and_its_direction(a: Path, 
 
 
 def test_metrics_and_differences_are_those_at_each_runs_own_operating_point(a: Path, tmp_path: Path) -> None:
-    strict = write_run(tmp_path / "fake" / "strict", logits(1), cut=1.0)
+    strict = write_run(tmp_path / "fake" / "strict", logits(1), logit_threshold=1.0)
     found = compare_runs([a, strict], resamples=50)
     pair, reports = found.pairs[1], [run.metrics for run in found.runs]
     assert pair.metrics["auc"].difference.value == 0
@@ -313,7 +313,7 @@ def write_group(path: Path, scores: np.ndarray, **changes: Any) -> Path:
     spread = {split: {"auc": {"mean": 0.1, "sd": 0.01}} for split in ("validation", "test")}
     write_run(path, scores, spread=spread, **changes)
     (path / "run.toml").rename(path / "group.toml")
-    write_run(path / "parts" / "fold-1", logits(9))
+    write_run(path / "members" / "fold-1", logits(9))
     return path
 
 

@@ -34,8 +34,8 @@ def test_calls_are_made_at_each_ones_own_cut() -> None:
     labels = np.array([1, 1, 1, 0, 0])
     first, second = np.array([2.0, 2.0, 2.0, -1.0, -1.0]), np.array([0.5, -2.0, 0.5, -1.0, 0.7])
     assert mcnemar_test(first, second, labels)[:2] == (2, 0)
-    assert mcnemar_test(first, second, labels, cuts=(0.0, 0.6))[:2] == (4, 0)
-    assert mcnemar_test(first, second, labels, cuts=(2.0, -3.0))[:2] == (
+    assert mcnemar_test(first, second, labels, logit_thresholds=(0.0, 0.6))[:2] == (4, 0)
+    assert mcnemar_test(first, second, labels, logit_thresholds=(2.0, -3.0))[:2] == (
         2,
         0,
     )  # a logit at the cut is positive

@@ -85,7 +85,7 @@ def test_lower_is_better_for_errors() -> None:
 
 def test_calls_and_calibrated_errors_are_those_of_each_ones_own_cut_and_calibration() -> None:
     first, _, labels, patients = two_seeds(4)
-    other = Scored(first.logits, cut=1.0, calibration=Calibration(3.0, 0.5))
+    other = Scored(first.logits, logit_threshold=1.0, calibration=Calibration(3.0, 0.5))
     (pair,), _ = compare(first, [other], labels, patients, resamples=50)
     assert (
         pair.metrics["auc"].difference == (0.0, 0.0, pytest.approx(0, abs=1), 1.0)

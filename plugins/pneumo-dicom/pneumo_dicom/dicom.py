@@ -229,7 +229,7 @@ def _check_shape(dataset: FileDataset, max_pixels: int) -> None:
 
 
 def _shown(stored: NDArray[Any], dataset: FileDataset) -> NDArray[np.uint8]:
-    """Look up each pixel in a table of all values that can be stored: at most 65,536."""
+    """Access up each pixel in a table of all values that can be stored: at most 65,536."""
     unsigned = np.dtype(f"u{stored.dtype.itemsize}")
     patterns = np.ascontiguousarray(stored).view(unsigned)
     values = np.arange(2 ** (8 * unsigned.itemsize)).astype(unsigned).view(stored.dtype).astype(np.float64)

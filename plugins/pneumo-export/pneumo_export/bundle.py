@@ -126,7 +126,7 @@ def is_bundle(path: Path) -> bool:
     return (path / DESCRIPTION).is_file()
 
 
-def foreign_files(path: Path) -> list[str]:
+def unrelated_files(path: Path) -> list[str]:
     """What lies in a bundle's folder without being part of it, as names relative to it, sorted.
 
     Its own are the files that an export makes and those that its description names; an empty ``.lock`` is left by

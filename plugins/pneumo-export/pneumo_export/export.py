@@ -23,6 +23,7 @@ from pneumo_cli.reports.formatting import DISCLAIMER
 from pneumo_cli.runs.checkpoints import Checkpoints
 from pneumo_cli.runs.folder import RunFolder, read_json
 from pneumo_cli.runs.record import recorded_facts
+from pneumo_cli.runs.report_format import current
 from pneumo_cli.runtime import atomic
 from pneumo_cli.runtime.progress import NOTICE, Progress
 from pneumo_export import bundle, graph
@@ -93,7 +94,7 @@ def _check_replaceable(target: Path) -> None:
     Raises:
         UsageError: there is something.
     """
-    foreign = bundle.foreign_files(target)
+    foreign = bundle.unrelated_files(target)
     if foreign:
         more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
         raise UsageError(
@@ -141,7 +142,7 @@ def export(
     """
     check_format(form)
     check_target(target, form, overwrite)
-    images = graph.drawn_images(predictor.size)
+    images = graph.probe_images(predictor.size)
     if further is not None:
         images = np.concatenate((images, further))
     steps = {"onnx": ("onnx",), "torch": ("torch",), "bundle": ("onnx", "torch")}[form]
@@ -183,7 +184,7 @@ def _describe(predictor: RunPredictor) -> Description:
     trained = predictor.trained
     folder = trained.folder
     recorded = recorded_facts(folder.settings)
-    report = read_json(folder.report_json)
+    report = current(read_json(folder.report_json))
     environment = read_json(folder.environment)
     facts = {
         "pneumo": version("pneumo-cli"),
@@ -241,7 +242,7 @@ def _write_bundle(
         atomic.write_text(run.settings, _portable_settings(trained.folder.settings))
         atomic.write_json(run.environment, description.facts["trained_with"])
         atomic.write_text(
-            folder / bundle.CARD, model_card(description, read_json(trained.folder.report_json))
+            folder / bundle.CARD, model_card(description, current(read_json(trained.folder.report_json)))
         )
         files = {
             path.relative_to(folder).as_posix(): {

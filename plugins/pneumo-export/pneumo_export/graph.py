@@ -96,7 +96,7 @@ class Graph(nn.Module):
         return logits, torch.sigmoid(logits / self.calibration.temperature + self.calibration.bias)
 
 
-def drawn_images(size: int) -> NDArray[np.uint8]:
+def probe_images(size: int) -> NDArray[np.uint8]:
     """Images to compare on where no real ones are at hand: uint8 [16, S, S], flat, ramps, noise of every grain."""
     ramp = np.linspace(0, 255, size)
     images = [np.zeros((size, size)), np.full((size, size), 255.0), np.tile(ramp, (size, 1))]
@@ -206,7 +206,7 @@ def described_onnx(content: bytes, description: Description, notice: str) -> byt
         **rule.calibration.plain(),
         "prevalence": rule.prevalence if rule.is_calibrated else None,
         "operating_point": rule.chosen,
-        "operating_points": {point.name: point.cut for point in rule.points},
+        "operating_points": {point.name: point.logit_threshold for point in rule.points},
         bundle.KEY: plain,
     }
     onnx.helper.set_model_props(

@@ -42,12 +42,12 @@ from PIL import Image
 session = onnxruntime.InferenceSession("model.onnx", providers=["CPUExecutionProvider"])
 about = json.loads(session.get_modelmeta().custom_metadata_map["pneumo"])
 size, rule = about["input"]["size"], about["rule"]
-cut = next(point["cut"] for point in rule["points"] if point["name"] == rule["chosen"])
+threshold = next(point["logit_threshold"] for point in rule["points"] if point["name"] == rule["chosen"])
 for name in sys.argv[1:]:
     image = Image.open(name).convert("L").resize((size, size), Image.Resampling.BILINEAR)
     images = np.asarray(image, np.float32)[None, None] / 255
     (logit,), (probability,) = session.run(["logit", "probability"], {"images": images})
-    print(f"{name}: {about['classes'][int(logit >= cut)]} ({about['classes'][1]} {probability:.1%})")
+    print(f"{name}: {about['classes'][int(logit >= threshold)]} ({about['classes'][1]} {probability:.1%})")
 """
 """How an exported graph is used without pneumo: run in a bundle's folder, with image files as arguments."""
 
@@ -127,7 +127,7 @@ def _limits(description: Description, report: Mapping[str, Any]) -> str:
         if description.rule.is_calibrated
         else "Its probability is not calibrated.",
     ]
-    if description.rule.novelty is not None:
+    if description.rule.ood_detector is not None:
         lines.append(
             "`pneumo predict` flags images that are unlike the training images"
             + (", and says which lie in another way" if description.rule.orientation is not None else "")
@@ -202,7 +202,7 @@ def _operating_points(description: Description) -> str:
         rows.append(
             (
                 f"`{point.name}`" + (" (in use)" if point.name == rule.chosen else ""),
-                f"{point.cut:.4f}",
+                f"{point.logit_threshold:.4f}",
                 f"{rule.probability_at(point):.3f}",
                 *("–" if value is None else f"{value:.3f}" for value in measured),
                 point.rule,
@@ -225,7 +225,7 @@ def _operating_points(description: Description) -> str:
 
 
 def _honesty(report: Mapping[str, Any]) -> str:
-    said = [text(mapping(one).get("text")) for one in sequence(report.get("honesty"))]
+    said = [text(mapping(one).get("text")) for one in sequence(report.get("caveats"))]
     if not report:
         return "The run's report is lost, and with it what speaks against these numbers."
     return "\n".join(f"- {one}" for one in said if one) or "No rule of pneumo's had anything to say."

@@ -38,7 +38,7 @@ class TestEverythingOfTheStrongPreset(TrainerConformance):
         "decay_norms": False,
         "ema": 0.9,
         "label_smoothing": 0.1,
-        "flip_test": True,
+        "flip_tta": True,
         "standardize": True,
         "zoom": 0.2,
         "shift": 0.1,

@@ -117,7 +117,7 @@ def last_logits(runner: Runner) -> np.ndarray:
     "cached",
     [
         pytest.param({"augment": False}, id="without augmentation"),
-        pytest.param({"augment": False, "flip_test": True}, id="judged with mirror images"),
+        pytest.param({"augment": False, "flip_tta": True}, id="judged with mirror images"),
         pytest.param({"feature_views": 2}, id="as many views as epochs"),
     ],
 )

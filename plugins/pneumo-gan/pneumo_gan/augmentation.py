@@ -1,7 +1,8 @@
 """What is done to every image that the discriminator sees, real or not, so that it cannot learn the few by heart.
 
-After DiffAugment (Zhao et al. 2020, arXiv 2006.10738): differentiable, so that the generator learns through it, and
-alike for both, so that the generator is not taught the augmentation. No mirror images: the heart is on the left.
+After DiffAugment (Zhao et al. 2020, arXiv 2006.10738): differentiable, so that the generator learns through it,
+and augmented for both, so that the generator is not taught the augmentation. No mirror images:
+the heart is on the left.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def alike(images: Tensor, translate: float, brighten: float) -> Tensor:
+def discriminator_augmentation(images: Tensor, translate: float, brighten: float) -> Tensor:
     """Shift each image by whole pixels, and change its brightness and contrast, by chance of the global generator.
 
     Args:

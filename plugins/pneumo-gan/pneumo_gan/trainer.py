@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pneumo_cli.errors import UsageError
-from pneumo_cli.evaluation.result import Evaluation, Judgement, NamedFigure
+from pneumo_cli.evaluation.result import Evaluation, NamedFigure, RunSummary
 from pneumo_cli.runs.run import Monitor
 from pneumo_cli.runtime.seeding import derive
 from pneumo_cli.trainers.generative import GenerativeTrainer
-from pneumo_gan.augmentation import alike
+from pneumo_gan.augmentation import discriminator_augmentation
 
 if TYPE_CHECKING:
     from pneumo_cli.data.loader import Batch, Loader
@@ -34,7 +34,7 @@ class GanTrainer(GenerativeTrainer):
 
     curves = ("generator_loss", "discriminator_loss", "real_score", "fake_score", "kid")
     settings: GanSettings
-    darkest = -1.0
+    black_level = -1.0
 
     def __init__(self, settings: GanSettings) -> None:
         super().__init__(settings)
@@ -97,12 +97,14 @@ class GanTrainer(GenerativeTrainer):
         penalty = s.r1 * s.r1_every if run.step % s.r1_every == 0 else 0.0
         if penalty:
             real = real.requires_grad_()
-        real_logits = model.discriminator(alike(real, s.translate, s.brighten))
-        fake_logits = model.discriminator(alike(fake, s.translate, s.brighten))
-        loss = _called(real_logits, 1.0) + _called(fake_logits, 0.0)
-        run.optimize(loss + penalty / 2 * _steepness(real_logits, real) if penalty else loss, "discriminator")
+        real_logits = model.discriminator(discriminator_augmentation(real, s.translate, s.brighten))
+        fake_logits = model.discriminator(discriminator_augmentation(fake, s.translate, s.brighten))
+        loss = adversarial_loss(real_logits, 1.0) + adversarial_loss(fake_logits, 0.0)
+        run.optimize(loss + penalty / 2 * r1_penalty(real_logits, real) if penalty else loss, "discriminator")
         images = model.generator(self._normal(run, count))
-        generator_loss = _called(model.discriminator(alike(images, s.translate, s.brighten)), 1.0)
+        generator_loss = adversarial_loss(
+            model.discriminator(discriminator_augmentation(images, s.translate, s.brighten)), 1.0
+        )
         run.optimize(generator_loss, "generator")
         return {
             "loss": (loss + generator_loss).detach(),
@@ -133,8 +135,10 @@ class GanTrainer(GenerativeTrainer):
             torch.from_numpy(outputs.pop(name)) for name in ("real_logits", "fake_logits")
         )
         metrics = {
-            "generator_loss": float(_called(fake_logits, 1.0)),
-            "discriminator_loss": float(_called(real_logits, 1.0) + _called(fake_logits, 0.0)),
+            "generator_loss": float(adversarial_loss(fake_logits, 1.0)),
+            "discriminator_loss": float(
+                adversarial_loss(real_logits, 1.0) + adversarial_loss(fake_logits, 0.0)
+            ),
             "real_score": float(real_logits.sigmoid().mean()),
             "fake_score": float(fake_logits.sigmoid().mean()),
         }
@@ -145,9 +149,9 @@ class GanTrainer(GenerativeTrainer):
 
     def epoch_images(self, run: Run) -> Tensor:
         """The images of the same noise in every epoch."""
-        return self.draw(run.model, derive(run.settings.seed, "fixed"), np.arange(_SHOWN))
+        return self.sample(run.model, derive(run.settings.seed, "fixed"), np.arange(_SHOWN))
 
-    def judge(self, run: Run, evaluations: Mapping[str, Evaluation]) -> Judgement | None:
+    def summarize(self, run: Run, evaluations: Mapping[str, Evaluation]) -> RunSummary | None:
         """The losses of both networks over the epochs, and the images beside real ones."""
         from pneumo_cli.reports.figures.galleries import lines
 
@@ -169,13 +173,15 @@ class GanTrainer(GenerativeTrainer):
             if lowest
             else ()
         )
-        return (super().judge(run, evaluations) or Judgement()) + Judgement(figures=(figure,), notes=notes)
+        return (super().summarize(run, evaluations) or RunSummary()) + RunSummary(
+            figures=(figure,), notes=notes
+        )
 
     def compares(self, run: Run) -> bool:
         """At the end, and in every epoch where that chooses the checkpoint."""
         return super().compares(run) or self.settings.keep == "kid"
 
-    def draws(self, model: nn.Module) -> bool:
+    def can_sample(self, model: nn.Module) -> bool:
         """Always."""
         return True
 
@@ -202,18 +208,18 @@ class GanTrainer(GenerativeTrainer):
         extractor = self.extractor(run)
         key = int(positions[0])
         if key not in self._real:
-            self._real[key] = extractor(run.data.levels(positions))
+            self._real[key] = extractor(run.data.gray_levels(positions))
         real = self._real[key]
-        images = self.draw(run.model, derive(run.settings.seed, "kid"), np.arange(len(real)))
+        images = self.sample(run.model, derive(run.settings.seed, "kid"), np.arange(len(real)))
         return float(kid(real, extractor(images), seed=run.settings.seed).mean)
 
 
-def _called(logits: Tensor, truth: float) -> Tensor:
+def adversarial_loss(logits: Tensor, truth: float) -> Tensor:
     """Binary cross-entropy of calling all images real (1) or not (0): BCELoss behind a sigmoid, but stable."""
     return F.binary_cross_entropy_with_logits(logits.float(), torch.full_like(logits.float(), truth))
 
 
-def _steepness(logits: Tensor, images: Tensor) -> Tensor:
+def r1_penalty(logits: Tensor, images: Tensor) -> Tensor:
     """Mean squared norm of the gradient at real images (R1, Mescheder et al. 2018, arXiv 1801.04406)."""
     (gradient,) = torch.autograd.grad(logits.float().sum(), images, create_graph=True)
     return gradient.float().square().sum((1, 2, 3)).mean()

@@ -22,7 +22,7 @@ TINY_SETTINGS = {
     "epochs": 2,
     "batch_size": 32,
     "width": 4,
-    "judged": 16,
+    "fidelity_images": 16,
     "extractor": "pixels",
     "device": "cpu",
     "precision": "fp32",  # so that it goes the same way on every processor

@@ -38,7 +38,10 @@ def one_line(ended: Invocation) -> str:
         (("--keep", "kld"), ("keep", "'last', 'kid' or 'generator_loss'")),
         (("--extractor", "inceptoin"), ("unknown extractor 'inceptoin'",)),
         (("--extractor", "gan"), ("this model is of kind gan",)),
-        (("--keep", "kid", "--split", "patient", "--judged", 0, "--extractor", "x"), ("unknown extractor 'x'",)),
+        (
+            ("--keep", "kid", "--split", "patient", "--fidelity-images", 0, "--extractor", "x"),
+            ("unknown extractor 'x'",),
+        ),
         (("--model", "efficientnet-b0"), ("gan trains models of kind gan",)),
         (("--image-size", 512), ("image", "256")),
     ],
@@ -81,13 +84,13 @@ def test_a_gan_reconstructs_and_interpolates_nothing(finished: Path, work: Path)
 
 def test_a_run_is_judged_again_to_the_numbers_of_its_report(finished: Path, work: Path) -> None:
     run = shutil.copytree(finished, work / "copy")
-    ended = pneumo("judge", run, "--json")
+    ended = pneumo("evaluate-images", run, "--json")
     assert (ended.code, ended.stderr) == (0, "")
     again = json.loads(ended.stdout)
-    report = json.loads((finished / "report.json").read_text())["judgement"]
+    report = json.loads((finished / "report.json").read_text())["summary"]
     assert again["metrics"] == report["metrics"]
     assert again["tables"] == report["tables"]
-    (kept,) = (run / "evaluations").glob("*-best-judgement.json")
+    (kept,) = (run / "evaluations").glob("*-best-summary.json")
     assert json.loads(kept.read_text()) == again
 
 
@@ -95,7 +98,7 @@ def test_a_run_of_other_data_is_not_judged(finished: Path, work: Path) -> None:
     run = shutil.copytree(finished, work / "copy")
     text = (run / "run.toml").read_text()
     (run / "run.toml").write_text(text.replace("conformance-small", "conformance-tiny"))
-    assert "not the data that the run was trained on" in one_line(pneumo("judge", run))
+    assert "not the data that the run was trained on" in one_line(pneumo("evaluate-images", run))
     assert not (run / "evaluations").exists()
 
 

@@ -14,7 +14,7 @@ class TestTrainer(TrainerConformance):
     """Two optimizers, noise and dropout: all of it resumes to the same bits."""
 
     name = "gan"
-    settings: ClassVar = {"image_size": 32, "batch_size": 8, "judged": 0}
+    settings: ClassVar = {"image_size": 32, "batch_size": 8, "fidelity_images": 0}
 
 
 class TestEverythingOfTheStrongPreset(TrainerConformance):
@@ -33,7 +33,7 @@ class TestEverythingOfTheStrongPreset(TrainerConformance):
         "translate": 0.1,
         "brighten": 0.2,
         "lr_ratio": 2.0,
-        "judged": 16,
+        "fidelity_images": 16,
     }
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from pneumo_cli.data.loader import Batch
 from pneumo_cli.runs.checkpoints import Checkpoints
-from pneumo_gan.augmentation import alike
+from pneumo_gan.augmentation import discriminator_augmentation
 from pneumo_gan.model import build_gan
 from pneumo_gan.settings import GanSettings
 from pneumo_gan.trainer import GanTrainer
@@ -153,7 +153,7 @@ def test_the_penalty_is_the_squared_gradient_at_real_images_and_no_part_of_the_l
 def test_every_image_is_shifted_by_itself_and_the_edge_repeated() -> None:
     line = torch.arange(16.0).expand(40, 1, 16, 16) / 16
     torch.manual_seed(0)
-    shifted = alike(line, translate=0.25, brighten=0)
+    shifted = discriminator_augmentation(line, translate=0.25, brighten=0)
     steps = {int(image[0, 0, 8] * 16) - 8 for image in shifted}
     assert steps <= set(range(-4, 5))
     assert len(steps) > 4
@@ -165,28 +165,28 @@ def test_every_image_is_shifted_by_itself_and_the_edge_repeated() -> None:
 def test_brightness_and_contrast_change_within_their_bounds_and_let_gradients_through() -> None:
     images = torch.rand(200, 1, 8, 8, generator=torch.Generator().manual_seed(3)).requires_grad_()
     torch.manual_seed(0)
-    changed = alike(images, translate=0.1, brighten=0)
+    changed = discriminator_augmentation(images, translate=0.1, brighten=0)
     assert torch.autograd.grad(changed.sum(), images)[0].any()
-    changed = alike(images, translate=0, brighten=0.2)
+    changed = discriminator_augmentation(images, translate=0, brighten=0.2)
     offset = (changed.mean((1, 2, 3)) - images.mean((1, 2, 3))).detach()
     factor = (changed.std((1, 2, 3)) / images.std((1, 2, 3))).detach()
     assert 0.15 < offset.abs().max() <= 0.2 + 1e-5
     assert 0.15 < (factor - 1).abs().max() <= 0.2 + 1e-4
-    assert alike(images, 0, 0) is images
+    assert discriminator_augmentation(images, 0, 0) is images
 
 
 # --- what chooses the checkpoint -------------------------------------------------------------------------------
 
 
 def test_the_last_epoch_is_kept_unless_something_else_is_asked_for(ended_after: Callable[..., Any]) -> None:
-    run = ended_after(3, epochs=3, judged=0).run
+    run = ended_after(3, epochs=3, fidelity_images=0).run
     best, last = (Checkpoints(run.folder.checkpoints).load(name) for name in ("best", "last"))
     assert best["epoch"] == last["epoch"] == 3
     assert all(torch.equal(value, last["model"][name]) for name, value in best["model"].items())
 
 
 def test_the_smallest_generator_loss_chooses_as_the_report_does(ended_after: Callable[..., Any]) -> None:
-    run = ended_after(3, epochs=3, judged=0, keep="generator_loss", lr=0.01).run
+    run = ended_after(3, epochs=3, fidelity_images=0, keep="generator_loss", lr=0.01).run
     losses = [row["train"]["generator_loss"] for row in run.history[1:]]
     assert min(losses) < losses[-1]  # or this would say little
     best = Checkpoints(run.folder.checkpoints).load("best")
@@ -196,7 +196,7 @@ def test_the_smallest_generator_loss_chooses_as_the_report_does(ended_after: Cal
 def test_the_distance_to_validation_images_chooses_where_it_is_asked_for(
     ended_after: Callable[..., Any],
 ) -> None:
-    run = ended_after(3, epochs=3, judged=0, keep="kid", split="patient", batch_size=8, lr=0.01).run
+    run = ended_after(3, epochs=3, fidelity_images=0, keep="kid", split="patient", batch_size=8, lr=0.01).run
     distances = [row["validation"]["kid"] for row in run.history[1:]]
     best = Checkpoints(run.folder.checkpoints).load("best")
     assert (best["epoch"], best["value"]) == (1 + distances.index(min(distances)), min(distances))
@@ -241,13 +241,13 @@ def test_the_animation_has_a_frame_for_every_epoch(finished: Path) -> None:
 
 def test_the_report_judges_the_images_and_shows_them(finished: Path) -> None:
     report = json.loads((finished / "report.json").read_text())
-    judgement = report["judgement"]
+    judgement = report["summary"]
     assert {"kid_pixels", "kid_spread_pixels", "frechet_pixels", "kid_noise_pixels", "copies"} <= judgement[
         "metrics"
     ].keys()
     assert judgement["metrics"]["kid_real_pixels"] < judgement["metrics"]["kid_noise_pixels"]
     titles = [table["title"] for table in judgement["tables"]]
-    assert titles == ["Distance to real images of held-out patients", "Memorisation and diversity"]
+    assert titles == ["Distance to real images of held-out patients", "Memorization and diversity"]
     losses = [row["train"]["generator_loss"] for row in report["history"][1:]]
     assert (
         f"smallest mean generator loss: here epoch {1 + losses.index(min(losses))} " in judgement["notes"][-1]
@@ -277,12 +277,12 @@ def test_a_run_that_died_and_was_taken_up_again_leaves_the_same_behind(finished:
     for name in ("samples/animation.png", "predictions/test.csv"):
         assert (resumed / name).read_bytes() == (finished / name).read_bytes()
     one, other = (json.loads((run / "report.json").read_text()) for run in (finished, resumed))
-    assert one["judgement"] == other["judgement"]
+    assert one["summary"] == other["summary"]
     assert one["evaluations"] == other["evaluations"]
     assert other["run"]["resumed"] == 1
 
 
 def test_another_seed_draws_other_grids(finished: Path, ended_after: Callable[..., Any]) -> None:
-    run = ended_after(1, epochs=1, judged=0, seed=7).run
+    run = ended_after(1, epochs=1, fidelity_images=0, seed=7).run
     other = grids(run.folder.path)
     assert other["epoch-000.png"] != grids(finished)["epoch-000.png"]

@@ -161,8 +161,8 @@ def develop(
     reference = float(np.mean(measured[chamber])) + 0.02 + exposure.darkness
     width = scanner.latitude * exposure.latitude
     grey = 1 / (1 + np.exp((reference - measured) / np.float32(width)))
-    darkest = 1 / (1 + math.exp(reference / width))
-    grey = np.float32(scanner.ceiling) * np.clip((grey - darkest) / (1 - darkest), 0, 1)
+    black_level = 1 / (1 + math.exp(reference / width))
+    grey = np.float32(scanner.ceiling) * np.clip((grey - black_level) / (1 - black_level), 0, 1)
     grey = np.float32(0.02) + np.float32(0.98) * grey * _shutters(canvas, exposure)
     ink = _letter(canvas, exposure)
     grey = grey + ink * (np.float32(0.97) - grey)

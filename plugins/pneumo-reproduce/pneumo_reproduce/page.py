@@ -7,7 +7,6 @@ empty place with the reason. What each task shows is :mod:`pneumo_reproduce.task
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +23,7 @@ from pneumo_cli.reports.document import (
     Table,
 )
 from pneumo_cli.reports.formatting import count, duration, when
+from pneumo_cli.runs.report_format import read_report
 from pneumo_cli.runtime import atomic
 from pneumo_cli.runtime.json_values import mapping, number, sequence, text, value_text
 from pneumo_reproduce.overview import draw_overview, headlines, overview, pairs_of, verdict
@@ -65,7 +65,7 @@ def _report(folder: Path, outcome: Outcome) -> Mapping[str, Any]:
     if outcome.state != "done":
         return {}
     try:
-        return mapping(json.loads((folder / outcome.run / "report.json").read_text(encoding="utf-8")))
+        return read_report(folder / outcome.run / "report.json")
     except (OSError, ValueError):
         return {}
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pneumo_cli.errors import PneumoError, UsageError
-from pneumo_cli.runs.groups import makes_group
+from pneumo_cli.runs.groups import asks_for_group
 from pneumo_cli.runtime import atomic
 from pneumo_reproduce.source_report import SourceReport
 from pneumo_reproduce.source_report import Task as SourceTask
@@ -154,7 +154,7 @@ def estimate(plan: Plan, names: Sequence[str], folder: Path, told: Callable[[str
         folder: where the settings files lie.
         told: called with each task's name when its trial is over.
     """
-    from pneumo_reproduce.timing import Speeds
+    from pneumo_reproduce.timing import Throughput
 
     timed = [name for name in names if name in plan.settings]
     command = [
@@ -170,7 +170,9 @@ def estimate(plan: Plan, names: Sequence[str], folder: Path, told: Callable[[str
             task = plan.task(name)
             images, epochs = task["images"], task["settings"]["epochs"]
             try:
-                seconds = Speeds(**json.loads(line)).seconds(images["train"], images["validation"], epochs)
+                seconds = Throughput(**json.loads(line)).seconds(
+                    images["train"], images["validation"], epochs
+                )
             except (ValueError, TypeError):
                 pass
             else:
@@ -191,7 +193,7 @@ def _plan_task(
         resolved = _resolved(plugins, task, request, planned)
     except UsageError as error:
         return {**planned, "problem": str(error)}, ""
-    if makes_group(resolved.trainer):
+    if asks_for_group(resolved.trainer):
         raise UsageError(
             "folds and seeds make several runs of a task; a reproduction is one of each: leave them out"
         )
@@ -268,7 +270,7 @@ def _planned(plugins: Plugins, resolved: Resolved, data: Mapping[str, Any]) -> d
     from pneumo_cli.trainers.session import make_trainer
 
     entry, settings = resolved.entry, resolved.trainer
-    wanted = make_trainer(resolved).wanted_class
+    wanted = make_trainer(resolved).only_class
     counts = data["counts"]["train"]
     pool = counts.get(wanted, 0) if wanted else sum(counts.values())
     held = 0 if settings.split == "all" else round(pool * settings.validation_fraction)

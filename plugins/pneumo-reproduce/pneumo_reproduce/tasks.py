@@ -32,7 +32,7 @@ def blocks_of(task: Task, mine: Ours, outcome: Outcome, folder: Path) -> Iterato
         for figures in task.figures:
             yield from figures_of(figures, mine, folder)
         yield from _judged(mine)
-        yield from _kept_in_mind(mine)
+        yield from _caveats(mine)
 
 
 def figures_of(figures: Figures, mine: Ours, folder: Path) -> Iterator[Block]:
@@ -124,7 +124,7 @@ def _layers(mine: Ours) -> Iterator[Block]:
 
 def _judged(mine: Ours) -> Iterator[Block]:
     """What pneumo says of made images, which the report judges by eye."""
-    judgement: Any = mapping(mine.report.get("judgement"))
+    judgement: Any = mapping(mine.report.get("summary"))
     tables = tuple(named_tables(judgement.get("tables")))
     notes = tuple(Paragraph(text(note)) for note in sequence(judgement.get("notes")))
     if tables or notes:
@@ -133,8 +133,8 @@ def _judged(mine: Ours) -> Iterator[Block]:
         yield from tables
 
 
-def _kept_in_mind(mine: Ours) -> Iterator[Block]:
-    said = [text(mapping(rule).get("text")) for rule in sequence(mine.report.get("honesty"))]
+def _caveats(mine: Ours) -> Iterator[Block]:
+    said = [text(mapping(rule).get("text")) for rule in sequence(mine.report.get("caveats"))]
     said += [text(note) for note in sequence(mine.report.get("notices"))]
     blocks = tuple(Paragraph(sentence) for sentence in dict.fromkeys(said) if sentence)
     if blocks:

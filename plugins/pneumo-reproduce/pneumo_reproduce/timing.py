@@ -40,7 +40,7 @@ _PATIENTS = 8  # per class and pool, at least
 
 
 @dataclass(frozen=True)
-class Speeds:
+class Throughput:
     """Seconds per image.
 
     Attributes:
@@ -93,7 +93,7 @@ class Noise(Dataset):
         return np.random.default_rng(seed).integers(0, 256, (side, side), np.uint8)
 
 
-def measure(plugins: Plugins, resolved: Resolved) -> Speeds:
+def measure(plugins: Plugins, resolved: Resolved) -> Throughput:
     """Build the model that the settings name, and time some of its steps.
 
     Raises:
@@ -104,7 +104,7 @@ def measure(plugins: Plugins, resolved: Resolved) -> Speeds:
         return _measured(plugins, replace(resolved, machine=machine))
 
 
-def _measured(plugins: Plugins, resolved: Resolved) -> Speeds:
+def _measured(plugins: Plugins, resolved: Resolved) -> Throughput:
     import torch
 
     from pneumo_cli.data.prepare import prepare
@@ -117,7 +117,7 @@ def _measured(plugins: Plugins, resolved: Resolved) -> Speeds:
     setup = set_up(plugins, resolved)
     trainer = setup.trainer
     device = prepare_device(machine)
-    wanted = trainer.wanted_class
+    wanted = trainer.only_class
     data = prepare(
         Noise(
             ("NORMAL", wanted if wanted not in ("", "NORMAL") else "PNEUMONIA"),
@@ -177,7 +177,7 @@ def _measured(plugins: Plugins, resolved: Resolved) -> Speeds:
         passes.append((time.monotonic() - began) / len(parts["validation"]))
     # Whatever else runs only ever makes a piece slower: the fastest is the nearest to what the machine can do.
     # The very first step makes what the others use.
-    return Speeds(min(steps[1:] or steps), min(passes), once, views)
+    return Throughput(min(steps[1:] or steps), min(passes), once, views)
 
 
 def main(files: list[str]) -> None:

@@ -82,7 +82,7 @@ def classifier(accuracy=0.85, interval=(0.79, 0.9)):
         "dataset": {
             "split": {"policy": "patient", "rows": [{"split": "train", "counts": counts, "images": 30}]}
         },
-        "honesty": [{"rule": "one-seed", "text": "One seed only."}],
+        "caveats": [{"rule": "one-seed", "text": "One seed only."}],
     }
 
 
@@ -231,7 +231,7 @@ def test_synthetic_data_are_named_first_and_not_compared_with_real_ones(tmp_path
 def test_hostile_texts_of_a_run_stay_texts(tmp_path):
     report = classifier()
     report["model"]["name"] = "<script>alert(1)</script>"
-    report["honesty"] = [{"text": "<img src=x>"}]
+    report["caveats"] = [{"text": "<img src=x>"}]
     report["history"] = "no list"
     report["intervals"] = {"test": {"accuracy": ["a", None]}}
     begun = {"cnn": {**report, "history": [None, 3, {}]}}

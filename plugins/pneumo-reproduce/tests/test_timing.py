@@ -9,11 +9,11 @@ import torch
 from pneumo_cli.plugins.discovery import discover
 from pneumo_cli.settings.resolve import resolve
 from pneumo_reproduce import timing
-from pneumo_reproduce.timing import AROUND, Noise, Speeds
+from pneumo_reproduce.timing import AROUND, Noise, Throughput
 
 
 def test_an_estimate_adds_up_what_a_run_does():
-    speeds = Speeds(train=0.1, evaluation=0.01, once=0.5, views=2)
+    speeds = Throughput(train=0.1, evaluation=0.01, once=0.5, views=2)
     # Once: 2 views of 100 and 20; judged: 100 once and 20 in each of 4 epochs; trained: 100 three times.
     assert speeds.seconds(100, 20, 3) == pytest.approx(AROUND + 0.5 * 220 + 0.01 * 180 + 0.1 * 300)
 
@@ -67,4 +67,4 @@ def test_what_cannot_be_tried_is_said_and_the_next_one_is_tried(fakes, capsys):
     timing.main([str(fakes / "absent.toml"), str(fakes / "good.toml")])
     bad, good = map(json.loads, capsys.readouterr().out.splitlines())
     assert "absent.toml" in bad["error"]
-    assert Speeds(**good).train > 0
+    assert Throughput(**good).train > 0

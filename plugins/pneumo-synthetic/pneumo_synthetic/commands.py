@@ -1,4 +1,4 @@
-"""``pneumo generate``, ``judge`` and ``usefulness``: images of trained models, and how good they are."""
+"""``pneumo generate``, ``evaluate-images`` and ``tstr``: images of trained models, and how good they are."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pneumo_cli.cli.options import CheckpointFlag, DeviceFlag, JsonFlag, RootFlag, RunPath
+from pneumo_cli.cli.options import CheckpointFlag, DeviceFlag, JsonFlag, RootFlag, RunPath, formerly
 from pneumo_cli.cli.output import print_json, print_table, print_text
 from pneumo_cli.errors import UsageError
 from pneumo_cli.plugins.discovery import Plugins
 from pneumo_cli.runtime.progress import for_stderr
 
 if TYPE_CHECKING:
-    from pneumo_cli.evaluation.result import Judgement
+    from pneumo_cli.evaluation.result import RunSummary
     from pneumo_cli.runs.folder import RunFolder
 
 _PANEL = "Images"
@@ -78,7 +78,7 @@ def add_commands(app: typer.Typer) -> None:
         elif interpolate:
             images, count = generate.interpolated(trained, *interpolate, steps), steps
         else:
-            images = generate.drawn(trained, seed, first, count)
+            images = generate.sampled(trained, seed, first, count)
         written = generate.write_images(
             images, count, trained, out, overwrite=overwrite, progress=for_stderr()
         )
@@ -89,8 +89,8 @@ def add_commands(app: typer.Typer) -> None:
             file=sys.stderr,
         )
 
-    @app.command(rich_help_panel=_PANEL)
-    def judge(
+    @app.command("evaluate-images", rich_help_panel=_PANEL)
+    def evaluate_images(
         ctx: typer.Context,
         run: RunPath,
         against: Annotated[
@@ -116,12 +116,14 @@ def add_commands(app: typer.Typer) -> None:
         data_root: RootFlag = None,
         json: JsonFlag = False,
     ) -> None:
-        """Judge a run's images with numbers. Distances to real ones, copies, diversity, reconstruction."""
-        flags = {"judged": count, "extractor": extractor, "device": device, "data_root": data_root}
-        _judge(ctx.obj, run, against, {k: v for k, v in flags.items() if v is not None}, checkpoint, json)
+        """Measure the images of a run: distance to real ones, copies, diversity, reconstruction."""
+        flags = {"fidelity_images": count, "extractor": extractor, "device": device, "data_root": data_root}
+        _evaluate(ctx.obj, run, against, {k: v for k, v in flags.items() if v is not None}, checkpoint, json)
+
+    formerly(app, "judge", evaluate_images)
 
     @app.command(rich_help_panel=_PANEL)
-    def usefulness(
+    def tstr(
         ctx: typer.Context,
         runs: Annotated[
             list[Path],
@@ -135,12 +137,14 @@ def add_commands(app: typer.Typer) -> None:
         data_root: RootFlag = None,
         json: JsonFlag = False,
     ) -> None:
-        """Find out whether a classifier learns from generated images. It is tested on real ones."""
+        """Train classifiers on synthetic images and test them on real ones."""
         flags = {"device": device, "data_root": data_root}
-        _usefulness(ctx.obj, runs, seeds, flags, checkpoint, json)
+        _tstr(ctx.obj, runs, seeds, flags, checkpoint, json)
+
+    formerly(app, "usefulness", tstr)
 
 
-def _judge(
+def _evaluate(
     plugins: Plugins,
     path: Path,
     against: Path | None,
@@ -153,7 +157,7 @@ def _judge(
     from pneumo_cli.settings.schema import GenerativeSettings
     from pneumo_cli.trainers.loading import check_checkpoint, load_trained
     from pneumo_cli.trainers.session import set_up
-    from pneumo_cli.training.reevaluation import judge_as_a_whole, keep_judgement
+    from pneumo_cli.training.reevaluation import keep_summary, resummarize
     from pneumo_cli.training.runner import open_runner
     from pneumo_synthetic.evaluate import compare
 
@@ -162,21 +166,23 @@ def _judge(
     other = RunFolder.open(against) if against is not None else None
     _check_makes_images(plugins, folder)
     resolved = reopen_settings(plugins, folder, flags)
-    if not getattr(resolved.trainer, "judged", 0):  # the run's own end went unjudged; now it is asked for
-        resolved = reopen_settings(plugins, folder, {**flags, "judged": GenerativeSettings().judged})
+    if not getattr(resolved.trainer, "fidelity_images", 0):  # the run itself measured none
+        resolved = reopen_settings(
+            plugins, folder, {**flags, "fidelity_images": GenerativeSettings().fidelity_images}
+        )
     progress = for_stderr()
     facts: dict[str, Any] = {}
     if other is not None:
         device = {"device": flags.get("device")}
         pair = [load_trained(plugins, one, checkpoint, device) for one in (folder, other)]
-        judgement = compare(pair, plugins, resolved, progress)
+        summary = compare(pair, plugins, resolved, progress)
         facts["against"] = pair[1].name
     else:
         setup = set_up(plugins, resolved)
         runner = open_runner(setup, plugins.observing(), progress=progress, command=sys.argv)
-        judgement = judge_as_a_whole(runner, folder, checkpoint)
-    result = keep_judgement(folder, checkpoint, judgement, facts)
-    _show(judgement, result, as_json)
+        summary = resummarize(runner, folder, checkpoint)
+    result = keep_summary(folder, checkpoint, summary, facts)
+    _show(summary, result, as_json)
 
 
 def _check_makes_images(plugins: Plugins, folder: RunFolder) -> None:
@@ -192,11 +198,11 @@ def _check_makes_images(plugins: Plugins, folder: RunFolder) -> None:
     entry = plugins.trainers.get(str(recorded_facts(folder.settings).get("trainer")))
     if not issubclass(settings_class(entry), GenerativeSettings):
         raise UsageError(
-            f"{folder.path} is a run of {entry.spec.name}, which makes no images: pneumo evaluate judges it"
+            f"{folder.path} is a run of {entry.spec.name}, which makes no images: pneumo evaluate RUN is for it"
         )
 
 
-def _usefulness(
+def _tstr(
     plugins: Plugins,
     paths: list[Path],
     seeds: int,
@@ -206,26 +212,26 @@ def _usefulness(
 ) -> None:
     from pneumo_cli.runs.folder import RunFolder
     from pneumo_cli.trainers.loading import load_trained
-    from pneumo_cli.training.reevaluation import keep_judgement
-    from pneumo_synthetic.evaluate import usefulness
+    from pneumo_cli.training.reevaluation import keep_summary
+    from pneumo_synthetic.evaluate import train_on_synthetic
 
     folders = [RunFolder.open(path) for path in paths]
     trained = [load_trained(plugins, one, checkpoint, {"device": flags["device"]}) for one in folders]
-    judgement = usefulness(trained, plugins, flags, seeds, for_stderr())
+    summary = train_on_synthetic(trained, plugins, flags, seeds, for_stderr())
     facts = {"runs": [one.name for one in trained], "seeds": seeds}
-    result = keep_judgement(folders[0], checkpoint, judgement, facts)
-    _show(judgement, result, as_json)
+    result = keep_summary(folders[0], checkpoint, summary, facts)
+    _show(summary, result, as_json)
 
 
-def _show(judgement: Judgement, result: dict[str, Any], as_json: bool) -> None:
+def _show(summary: RunSummary, result: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print_json(result)
         return
-    for table in judgement.tables:
+    for table in summary.tables:
         print(table.title)
         print_table(table.head, table.rows)
         if table.note:
             print_text(table.note)
         print()
-    for note in judgement.notes:
+    for note in summary.notes:
         print_text(note)

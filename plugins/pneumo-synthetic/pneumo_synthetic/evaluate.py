@@ -1,7 +1,7 @@
 """Judging what several trained models make, on the same real images: side by side, and as training material.
 
-One run's own judgement is its trainer's (:meth:`pneumo_cli.trainers.base.Trainer.judge`); the numbers are those of
-:mod:`pneumo_cli.evaluation`.
+One run's own judgement is its trainer's (:meth:`pneumo_cli.trainers.base.Trainer.summarize`); the numbers are
+those of :mod:`pneumo_cli.evaluation`.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from torch import Tensor
 
 from pneumo_cli.errors import UsageError
 from pneumo_cli.evaluation.generative.fidelity import measure_fidelity
-from pneumo_cli.evaluation.result import Judgement
+from pneumo_cli.evaluation.result import RunSummary
 from pneumo_cli.plugins.discovery import Plugins
 from pneumo_cli.reports.fidelity_tables import fidelity_summary
 from pneumo_cli.runs.record import reopen_settings
-from pneumo_cli.runs.test_access import look_now, write_down
+from pneumo_cli.runs.test_access import access_now, record_access
 from pneumo_cli.runtime.progress import Progress
 from pneumo_cli.settings.resolve import Resolved
 from pneumo_cli.settings.schema import GenerativeSettings
@@ -28,8 +28,7 @@ from pneumo_cli.trainers.feature_extractors import find_extractor
 from pneumo_cli.trainers.loading import Trained
 from pneumo_cli.trainers.session import open_data
 from pneumo_synthetic.generate import generative
-from pneumo_synthetic.tstr import Labelled
-from pneumo_synthetic.tstr import usefulness as train_and_test
+from pneumo_synthetic.tstr import Labelled, tstr
 
 if TYPE_CHECKING:
     from pneumo_cli.data.prepare import PreparedData
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
 
 def compare(
     trained: Sequence[Trained], plugins: Plugins, resolved: Resolved, progress: Progress
-) -> Judgement:
+) -> RunSummary:
     """The images of several runs beside the same real ones, all at the size of the smallest.
 
     Args:
@@ -58,14 +57,14 @@ def compare(
     settings = resolved.trainer
     if not isinstance(settings, GenerativeSettings):
         raise UsageError(f"{resolved.entry.spec.name} makes no images")
-    count = settings.judged or GenerativeSettings().judged
+    count = settings.fidelity_images or GenerativeSettings().fidelity_images
     dataset = plugins.datasets.get(settings.dataset)
     data = open_data(dataset, resolved, progress, size=_smallest(trained), only=classes.pop())
     _write_down(trained, resolved, data)
     found = measure_fidelity(
         {one.name: _drawn(one, count, data.size, settings.seed) for one in trained},
-        training=data.levels(data.split.train),
-        held_out=data.levels(data.split.test),
+        training=data.gray_levels(data.split.train),
+        held_out=data.gray_levels(data.split.test),
         patients=[data.dataset.records[position].patient for position in data.split.test],
         extractor=find_extractor(settings.extractor, plugins, trained[0].device),
         seed=settings.seed,
@@ -74,9 +73,9 @@ def compare(
     return fidelity_summary(found)
 
 
-def usefulness(
+def train_on_synthetic(
     trained: Sequence[Trained], plugins: Plugins, flags: Mapping[str, Any], seeds: int, progress: Progress
-) -> Judgement:
+) -> RunSummary:
     """Train a small classifier on the images that one run per class draws, and test it on real ones.
 
     Args:
@@ -95,7 +94,7 @@ def usefulness(
     if len(classes) != 2 or set(by_class) != set(classes) or len(trained) != 2:
         have = ", ".join(name or "all classes" for name in by_class)
         raise UsageError(
-            f"usefulness wants one run for each of {' and '.join(classes)}; these draw images of {have} "
+            f"tstr takes one run for each of {' and '.join(classes)}; these draw images of {have} "
             "(train the missing one with --images-of)"
         )
     labels = data.labels[data.split.train]
@@ -105,10 +104,10 @@ def usefulness(
     ]
     made = torch.cat([torch.full((len(part),), label) for label, part in enumerate(parts)])
     _write_down(trained, resolved, data)
-    return train_and_test(
-        Labelled(data.levels(data.split.train), torch.from_numpy(labels)),
+    return tstr(
+        Labelled(data.gray_levels(data.split.train), torch.from_numpy(labels)),
         Labelled(torch.cat(parts), made),
-        Labelled(data.levels(data.split.test), torch.from_numpy(data.labels[data.split.test])),
+        Labelled(data.gray_levels(data.split.test), torch.from_numpy(data.labels[data.split.test])),
         seeds=seeds,
         device=trained[0].device.torch,
         progress=progress,
@@ -118,13 +117,13 @@ def usefulness(
 def _write_down(trained: Sequence[Trained], resolved: Resolved, data: PreparedData) -> None:
     """One look at the test images, on behalf of the first run."""
     first = trained[0]
-    look = look_now(first.folder.path, first.checkpoint, first.epoch, by="judge")
-    write_down(resolved.machine.data_home, data.dataset, look)
+    look = access_now(first.folder.path, first.checkpoint, first.epoch, by="evaluate-images")
+    record_access(resolved.machine.data_home, data.dataset, look)
 
 
 def _check_alike(trained: Sequence[Trained]) -> None:
     for one in trained:
-        if not generative(one).draws(one.model):
+        if not generative(one).can_sample(one.model):
             raise UsageError(f"the model {one.entry.spec.name} of {one.folder.path} draws no new images")
         if one.fingerprint != trained[0].fingerprint:
             raise UsageError(
@@ -138,7 +137,7 @@ def _smallest(trained: Sequence[Trained]) -> int:
 
 def _drawn(trained: Trained, count: int, size: int, seed: int) -> Tensor:
     """New images of a run, averaged down to a size: uint8 [count, size, size]."""
-    images = generative(trained).draw(trained.model, seed, np.arange(count))
+    images = generative(trained).sample(trained.model, seed, np.arange(count))
     if images.shape[-1] == size:
         return images
     small = F.interpolate(images.unsqueeze(1).float(), size=(size, size), mode="bilinear", antialias=True)

@@ -64,7 +64,7 @@ def generative(trained: Trained) -> ImageGenerator:
     return generator
 
 
-def drawn(trained: Trained, seed: int, first: int, count: int) -> Iterator[Made]:
+def sampled(trained: Trained, seed: int, first: int, count: int) -> Iterator[Made]:
     """New images, each of which depends on ``seed`` and its index alone.
 
     Args:
@@ -74,7 +74,7 @@ def drawn(trained: Trained, seed: int, first: int, count: int) -> Iterator[Made]
         UsageError: the run's model makes none.
     """
     trainer = generative(trained)
-    if not trainer.draws(trained.model):
+    if not trainer.can_sample(trained.model):
         raise UsageError(
             f"the model {trained.entry.spec.name} has nothing to draw new images from; "
             "--reconstruct and --interpolate make images of given ones"
@@ -82,7 +82,7 @@ def drawn(trained: Trained, seed: int, first: int, count: int) -> Iterator[Made]
     digits = max(6, len(str(first + count - 1)))
     for block in range(first // CHUNK, (first + count - 1) // CHUNK + 1):
         index = np.arange(max(first, block * CHUNK), min(first + count, (block + 1) * CHUNK))
-        for position, levels in zip(index, trainer.draw(trained.model, seed, index), strict=True):
+        for position, levels in zip(index, trainer.sample(trained.model, seed, index), strict=True):
             yield Made(
                 f"{position:0{digits}}.png",
                 levels,
@@ -102,9 +102,11 @@ def reconstructed(trained: Trained, paths: Sequence[Path]) -> Iterator[Made]:
     trainer = generative(trained)
     taken: set[str] = set()
     for number, path in enumerate(paths):
-        image = trainer.from_levels(read_levels(path, trainer.image_size)[None])
+        image = trainer.from_gray_levels(read_gray_levels(path, trainer.image_size)[None])
         with torch.no_grad():
-            levels = trainer.to_levels(trainer.reconstruct(trained.model, image.to(trained.device.torch)))[0]
+            levels = trainer.to_gray_levels(
+                trainer.reconstruct(trained.model, image.to(trained.device.torch))
+            )[0]
         name = f"{path.stem}.png"
         if name in taken:
             name = f"{path.stem}-{number}.png"
@@ -122,17 +124,17 @@ def interpolated(trained: Trained, first: Path, last: Path, steps: int) -> Itera
         raise UsageError(f"an interpolation has at least 2 steps, not {steps}")
     trainer = generative(trained)
     ends = [
-        trainer.from_levels(read_levels(path, trainer.image_size)[None]).to(trained.device.torch)
+        trainer.from_gray_levels(read_gray_levels(path, trainer.image_size)[None]).to(trained.device.torch)
         for path in (first, last)
     ]
     with torch.no_grad():
-        way = trainer.to_levels(trainer.interpolate(trained.model, ends[0], ends[1], steps))
+        way = trainer.to_gray_levels(trainer.interpolate(trained.model, ends[0], ends[1], steps))
     for step, levels in enumerate(way):
         facts = {"kind": "interpolation", "source": f"{first} to {last}", "seed": "", "index": step}
         yield Made(f"{step:03}.png", levels, facts)
 
 
-def read_levels(path: Path, size: int) -> Tensor:
+def read_gray_levels(path: Path, size: int) -> Tensor:
     """Decode an image file: uint8 [size, size].
 
     Raises:

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pneumo_cli.evaluation.binary import binary_metrics
-from pneumo_cli.evaluation.result import Judgement, NamedTable
+from pneumo_cli.evaluation.result import NamedTable, RunSummary
 from pneumo_cli.runtime.progress import Progress
 from pneumo_cli.runtime.seeding import derive
 
@@ -35,7 +35,7 @@ class Labelled(NamedTuple):
     labels: Tensor
 
 
-def usefulness(
+def tstr(
     real: Labelled,
     synthetic: Labelled,
     test: Labelled,
@@ -43,7 +43,7 @@ def usefulness(
     seeds: int,
     device: torch.device,
     progress: Progress,
-) -> Judgement:
+) -> RunSummary:
     """Train on real, on generated and on both; test on real.
 
     Args:
@@ -80,7 +80,7 @@ def usefulness(
         f"Mean and standard deviation over {seeds} seeds, {STEPS} steps of {_BATCH} images, both classes equally "
         f"often; tested on {len(test.images):,} real images of other patients.",
     )
-    return Judgement({**means, "gain": statistics.mean(gains)}, (table,), (), _verdict(means, gains))
+    return RunSummary({**means, "gain": statistics.mean(gains)}, (table,), (), _verdict(means, gains))
 
 
 def _verdict(means: Mapping[str, float], gains: list[float]) -> tuple[str, ...]:

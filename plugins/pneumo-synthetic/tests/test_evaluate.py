@@ -57,7 +57,7 @@ def assert_one_line(ended: Invocation, *words: str) -> None:
         (("--extractor", "pixel"), ("unknown extractor 'pixel'", "did you mean pixels?")),
         (("--extractor", "tiny-net"), ("has no ImageNet weights",)),
         (("--extractor", "absent/run"), ("there is no run folder absent/run",)),
-        (("--judged", -1), ("judged",)),
+        (("--fidelity-images", -1), ("fidelity_images",)),
     ],
 )  # fmt: skip
 def test_what_cannot_be_trained_or_judged_is_one_line_and_nothing_is_written(
@@ -67,7 +67,7 @@ def test_what_cannot_be_trained_or_judged_is_one_line_and_nothing_is_written(
     assert list(fakes.iterdir()) == []
 
 
-@pytest.mark.parametrize("flags", [{"judged": 0}, {"model": "copyist-net"}])
+@pytest.mark.parametrize("flags", [{"fidelity_images": 0}, {"model": "copyist-net"}])
 def test_an_extractor_that_nothing_is_compared_with_is_not_looked_for(flags: dict, trained_run) -> None:
     run = trained_run("painter", extractor="absent/run", epochs=1, **flags)
     assert (run / "checkpoints" / "best.pt").is_file()
@@ -77,12 +77,12 @@ def test_an_extractor_that_nothing_is_compared_with_is_not_looked_for(flags: dic
 
 
 def test_a_judgement_is_two_tables_and_sentences_about_them(copied: Path, pneumo) -> None:
-    ended = pneumo("judge", copied)
+    ended = pneumo("evaluate-images", copied)
     assert (ended.code, ended.stderr) == (0, "")
     lines = ended.stdout.splitlines()
     assert lines[0] == "Distance to real images of held-out patients"
     assert lines[1].split("  ")[0] == "IMAGES"
-    assert "Memorisation and diversity" in lines
+    assert "Memorization and diversity" in lines
     rows = [line.split("  ")[0] for line in lines]
     for title in ("generated", "Real, other patients", "PCA Gaussian", "Mean image", "Noise"):
         assert rows.count(title) == 2  # in both tables
@@ -92,7 +92,7 @@ def test_a_judgement_is_two_tables_and_sentences_about_them(copied: Path, pneumo
 
 
 def test_a_judgement_as_json_is_kept_with_its_run(copied: Path, pneumo) -> None:
-    ended = pneumo("judge", copied, "--json", "-n", 20, "--checkpoint", "last")
+    ended = pneumo("evaluate-images", copied, "--json", "-n", 20, "--checkpoint", "last")
     assert (ended.code, ended.stderr) == (0, "")
     result = json.loads(ended.stdout)
     assert judgements(copied) == [result]
@@ -105,17 +105,17 @@ def test_a_judgement_as_json_is_kept_with_its_run(copied: Path, pneumo) -> None:
 
 
 def test_judging_again_gives_the_same_numbers(copied: Path, pneumo) -> None:
-    one, other = (json.loads(pneumo("judge", copied, "--json").stdout)["metrics"] for _ in range(2))
+    one, other = (json.loads(pneumo("evaluate-images", copied, "--json").stdout)["metrics"] for _ in range(2))
     assert one == other
 
 
 def test_a_flag_replaces_what_compares_and_a_wrong_one_is_one_line(copied: Path, trained_run, pneumo) -> None:
     classifier = trained_run("fake", epochs=1)
-    ended = pneumo("judge", copied, "--extractor", classifier, "--json")
+    ended = pneumo("evaluate-images", copied, "--extractor", classifier, "--json")
     assert ended.code == 0, ended.stderr
     (kid,) = [name for name in json.loads(ended.stdout)["metrics"] if name.startswith("kid_fake-")]
     assert classifier.name in kid
-    assert_one_line(pneumo("judge", copied, "--extractor", "pixles"), "did you mean pixels?")
+    assert_one_line(pneumo("evaluate-images", copied, "--extractor", "pixles"), "did you mean pixels?")
     assert len(judgements(copied)) == 1
 
 
@@ -124,7 +124,7 @@ def test_too_few_images_are_not_judged_and_the_reason_is_said(
     flags: tuple[str, ...], copied: Path, trained_run, pneumo
 ) -> None:
     other = [trained_run("painter", image_size=16, seed=1, epochs=1)] if flags else []
-    ended = pneumo("judge", copied, *flags, *other, "-n", 4)
+    ended = pneumo("evaluate-images", copied, *flags, *other, "-n", 4)
     assert_one_line(ended, "are not judged: there are 4 of ", "and it takes 8")
     assert judgements(copied) == []
 
@@ -133,14 +133,16 @@ def test_a_run_that_was_not_judged_at_its_end_can_be_judged_later(
     trained_run, tmp_path: Path, pneumo
 ) -> None:
     run = shutil.copytree(
-        trained_run("painter", judged=0, extractor="absent/run", epochs=1), tmp_path / "copy"
+        trained_run("painter", fidelity_images=0, extractor="absent/run", epochs=1), tmp_path / "copy"
     )
-    ended = pneumo("judge", run, "--extractor", "pixels")
+    ended = pneumo("evaluate-images", run, "--extractor", "pixels")
     assert ended.code == 0, ended.stderr
     assert "for 1,000 (generated) images" in ended.stdout
 
 
-@pytest.mark.parametrize("command", [("judge",), ("judge", "--against", "{painter}"), ("usefulness",)])
+@pytest.mark.parametrize(
+    "command", [("evaluate-images",), ("evaluate-images", "--against", "{painter}"), ("tstr",)]
+)
 def test_a_classifier_s_run_is_not_judged_as_images(
     command: tuple[str, ...], painter: Path, trained_run, pneumo
 ) -> None:
@@ -151,16 +153,20 @@ def test_a_classifier_s_run_is_not_judged_as_images(
 
 def test_a_model_that_draws_nothing_has_nothing_to_judge(trained_run, painter: Path, pneumo) -> None:
     run = trained_run("painter", model="copyist-net", epochs=1)
-    assert_one_line(pneumo("judge", run), "there is nothing to judge", "draws no new images")
-    assert_one_line(pneumo("judge", run, "--against", painter), "copyist-net", "draws no new images")
-    assert_one_line(pneumo("judge", painter, "--against", run), "copyist-net", "draws no new images")
+    assert_one_line(pneumo("evaluate-images", run), "there is nothing to judge", "draws no new images")
+    assert_one_line(
+        pneumo("evaluate-images", run, "--against", painter), "copyist-net", "draws no new images"
+    )
+    assert_one_line(
+        pneumo("evaluate-images", painter, "--against", run), "copyist-net", "draws no new images"
+    )
 
 
 def test_a_run_is_not_judged_on_other_data(copied: Path, pneumo) -> None:
     """The tiny dataset has fewer images than a batch, too; that is of no importance here."""
     text = (copied / "run.toml").read_text()
     (copied / "run.toml").write_text(text.replace('dataset = "small"', 'dataset = "tiny"'))
-    assert_one_line(pneumo("judge", copied), "not the data that the run was trained on")
+    assert_one_line(pneumo("evaluate-images", copied), "not the data that the run was trained on")
     assert judgements(copied) == []
 
 
@@ -171,7 +177,7 @@ def test_two_runs_are_compared_with_the_same_real_images_at_the_size_of_the_smal
     copied: Path, trained_run, pneumo
 ) -> None:
     other = trained_run("painter", image_size=16, seed=1, epochs=1)
-    ended = pneumo("judge", copied, "--against", other, "--json")
+    ended = pneumo("evaluate-images", copied, "--against", other, "--json")
     assert ended.code == 0, ended.stderr
     result = json.loads(ended.stdout)
     names = [f"painter/{run.name}" for run in (copied, other)]
@@ -195,7 +201,7 @@ def test_runs_that_do_not_compare_are_one_line(
         (painter, "with another run, not with itself"),
         (painter / "checkpoints", "is no run folder"),
     ):
-        assert_one_line(pneumo("judge", painter, "--against", other), words)
+        assert_one_line(pneumo("evaluate-images", painter, "--against", other), words)
     assert not (painter / "evaluations").exists()
 
 
@@ -206,7 +212,7 @@ def test_usefulness_is_a_table_and_a_plain_verdict(
     copied: Path, normal_painter: Path, pneumo, monkeypatch
 ) -> None:
     monkeypatch.setattr("pneumo_synthetic.tstr.STEPS", 5)
-    ended = pneumo("usefulness", copied, normal_painter, "--seeds", 2)
+    ended = pneumo("tstr", copied, normal_painter, "--seeds", 2)
     assert (ended.code, ended.stderr) == (0, "")
     lines = ended.stdout.splitlines()
     assert lines[0] == "A small classifier, trained on one sort of images and tested on real ones"
@@ -237,5 +243,5 @@ def test_usefulness_wants_a_run_for_each_class_of_the_same_data(
     runs: Callable[..., list[Path]], words: str, painter: Path, normal_painter: Path, trained_run, pneumo
 ) -> None:
     elsewhere = trained_run("painter", dataset="tiny", epochs=1)
-    assert_one_line(pneumo("usefulness", *runs(painter, normal_painter, elsewhere)), words)
+    assert_one_line(pneumo("tstr", *runs(painter, normal_painter, elsewhere)), words)
     assert not (painter / "evaluations").exists()

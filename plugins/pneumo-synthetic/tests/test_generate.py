@@ -22,7 +22,7 @@ from pneumo_cli.runtime.progress import Progress
 from pneumo_cli.testing import Invocation
 from pneumo_cli.trainers.generative import CHUNK
 from pneumo_cli.trainers.loading import Trained, load_trained
-from pneumo_synthetic.generate import Made, drawn, generative, image_files, write_images
+from pneumo_synthetic.generate import Made, generative, image_files, sampled, write_images
 
 COLUMNS = ["file", "kind", "source", "seed", "index", "run", "checkpoint", "epoch", "dataset", "images_of"]
 
@@ -130,16 +130,16 @@ def test_images_are_made_in_whole_blocks_whichever_are_asked_for(trained: Traine
     sizes: list[int] = []
     trained.model.register_forward_hook(lambda model, given, made: sizes.append(len(made)))
     trainer = generative(trained)
-    many = trainer.draw(trained.model, 3, np.arange(2 * CHUNK + 5))
+    many = trainer.sample(trained.model, 3, np.arange(2 * CHUNK + 5))
     assert sizes == [CHUNK] * 3
     assert many.shape == (2 * CHUNK + 5, 32, 32)
     chosen = np.array([2 * CHUNK + 4, 0, CHUNK])
-    assert torch.equal(trainer.draw(trained.model, 3, chosen), many[torch.from_numpy(chosen)])
+    assert torch.equal(trainer.sample(trained.model, 3, chosen), many[torch.from_numpy(chosen)])
     assert sizes == [CHUNK] * 6
 
 
 def test_images_are_made_as_they_are_asked_for(trained: Trained) -> None:
-    names = [made.name for made in itertools.islice(drawn(trained, 0, 0, 10**12), 2)]
+    names = [made.name for made in itertools.islice(sampled(trained, 0, 0, 10**12), 2)]
     assert names == ["000000000000.png", "000000000001.png"]  # in the order of their names, all of one length
 
 
@@ -285,7 +285,7 @@ def test_a_target_that_is_no_folder_or_cannot_be_made_is_refused_at_once(
 
 def test_an_interruption_leaves_nothing(painter: Path, trained: Trained, tmp_path: Path) -> None:
     def images() -> Iterator[Made]:
-        yield from drawn(trained, 0, 0, 3)
+        yield from sampled(trained, 0, 0, 3)
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

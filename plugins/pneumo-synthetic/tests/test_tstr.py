@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from pneumo_cli.evaluation.result import Judgement
+from pneumo_cli.evaluation.result import RunSummary
 from pneumo_cli.runtime.progress import Progress
 from pneumo_synthetic import tstr as module
-from pneumo_synthetic.tstr import Labelled, usefulness
+from pneumo_synthetic.tstr import Labelled, tstr
 
 CPU = torch.device("cpu")
 
@@ -23,8 +23,8 @@ def images(n: int, seed: int, contrast: int = 60) -> Labelled:
     return Labelled(levels.clamp(0, 255).to(torch.uint8), labels)
 
 
-def judged(real: Labelled, synthetic: Labelled, seeds: int = 2) -> Judgement:
-    return usefulness(real, synthetic, images(200, seed=9), seeds=seeds, device=CPU, progress=Progress())
+def judged(real: Labelled, synthetic: Labelled, seeds: int = 2) -> RunSummary:
+    return tstr(real, synthetic, images(200, seed=9), seeds=seeds, device=CPU, progress=Progress())
 
 
 @pytest.fixture(autouse=True)
@@ -49,7 +49,7 @@ def test_images_without_what_tells_the_classes_apart_teach_nothing() -> None:
 
 def test_more_images_of_the_kind_help_where_real_ones_are_few() -> None:
     few, many = images(4, 0, contrast=25), images(200, 1, contrast=25)
-    found = usefulness(few, many, images(200, 9, contrast=25), seeds=2, device=CPU, progress=Progress())
+    found = tstr(few, many, images(200, 9, contrast=25), seeds=2, device=CPU, progress=Progress())
     assert found.metrics["gain"] > 0.05
     assert found.notes[0].startswith("Generated images in addition helped (AUC +0.")
     assert "cost nothing" in found.notes[1]

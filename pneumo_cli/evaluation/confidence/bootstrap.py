@@ -61,16 +61,18 @@ class Sample:
         scores: logits [N], finite.
         truth: [N] of 0 and 1.
         codes: whose image each is, [N] of 0 to P - 1, each of them at least once.
-        cut: the logit from which on an image is called positive.
+        logit_threshold: the logit from which on an image is called positive.
     """
 
-    def __init__(self, scores: Floats, truth: Integers, codes: Integers, *, cut: float = 0.0) -> None:
+    def __init__(
+        self, scores: Floats, truth: Integers, codes: Integers, *, logit_threshold: float = 0.0
+    ) -> None:
         order = np.argsort(-scores, kind="stable")
         scores, self._truth, self._codes = scores[order], truth[order].astype(np.float64), codes[order]
         self._last_of_tie = np.flatnonzero(np.append(np.diff(scores) != 0, True))
         self._tied = self._last_of_tie.size < scores.size
         self.patients = int(codes.max()) + 1
-        called = (scores >= cut).astype(np.float64)
+        called = (scores >= logit_threshold).astype(np.float64)
         probabilities = sigmoid(scores)
         error = probabilities - self._truth
         self.sums = np.stack(

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pneumo_cli.evaluation.arrays import Floats, Integers, checked, cut_of
+from pneumo_cli.evaluation.arrays import Floats, Integers, checked, logit_threshold_of
 from pneumo_cli.evaluation.confidence.bootstrap import Sample, draws, patient_codes
 from pneumo_cli.evaluation.confidence.bounds import (
     accelerated_ends,
@@ -66,7 +66,7 @@ def metric_intervals(
     labels: Values,
     patients: Patients,
     *,
-    cut: float = 0.0,
+    logit_threshold: float = 0.0,
     resamples: int = 1000,
     seed: int = 0,
 ) -> dict[str, Interval]:
@@ -88,7 +88,7 @@ def metric_intervals(
         logits: [N], finite.
         labels: [N], each 0 or 1.
         patients: whose image each is, [N].
-        cut: the logit from which on an image is called positive, finite.
+        logit_threshold: the logit from which on an image is called positive, finite.
         resamples: how many samples are drawn, at least 2.
         seed: of the draws.
 
@@ -101,7 +101,7 @@ def metric_intervals(
     """
     scores, truth = checked(logits, labels)
     codes = patient_codes(patients, truth.size)
-    sample = _sample(scores, truth, codes, cut)
+    sample = _sample(scores, truth, codes, logit_threshold)
     _check_resamples(resamples)
     if sample.patients < 2:
         return {}
@@ -183,7 +183,7 @@ def difference_intervals(
     labels: Values,
     patients: Patients,
     *,
-    cuts: tuple[float, float] = (0.0, 0.0),
+    logit_thresholds: tuple[float, float] = (0.0, 0.0),
     resamples: int = 1000,
     seed: int = 0,
 ) -> dict[str, Difference]:
@@ -197,7 +197,7 @@ def difference_intervals(
         first, second: logits of the two, [N], finite.
         labels: [N], each 0 or 1.
         patients: whose image each is, [N].
-        cuts: of the first and the second one, as for :func:`metric_intervals`.
+        logit_thresholds: of the first and the second one, as for :func:`metric_intervals`.
         resamples, seed: as for :func:`metric_intervals`.
 
     Returns:
@@ -211,14 +211,14 @@ def difference_intervals(
     two, _ = checked(second, labels)
     codes = patient_codes(patients, truth.size)
     samples = (
-        _sample(one, truth, codes, cuts[0]),
-        _sample(two, truth, codes, cuts[1]),
+        _sample(one, truth, codes, logit_thresholds[0]),
+        _sample(two, truth, codes, logit_thresholds[1]),
     )
     _check_resamples(resamples)
     count = samples[0].patients
     if count < 2:
         return {}
-    equal = np.array_equal(one, two) and cuts[0] == cuts[1]
+    equal = np.array_equal(one, two) and logit_thresholds[0] == logit_thresholds[1]
     parts = [
         [sample.metrics(times) for sample in samples] for times in draws(count, truth.size, resamples, seed)
     ]
@@ -276,7 +276,8 @@ def precision_recall_band(
 ) -> Band:
     """The band of the precision around a precision-recall curve, at equally spaced recalls.
 
-    The precision at a recall is that of the highest cut which reaches the recall, as in average precision.
+    The precision at a recall is that of the highest threshold which reaches the recall, as in average
+    precision.
 
     Args:
         logits, labels, patients, points, resamples, seed: as for :func:`roc_band`.
@@ -300,8 +301,8 @@ def _metric(name: str, share: float) -> float:
     return 2 * share - 1 if name == "mcc" else share
 
 
-def _sample(scores: Floats, truth: Integers, codes: Integers, cut: float) -> Sample:
-    return Sample(scores, truth, codes, cut=cut_of(0.5, cut))
+def _sample(scores: Floats, truth: Integers, codes: Integers, logit_threshold: float) -> Sample:
+    return Sample(scores, truth, codes, logit_threshold=logit_threshold_of(0.5, logit_threshold))
 
 
 def _check_resamples(resamples: int) -> None:

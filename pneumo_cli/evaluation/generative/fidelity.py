@@ -30,10 +30,10 @@ from pneumo_cli.evaluation.generative.baselines import (
 from pneumo_cli.evaluation.generative.distances import Kid, frechet, kid
 from pneumo_cli.evaluation.generative.memorization import (
     Manifold,
-    Memorisation,
+    Memorization,
     density_and_coverage,
     diversity,
-    memorisation,
+    measure_memorization,
 )
 from pneumo_cli.runtime.progress import Progress
 from pneumo_cli.runtime.seeding import derive
@@ -67,14 +67,14 @@ class MeasuredSet:
     Attributes:
         title: what the set is called.
         kid, frechet: its distance to real images, means over the divisions.
-        memorisation: of all its images.
+        memorization: of all its images.
         diversity, manifold: of as many as the smallest set has, means over the divisions.
     """
 
     title: str
     kid: Kid
     frechet: float
-    memorisation: Memorisation
+    memorization: Memorization
     diversity: float
     manifold: Manifold
 
@@ -116,9 +116,9 @@ class Fidelity:
             metrics[f"kid{which}_{self.extractor.slug}"] = row.kid.mean
             metrics[f"kid_spread{which}_{self.extractor.slug}"] = row.kid.spread
             metrics[f"frechet{which}_{self.extractor.slug}"] = row.frechet
-            metrics[f"near_copies{which}"] = row.memorisation.near_copies
-            metrics[f"copies{which}"] = row.memorisation.copies
-            metrics[f"nearest_ratio{which}"] = row.memorisation.ratio
+            metrics[f"near_copies{which}"] = row.memorization.near_copies
+            metrics[f"copies{which}"] = row.memorization.copies
+            metrics[f"nearest_ratio{which}"] = row.memorization.ratio
             metrics[f"diversity{which}"] = row.diversity
             metrics[f"density{which}"] = row.manifold.density
             metrics[f"coverage{which}"] = row.manifold.coverage
@@ -207,7 +207,7 @@ def measure_fidelity(
                 measured[slug] = _measured(
                     name or _COMPARED[slug],
                     list(zip(references, rows, strict=True)),
-                    memorisation(sets[name] if name else images, training, held_out),
+                    measure_memorization(sets[name] if name else images, training, held_out),
                     seed,
                 )
                 advance(1)
@@ -215,7 +215,7 @@ def measure_fidelity(
 
 
 def _measured(
-    title: str, pairs: Sequence[tuple[Tensor, Tensor]], copies: Memorisation, seed: int
+    title: str, pairs: Sequence[tuple[Tensor, Tensor]], copies: Memorization, seed: int
 ) -> MeasuredSet:
     """Measure a set against the reference of each division, and take the means.
 

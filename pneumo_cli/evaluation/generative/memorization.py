@@ -1,7 +1,7 @@
 """Is a set of generated images copied, and is it diverse? Answers from nearest neighbours and pairwise distances.
 
 Both are what a distance between distributions does not tell: copies of training images are as close to real ones
-as can be. Memorisation looks at pixels, in which a copy is a copy whatever a network sees; diversity, density and
+as can be. Memorization looks at pixels, in which a copy is a copy whatever a network sees; diversity, density and
 coverage at features (:mod:`pneumo_cli.trainers.feature_extractors`).
 """
 
@@ -38,7 +38,7 @@ class Pair(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Memorisation:
+class Memorization:
     """How near generated images are to training images, beside real images of other patients.
 
     Attributes:
@@ -97,7 +97,9 @@ def appearance(images: Tensor) -> Tensor:
     return F.normalize(small - small.mean(1, keepdim=True), eps=1e-3)
 
 
-def memorisation(samples: Tensor, training: Tensor, held_out: Tensor, closest: int = 8) -> Memorisation:
+def measure_memorization(
+    samples: Tensor, training: Tensor, held_out: Tensor, closest: int = 8
+) -> Memorization:
     """Compare generated images' nearest training images with those of real images of other patients.
 
     Args:
@@ -119,7 +121,7 @@ def memorisation(samples: Tensor, training: Tensor, held_out: Tensor, closest: i
     threshold = float(np.quantile(others, _QUANTILE))
     near = distances < threshold
     order = np.argsort(distances, kind="stable")[:closest]
-    return Memorisation(
+    return Memorization(
         distances=distances,
         held_out=others,
         threshold=threshold,

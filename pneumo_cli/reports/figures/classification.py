@@ -83,11 +83,9 @@ def roc_curve(
     """Sensitivity against 1 - specificity, with the area, the chance line and the operating points.
 
     Args:
-        logits: [N], finite.
-        labels: [N], 1 is the positive class.
-        points: name to cut, a logit: an image is called positive where its logit is at least the cut.
-        band: of the sensitivity over the false positive rate.
-        interval: of the area.
+        logits: [N], finite. labels: [N], 1 is the positive class. points: name to logit_threshold, a logit: an
+        image is called positive where its logit is at least the logit_threshold. band: of the sensitivity over
+        the false positive rate. interval: of the area.
 
     Raises:
         ValueError: one class is missing, or the input is not what :mod:`pneumo_cli.evaluation.binary` takes.
@@ -104,8 +102,8 @@ def roc_curve(
         label=f"AUC {_measured(area, interval)}\n{_images(labels)}",
     )
     places = {}
-    for name, cut in points.items():
-        (negatives, alarms), (misses, hits) = confusion(logits, labels, cut=cut)
+    for name, threshold in points.items():
+        (negatives, alarms), (misses, hits) = confusion(logits, labels, logit_threshold=threshold)
         places[name] = (float(hits / (hits + misses)), float(negatives / (negatives + alarms)))
     for look, name, (sensitivity, specificity) in _together(places):
         _mark(axes, 1 - specificity, sensitivity, f"{name}: {sensitivity:.3f} / {specificity:.3f}", look)
@@ -128,11 +126,9 @@ def precision_recall_curve(
     """Precision against recall, with the average precision, the prevalence and the operating points.
 
     Args:
-        logits: [N], finite.
-        labels: [N], 1 is the positive class.
-        points: name to cut, a logit; one at which nothing is called positive has no precision and is not marked.
-        band: of the precision over the recall.
-        interval: of the average precision.
+        logits: [N], finite. labels: [N], 1 is the positive class. points: name to logit_threshold, a logit; one
+        at which nothing is called positive has no precision and is not marked. band: of the precision over the
+        recall. interval: of the average precision.
 
     Raises:
         ValueError: one class is missing, or the input is not what :mod:`pneumo_cli.evaluation.binary` takes.
@@ -157,8 +153,8 @@ def precision_recall_curve(
         label=f"AP {_measured(metrics['average_precision'], interval)}\n{_images(labels)}",
     )
     places = {}
-    for name, cut in points.items():
-        (_, alarms), (misses, hits) = confusion(logits, labels, cut=cut)
+    for name, threshold in points.items():
+        (_, alarms), (misses, hits) = confusion(logits, labels, logit_threshold=threshold)
         if hits + alarms:
             places[name] = (float(hits / (hits + misses)), float(hits / (hits + alarms)))
     for look, name, (recall, precision) in _together(places):

@@ -50,22 +50,22 @@ def classification_figures(
 
     negative, positive = rule.classes
     data: Any = (found.logits, found.labels, found.patients)
-    cuts = {point.name: point.cut for point in rule.points}
-    matrix = confusion(found.logits, found.labels, cut=rule.point.cut)
+    logit_thresholds = {point.name: point.logit_threshold for point in rule.points}
+    matrix = confusion(found.logits, found.labels, logit_threshold=rule.point.logit_threshold)
     several = len(set(found.patients)) > 1
     intervals = evaluation.intervals
 
     def roc() -> Any:
         band = roc_band(*data, seed=seed) if several else None
         return classification.roc_curve(
-            found.logits, found.labels, points=cuts, band=band, interval=intervals.get("auc")
+            found.logits, found.labels, points=logit_thresholds, band=band, interval=intervals.get("auc")
         )
 
     def precision_recall() -> Any:
         return classification.precision_recall_curve(
             found.logits,
             found.labels,
-            points=cuts,
+            points=logit_thresholds,
             band=precision_recall_band(*data, seed=seed) if several else None,
             interval=intervals.get("average_precision"),
         )

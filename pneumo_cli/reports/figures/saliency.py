@@ -51,7 +51,7 @@ def most_confident(
     labels: NDArray[np.generic],
     classes: Sequence[str],
     *,
-    cut: float = 0.0,
+    logit_threshold: float = 0.0,
     most: int = 6,
 ) -> tuple[CaseRow, ...]:
     """The cases of each class about which a classifier was surest, where it was right and where it was wrong.
@@ -60,7 +60,7 @@ def most_confident(
         logits: of class 1, [N].
         labels: [N] of 0 and 1, the truth.
         classes: names of class 0 and class 1.
-        cut: the logit from which on an image is called class 1.
+        logit_threshold: the logit from which on an image is called class 1.
         most: cases per row; the surest first.
 
     Returns:
@@ -68,8 +68,8 @@ def most_confident(
     """
     scores = np.asarray(logits, np.float64)
     truth = np.asarray(labels)
-    called = scores >= cut
-    order = np.argsort(-np.abs(scores - cut), kind="stable")
+    called = scores >= logit_threshold
+    order = np.argsort(-np.abs(scores - logit_threshold), kind="stable")
     rows = []
     for label, name in enumerate(classes[:2]):
         for right, words in ((True, "called right"), (False, f"called {classes[1 - label]}")):

@@ -51,7 +51,7 @@ class PainterTrainer(GenerativeTrainer):
         outputs = run.gather({"index": torch.cat(index), "losses": torch.cat(losses)})
         return Evaluation({"loss": float(outputs["losses"].mean())}, outputs=outputs)
 
-    def draws(self, model):
+    def can_sample(self, model):
         return model.draws
 
     def noise(self, model, generators):

@@ -31,5 +31,5 @@ class PainterSettings(GenerativeSettings):
     image_size: int = Field(32, ge=8, le=64, description="height and width of the images, in pixels")
     batch_size: int = Field(16, ge=1, le=64, description="images per step")
     extractor: str = Field("pixels", description="what compares images")
-    judged: int = Field(24, ge=0, le=1000, description="images that are drawn for judging at the end")
+    fidelity_images: int = Field(24, ge=0, le=1000, description="images to measure the fidelity of")
     split: SplitPolicy = Field("patient", description="how the training pool is divided")

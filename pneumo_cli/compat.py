@@ -1,0 +1,166 @@
+"""Names of versions before 0.2: what plugins and scripts import by them is found where it lies now.
+
+One table, consulted only where an import or an attribute would fail. It imports nothing of pneumo by itself,
+and each use is a DeprecationWarning that says the present name.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.machinery
+import sys
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from importlib.abc import Loader, MetaPathFinder
+from operator import attrgetter
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, ClassVar
+
+_MODULES: Mapping[str, str] = {
+    "backbone": "trainers.backbone",
+    "checkpoints": "runs.checkpoints",
+    "classification": "trainers.classification",
+    "data.augment": "data.augmentation data.sample_rng",
+    "data.inputs": "data.batch_inputs",
+    "data.paths": "data.input_paths",
+    "data.scanner": "data.scanner_augmentation",
+    "data.store": "data.imports",
+    "decision": "evaluation.decision_rule",
+    "devices": "runtime.devices",
+    "evaluation.direction": "evaluation.metric_names",
+    "evaluation.distances": "evaluation.generative.distances",
+    "evaluation.extractors": "trainers.feature_extractors evaluation.generative.features",
+    "evaluation.intervals": "evaluation.confidence.intervals",
+    "evaluation.neighbours": "evaluation.generative.memorization",
+    "evaluation.novelty": "evaluation.ood",
+    "evaluation.references": "evaluation.generative.baselines",
+    "evaluation.saliency": "evaluation.grad_cam",
+    "evaluation.thumbnails": "evaluation.linear_baseline",
+    "folder": "runs.folder",
+    "generative": "trainers.generative",
+    "hookspecs": "plugins.hookspecs",
+    "layers": "settings.resolve runs.record",
+    "layertable": "trainers.model_summary",
+    "loaders": "training.loaders",
+    "optimization": "trainers.optimization",
+    "plugins": "plugins.discovery",
+    "prediction": "inference.predictor inference.predict",
+    "predictors": "inference.predictors",
+    "pretrained": "trainers.pretrained",
+    "progress": "runtime.progress",
+    "ranks": "runtime.distributed",
+    "recipes": "settings.recipes",
+    "reports.galleries": "reports.figures.galleries",
+    "reports.labels": "evaluation.metric_names runtime.json_values",
+    "reports.style": "reports.figures.style",
+    "run": "runs.run runs.model_factory",
+    "runner": "training.runner",
+    "seeding": "runtime.seeding",
+    "session": "trainers.session runs.record",
+    "settings": "settings.schema",
+    "targets": "trainers.targets",
+    "trained": "trainers.loading",
+    "trainer": "trainers.base runs.run data.batch_inputs",
+    "transfer": "trainers.transfer",
+    "atomic": "runtime.atomic",
+}
+"""A module's former name to where its content lies now, below ``pneumo_cli``."""
+
+_NAMES: Mapping[str, str] = {
+    "Judgement": "RunSummary",
+    "MirroredToo": "FlipTTA",
+    "Novelty": "OodDetector",
+    "ThumbnailClassifier": "LinearBaseline",
+    "MeanPredictor": "EnsemblePredictor",
+    "Judged": "BatchPrediction",
+    "fit_novelty": "fit_ood_detector",
+    "memorisation": "measure_memorization",
+    "Memorisation": "Memorization",
+}
+"""The former name of a class or function to its present one."""
+
+
+def former_names(module: str) -> Callable[[str], Any]:
+    """``__getattr__`` for a module: what lay in it before 0.2, under its former or its present name."""
+    homes = [f"pneumo_cli.{home}" for home in _MODULES.get(module.removeprefix("pneumo_cli."), "").split()]
+
+    def find(name: str) -> Any:
+        if not name.startswith("__"):
+            for home in homes:
+                current = _NAMES.get(name, name)
+                found = getattr(importlib.import_module(home), current, None)
+                if found is not None:
+                    told = f"{module}.{name} is {home}.{current} now"
+                    warnings.warn(told, DeprecationWarning, stacklevel=2)
+                    return found
+        raise AttributeError(f"module {module!r} has no attribute {name!r}")
+
+    return find
+
+
+class _Finder(MetaPathFinder, Loader):
+    """Makes a module of a former name, empty but for its ``__getattr__``."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        if fullname.removeprefix("pneumo_cli.") in _MODULES and fullname.startswith("pneumo_cli."):
+            return importlib.machinery.ModuleSpec(fullname, self)
+        return None
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__getattr__ = former_names(module.__name__)  # type: ignore[method-assign]
+
+
+def install() -> None:
+    """Let imports of former names succeed. Asked after all others, so that nothing else is slower."""
+    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        sys.meta_path.append(_Finder())
+
+
+class FormerNames:
+    """Base of a class whose attributes had other names: ``former_names`` maps them to the present ones."""
+
+    former_names: ClassVar[Mapping[str, str]] = {}
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            current = type(self).former_names.get(name)
+            if current is None:
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            warnings.warn(f"{name} is {current} now", DeprecationWarning, stacklevel=2)
+            return attrgetter(current)(self)
+
+
+def former_method(name: str, current: str) -> Callable[..., Any]:
+    """A method under its former name, for overriding methods that call it through ``super()``."""
+
+    def method(self: Any, *arguments: Any, **options: Any) -> Any:
+        for base in type(self).__mro__:
+            found = vars(base).get(current)
+            if found is not None and not getattr(found, "overrides_by_former_name", False):
+                return found(self, *arguments, **options)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    return method
+
+
+def take_former_overrides(cls: type, methods: Mapping[str, str]) -> None:
+    """Let what a subclass overrides under a former name override the present one."""
+    for former, current in methods.items():
+        own = vars(cls).get(former)
+        if own is None or current in vars(cls):
+            continue
+        if callable(own):
+            setattr(cls, current, _forwarding(own))
+        else:
+            setattr(cls, current, own)
+
+
+def _forwarding(own: Callable[..., Any]) -> Callable[..., Any]:
+    def overriding(self: Any, *arguments: Any, **options: Any) -> Any:
+        return own(self, *arguments, **options)
+
+    overriding.overrides_by_former_name = True  # type: ignore[attr-defined]
+    return overriding

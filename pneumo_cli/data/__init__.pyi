@@ -1,0 +1,17 @@
+from pneumo_cli.data.augmentation import EvaluationTransform as EvaluationTransform
+from pneumo_cli.data.augmentation import ReportAugmentation as ReportAugmentation
+from pneumo_cli.data.augmentation import Transform as Transform
+from pneumo_cli.data.batch_inputs import Sources as Sources
+from pneumo_cli.data.batch_inputs import Transforms as Transforms
+from pneumo_cli.data.decoding import decode as decode
+from pneumo_cli.data.decoding import decode_image as decode_image
+from pneumo_cli.data.decoding import resize as resize
+from pneumo_cli.data.files import UNREADABLE as UNREADABLE
+from pneumo_cli.data.files import ImageFiles as ImageFiles
+from pneumo_cli.data.loader import Batch as Batch
+from pneumo_cli.data.loader import Loader as Loader
+from pneumo_cli.data.records import Dataset as Dataset
+from pneumo_cli.data.records import DatasetRequest as DatasetRequest
+from pneumo_cli.data.records import Pool as Pool
+from pneumo_cli.data.records import Record as Record
+from pneumo_cli.data.scanner_augmentation import ScannerAugmentation as ScannerAugmentation

@@ -1,0 +1,9 @@
+from pneumo_cli.evaluation.binary import binary_metrics as binary_metrics
+from pneumo_cli.evaluation.decision_rule import DecisionRule as DecisionRule
+from pneumo_cli.evaluation.generative.distances import kid as kid
+from pneumo_cli.evaluation.operating_points import OperatingPoint as OperatingPoint
+from pneumo_cli.evaluation.result import Evaluation as Evaluation
+from pneumo_cli.evaluation.result import NamedFigure as NamedFigure
+from pneumo_cli.evaluation.result import NamedTable as NamedTable
+from pneumo_cli.evaluation.result import ReportSection as ReportSection
+from pneumo_cli.evaluation.result import RunSummary as RunSummary

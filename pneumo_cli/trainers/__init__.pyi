@@ -1,0 +1,11 @@
+from pneumo_cli.registry import Entry as Entry
+from pneumo_cli.trainers.backbone import replace_head as replace_head
+from pneumo_cli.trainers.backbone import stages_of as stages_of
+from pneumo_cli.trainers.base import Trainer as Trainer
+from pneumo_cli.trainers.capabilities import Classifier as Classifier
+from pneumo_cli.trainers.capabilities import ImageGenerator as ImageGenerator
+from pneumo_cli.trainers.classification import ClassificationTrainer as ClassificationTrainer
+from pneumo_cli.trainers.generative import GenerativeTrainer as GenerativeTrainer
+from pneumo_cli.trainers.pretrained import load_pretrained as load_pretrained
+from pneumo_cli.trainers.pretrained import read_weights as read_weights
+from pneumo_cli.trainers.transfer import TransferTrainer as TransferTrainer
