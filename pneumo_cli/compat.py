@@ -119,48 +119,52 @@ def install() -> None:
 
 
 class FormerNames:
-    """Base of a class whose attributes had other names: ``former_names`` maps them to the present ones."""
+    """Base of a class whose attributes had other names; ``former`` maps these to the present ones.
 
-    former_names: ClassVar[Mapping[str, str]] = {}
+    A former name is found on an instance, through ``super()`` where it is a method, and what a subclass defines
+    under it overrides the present one.
+    """
+
+    _former: ClassVar[Mapping[str, str]] = {}
+
+    def __init_subclass__(cls, former: Mapping[str, str] | None = None, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        for name, current in cls._former.items():
+            if name in vars(cls) and current not in vars(cls):
+                setattr(cls, current, _overriding(vars(cls)[name]))
+        if former is not None:
+            cls._former = {**cls._former, **former}
+            for name, current in former.items():
+                if callable(getattr(cls, current, None)):
+                    setattr(cls, name, _former_method(current))
 
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any:
-            current = type(self).former_names.get(name)
+            current = type(self)._former.get(name)
             if current is None:
                 raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-            warnings.warn(f"{name} is {current} now", DeprecationWarning, stacklevel=2)
-            return attrgetter(current)(self)
+            warnings.warn(f"{name} is {current or 'the same object'} now", DeprecationWarning, stacklevel=2)
+            return attrgetter(current)(self) if current else self
 
 
-def former_method(name: str, current: str) -> Callable[..., Any]:
-    """A method under its former name, for overriding methods that call it through ``super()``."""
+def _former_method(current: str) -> Callable[..., Any]:
+    """A method under its former name: pneumo's own, for those that override it and call it by ``super()`` too."""
 
     def method(self: Any, *arguments: Any, **options: Any) -> Any:
-        for base in type(self).__mro__:
-            found = vars(base).get(current)
-            if found is not None and not getattr(found, "overrides_by_former_name", False):
-                return found(self, *arguments, **options)
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        own = (vars(base)[current] for base in type(self).__mro__ if current in vars(base))
+        found = next(found for found in own if not hasattr(found, "former"))
+        return found(self, *arguments, **options)
 
     return method
 
 
-def take_former_overrides(cls: type, methods: Mapping[str, str]) -> None:
-    """Let what a subclass overrides under a former name override the present one."""
-    for former, current in methods.items():
-        own = vars(cls).get(former)
-        if own is None or current in vars(cls):
-            continue
-        if callable(own):
-            setattr(cls, current, _forwarding(own))
-        else:
-            setattr(cls, current, own)
+def _overriding(own: Any) -> Any:
+    if not callable(own):
+        return own
 
-
-def _forwarding(own: Callable[..., Any]) -> Callable[..., Any]:
     def overriding(self: Any, *arguments: Any, **options: Any) -> Any:
         return own(self, *arguments, **options)
 
-    overriding.overrides_by_former_name = True  # type: ignore[attr-defined]
+    overriding.former = True  # type: ignore[attr-defined]
     return overriding

@@ -65,7 +65,7 @@ def build_app(plugins: Plugins) -> typer.Typer:
     app = typer.Typer(
         name="pneumo",
         cls=_Commands,
-        help="Deep learning on chest radiographs: train, judge and compare, with plugins for every part.",
+        help="Deep learning on chest radiographs: train, evaluate and compare, with plugins for every part.",
         epilog=_EPILOG,
         no_args_is_help=True,
         rich_markup_mode=None,

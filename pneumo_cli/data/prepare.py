@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pneumo_cli.compat import FormerNames
 from pneumo_cli.data.cache import decoded_images
 from pneumo_cli.data.files import UNREADABLE
 from pneumo_cli.data.folds import fold_split
@@ -25,7 +26,7 @@ _SHOWN = 5  # how many unreadable images an error names
 
 
 @dataclass(frozen=True)
-class PreparedData:
+class PreparedData(FormerNames, former={"levels": "gray_levels"}):
     """A dataset, ready for a run.
 
     Attributes:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pneumo_cli.compat import FormerNames
 from pneumo_cli.errors import PneumoError, UsageError, nearest
 from pneumo_cli.evaluation.arrays import sigmoid
 from pneumo_cli.evaluation.calibration import UNCALIBRATED, Calibration, fit_calibration, log_odds_shift
@@ -29,7 +30,7 @@ _DEFAULT = OperatingPoint("default", 0.0, "Probability 0.5 before calibration; n
 
 
 @dataclass(frozen=True)
-class DecisionRule:
+class DecisionRule(FormerNames, former={"novelty": "ood_detector"}):
     """How logits become probabilities and decisions.
 
     Attributes:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pneumo_cli.compat import FormerNames
 from pneumo_cli.evaluation.arrays import Floats, Integers, checked
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ _LARGEST = float(np.finfo(np.float64).max)
 
 
 @dataclass(frozen=True)
-class OperatingPoint:
+class OperatingPoint(FormerNames, former={"cut": "logit_threshold"}):
     """A named threshold.
 
     Attributes:

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+_FORMER_GROUPS = {"judgement": "summary", "why": "explanations"}
+
+
 @dataclass(frozen=True)
 class NamedFigure:
     """A figure that is drawn only if somebody wants it.
@@ -21,14 +24,17 @@ class NamedFigure:
         name: the file's stem, lower-case words joined by ``-``.
         caption: one or two sentences for the report.
         draw: makes the matplotlib figure.
-        group: the part of the report that it stands in: ``results``, ``judgement``, ``why``, ``training`` or
-            ``samples``.
+        group: the part of the report that it stands in: ``results``, ``summary``, ``explanations``,
+            ``training`` or ``samples``.
     """
 
     name: str
     caption: str
     draw: Callable[[], Figure]
     group: str = "results"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "group", _FORMER_GROUPS.get(self.group, self.group))
 
 
 @dataclass(frozen=True)
@@ -95,8 +101,8 @@ class RunSummary:
         tables: each number beside what it has to be compared with.
         figures: drawn and kept with the report.
         notes: sentences that a reader needs for the numbers.
-        group: the part of the report that it stands in: ``judgement``, how good the images are that a model makes,
-            or ``why``, what a model looks at.
+        group: the part of the report that it stands in: ``summary``, how good generated images
+            are, or ``explanations``, what a model looks at.
     """
 
     metrics: Mapping[str, float] = field(default_factory=dict)
@@ -104,6 +110,9 @@ class RunSummary:
     figures: tuple[NamedFigure, ...] = ()
     notes: tuple[str, ...] = ()
     group: str = "summary"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "group", _FORMER_GROUPS.get(self.group, self.group))
 
     def __add__(self, other: RunSummary) -> RunSummary:
         return RunSummary(

@@ -17,6 +17,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from pneumo_cli.compat import FormerNames
 from pneumo_cli.evaluation.decision_rule import DecisionRule
 from pneumo_cli.evaluation.operating_points import OperatingPoint
 from pneumo_cli.evaluation.orientation import Presentation, agreed
@@ -26,7 +27,7 @@ Sized: TypeAlias = Mapping[int, NDArray[np.uint8]]
 
 
 @dataclass(frozen=True)
-class Prediction:
+class Prediction(FormerNames, former={"unlike": "out_of_distribution", "novelty": "ood_score"}):
     """What is said of one file.
 
     Attributes:
@@ -73,7 +74,7 @@ class BatchPrediction:
     member_probabilities: tuple[NDArray[np.float64], ...] = field(default=())
 
 
-class Predictor(ABC):
+class Predictor(FormerNames, ABC, former={"judge": "predict_batch", "novelty_threshold": "ood_threshold"}):
     """Whatever answers for grey images.
 
     Attributes:

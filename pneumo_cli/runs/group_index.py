@@ -31,6 +31,7 @@ from pneumo_cli.runs.index import (
     unreadable,
 )
 from pneumo_cli.runtime.json_values import mapping, number, sequence, text
+from pneumo_cli.settings.renamed import recorded
 
 
 def find_runs(folder: Path, *, members: bool = False) -> tuple[list[ListedRun], list[Problem]]:
@@ -116,7 +117,7 @@ def _read_group(path: Path, runs: Sequence[ListedRun], base: Path) -> ListedRun:
         of=of,
         started=text(facts.get("started")),
         state=state,
-        settings={key: value for key, value in content.items() if not isinstance(value, Mapping)},
+        settings=recorded({key: value for key, value in content.items() if not isinstance(value, Mapping)}),
         evaluations=numbers(_values(spread, mapping(report.get("evaluations")))),
         intervals={"test": mapping(mapping(report.get("intervals")).get("test"))},
         spread={

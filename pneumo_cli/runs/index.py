@@ -22,6 +22,7 @@ from pneumo_cli.evaluation.metric_names import in_order, is_known
 from pneumo_cli.runs.folder import GROUP_SETTINGS, RunFolder, group_of
 from pneumo_cli.runs.report_format import read_report as read_report_file
 from pneumo_cli.runtime.json_values import mapping, number, sequence, text
+from pneumo_cli.settings.renamed import recorded
 
 FINISHED, INTERRUPTED, RUNNING, EXPORTED = "finished", "interrupted", "running", "exported"
 WHOLE = "whole"
@@ -189,10 +190,10 @@ def read_run(path: Path, base: Path | None = None) -> ListedRun:
     folder = RunFolder(path)
     report = read_report(folder)
     try:
-        recorded = folder.settings.read_text(encoding="utf-8")
-        planned = _EPOCHS.search(recorded)
+        written = folder.settings.read_text(encoding="utf-8")
+        planned = _EPOCHS.search(written)
         # Reading TOML takes longer than all the rest; a finished run's report has the settings too.
-        content = _settings_of(report) if report and planned else tomllib.loads(recorded)
+        content = _settings_of(report) if report and planned else tomllib.loads(written)
     except (OSError, ValueError, RecursionError) as error:
         raise unreadable("run.toml", error) from error
     facts, trainer = taken_facts(content, "report.json" if report and planned else "run.toml", "run")
@@ -217,7 +218,7 @@ def read_run(path: Path, base: Path | None = None) -> ListedRun:
         of=of,
         started=text(facts.get("started")),
         state=state,
-        settings={key: value for key, value in content.items() if not isinstance(value, Mapping)},
+        settings=recorded({key: value for key, value in content.items() if not isinstance(value, Mapping)}),
         evaluations=numbers({WHOLE: _judged(report), **mapping(report.get("evaluations"))})
         if report
         else numbers({"validation": last.get("validation")}),

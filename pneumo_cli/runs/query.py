@@ -13,6 +13,7 @@ from pneumo_cli.errors import UsageError, nearest
 from pneumo_cli.evaluation.metric_names import lower_is_better
 from pneumo_cli.runs.index import FINISHED, ListedRun, bare
 from pneumo_cli.runtime.json_values import number, value_text
+from pneumo_cli.settings.renamed import RENAMED
 
 _TRUTHS = {"yes": "true", "no": "false"}
 
@@ -118,6 +119,7 @@ def _condition(written: str, runs: Sequence[ListedRun]) -> tuple[str, str]:
     if not equals or not key:
         raise UsageError(f"--where takes setting=value, such as lr=0.005, not {written!r}")
     known = {name for run in runs for name in run.settings}
+    key = key if key in known else RENAMED.get(key, key)
     if runs and key not in known:
         raise UsageError(f"no run has a setting {key!r}; {nearest(key, known)}")
     return key, value.strip()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pneumo_cli.runtime.json_values import mapping, number, sequence, text
+from pneumo_cli.settings.renamed import RENAMED
 
 FORMAT = 2
 """What this version writes. Format 1 had other names for some parts (:data:`_RENAMED`)."""
@@ -45,6 +46,10 @@ def current(report: Mapping[str, Any]) -> dict[str, Any]:
     found["figures"] = [
         {**one, "group": _GROUPS.get(text(one.get("group")), one.get("group"))}
         for one in map(mapping, sequence(found.get("figures")))
+    ]
+    found["settings"] = [
+        {**row, "name": RENAMED.get(text(row.get("name")), row.get("name"))}
+        for row in map(mapping, sequence(found.get("settings")))
     ]
     found["details"] = {name: _details(mapping(of)) for name, of in mapping(found.get("details")).items()}
     found["spread"] = {

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pneumo_cli.compat import FormerNames
 from pneumo_cli.data.augmentation import Transform
 from pneumo_cli.data.batch_inputs import ImageInputs, Sources, Transforms
 from pneumo_cli.registry import Entry, Registries
@@ -60,8 +61,18 @@ class Best:
     value: float | None = None
 
 
+_FORMER = {
+    "plugins": "registries",
+    "trainer": "",
+    "looks": "test_accesses",
+    "scaler": "updates.scaler",
+    "batch_share": "updates.batch_share",
+    "last_step": "updates.last_step",
+}
+
+
 @dataclass
-class Run:
+class Run(FormerNames, former=_FORMER):
     """One execution of a trainer.
 
     Hooks read it; the runner alone writes to it. ``model``, ``optimizers``, ``schedulers``, ``transforms``,

@@ -18,6 +18,13 @@ RENAMED: Mapping[str, str] = {
 _log = logging.getLogger("pneumo")
 
 
+def recorded(values: Mapping[str, Any]) -> dict[str, Any]:
+    """All settings of a run, as any version recorded them, under the names of this version."""
+    if "evaluate_test" in values:
+        return dict(values)
+    return {RENAMED.get(name, name): value for name, value in values.items()}
+
+
 def with_current_names(values: Mapping[str, Any], known: Collection[str], where: str = "") -> dict[str, Any]:
     """The same values under the names of this version.
 

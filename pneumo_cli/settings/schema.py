@@ -88,7 +88,7 @@ class TrainerSettings(_Settings):
         1, ge=1, le=100, description="one run for each of so many seeds: seed, seed + 1 and so on"
     )
     evaluate_test: bool = Field(
-        True, description="judge the test images when training is over; if not, they stay sealed"
+        True, description="evaluate on the test set when training is over; if not, it stays sealed"
     )
     skip_unreadable: bool = Field(
         False, description="leave unreadable images out, and count them in the report, instead of stopping"
@@ -102,8 +102,8 @@ class TrainerSettings(_Settings):
         0.0,
         ge=0,
         lt=1,
-        description="decay per update of a moving average of the weights, which is then what is judged and kept; "
-        "0: none",
+        description="decay per update of a moving average of the weights, which is then what is evaluated and "
+        "kept; 0: none",
     )
     clip_norm: float = Field(0.0, ge=0, description="largest norm of the gradient; 0: not clipped")
 
@@ -159,7 +159,7 @@ class ClassificationSettings(TrainerSettings):
     )
     subtypes: bool = Field(
         False,
-        description="tell the subtypes of PNEUMONIA apart (bacteria, virus) while training; they are judged as one",
+        description="tell the subtypes of PNEUMONIA (bacteria, virus) apart in training; they are evaluated as one",
     )
     weighted_loss: bool = Field(
         True, description="weigh the positive class by NORMAL : PNEUMONIA of the training split"
@@ -179,17 +179,21 @@ class ClassificationSettings(TrainerSettings):
         0.0, ge=0, le=10, description="largest sigma of a blur, in pixels of an image of 224 px"
     )
     standardize: bool = Field(
-        False, description="bring each image to the same mean and spread of grey, in training and elsewhere"
+        False,
+        description="bring each image to the same mean and standard deviation, in training and elsewhere",
     )
-    flip_tta: bool = Field(False, description="judge each image together with its mirror image")
+    flip_tta: bool = Field(
+        False,
+        description="average the prediction over each image and its horizontal flip (test-time augmentation)",
+    )
     monitor: Literal["accuracy", "auc", "f1", "loss"] = Field(
         "accuracy", description="validation metric that chooses the best checkpoint"
     )
     operating_point: Literal["default", "balanced", "screening", "cost"] = Field(
         "default",
-        description="threshold at which the result is judged and predict decides, chosen on the validation images: "
-        "default: 0.5, as the report's; balanced: the largest sum of sensitivity and specificity; screening: the "
-        "sensitivity that is wanted; cost: the smallest cost",
+        description="threshold of the reported metrics and of predict, chosen on the validation images: "
+        "default: 0.5, as in the report; balanced: the largest sum of sensitivity and specificity; screening: the "
+        "wanted sensitivity; cost: the smallest cost",
     )
     wanted_sensitivity: float = Field(
         0.95, gt=0, le=1, description="sensitivity of the operating point screening on the validation images"
@@ -231,7 +235,7 @@ class TransferSettings(ClassificationSettings):
 
 
 class GenerativeSettings(TrainerSettings):
-    """What the trainers share that learn what images look like: of one class, judged by distances (SOURCE 7, 8)."""
+    """What the generative trainers share: they learn the images of one class (SOURCE 7 and 8)."""
 
     images_of: str = Field("PNEUMONIA", description="class whose images are learnt; empty: all classes")
     extractor: str = Field(

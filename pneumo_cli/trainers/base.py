@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pneumo_cli.compat import FormerNames
 from pneumo_cli.data.augmentation import EvaluationTransform
 from pneumo_cli.data.batch_inputs import Sources, Transforms
 from pneumo_cli.evaluation.result import Evaluation, RunSummary
@@ -30,7 +31,10 @@ if TYPE_CHECKING:
     from pneumo_cli.trainers.capabilities import Classifier, ImageGenerator
 
 
-class Trainer(ABC):
+_FORMER = {"assess": "describe_evaluation", "judge": "summarize", "wanted_class": "only_class"}
+
+
+class Trainer(FormerNames, ABC, former=_FORMER):
     """Base class of every trainer. Its methods are the implementations of the task hooks.
 
     Args:
@@ -132,6 +136,10 @@ class Trainer(ABC):
             evaluations: by split, assessed; empty where a checkpoint is judged again.
         """
         return None
+
+    def can_summarize(self, run: Run) -> bool:
+        """Whether :meth:`summarize` has something to say of a built model. Default: where it is overridden."""
+        return type(self).summarize is not Trainer.summarize
 
     def as_classifier(self) -> Classifier | None:
         """How this trainer's models classify images; None (the default) where they do not."""

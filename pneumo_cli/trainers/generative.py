@@ -41,7 +41,17 @@ of matrices depend on its size and on the place within it; an image is to depend
 """
 
 
-class GenerativeTrainer(Trainer):
+_FORMER = {
+    "darkest": "black_level",
+    "to_levels": "to_gray_levels",
+    "from_levels": "from_gray_levels",
+    "draws": "can_sample",
+    "draw": "sample",
+    "judged_parts": "evaluation_parts",
+}
+
+
+class GenerativeTrainer(Trainer, former=_FORMER):
     """Trains a registered model to make images.
 
     Args:
@@ -212,9 +222,13 @@ class GenerativeTrainer(Trainer):
             name: part for name, part in run.data.split.parts().items() if name not in sealed and len(part)
         }
 
+    def can_summarize(self, run: Run) -> bool:
+        """Where new images are compared with real ones, or a subclass says something of its own."""
+        return self.compares(run) or type(self).summarize is not GenerativeTrainer.summarize
+
     def summarize(self, run: Run, evaluations: Mapping[str, Evaluation]) -> RunSummary | None:
         """New images beside real ones of held-out patients, if there are new images and they are to be judged."""
-        if not self.settings.fidelity_images or not self.can_sample(run.model):
+        if not self.compares(run):
             return None
         from pneumo_cli.evaluation.generative.fidelity import measure_fidelity
         from pneumo_cli.reports.fidelity_tables import fidelity_summary

@@ -1,9 +1,9 @@
-"""Judging a checkpoint of an existing run again: ``pneumo evaluate``, ``judge``. Nothing of the run is changed."""
+"""Evaluating a checkpoint of an existing run again (``pneumo evaluate``). Nothing of the run is changed."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,15 +11,14 @@ import numpy as np
 
 from pneumo_cli.errors import PneumoError, UsageError
 from pneumo_cli.evaluation.ensemble import MemberPredictions
-from pneumo_cli.evaluation.result import RunSummary, plain
+from pneumo_cli.evaluation.result import plain
 from pneumo_cli.inference.ensemble import evaluate_ensemble
 from pneumo_cli.runs.checkpoints import Checkpoints
 from pneumo_cli.runs.folder import RunFolder
-from pneumo_cli.runs.run import Best
 from pneumo_cli.runs.test_access import access_now, record_access, record_test_access
 from pneumo_cli.runs.weights import evaluation_weights, load_weights
 from pneumo_cli.runtime import atomic
-from pneumo_cli.training.evaluation import describe_evaluation, summarize
+from pneumo_cli.training.evaluation import describe_evaluation
 from pneumo_cli.training.runner import Runner
 
 _log = logging.getLogger("pneumo")
@@ -79,47 +78,6 @@ def _write(folder: RunFolder, name: str, result: dict[str, Any]) -> None:
         atomic.write_json(folder.evaluations / f"{name}.json", result)
     except OSError as error:
         raise PneumoError(f"{folder.evaluations} cannot be written: {error.strerror}") from error
-
-
-def resummarize(runner: Runner, folder: RunFolder, checkpoint: str) -> RunSummary:
-    """What a run's trainer says of a checkpoint as a whole, on the run's own data.
-
-    Raises:
-        UsageError: the trainer says nothing of the kind, or the data have changed.
-    """
-    run = runner.run
-    trained_on = load_checkpoint(runner, folder, checkpoint)
-    run.best = Best(run.epoch)
-    if trained_on != run.data.fingerprint:
-        raise UsageError(
-            "these are not the data that the run was trained on: which of its images are copies cannot be said"
-        )
-    summary = summarize(runner.run, runner.trainer, {})
-    if summary is None:
-        raise UsageError(f"there is nothing to judge of {folder.path}: its model draws no new images")
-    record_test_access(run, checkpoint, by="evaluate-images")
-    return summary
-
-
-def keep_summary(
-    folder: RunFolder, checkpoint: str, summary: RunSummary, facts: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Write a summary into the folder ``evaluations`` of its run, and return what was written.
-
-    Raises:
-        UsageError: there is no number in it, for the reason that its first note gives. Nothing is written then.
-    """
-    if not summary.metrics:
-        raise UsageError(next(iter(summary.notes), f"there is nothing to judge of {folder.path}"))
-    now = datetime.now(UTC)
-    result = {
-        "when": now.isoformat(timespec="seconds"),
-        "checkpoint": checkpoint,
-        **facts,
-        **summary.content(),
-    }
-    _write(folder, f"{now:%Y%m%dT%H%M%S}-{checkpoint}-summary", result)
-    return result
 
 
 def predict_members(
@@ -223,9 +181,5 @@ def reevaluate_ensemble(
         "intervals": {name: list(ends) for name, ends in evaluation.intervals.items()},
         **evaluation.details,
     }
-    path = home.evaluations / f"{now:%Y%m%dT%H%M%S}-mean-{checkpoint}-{data.dataset.name}-{split}.json"
-    try:
-        atomic.write_json(path, result)
-    except OSError as error:
-        raise PneumoError(f"{home.evaluations} cannot be written: {error.strerror}") from error
+    _write(home, f"{now:%Y%m%dT%H%M%S}-mean-{checkpoint}-{data.dataset.name}-{split}", result)
     return result

@@ -215,11 +215,11 @@ def test_a_figure_is_saved_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyte
     save(figure, target)
     assert target.read_bytes() == first, "the same figure gives the same bytes"
 
-    def full_disk(handle: BinaryIO, **_: object) -> None:
+    def full_disk(picture: Image.Image, handle: BinaryIO, **_: object) -> None:
         handle.write(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(figure, "savefig", full_disk)
+    monkeypatch.setattr(Image.Image, "save", full_disk)
     with pytest.raises(OSError, match="No space"):
         save(figure, target)
     assert target.read_bytes() == first

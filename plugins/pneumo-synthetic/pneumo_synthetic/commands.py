@@ -157,9 +157,9 @@ def _evaluate(
     from pneumo_cli.settings.schema import GenerativeSettings
     from pneumo_cli.trainers.loading import check_checkpoint, load_trained
     from pneumo_cli.trainers.session import set_up
-    from pneumo_cli.training.reevaluation import keep_summary, resummarize
     from pneumo_cli.training.runner import open_runner
     from pneumo_synthetic.evaluate import compare
+    from pneumo_synthetic.summary import keep_summary, resummarize
 
     check_checkpoint(checkpoint)
     folder = RunFolder.open(path)
@@ -212,8 +212,8 @@ def _tstr(
 ) -> None:
     from pneumo_cli.runs.folder import RunFolder
     from pneumo_cli.trainers.loading import load_trained
-    from pneumo_cli.training.reevaluation import keep_summary
     from pneumo_synthetic.evaluate import train_on_synthetic
+    from pneumo_synthetic.summary import keep_summary
 
     folders = [RunFolder.open(path) for path in paths]
     trained = [load_trained(plugins, one, checkpoint, {"device": flags["device"]}) for one in folders]

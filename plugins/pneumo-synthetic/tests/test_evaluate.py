@@ -1,8 +1,9 @@
-"""``pneumo judge`` and ``usefulness``, and what is found wrong with a run that makes images before it begins."""
+"""``pneumo evaluate-images`` and ``tstr``, and what is found wrong with a run that makes images before it begins."""
 
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -153,7 +154,7 @@ def test_a_classifier_s_run_is_not_judged_as_images(
 
 def test_a_model_that_draws_nothing_has_nothing_to_judge(trained_run, painter: Path, pneumo) -> None:
     run = trained_run("painter", model="copyist-net", epochs=1)
-    assert_one_line(pneumo("evaluate-images", run), "there is nothing to judge", "draws no new images")
+    assert_one_line(pneumo("evaluate-images", run), "there is nothing to evaluate", "generates no new images")
     assert_one_line(
         pneumo("evaluate-images", run, "--against", painter), "copyist-net", "draws no new images"
     )
@@ -168,6 +169,26 @@ def test_a_run_is_not_judged_on_other_data(copied: Path, pneumo) -> None:
     (copied / "run.toml").write_text(text.replace('dataset = "small"', 'dataset = "tiny"'))
     assert_one_line(pneumo("evaluate-images", copied), "not the data that the run was trained on")
     assert judgements(copied) == []
+
+
+def test_an_access_to_the_test_images_is_recorded_before_they_are_evaluated_on(
+    copied: Path, trained_run, pneumo, monkeypatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PNEUMO_DATA_HOME", str(tmp_path / "home"))
+    recorded = tmp_path / "home" / "test-access"
+    for run in (copied, trained_run("painter", evaluate_test=False)):
+        text = (run / "run.toml").read_text()
+        place = shutil.copytree(run, tmp_path / f"{run.name}-{run == copied}")
+        (place / "run.toml").write_text(
+            re.sub('data_home = ".*"', f'data_home = "{tmp_path / "home"}"', text)
+        )
+        with monkeypatch.context() as patched:
+            patched.setattr("pneumo_fake.painting.PainterTrainer.extractor", lambda self, run: 1 / 0)
+            assert pneumo("evaluate-images", place).code == 1
+        lines = [line for ledger in recorded.glob("*.jsonl") for line in ledger.read_text().splitlines()]
+        assert [json.loads(line)["run"] for line in lines] == [str(tmp_path / f"{copied.name}-True")], (
+            "of the first alone, for the test images of the second stay sealed"
+        )
 
 
 # --- two runs --------------------------------------------------------------------------------------------------
