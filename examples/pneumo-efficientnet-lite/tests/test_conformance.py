@@ -8,10 +8,10 @@ import torch.nn.functional as F
 from efficientnet_lite_pytorch import EfficientNet
 from pneumo_efficientnet_lite.model import build, imagenet, stages
 
-from pneumo_cli.plugins.discovery import discover
-from pneumo_cli.runtime.progress import Progress
+from pneumo_cli.plugins import discover
+from pneumo_cli.runtime import Progress
 from pneumo_cli.testing import ModelConformance
-from pneumo_cli.trainers.pretrained import load_pretrained
+from pneumo_cli.trainers import load_pretrained
 
 NATIVE = {"efficientnet-lite0": 224, "efficientnet-lite2": 260}
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pneumo_cli.api import ModelSpec, hookimpl
 
 if TYPE_CHECKING:
-    from pneumo_cli.runs.run import Run
+    from pneumo_cli.runs import Run
 
 api_version = 1
 

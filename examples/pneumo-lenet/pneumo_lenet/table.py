@@ -7,10 +7,10 @@ import io
 from typing import TYPE_CHECKING
 
 from pneumo_cli.api import hookimpl
-from pneumo_cli.runtime import atomic
+from pneumo_cli.runtime import write_text
 
 if TYPE_CHECKING:
-    from pneumo_cli.runs.run import Run
+    from pneumo_cli.runs import Run
 
 
 class MetricsTable:
@@ -25,4 +25,4 @@ class MetricsTable:
         writer.writerow(["epoch", *(f"{side}_{name}" for side, name in columns)])
         for row in run.history:
             writer.writerow([row["epoch"], *(row[side].get(name, "") for side, name in columns)])
-        atomic.write_text(run.folder.path / "metrics.csv", text.getvalue())
+        write_text(run.folder.path / "metrics.csv", text.getvalue())

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
-from pneumo_cli.evaluation.result import NamedFigure
-from pneumo_cli.runtime.seeding import derive
+from pneumo_cli.evaluation import NamedFigure
+from pneumo_cli.runtime import derive
 
 if TYPE_CHECKING:
-    from pneumo_cli.runs.run import Run
-    from pneumo_cli.trainers.generative import GenerativeTrainer
+    from pneumo_cli.runs import Run
+    from pneumo_cli.trainers import GenerativeTrainer
 
 _COLUMNS = 9  # as in the report's figure 44
 _WAYS = 3  # pairs of images between which the way is shown
@@ -37,7 +37,7 @@ def summary_figures(trainer: GenerativeTrainer, run: Run, images: Tensor) -> tup
 
 
 def _reconstructions(trainer: GenerativeTrainer, run: Run, originals: Tensor) -> NamedFigure:
-    from pneumo_cli.reports.figures.galleries import Row, labelled_rows
+    from pneumo_cli.reports import Row, labelled_rows
 
     given = trainer.from_gray_levels(originals.to(run.device.torch))
     made = trainer.to_gray_levels(trainer.reconstruct(run.model, given))
@@ -58,7 +58,7 @@ def _reconstructions(trainer: GenerativeTrainer, run: Run, originals: Tensor) ->
 
 
 def _interpolations(trainer: GenerativeTrainer, run: Run, originals: Tensor) -> NamedFigure:
-    from pneumo_cli.reports.figures.galleries import labelled_rows
+    from pneumo_cli.reports import labelled_rows
 
     given = trainer.from_gray_levels(originals.to(run.device.torch))
     rows = []
@@ -75,7 +75,7 @@ def _interpolations(trainer: GenerativeTrainer, run: Run, originals: Tensor) -> 
 
 
 def _drawn(trainer: GenerativeTrainer, run: Run) -> NamedFigure:
-    from pneumo_cli.reports.figures.galleries import image_grid
+    from pneumo_cli.reports import image_grid
 
     images = trainer.sample(run.model, derive(run.settings.seed, "shown"), np.arange(_DRAWN))
     return NamedFigure(

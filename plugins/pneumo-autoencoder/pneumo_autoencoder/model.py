@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from pneumo_cli.errors import UsageError
+from pneumo_cli import UsageError
 
 
 class Autoencoder(nn.Module):

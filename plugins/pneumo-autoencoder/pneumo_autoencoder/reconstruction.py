@@ -20,9 +20,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pneumo_cli.evaluation.binary import binary_metrics
-from pneumo_cli.evaluation.result import NamedTable, RunSummary
-from pneumo_cli.runtime.progress import Progress
+from pneumo_cli.evaluation import NamedTable, RunSummary, binary_metrics
+from pneumo_cli.runtime import Progress
 
 Reconstructor = Callable[[Tensor], Tensor]
 """Makes pictures of pictures: float32 [B, 1, S, S] in [0, 1] to the same shape, on the same device."""

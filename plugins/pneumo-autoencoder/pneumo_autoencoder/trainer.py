@@ -13,13 +13,13 @@ from torch import Tensor, nn
 
 from pneumo_autoencoder.augmentation import augment
 from pneumo_autoencoder.figures import summary_figures
-from pneumo_cli.evaluation.result import Evaluation, RunSummary
-from pneumo_cli.trainers.generative import GenerativeTrainer
+from pneumo_cli.evaluation import Evaluation, RunSummary
+from pneumo_cli.trainers import GenerativeTrainer
 
 if TYPE_CHECKING:
     from pneumo_autoencoder.settings import AutoencoderSettings
-    from pneumo_cli.data.loader import Batch, Loader
-    from pneumo_cli.runs.run import Run
+    from pneumo_cli.data import Batch, Loader
+    from pneumo_cli.runs import Run
 
 _LINEAR_RATE = 0.02  # of linear paths, as a share of the learning rate
 _SHOWN = 8  # images that are kept of each epoch, each beside its reconstruction

@@ -11,11 +11,9 @@ from numpy.typing import NDArray
 from pneumo_chest_xray.layout import CLASSES, Place, find_images
 from pneumo_chest_xray.patients import identify
 from pneumo_chest_xray.plugin import INSTRUCTIONS
-from pneumo_cli.data.decoding import decode
-from pneumo_cli.data.files import UNREADABLE, ImageFiles
-from pneumo_cli.data.records import Dataset, DatasetRequest, Record
-from pneumo_cli.errors import DataError
-from pneumo_cli.runtime.progress import Progress
+from pneumo_cli import DataError
+from pneumo_cli.data import UNREADABLE, Dataset, DatasetRequest, ImageFiles, Record, decode
+from pneumo_cli.runtime import Progress
 
 ORIGIN = (
     "Chest radiographs (antero-posterior) of children of one to five years, Guangzhou Women and Children's "

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pneumo_chest_xray.plugin import INSTRUCTIONS
-from pneumo_cli.errors import PneumoError
-from pneumo_cli.runtime.progress import Progress
+from pneumo_cli import PneumoError
+from pneumo_cli.runtime import Progress
 
 KAGGLE_NAME = "paultimothymooney/chest-xray-pneumonia"
 

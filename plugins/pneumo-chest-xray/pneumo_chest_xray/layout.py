@@ -12,8 +12,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from pneumo_cli.data.records import Pool
-from pneumo_cli.errors import DataError
+from pneumo_cli import DataError
+from pneumo_cli.data import Pool
 
 CLASSES = ("NORMAL", "PNEUMONIA")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from pneumo_cli.api import ModelSpec, Preset, TrainerSpec, hookimpl
-from pneumo_cli.settings.recipes import STRONG
+from pneumo_cli.settings import STRONG
 
 api_version = 1
 

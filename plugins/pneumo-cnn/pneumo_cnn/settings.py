@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pneumo_cli.settings.schema import ClassificationSettings
+from pneumo_cli.settings import ClassificationSettings
 
 
 class CnnSettings(ClassificationSettings):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pneumo_cli.trainers.classification import ClassificationTrainer
+from pneumo_cli.trainers import ClassificationTrainer
 
 
 class CnnTrainer(ClassificationTrainer):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pneumo_cli.settings.schema import TransferSettings
+from pneumo_cli.settings import TransferSettings
 
 
 class FeatureExtractionSettings(TransferSettings):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pneumo_cli.trainers.transfer import TransferTrainer
+from pneumo_cli.trainers import TransferTrainer
 
 
 class FeatureExtractionTrainer(TransferTrainer):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from pneumo_cli.settings.schema import TransferSettings
+from pneumo_cli.settings import TransferSettings
 
 
 class FineTuningSettings(TransferSettings):

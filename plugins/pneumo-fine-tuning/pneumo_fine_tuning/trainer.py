@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pneumo_cli.trainers.transfer import TransferTrainer
+from pneumo_cli.trainers import TransferTrainer
 
 if TYPE_CHECKING:
     from pneumo_fine_tuning.settings import FineTuningSettings

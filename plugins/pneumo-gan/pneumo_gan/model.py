@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from pneumo_cli.errors import UsageError
+from pneumo_cli import UsageError
 
 
 class Gan(nn.Module):

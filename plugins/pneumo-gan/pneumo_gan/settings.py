@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from pneumo_cli.settings.schema import GenerativeSettings, SplitPolicy
+from pneumo_cli.settings import GenerativeSettings, SplitPolicy
 
 
 class GanSettings(GenerativeSettings):

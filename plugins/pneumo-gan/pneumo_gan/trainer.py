@@ -11,18 +11,18 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pneumo_cli.errors import UsageError
-from pneumo_cli.evaluation.result import Evaluation, NamedFigure, RunSummary
-from pneumo_cli.runs.run import Monitor
-from pneumo_cli.runtime.seeding import derive
-from pneumo_cli.trainers.generative import GenerativeTrainer
+from pneumo_cli import UsageError
+from pneumo_cli.evaluation import Evaluation, NamedFigure, RunSummary
+from pneumo_cli.runs import Monitor
+from pneumo_cli.runtime import derive
+from pneumo_cli.trainers import GenerativeTrainer
 from pneumo_gan.augmentation import discriminator_augmentation
 
 if TYPE_CHECKING:
-    from pneumo_cli.data.loader import Batch, Loader
-    from pneumo_cli.registry import Entry
-    from pneumo_cli.runs.run import Run
-    from pneumo_cli.specs import ModelSpec
+    from pneumo_cli.api import ModelSpec
+    from pneumo_cli.data import Batch, Loader
+    from pneumo_cli.runs import Run
+    from pneumo_cli.trainers import Entry
     from pneumo_gan.settings import GanSettings
 
 _SHOWN = 16  # images that are kept of each epoch, 4 x 4 as in the report
@@ -153,7 +153,7 @@ class GanTrainer(GenerativeTrainer):
 
     def summarize(self, run: Run, evaluations: Mapping[str, Evaluation]) -> RunSummary | None:
         """The losses of both networks over the epochs, and the images beside real ones."""
-        from pneumo_cli.reports.figures.galleries import lines
+        from pneumo_cli.reports import lines
 
         names = {"generator_loss": "Generator", "discriminator_loss": "Discriminator"}
         history, best = list(run.history[1:]), run.best.epoch
@@ -202,7 +202,7 @@ class GanTrainer(GenerativeTrainer):
 
     def _distance(self, run: Run, index: NDArray[np.generic]) -> float:
         """KID of new images to the real ones of a split, whose features are computed once."""
-        from pneumo_cli.evaluation.generative.distances import kid
+        from pneumo_cli.evaluation import kid
 
         positions = np.asarray(index, np.int64)[:_MOST]
         extractor = self.extractor(run)

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pneumo_cli.data.records import Dataset, DatasetRequest, Pool, Record
-from pneumo_cli.errors import UnreadableImage, UsageError
+from pneumo_cli import UnreadableImage, UsageError
+from pneumo_cli.data import Dataset, DatasetRequest, Pool, Record
 from pneumo_phantom.rendering import NATIVE_SIZE, SMALLEST_SIZE, Subject, render
 from pneumo_phantom.streams import Purpose, open_stream
 

@@ -1,4 +1,4 @@
-"""``pneumo evaluate-images`` and ``tstr``, and what is found wrong with a run that makes images before it begins."""
+"""``pneumo evaluate-images`` and ``tstr``, and what is found wrong with a generative run before it begins."""
 
 from __future__ import annotations
 

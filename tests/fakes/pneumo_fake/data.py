@@ -1,7 +1,7 @@
 """The datasets: all in memory, one with its seed in a file of the user's, one with damaged images."""
 
-from pneumo_cli.data.records import DatasetRequest
-from pneumo_cli.errors import DataError, UnreadableImage
+from pneumo_cli import DataError, UnreadableImage
+from pneumo_cli.data import DatasetRequest
 from pneumo_cli.testing import TinyDataset
 
 

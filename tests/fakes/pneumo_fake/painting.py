@@ -4,9 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from pneumo_cli.errors import UsageError
-from pneumo_cli.evaluation.result import Evaluation
-from pneumo_cli.trainers.generative import GenerativeTrainer
+from pneumo_cli import UsageError
+from pneumo_cli.evaluation import Evaluation
+from pneumo_cli.trainers import GenerativeTrainer
 
 
 class Painter(nn.Module):

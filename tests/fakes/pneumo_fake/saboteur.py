@@ -73,7 +73,7 @@ class Saboteur:
             shown, loader.advance = loader.advance, lambda count: (self.strike(), shown(count))
         evaluation = yield
         if self.point == "report":
-            from pneumo_cli.evaluation.result import NamedFigure
+            from pneumo_cli.evaluation import NamedFigure
 
             trap = NamedFigure("trap", "Seen by those who live on.", self.draw)
             return dataclasses.replace(evaluation, figures=(*evaluation.figures, trap))

@@ -2,12 +2,7 @@
 
 from pydantic import Field
 
-from pneumo_cli.settings.schema import (
-    ClassificationSettings,
-    GenerativeSettings,
-    SplitPolicy,
-    TrainerSettings,
-)
+from pneumo_cli.settings import ClassificationSettings, GenerativeSettings, SplitPolicy, TrainerSettings
 
 
 class FakeSettings(ClassificationSettings):

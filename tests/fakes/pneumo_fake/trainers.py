@@ -3,9 +3,8 @@
 import torch
 import torch.nn.functional as F
 
-from pneumo_cli.evaluation.result import Evaluation
-from pneumo_cli.trainers.base import Trainer
-from pneumo_cli.trainers.classification import ClassificationTrainer
+from pneumo_cli.evaluation import Evaluation
+from pneumo_cli.trainers import ClassificationTrainer, Trainer
 
 
 class FakeTrainer(ClassificationTrainer):
