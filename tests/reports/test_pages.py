@@ -31,7 +31,7 @@ def full_report() -> dict[str, Any]:
     return {
         "format": 1,
         "title": "cnn on phantom",
-        "pneumo": "0.1.0",
+        "pneumo": "0.2.0",
         "run": {
             "name": "2026-11-24-a1b2",
             "folder": "runs/cnn/2026-11-24-a1b2",
@@ -40,7 +40,7 @@ def full_report() -> dict[str, Any]:
             "seconds": 93.1,
             "resumed": 2,
         },
-        "trainer": {"name": "cnn", "summary": "A CNN", "distribution": "pneumo-cnn", "version": "0.1.0"},
+        "trainer": {"name": "cnn", "summary": "A CNN", "distribution": "pneumo-cnn", "version": "0.2.0"},
         "model": {"name": "cnn", "summary": "Four stages", "parameters": 4689729, "trainable": 4689729},
         "dataset": {
             "name": "phantom",
@@ -108,7 +108,7 @@ def full_report() -> dict[str, Any]:
         "notices": ["Synthetic data: no patient is behind these images."],
         "environment": {
             "python": "3.11.9",
-            "plugins": [{"name": "pneumo-cnn", "version": "0.1.0"}],
+            "plugins": [{"name": "pneumo-cnn", "version": "0.2.0"}],
             "git": {"commit": None},
         },
         "reproduce": ["pneumo run cnn --config runs/cnn/2026-11-24-a1b2/run.toml"],
@@ -257,7 +257,7 @@ def test_a_reader_finds_what_was_done_on_what_and_how_good_it_is(render, folder:
         "1 : 2.86",
         "No patient and no identical image occurs in more than one split.",
         "1 setting differs from the preset quick",
-        "pneumo-cnn 0.1.0",
+        "pneumo-cnn 0.2.0",
         "pneumo run cnn --config runs/cnn/2026-11-24-a1b2/run.toml",
     ):
         assert expected in text, expected
