@@ -1,8 +1,8 @@
-"""Shared by all tests: a fake plugin distribution, and the program in this or in other processes.
+"""Shared fixtures: a fake plugin distribution, and the program in this or in other processes.
 
-The distribution ``pneumo-fake`` lies in ``tests/fakes/``; it is copied beside real metadata into a folder on the
-path, where ``importlib.metadata`` finds it as if pip had installed it. Bundled plugins that are installed are
-disabled, but for the one in whose folder a test lies.
+The distribution ``pneumo-fake`` in ``tests/fakes/`` is copied, with metadata, into a folder on the path, where
+``importlib.metadata`` finds it as if pip had installed it. Other installed plugins are disabled, except for the one
+whose tests are run.
 """
 
 from __future__ import annotations
@@ -57,26 +57,25 @@ def fake_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Decoded images, made once."""
+    """The cache of decoded images, shared by all tests."""
     return tmp_path_factory.mktemp("cache")
 
 
-def disabled(*but: str) -> str:
-    """The bundled plugins that are installed, for ``PNEUMO_DISABLE_PLUGINS``; without those of some
-    distributions."""
-    kept = {"pneumo-cli", "pneumo-fake", *but}
+def disabled(*enabled: str) -> str:
+    """The installed plugins, for ``PNEUMO_DISABLE_PLUGINS``, except those of some distributions."""
+    kept = {"pneumo-cli", "pneumo-fake", *enabled}
     bundled = {
         point.name
-        for one in distributions()
-        for point in one.entry_points
-        if point.group == "pneumo" and one.name not in kept
+        for distribution in distributions()
+        for point in distribution.entry_points
+        if point.group == "pneumo" and distribution.name not in kept
     }
     return ",".join(sorted(bundled))
 
 
 @pytest.fixture(scope="session")
 def fake_environ(shared_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """An environment without the user's settings and folders, and without bundled plugins."""
+    """An environment without the user's settings and folders, and without the installed plugins."""
     home = tmp_path_factory.mktemp("home")
     kept = {name: value for name, value in os.environ.items() if not name.upper().startswith("PNEUMO_")}
     return {
@@ -100,7 +99,7 @@ def fakes(
     fake_environ: dict[str, str],
     tmp_path: Path,
 ) -> Path:
-    """This process as a user's: the fake distribution installed, in an empty working folder (returned)."""
+    """This process with the fake distribution installed, in an empty working folder (returned)."""
     for name in [name for name in os.environ if name.upper().startswith("PNEUMO_")]:
         monkeypatch.delenv(name)
     for name, value in fake_environ.items():
@@ -143,7 +142,7 @@ def install(fakes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
 
 @dataclass(frozen=True)
 class Ended:
-    """How a process ended: its exit code (negative: the signal that killed it) and what it printed."""
+    """Exit code (negative: the signal that killed the process) and output of a process."""
 
     code: int
     stdout: str
@@ -166,7 +165,7 @@ class ProcessServer:
         self._outputs: dict[int, tuple[Path, Path]] = {}
 
     def start(self, folder: Path, *arguments: object, **environ: str) -> int:
-        """Begin ``pneumo ARGUMENTS`` in ``folder``; returns the process id."""
+        """Start ``pneumo ARGUMENTS`` in ``folder``; return the process id."""
         number = len(self._outputs)
         streams = (folder / f".stdout{number}", folder / f".stderr{number}")
         request = {
@@ -186,17 +185,17 @@ class ProcessServer:
         return process
 
     def wait(self, process: int) -> Ended:
-        """Wait until a process ends."""
+        """Wait for the end of a process."""
         code = int(self._ask({"wait": process}))
         stdout, stderr = self._outputs[process]
         return Ended(code, stdout.read_text(), stderr.read_text())
 
     def run(self, folder: Path, *arguments: object, **environ: str) -> Ended:
-        """Carry out ``pneumo ARGUMENTS`` in ``folder``."""
+        """Run ``pneumo ARGUMENTS`` in ``folder``."""
         return self.wait(self.start(folder, *arguments, **environ))
 
     def close(self) -> None:
-        """End the server."""
+        """Stop the server."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.close()
@@ -213,7 +212,7 @@ class ProcessServer:
 
 @pytest.fixture(scope="session")
 def processes(fake_environ: dict[str, str], fake_site: Path) -> Iterator[ProcessServer]:
-    """Runs ``pneumo`` in processes of its own, which may be killed."""
+    """Runs ``pneumo`` in separate processes, which may be killed."""
     server = ProcessServer(fake_environ, fake_site)
     yield server
     server.close()
@@ -224,7 +223,7 @@ def processes(fake_environ: dict[str, str], fake_site: Path) -> Iterator[Process
 
 @pytest.fixture
 def start_run(fakes: Path) -> Callable[..., Any]:
-    """Carry out a run in this process: ``start_run(trainer, *further plugins, **settings)`` returns the Run."""
+    """Train in this process: ``start_run(trainer, *further plugins, **settings)`` returns the Run."""
     from pneumo_cli.plugins.discovery import discover
     from pneumo_cli.settings.resolve import resolve
     from pneumo_cli.trainers.session import set_up
@@ -233,8 +232,8 @@ def start_run(fakes: Path) -> Callable[..., Any]:
     def start(trainer: str, *further: object, **settings: object) -> Any:
         plugins = discover()
         resolved = resolve(plugins, plugins.trainers.get(trainer), settings)
-        taking_part = [*plugins.observing(), *(("further", plugin) for plugin in further)]
-        runner = open_runner(set_up(plugins, resolved), taking_part, command=["pneumo"])
+        participants = [*plugins.observing(), *(("further", plugin) for plugin in further)]
+        runner = open_runner(set_up(plugins, resolved), participants, command=["pneumo"])
         runner.start()
         return runner.run
 
@@ -243,7 +242,7 @@ def start_run(fakes: Path) -> Callable[..., Any]:
 
 @pytest.fixture(scope="session")
 def finished_folders() -> dict[Any, Path]:
-    """The runs that :func:`finished_run` has made."""
+    """The runs of :func:`finished_run`."""
     return {}
 
 
@@ -255,16 +254,16 @@ def finished_run(
 ) -> Callable[..., Path]:
     """The folder of a run with its report: ``finished_run(trainer, *flags)``, in fp32.
 
-    Made once for all tests, so not to be changed.
+    Cached for all tests, so not to be changed.
     """
 
     def run(trainer: str, *flags: object) -> Path:
         key = (trainer, *map(str, flags))
         if key not in finished_folders:
-            place = tmp_path_factory.mktemp("finished")
-            done = pneumo("run", trainer, "--output", place, "--precision", "fp32", *flags)
-            assert done.code == 0, done.stderr
-            (finished_folders[key],) = place.glob("*/*")
+            output = tmp_path_factory.mktemp("finished")
+            ended = pneumo("run", trainer, "--output", output, "--precision", "fp32", *flags)
+            assert ended.code == 0, ended.stderr
+            (finished_folders[key],) = output.glob("*/*")
         return finished_folders[key]
 
     return run
@@ -283,7 +282,7 @@ class _EndsWithTheLastEpoch:
 
 @pytest.fixture(scope="session")
 def trained_folders() -> dict[Any, Path]:
-    """The runs that :func:`trained_run` has made."""
+    """The runs of :func:`trained_run`."""
     return {}
 
 
@@ -293,7 +292,7 @@ def trained_run(
 ) -> Callable[..., Path]:
     """The folder of a run with all its checkpoints and no report: ``trained_run(trainer, **settings)``.
 
-    Made once for all tests, so not to be changed.
+    Cached for all tests, so not to be changed.
     """
 
     def train(trainer: str, **settings: object) -> Path:

@@ -1,8 +1,9 @@
-"""Draw images of several runs below real ones of held-out patients, as one PNG file.
+"""Write a PNG file with a row of real images of held-out patients, and a row of samples of each run below it.
 
     python examples/draw_samples.py samples.png RUN [RUN ...] [--data-root PATH] [--count 8]
 
-The real images are of the first run's test split and class, evenly spread over it, at the size of the smallest run.
+The real images are evenly spaced over the test split and class of the first run, at the smallest image size of
+all.
 """
 
 from __future__ import annotations
@@ -23,16 +24,16 @@ from pneumo_synthetic.generate import generative
 
 
 def main() -> None:
-    """Draw the rows and write the file."""
+    """Write the file."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("target", type=Path)
-    parser.add_argument("runs", type=Path, nargs="+")
-    parser.add_argument("--data-root")
-    parser.add_argument("--count", type=int, default=8)
-    wanted = parser.parse_args()
+    parser.add_argument("target", type=Path, help="the PNG file")
+    parser.add_argument("runs", type=Path, nargs="+", help="run folders of gan or autoencoder")
+    parser.add_argument("--data-root", help="folder of the radiographs")
+    parser.add_argument("--count", type=int, default=8, help="images of a row")
+    arguments = parser.parse_args()
     plugins = discover()
-    flags = {"data_root": wanted.data_root}
-    runs = [load_trained(plugins, RunFolder.open(path), "best", flags) for path in wanted.runs]
+    flags = {"data_root": arguments.data_root}
+    runs = [load_trained(plugins, RunFolder.open(path), "best", flags) for path in arguments.runs]
     first = runs[0].resolved
     data = open_data(
         plugins.datasets.get(first.trainer.dataset),
@@ -42,12 +43,12 @@ def main() -> None:
         only=generative(runs[0]).only_class,
     )
     test = data.split.test
-    spread = test[np.linspace(0, len(test) - 1, wanted.count).astype(int)]
-    rows = [("real", data.images[spread])]
+    positions = test[np.linspace(0, len(test) - 1, arguments.count).astype(int)]
+    rows = [("real", data.images[positions])]
     for run in runs:
-        images = generative(run).draw(run.model, 0, np.arange(wanted.count))
+        images = generative(run).sample(run.model, 0, np.arange(arguments.count))
         rows.append((f"{run.entry.spec.name}, {run.resolved.trainer.image_size} px", images.numpy()))
-    save(labelled_rows(rows), wanted.target)
+    save(labelled_rows(rows), arguments.target)
 
 
 if __name__ == "__main__":

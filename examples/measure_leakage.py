@@ -1,12 +1,12 @@
-"""What a leaking split does: one recipe validated on patients whom it has seen, and on others.
+"""The effect of a leaking split: one recipe, validated on patients of the training images and on others.
 
     python examples/measure_leakage.py PATH --output FOLDER -- cnn --preset quick --epochs 10
 
-Trains the recipe under the split ``source``, the report's, in which a patient's images lie on both sides, and under
-``patient``, with each seed, and prints a table: accuracy and AUC on the validation images, the same on those of the
-``source`` split whose patient training has seen and on those whose it has not, and on the test images, which share
-no patient with training under either. Each validation number is that of the kept epoch. Runs that are in FOLDER
-already are not trained again.
+Trains the recipe with each seed under the report's split ``source``, which puts images of a patient on both
+sides, and under ``patient``. Prints accuracy and AUC on the validation images; for ``source`` also on those of
+patients in training and on those of others; and on the test images, which share no patient with training in
+either. Validation metrics are those of the selected epoch. Runs that are in FOLDER already are not trained
+again.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("root", type=Path, help="folder of the radiographs")
     parser.add_argument("recipe", nargs="+", help="trainer and flags, after --")
     parser.add_argument("--output", type=Path, required=True, help="folder of the runs")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=3, help="number of seeds")
     arguments = parser.parse_args()
     entry = discover().datasets.get("chest-xray")
     machine = MachineSettings(data_root=arguments.root)
@@ -43,47 +43,51 @@ def main() -> None:
     rows: dict[str, list[dict[str, float]]] = {}
     for split in SPLITS:
         for seed in range(1, arguments.seeds + 1):
-            place = arguments.output / f"{split}-{seed}"
-            if not list(place.glob("*/*/report.json")):
-                train(arguments.recipe, arguments.root, split, seed, place)
-            (run,) = (report.parent for report in place.glob("*/*/report.json"))
-            for name, logits, labels in parts(run, split, records):
+            folder = arguments.output / f"{split}-{seed}"
+            if not list(folder.glob("*/*/report.json")):
+                train(arguments.recipe, arguments.root, split, seed, folder)
+            (run,) = (report.parent for report in folder.glob("*/*/report.json"))
+            for name, logits, labels in subsets(run, split, records):
                 rows.setdefault(name, []).append(binary_metrics(logits, labels))
                 print(f"{split} seed {seed}: {name}: {len(labels)} images", file=sys.stderr)
     print("| validated on | accuracy | AUC |\n| --- | --- | --- |")
-    for name, found in rows.items():
+    for name, metrics in rows.items():
         cells = (
-            f"{np.mean([m[metric] for m in found]):.4f} ± {np.std([m[metric] for m in found], ddof=1):.4f}"
+            f"{np.mean([m[metric] for m in metrics]):.4f} ± {np.std([m[metric] for m in metrics], ddof=1):.4f}"
             for metric in ("accuracy", "auc")
         )
         print(f"| {name} | {' | '.join(cells)} |")
 
 
-def train(recipe: list[str], root: Path, split: str, seed: int, place: Path) -> None:
+def train(recipe: list[str], root: Path, split: str, seed: int, folder: Path) -> None:
     data = ["--dataset", "chest-xray", "--data-root", str(root.absolute()), "--split", split]
     command = [sys.executable, "-m", "pneumo_cli", "run", *recipe, *data]
-    subprocess.run([*command, "--seed", str(seed), "--output", str(place)], check=True)
+    subprocess.run([*command, "--seed", str(seed), "--output", str(folder)], check=True)
 
 
-def parts(run: Path, split: str, records: Sequence[Record]) -> list[tuple[str, np.ndarray, np.ndarray]]:
-    """The predictions of a run in parts that are compared: name, logits [n], labels [n]."""
-    found = {}
-    for part in ("validation", "test"):
-        with (run / "predictions" / f"{part}.csv").open(newline="") as file:
-            found[part] = list(csv.DictReader(file))
-    rows = [(f"{split}: all validation images", found["validation"])]
+def subsets(run: Path, split: str, records: Sequence[Record]) -> list[tuple[str, np.ndarray, np.ndarray]]:
+    """The subsets of a run's predictions that are compared: name, logits [n], labels [n]."""
+    predictions = {}
+    for name in ("validation", "test"):
+        with (run / "predictions" / f"{name}.csv").open(newline="") as file:
+            predictions[name] = list(csv.DictReader(file))
+    rows = [(f"{split}: all validation images", predictions["validation"])]
     if split == "source":
-        validated = {row["name"] for row in found["validation"]}
-        trained = {r.patient for r in records if r.pool == "train" and r.name not in validated}
-        seen = [row for row in found["validation"] if row["patient"] in trained]
-        rows.append(("source: of patients seen in training", seen))
+        held_out = {row["name"] for row in predictions["validation"]}
+        trained = {r.patient for r in records if r.pool == "train" and r.name not in held_out}
+        seen = [row for row in predictions["validation"] if row["patient"] in trained]
+        rows.append(("source: of patients in training", seen))
         rows.append(
-            ("source: of other patients", [r for r in found["validation"] if r["patient"] not in trained])
+            (
+                "source: of other patients",
+                [r for r in predictions["validation"] if r["patient"] not in trained],
+            )
         )
-    rows.append((f"{split}: test images, no patient shared", found["test"]))
+    rows.append((f"{split}: test images, no patient shared", predictions["test"]))
     return [
         (name, np.array([float(r["logits"]) for r in chosen]), np.array([int(r["labels"]) for r in chosen]))
         for name, chosen in rows
+        if chosen
     ]
 
 

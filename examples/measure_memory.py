@@ -1,8 +1,8 @@
-"""How much memory does a step of fine-tuning take? Peak over two real steps, on the phantom's images.
+"""How much memory does fine-tuning take? The peak over two training steps on images of the phantom.
 
-    python examples/measure_memory.py [--model efficientnet-b7] [--batch-size 16] [--image-size 256] [--device cpu]
+python examples/measure_memory.py [--model efficientnet-b7] [--batch-size 16] [--image-size 256] [--device cpu]
 
-On a CPU the peak is that of the process, data and program included; on CUDA that of torch's allocations.
+On a CPU it is the peak of the process, data and program included; on CUDA that of torch's allocations.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ from pneumo_cli.training.runner import open_runner
 
 
 def peak(device: torch.device) -> float:
-    """In GiB, since the process began."""
+    """Peak memory in GiB since the start of the process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 def main() -> None:
-    """Build the run, take two steps, print the peak before and after."""
+    """Set up a run, train for two steps, and print the peak before and after them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--model", default="efficientnet-b7")
+    parser.add_argument("--model", default="efficientnet-b7", help="registered classifier")
     parser.add_argument("--batch-size", type=int, default=16)
-    parser.add_argument("--image-size", type=int, default=256)
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--precision", default="auto")
-    wanted = vars(parser.parse_args())
+    parser.add_argument("--image-size", type=int, default=256, help="in pixels")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--precision", default="auto", help="auto, fp32 or bf16")
+    settings = vars(parser.parse_args())
     plugins = discover()
     with tempfile.TemporaryDirectory() as folder:
-        flags = {**wanted, "weights": "none", "dataset": "phantom", "output": Path(folder)}
+        flags = {**settings, "weights": "none", "dataset": "phantom", "output": Path(folder)}
         resolved = resolve(plugins, plugins.trainers.get("fine-tuning"), flags, preset="source", environ={})
         runner = open_runner(set_up(plugins, resolved), progress=for_stderr())
         run = runner.run
@@ -54,8 +54,8 @@ def main() -> None:
                 runner.trainer.train_step(run, batch)
         seconds = (time.monotonic() - began) / 2
     print(
-        f"{run.device.name}, {run.device.precision}: {wanted['model']} at {wanted['image_size']} px, batch "
-        f"{wanted['batch_size']}: peak {peak(run.device.torch):.1f} GiB ({before:.1f} before the first step), "
+        f"{run.device.name}, {run.device.precision}: {settings['model']} at {settings['image_size']} px, batch "
+        f"{settings['batch_size']}: peak {peak(run.device.torch):.1f} GiB ({before:.1f} before the first step), "
         f"{seconds:.1f} s per step"
     )
 

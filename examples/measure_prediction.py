@@ -1,9 +1,9 @@
-"""How fast does `pneumo predict` judge files, and how much memory does it take as they become more?
+"""Throughput and peak memory of ``pneumo predict`` for different numbers of files.
 
     python examples/measure_prediction.py RUN FOLDER [--files 500 5000]
 
-Predicts links to the images of FOLDER, repeated until there are as many files as asked for, in a process of its own
-for each number; prints images per minute, start-up included, and the process's largest memory.
+Predicts links to the images of FOLDER, repeated to the given numbers of files, with one process for each
+number. Prints images per minute, including start-up, and the peak memory of the process.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ SUFFIXES = (".jpeg", ".jpg", ".png", ".tif", ".tiff", ".dcm")
 
 
 def main() -> None:
-    """Measure each number of files."""
+    """Measure each number of files, and print a line for it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("run", type=Path)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--files", type=int, nargs="+", default=[500, 5000])
+    parser.add_argument("run", type=Path, help="folder of the run")
+    parser.add_argument("folder", type=Path, help="folder of images")
+    parser.add_argument("--files", type=int, nargs="+", default=[500, 5000], help="numbers of files")
     arguments = parser.parse_args()
     images = sorted(p.absolute() for p in arguments.folder.rglob("*") if p.suffix.lower() in SUFFIXES)
     if not images:
@@ -34,12 +34,12 @@ def main() -> None:
             for number in range(count):
                 image = images[number % len(images)]
                 (Path(place) / f"{number:07}{image.suffix}").symlink_to(image)
-            seconds, peak = measured(arguments.run, Path(place))
+            seconds, peak = measure(arguments.run, Path(place))
         print(f"{count:,} files: {count / seconds * 60:,.0f} images/min ({seconds:.1f} s), {peak:.0f} MiB")
 
 
-def measured(run: Path, folder: Path) -> tuple[float, float]:
-    """Seconds that one process takes, and its largest memory in MiB."""
+def measure(run: Path, folder: Path) -> tuple[float, float]:
+    """Seconds that one process takes, and its peak memory in MiB."""
     command = [sys.executable, "-m", "pneumo_cli", "predict", str(run), str(folder), "--csv"]
     began = time.monotonic()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -1,14 +1,14 @@
-"""What does each part of a recipe bring? Trains a preset with single settings changed, over several seeds.
+"""What does each part of a recipe bring? An ablation over several seeds, with one setting of a preset changed.
 
-Each run is judged on the validation images (no patient in training) and on the same images as another scanner might
-have taken them: other contrast and gamma, borders, blur, JPEG quality, resolution, field of view. No part of any
-recipe is fitted to these. The test split is not looked at beyond what every run does.
+Each run is evaluated on the validation images (of other patients than the training images) and on the same images
+with simulated scanner shifts: contrast, gamma, borders, blur, JPEG quality, resolution, field of view. No recipe
+was tuned on these shifts. The test images are evaluated only as in every run.
 
     python examples/measure_recipes.py cnn PATH/TO/chest_xray --seeds 1 2 3 --set image_size=64 \\
         --without ema=0 --without label_smoothing=0
 
-The first row is the preset itself, each further row the preset with one change. Accuracy is at the threshold with
-the best Youden index on the unshifted validation images. Rows are means over seeds, with the standard deviation.
+The first row is the preset, each further row the preset with one change. Accuracy is at the threshold with the
+highest Youden index on the unshifted validation images. Each cell is mean and standard deviation over seeds.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ from pneumo_cli.settings.resolve import resolve
 from pneumo_cli.trainers.session import set_up
 from pneumo_cli.training.runner import Runner, open_runner
 
-# --- what another scanner does to an image: uint8 [N, S, S] to uint8 [N, S, S] ---------------------------------
+# --- simulated scanner shifts: uint8 [N, S, S] to uint8 [N, S, S] ----------------------------------------------
 
 
-def levels(grey: Tensor) -> Tensor:
-    """Grey levels in [0, 1] as bytes."""
-    return (grey.clamp(0, 1) * 255).round().to(torch.uint8)
+def levels(gray: Tensor) -> Tensor:
+    """Gray levels in [0, 1] as uint8."""
+    return (gray.clamp(0, 1) * 255).round().to(torch.uint8)
 
 
 def flat(images: Tensor) -> Tensor:
@@ -56,9 +56,9 @@ def flat(images: Tensor) -> Tensor:
 
 def hard(images: Tensor) -> Tensor:
     """More contrast, clipped at both ends."""
-    grey = images / 255
-    mean = grey.mean((1, 2), keepdim=True)
-    return levels((grey - mean) * 1.6 + mean)
+    gray = images / 255
+    mean = gray.mean((1, 2), keepdim=True)
+    return levels((gray - mean) * 1.6 + mean)
 
 
 def dark(images: Tensor) -> Tensor:
@@ -72,12 +72,12 @@ def bright(images: Tensor) -> Tensor:
 
 
 def collimated(images: Tensor) -> Tensor:
-    """Black borders of a tenth of the side all round."""
-    covered = torch.zeros_like(images)
+    """Black borders, a tenth of the side wide."""
+    cropped = torch.zeros_like(images)
     width = images.shape[-1] // 10
     inner = slice(width, -width)
-    covered[:, inner, inner] = images[:, inner, inner]
-    return covered
+    cropped[:, inner, inner] = images[:, inner, inner]
+    return cropped
 
 
 def unsharp(images: Tensor) -> Tensor:
@@ -86,8 +86,8 @@ def unsharp(images: Tensor) -> Tensor:
     radius = int(3 * sigma) + 1
     kernel = torch.exp(-(torch.arange(-radius, radius + 1) ** 2) / (2 * sigma**2))
     kernel /= kernel.sum()
-    grey = F.pad(images.unsqueeze(1) / 255, (radius,) * 4, mode="reflect")
-    return levels(F.conv2d(F.conv2d(grey, kernel.view(1, 1, 1, -1)), kernel.view(1, 1, -1, 1))[:, 0])
+    gray = F.pad(images.unsqueeze(1) / 255, (radius,) * 4, mode="reflect")
+    return levels(F.conv2d(F.conv2d(gray, kernel.view(1, 1, 1, -1)), kernel.view(1, 1, -1, 1))[:, 0])
 
 
 def compressed(images: Tensor) -> Tensor:
@@ -101,7 +101,7 @@ def compressed(images: Tensor) -> Tensor:
 
 
 def coarse(images: Tensor) -> Tensor:
-    """A quarter of the resolution, enlarged again."""
+    """Downsampled to a quarter, and upsampled again."""
     size = images.shape[-1]
     small = F.interpolate(images.unsqueeze(1) / 255, size=max(size // 4, 8), mode="area")
     return levels(F.interpolate(small, size=size, mode="bilinear")[:, 0])
@@ -124,11 +124,11 @@ SHIFTS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-# --- training and judging --------------------------------------------------------------------------------------
+# --- training and evaluation -----------------------------------------------------------------------------------
 
 
 def logits(runner: Runner, images: Tensor, positions: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-    """A finished run's logits and labels [n] for images that replace the run's own at some positions."""
+    """Logits and labels [n] of a finished run, for images in place of its own at ``positions``."""
     run = runner.run
     device = run.device.torch
     inputs: Any = ImageInputs(images, run.transforms.evaluation, device, run.device.memory_format)
@@ -143,57 +143,57 @@ def logits(runner: Runner, images: Tensor, positions: NDArray[np.int64]) -> tupl
 
 
 def youden(values: Tensor, labels: Tensor) -> float:
-    """The threshold with the largest sum of sensitivity and specificity."""
+    """The threshold with the highest sum of sensitivity and specificity."""
     order = values.argsort(descending=True)
-    hits = labels[order].cumsum(0) / labels.sum()
-    alarms = (1 - labels[order]).cumsum(0) / (1 - labels).sum()
-    return float(values[order][int((hits - alarms).argmax())])
+    sensitivity = labels[order].cumsum(0) / labels.sum()
+    false_positive_rate = (1 - labels[order]).cumsum(0) / (1 - labels).sum()
+    return float(values[order][int((sensitivity - false_positive_rate).argmax())])
 
 
-def judge(runner: Runner, shifted: int) -> dict[str, float]:
-    """AUC and accuracy on validation, and their means over the shifts of every so many validation images."""
+def evaluate(runner: Runner, shifted: int) -> dict[str, float]:
+    """AUC and accuracy on the validation images, and under each shift of ``shifted`` of them, with means."""
     run = runner.run
     validation = run.data.split.validation
     images = torch.from_numpy(np.asarray(run.data.images)[validation])
     values, labels = logits(runner, images, validation)
     threshold = youden(values, labels)
-    some = np.linspace(0, len(validation) - 1, min(shifted, len(validation))).astype(np.int64)
-    found = {
+    subset = np.linspace(0, len(validation) - 1, min(shifted, len(validation))).astype(np.int64)
+    metrics = {
         "AUC": float(binary_auroc(values, labels)),
         "accuracy": float(((values >= threshold) == (labels == 1)).float().mean()),
     }
     aucs, accuracies = [], []
     for name, shift in SHIFTS.items():
-        values, labels = logits(runner, shift(images[some]), validation[some])
+        values, labels = logits(runner, shift(images[subset]), validation[subset])
         aucs.append(float(binary_auroc(values, labels)))
         accuracies.append(float(((values >= threshold) == (labels == 1)).float().mean()))
-        found[f"{name} AUC"], found[f"{name} accuracy"] = aucs[-1], accuracies[-1]
-    found |= {"shifted AUC": statistics.mean(aucs), "shifted accuracy": statistics.mean(accuracies)}
-    return found
+        metrics[f"{name} AUC"], metrics[f"{name} accuracy"] = aucs[-1], accuracies[-1]
+    metrics |= {"shifted AUC": statistics.mean(aucs), "shifted accuracy": statistics.mean(accuracies)}
+    return metrics
 
 
 def train(
-    plugins: Plugins, wanted: argparse.Namespace, changes: dict[str, Any], seed: int, folder: str
+    plugins: Plugins, arguments: argparse.Namespace, changes: dict[str, Any], seed: int, folder: str
 ) -> Runner:
-    """One run to its end."""
+    """Train one run."""
     flags = {
         "dataset": "chest-xray",
-        "data_root": wanted.root,
+        "data_root": arguments.root,
         "split": "patient",
         "output": folder,
-        **parsed(wanted.set),
+        **parsed(arguments.set),
         **changes,
         "seed": seed,
     }
-    entry = plugins.trainers.get(wanted.trainer)
-    resolved = resolve(plugins, entry, flags, preset=wanted.preset, environ={})
+    entry = plugins.trainers.get(arguments.trainer)
+    resolved = resolve(plugins, entry, flags, preset=arguments.preset, environ={})
     runner = open_runner(set_up(plugins, resolved), progress=for_stderr(), command=sys.argv)
     runner.start()
     return runner
 
 
 def parsed(settings: list[str]) -> dict[str, Any]:
-    """``name=value`` pairs, values as Python writes them, or text."""
+    """``name=value`` pairs; values are Python literals or text."""
     values: dict[str, Any] = {}
     for setting in settings:
         name, _, value = setting.partition("=")
@@ -208,11 +208,11 @@ COLUMNS = ("AUC", "accuracy", "shifted AUC", "shifted accuracy")
 
 
 def main() -> None:
-    """Train, judge, and print one row per change."""
+    """Train, evaluate, and print one row per change."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("trainer")
-    parser.add_argument("root", type=Path)
-    parser.add_argument("--preset", default="strong")
+    parser.add_argument("trainer", help="a classification trainer: cnn, feature-extraction, fine-tuning")
+    parser.add_argument("root", type=Path, help="folder of the radiographs")
+    parser.add_argument("--preset", default="strong", help="the recipe")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="for all rows")
     parser.add_argument(
@@ -223,25 +223,25 @@ def main() -> None:
         metavar="NAME=VALUE",
         help="one further row: the preset with these settings",
     )
-    parser.add_argument("--shifted-images", type=int, default=400)
-    parser.add_argument("--json", type=Path, help="append every run's numbers to this file")
-    wanted = parser.parse_args()
+    parser.add_argument("--shifted-images", type=int, default=400, help="validation images to shift")
+    parser.add_argument("--json", type=Path, help="append the metrics of every run to this file")
+    arguments = parser.parse_args()
 
     plugins = discover()
     print(f"{'':<44}" + "".join(f"{name:>20}" for name in COLUMNS) + f"{'seconds':>9}")
-    for settings in [[], *wanted.without]:
+    for settings in [[], *arguments.without]:
         rows, seconds = [], []
-        for seed in wanted.seeds:
+        for seed in arguments.seeds:
             began = time.monotonic()
             with tempfile.TemporaryDirectory() as folder:
-                runner = train(plugins, wanted, parsed(settings), seed, folder)
+                runner = train(plugins, arguments, parsed(settings), seed, folder)
                 seconds.append(time.monotonic() - began)
-                rows.append(judge(runner, wanted.shifted_images))
-            if wanted.json:
+                rows.append(evaluate(runner, arguments.shifted_images))
+            if arguments.json:
                 row = {"settings": settings, "seed": seed, "seconds": seconds[-1], **rows[-1]}
-                with wanted.json.open("a") as file:
+                with arguments.json.open("a") as file:
                     file.write(json.dumps(row) + "\n")
-        title = " ".join(settings) or f"{wanted.trainer}, {wanted.preset}"
+        title = " ".join(settings) or f"{arguments.trainer}, {arguments.preset}"
         cells = []
         for name in COLUMNS:
             values = [row[name] for row in rows]

@@ -1,8 +1,9 @@
-"""How much faster is an epoch of pneumo's CNN than one of the report's own loop, on this machine?
+"""How much faster is an epoch of pneumo's CNN than one of the report's training loop on this machine?
 
-The report's loop opens, resizes, augments and converts every image anew in each epoch (torchvision's ImageFolder
-and transforms on PIL images, SOURCE 2) and trains in fp32. pneumo decodes once and augments on the device. Both
-train the same network on the same images with the same optimizer; both are measured in turn in this one process.
+The report's loop opens, resizes, augments and converts every image in every epoch (torchvision's ImageFolder
+and transforms on PIL images, SOURCE 2) and trains in fp32. pneumo decodes images once and augments them on the
+device. Both train the same network on the same images with the same optimizer, one after the other in this
+process.
 
     python examples/measure_training.py PATH/TO/chest_xray [--image-size 64] [--steps 12]
 """
@@ -23,7 +24,7 @@ from torchvision import datasets, transforms
 from pneumo_cli.data.augmentation import ReportAugmentation
 from pneumo_cli.data.batch_inputs import ImageInputs
 from pneumo_cli.data.loader import Loader
-from pneumo_cli.data.prepare import prepare
+from pneumo_cli.data.prepare import SplitRequest, prepare
 from pneumo_cli.data.records import DatasetRequest
 from pneumo_cli.plugins.discovery import discover
 from pneumo_cli.runtime.devices import choose_device
@@ -34,7 +35,7 @@ BATCH = 16
 
 
 def report_batches(root: Path, size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """The report's data path: PIL, per image, anew each time."""
+    """The report's data path: PIL for each image in every epoch."""
     recipe = transforms.Compose(
         [
             transforms.Resize((size, size)),
@@ -54,7 +55,7 @@ def timed(
     step: Callable[[torch.Tensor, torch.Tensor], None],
     steps: int,
 ) -> tuple[list[float], list[float]]:
-    """Seconds per batch of fetching and of training, the first two left out."""
+    """Seconds per batch for loading and for training, without the first two batches."""
     fetching, training = [], []
     for _ in range(steps + 2):
         began = time.perf_counter()
@@ -67,12 +68,12 @@ def timed(
 
 
 def main() -> None:
-    """Measure both, and print images per second and the ratio."""
+    """Measure both, and print images per second and their ratio."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("root", type=Path)
-    parser.add_argument("--image-size", type=int, default=64)
-    parser.add_argument("--steps", type=int, default=12)
-    wanted = parser.parse_args()
+    parser.add_argument("root", type=Path, help="folder of the radiographs")
+    parser.add_argument("--image-size", type=int, default=64, help="in pixels")
+    parser.add_argument("--steps", type=int, default=12, help="training steps of each")
+    arguments = parser.parse_args()
 
     plugins = discover()
     build = load_reference(plugins.models.get("cnn").spec.factory)
@@ -98,14 +99,12 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as cache:
         dataset = load_reference(plugins.datasets.get("chest-xray").spec.factory)(
-            DatasetRequest(wanted.root, Path(cache), Progress())
+            DatasetRequest(arguments.root, Path(cache), Progress())
         )
         data = prepare(
             dataset,
-            size=wanted.image_size,
-            policy="source",
-            fraction=0.25,
-            seed=42,
+            size=arguments.image_size,
+            split=SplitRequest("source"),
             cache=Path(cache),
             progress=Progress(),
             skip_unreadable=False,
@@ -113,10 +112,10 @@ def main() -> None:
         cpu = torch.device("cpu")
         inputs = ImageInputs(data.images_on(cpu), ReportAugmentation(seed=0), cpu, device.memory_format)
         loader = Loader(inputs, torch.from_numpy(data.labels), data.split.train, BATCH, cpu, shuffle_seed=0)
-        ours = timed(((b.images, b.labels) for b in loader), trainer(True), wanted.steps)
-    theirs = timed(report_batches(wanted.root, wanted.image_size), trainer(False), wanted.steps)
+        ours = timed(((b.images, b.labels) for b in loader), trainer(True), arguments.steps)
+    theirs = timed(report_batches(arguments.root, arguments.image_size), trainer(False), arguments.steps)
 
-    print(f"{device.name}, {wanted.image_size} px, batch {BATCH}, median of {wanted.steps} steps")
+    print(f"{device.name}, {arguments.image_size} px, batch {BATCH}, median of {arguments.steps} steps")
     print(f"{'':<16}{'data ms/image':>15}{'step ms/image':>15}{'images/s':>10}")
     rates = []
     for name, (fetching, training) in (("the report's", theirs), (f"pneumo, {device.precision}", ours)):

@@ -1,7 +1,7 @@
 """pneumo: a plugin-based task runner for deep learning on chest radiographs.
 
 The public names are those of this package, of :mod:`pneumo_cli.api`, :mod:`pneumo_cli.testing`, and of the
-rooms that have an ``__init__.pyi``. Everything else may change with any version.
+packages that have an ``__init__.pyi``. Everything else may change in any version.
 """
 
 from pneumo_cli._exports import exporting

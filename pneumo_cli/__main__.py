@@ -1,10 +1,10 @@
-"""Where the program begins: ``pneumo``, and ``python -m pneumo_cli``, which torchrun starts."""
+"""The program's entry point: ``pneumo``, and ``python -m pneumo_cli``, which torchrun starts."""
 
 import sys
 
 
 def main() -> None:
-    """Run the program; a Ctrl-C while it is still being imported ends it without a traceback."""
+    """Run the program; Ctrl-C during its imports ends it without a traceback."""
     try:
         from pneumo_cli.cli.main import main as program
 

@@ -1,7 +1,7 @@
-"""What a package hands on: the names in its stub, imported when somebody asks for one.
+"""Lazy public names of a package: those in its stub, each imported when it is first used.
 
-``__init__.pyi`` of a room is the statement of its public names, for people and type checkers alike. Reading it at
-the first request, and not importing there, keeps rooms light for those who need one module of them.
+The ``__init__.pyi`` states the public names for readers and type checkers. It is read at the first use of a name,
+so that importing one module of a package stays cheap.
 """
 
 from __future__ import annotations
@@ -17,11 +17,7 @@ from typing import Any
 
 @cache
 def public_names(package: str) -> dict[str, str]:
-    """The public names of a package, each with the module that it lies in.
-
-    Args:
-        package: such as ``pneumo_cli.data``, imported.
-    """
+    """The public names of an imported package such as ``pneumo_cli.data``, each with its module."""
     stub = Path(str(sys.modules[package].__file__)).with_suffix(".pyi")
     tree = ast.parse(stub.read_text(encoding="utf-8"))
     return {
@@ -33,16 +29,11 @@ def public_names(package: str) -> dict[str, str]:
 
 
 def exporting(package: str, otherwise: Callable[[str], Any] | None = None) -> Callable[[str], Any]:
-    """``__getattr__`` for a package.
-
-    Args:
-        otherwise: asked for a name that is not public.
-    """
+    """Return ``__getattr__`` for a package; ``otherwise`` is called with names that are not public."""
 
     def find(name: str) -> Any:
         if not name.startswith("__"):
-            home = public_names(package).get(name)
-            if home is not None:
+            if home := public_names(package).get(name):
                 return getattr(importlib.import_module(home), name)
             if otherwise is not None:
                 return otherwise(name)

@@ -1,4 +1,4 @@
-"""All that a plugin imports when it is discovered. Imports neither torch nor pydantic.
+"""Everything that a plugin module imports. Imports neither torch nor pydantic.
 
 A whole plugin package is two files. ``pyproject.toml`` names the plugin module::
 
@@ -10,7 +10,7 @@ A whole plugin package is two files. ``pyproject.toml`` names the plugin module:
     [project.entry-points.pneumo]
     tiny = "pneumo_tiny.plugin"
 
-and ``pneumo_tiny/plugin.py`` says what it brings::
+and ``pneumo_tiny/plugin.py`` registers what it adds::
 
     from pneumo_cli.api import ModelSpec, hookimpl
 
@@ -22,7 +22,7 @@ and ``pneumo_tiny/plugin.py`` says what it brings::
             name="tiny", kind="classifier", summary="Two layers", factory="pneumo_tiny.model:build"
         )
 
-``pip install`` it, and ``pneumo list-models`` shows it. The contract is in :mod:`pneumo_cli.plugins.hookspecs`.
+``pip install`` it, and ``pneumo list-models`` shows it. All hooks: :mod:`pneumo_cli.plugins.hookspecs`.
 """
 
 from __future__ import annotations
@@ -43,6 +43,6 @@ __all__ = [
 ]
 
 API_VERSION = 1
-"""The contract's version. A plugin states the one it was written for as ``api_version`` in its module."""
+"""The version of the hooks. A plugin module states the one it was written for as ``api_version``."""
 
 hookimpl = pluggy.HookimplMarker("pneumo")

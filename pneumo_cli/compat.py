@@ -1,7 +1,7 @@
-"""Names of versions before 0.2: what plugins and scripts import by them is found where it lies now.
+"""Names of versions before 0.2, which plugins and scripts may still import.
 
-One table, consulted only where an import or an attribute would fail. It imports nothing of pneumo by itself,
-and each use is a DeprecationWarning that says the present name.
+The tables are consulted only where an import or an attribute lookup would fail. Nothing of pneumo is imported
+before; each use is a DeprecationWarning with the present name.
 """
 
 from __future__ import annotations
@@ -16,17 +16,25 @@ from operator import attrgetter
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar
 
+_ROOMS = {
+    "inference": "predictors",
+    "plugins": "hookspecs",
+    "runs": "checkpoints folder",
+    "runtime": "atomic devices progress seeding",
+    "settings": "recipes",
+    "trainers": "backbone classification generative optimization pretrained targets transfer",
+    "training": "loaders runner",
+}
+"""Modules that have kept their name, by the package that they are in now."""
+
 _MODULES: Mapping[str, str] = {
-    "backbone": "trainers.backbone",
-    "checkpoints": "runs.checkpoints",
-    "classification": "trainers.classification",
+    **{name: f"{room}.{name}" for room, names in _ROOMS.items() for name in names.split()},
     "data.augment": "data.augmentation data.sample_rng",
     "data.inputs": "data.batch_inputs",
     "data.paths": "data.input_paths",
     "data.scanner": "data.scanner_augmentation",
     "data.store": "data.imports",
     "decision": "evaluation.decision_rule",
-    "devices": "runtime.devices",
     "evaluation.direction": "evaluation.metric_names",
     "evaluation.distances": "evaluation.generative.distances",
     "evaluation.extractors": "trainers.feature_extractors evaluation.generative.features",
@@ -36,35 +44,21 @@ _MODULES: Mapping[str, str] = {
     "evaluation.references": "evaluation.generative.baselines",
     "evaluation.saliency": "evaluation.grad_cam",
     "evaluation.thumbnails": "evaluation.linear_baseline",
-    "folder": "runs.folder",
-    "generative": "trainers.generative",
-    "hookspecs": "plugins.hookspecs",
     "layers": "settings.resolve runs.record",
     "layertable": "trainers.model_summary",
-    "loaders": "training.loaders",
-    "optimization": "trainers.optimization",
     "plugins": "plugins.discovery",
     "prediction": "inference.predictor inference.predict",
-    "predictors": "inference.predictors",
-    "pretrained": "trainers.pretrained",
-    "progress": "runtime.progress",
     "ranks": "runtime.distributed",
-    "recipes": "settings.recipes",
     "reports.galleries": "reports.figures.galleries",
     "reports.labels": "evaluation.metric_names runtime.json_values",
     "reports.style": "reports.figures.style",
     "run": "runs.run runs.model_factory",
-    "runner": "training.runner",
-    "seeding": "runtime.seeding",
     "session": "trainers.session runs.record",
     "settings": "settings.schema",
-    "targets": "trainers.targets",
     "trained": "trainers.loading",
     "trainer": "trainers.base runs.run data.batch_inputs",
-    "transfer": "trainers.transfer",
-    "atomic": "runtime.atomic",
 }
-"""A module's former name to where its content lies now, below ``pneumo_cli``."""
+"""The former name of a module to the present homes of its content, below ``pneumo_cli``."""
 
 _NAMES: Mapping[str, str] = {
     "Judgement": "RunSummary",
@@ -81,7 +75,7 @@ _NAMES: Mapping[str, str] = {
 
 
 def former_names(module: str) -> Callable[[str], Any]:
-    """``__getattr__`` for a module: what lay in it before 0.2, under its former or its present name."""
+    """Return ``__getattr__`` for a module: its content before 0.2, by former and present names."""
     homes = [f"pneumo_cli.{home}" for home in _MODULES.get(module.removeprefix("pneumo_cli."), "").split()]
 
     def find(name: str) -> Any:
@@ -90,8 +84,9 @@ def former_names(module: str) -> Callable[[str], Any]:
                 current = _NAMES.get(name, name)
                 found = getattr(importlib.import_module(home), current, None)
                 if found is not None:
-                    told = f"{module}.{name} is {home}.{current} now"
-                    warnings.warn(told, DeprecationWarning, stacklevel=2)
+                    warnings.warn(
+                        f"{module}.{name} is {home}.{current} now", DeprecationWarning, stacklevel=2
+                    )
                     return found
         raise AttributeError(f"module {module!r} has no attribute {name!r}")
 
@@ -99,7 +94,7 @@ def former_names(module: str) -> Callable[[str], Any]:
 
 
 class _Finder(MetaPathFinder, Loader):
-    """Makes a module of a former name, empty but for its ``__getattr__``."""
+    """Makes a module for a former name, with nothing but a ``__getattr__``."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -113,16 +108,16 @@ class _Finder(MetaPathFinder, Loader):
 
 
 def install() -> None:
-    """Let imports of former names succeed. Asked after all others, so that nothing else is slower."""
+    """Make imports of former names work. The finder is the last one, so other imports are not slower."""
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.append(_Finder())
 
 
 class FormerNames:
-    """Base of a class whose attributes had other names; ``former`` maps these to the present ones.
+    """Base of classes with renamed attributes; ``former`` maps the former names to the present ones.
 
-    A former name is found on an instance, through ``super()`` where it is a method, and what a subclass defines
-    under it overrides the present one.
+    A former name works on an instance, that of a method also through ``super()``. A subclass that defines one
+    overrides the present one.
     """
 
     _former: ClassVar[Mapping[str, str]] = {}
@@ -149,7 +144,7 @@ class FormerNames:
 
 
 def _former_method(current: str) -> Callable[..., Any]:
-    """A method under its former name: pneumo's own, for those that override it and call it by ``super()`` too."""
+    """A method under its former name: pneumo's own, also for subclasses that override it and call ``super()``."""
 
     def method(self: Any, *arguments: Any, **options: Any) -> Any:
         own = (vars(base)[current] for base in type(self).__mro__ if current in vars(base))

@@ -1,7 +1,7 @@
-"""The errors that a person sees: one line each, with the exit code that belongs to it.
+"""The errors that a user sees: one line each, with an exit code.
 
-An error says what is wrong, with which value, what is allowed and what to do next. The CLI prints the
-message on stderr without a traceback (``PNEUMO_DEBUG=1`` shows it) and exits with ``exit_code``.
+A message names what is wrong, the value, what is allowed, and what to do next. The CLI prints it on stderr without
+a traceback (``PNEUMO_DEBUG=1`` shows it) and exits with ``exit_code``.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from collections.abc import Iterable
 
 
 class PneumoError(Exception):
-    """A failure of the run itself (exit code 1): a NaN loss, a full disk, a damaged checkpoint."""
+    """A failure while running (exit code 1): a NaN loss, a full disk, a damaged checkpoint."""
 
     exit_code = 1
 
 
 class UsageError(PneumoError):
-    """Something that was asked for cannot be done as asked (exit code 2): nothing has been written."""
+    """The request cannot be carried out (exit code 2); nothing has been written."""
 
     exit_code = 2
 
@@ -27,11 +27,11 @@ class DataError(UsageError):
 
 
 class UnreadableImage(Exception):
-    """One image cannot be decoded. Raised by ``Dataset.read``; the data room collects them."""
+    """One image cannot be decoded. Raised by ``Dataset.read``; collected while the images are prepared."""
 
 
 class Interrupted(PneumoError):
-    """The run was told to stop and has saved itself. ``exit_code`` is 128 + the signal's number."""
+    """A signal stopped the run, which has saved its state. ``exit_code`` is 128 + the signal's number."""
 
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
@@ -39,7 +39,7 @@ class Interrupted(PneumoError):
 
 
 def nearest(name: str, known: Iterable[str], *, prefix: str = "") -> str:
-    """A clause that names what the writer may have meant, ready to end a sentence.
+    """A clause that suggests the names closest to a misspelled one, to end a message with.
 
     Args:
         prefix: shown before each name, and not compared.

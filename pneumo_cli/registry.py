@@ -1,77 +1,62 @@
-"""What is installed, by name: specs with where each came from, and no silent winner."""
+"""The registries: installed specs by name, each with its distribution. An ambiguous name is an error."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 from pneumo_cli.errors import UsageError, nearest
 from pneumo_cli.specs import DatasetSpec, ModelSpec, TrainerSpec
 
-
-class Named(Protocol):
-    """Whatever has a name and a one-line summary."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def summary(self) -> str: ...
-
-
-Spec = TypeVar("Spec", bound=Named)
+Spec = TypeVar("Spec", TrainerSpec, ModelSpec, DatasetSpec)
 
 _BUNDLED = {
-    "trainer": {
-        name: f"pneumo-{name}" for name in ("cnn", "feature-extraction", "fine-tuning", "gan", "autoencoder")
+    "pneumo-cnn": {"trainer": "cnn", "model": "cnn"},
+    "pneumo-feature-extraction": {"trainer": "feature-extraction"},
+    "pneumo-fine-tuning": {"trainer": "fine-tuning"},
+    "pneumo-gan": {"trainer": "gan", "model": "gan dcgan"},
+    "pneumo-autoencoder": {"trainer": "autoencoder", "model": "autoencoder vae"},
+    "pneumo-torchvision": {
+        "model": "efficientnet-b0 efficientnet-b1 efficientnet-b2 efficientnet-b3 efficientnet-b4 efficientnet-b5 "
+        "efficientnet-b6 efficientnet-b7 resnet18 resnet50 densenet121 convnext-tiny mobilenet-v3-small "
+        "mobilenet-v3-large"
     },
-    "model": {
-        **dict.fromkeys(("cnn",), "pneumo-cnn"),
-        **dict.fromkeys(("gan", "dcgan"), "pneumo-gan"),
-        **dict.fromkeys(("autoencoder", "vae"), "pneumo-autoencoder"),
-        **dict.fromkeys(
-            (
-                *(f"efficientnet-b{number}" for number in range(8)),
-                *("resnet18", "resnet50", "densenet121", "convnext-tiny"),
-                *("mobilenet-v3-small", "mobilenet-v3-large"),
-            ),
-            "pneumo-torchvision",
-        ),
-    },
-    "dataset": {"chest-xray": "pneumo-chest-xray", "phantom": "pneumo-phantom"},
-    "command": {
-        "audit": "pneumo-audit",
-        "compare": "pneumo-compare",
-        "evaluate-images": "pneumo-synthetic",
-        "export": "pneumo-export",
-        "generate": "pneumo-synthetic",
-        "judge": "pneumo-synthetic",
-        "reproduce": "pneumo-reproduce",
-        "tstr": "pneumo-synthetic",
-        "usefulness": "pneumo-synthetic",
-    },
+    "pneumo-chest-xray": {"dataset": "chest-xray"},
+    "pneumo-phantom": {"dataset": "phantom"},
+    "pneumo-audit": {"command": "data/audit"},
+    "pneumo-compare": {"command": "compare"},
+    "pneumo-export": {"command": "export"},
+    "pneumo-reproduce": {"command": "reproduce"},
+    "pneumo-synthetic": {"command": "generate evaluate-images judge tstr usefulness"},
 }
-"""The distributions of this repository by what they bring, so that what is missing can be named."""
+"""What the distributions of this repository contain, so that an error can name the one that is missing."""
 
 _MOVED = {("model", "pneumo-cli"): "pneumo-torchvision"}
-"""Where a distribution's part has gone: runs of earlier versions name the first."""
+"""The present distribution of parts that runs of earlier versions record under another one."""
 
 
 def bundled_in(noun: str, name: str) -> str:
-    """The distribution of this repository that brings a part of some name; empty where none does."""
-    return _BUNDLED.get(noun, {}).get(name.rpartition(":")[2], "")
+    """The distribution of this repository that contains a part of this name; empty: none does."""
+    bare = name.rpartition(":")[2]
+    return next((where for where, parts in _BUNDLED.items() if bare in parts.get(noun, "").split()), "")
 
 
-def absent_text(distribution: str) -> str:
-    """What to do about a part whose distribution is not here; completes "the command 'compare' …"."""
-    return (
-        f"comes with {distribution}, which is not here: pip install {distribution} "
-        "(pneumo list-plugins shows what is installed, disabled or broken)"
+def absent_text(distribution: str, why: str = "") -> str:
+    """How to get a part whose distribution is not available; completes "the command 'compare' …".
+
+    Args:
+        why: see :meth:`Registries.why_absent`.
+    """
+    why = why or (
+        f"is not installed: pip install {distribution} (pneumo list-plugins shows what is installed, disabled or "
+        "broken)"
     )
+    return f"comes with {distribution}, which {why}"
 
 
 def current_name(noun: str, qualified_name: str) -> str:
-    """A part's qualified name as it is today, where a run of an earlier version recorded another one."""
+    """The present qualified name of a part that a run of an earlier version may record under another one."""
     distribution, _, name = qualified_name.rpartition(":")
     return f"{_MOVED[noun, distribution]}:{name}" if (noun, distribution) in _MOVED else qualified_name
 
@@ -101,7 +86,7 @@ class Entry(Generic[Spec]):
 
 
 class Registry(Generic[Spec]):
-    """All specs of one sort.
+    """All specs of one kind.
 
     Args:
         noun: what one entry is called in messages (``trainer``).
@@ -114,7 +99,7 @@ class Registry(Generic[Spec]):
         self._entries: list[Entry[Spec]] = []
 
     def add(self, spec: Spec, provenance: Provenance) -> None:
-        """Register a spec. Another distribution's equal name is kept beside it; see :meth:`get`.
+        """Register a spec. Several distributions may register one name; see :meth:`get`.
 
         Raises:
             ValueError: the same distribution registers the name twice.
@@ -139,12 +124,18 @@ class Registry(Generic[Spec]):
             named.setdefault(entry.spec.name, []).append(entry)
         return {name: entries for name, entries in named.items() if len(entries) > 1}
 
+    def ambiguous(self, name: str, entries: Sequence[Entry[Spec]]) -> str:
+        """The message about a name that several distributions register."""
+        choices = " or ".join(entry.qualified_name for entry in entries)
+        sources = " and ".join(str(entry.provenance) for entry in entries)
+        return f"the {self.noun} {name!r} is registered by {sources}; choose {choices}"
+
     def get(self, name: str, *, prefer: str = "") -> Entry[Spec]:
         """Find an entry by ``name`` or ``distribution:name``.
 
         Args:
-            prefer: the distribution that an ambiguous bare name means. Only for a name that this very
-                distribution chose (a trainer's default model), never for one that a person typed.
+            prefer: the distribution that an ambiguous bare name means: only for a name that this distribution
+                chose (a trainer's default model), never for one that a user typed.
 
         Raises:
             UsageError: the name is unknown (with the nearest names) or ambiguous (with how to choose).
@@ -156,15 +147,11 @@ class Registry(Generic[Spec]):
         if len(found) == 1:
             return found[0]
         if found:
-            choices = " or ".join(entry.qualified_name for entry in found)
-            sources = " and ".join(str(entry.provenance) for entry in found)
-            raise UsageError(f"the {self.noun} {name!r} is registered by {sources}; choose {choices}")
-        bundled = bundled_in(self.noun, name)
-        if bundled:
+            raise UsageError(self.ambiguous(name, found))
+        if bundled := bundled_in(self.noun, name):
             raise UsageError(f"the {self.noun} {name!r} {absent_text(bundled)}")
-        hint = nearest(name, self.names())
         raise UsageError(
-            f"unknown {self.noun} {name!r}; {hint} "
+            f"unknown {self.noun} {name!r}; {nearest(name, self.names())} "
             f"({self.listing} shows what is installed; pip install the plugin that brings it)"
         )
 
@@ -182,8 +169,5 @@ class Registries:
         return (self.trainers, self.models, self.datasets)
 
     def why_absent(self, distribution: str) -> str:
-        """Why nothing of a distribution is registered, where more is known than that it is not installed.
-
-        Completes "which …"; empty where no more is known.
-        """
+        """Why nothing of a distribution is registered, if it is installed; completes "which …"."""
         return ""

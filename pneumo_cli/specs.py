@@ -1,7 +1,7 @@
-"""What a plugin registers: frozen descriptions, with the heavy parts named and not imported.
+"""What a plugin registers: frozen descriptions that name their implementation instead of importing it.
 
-A *reference* is a string ``"module:attribute"``. It is imported when a run needs it, so that listing what is
-installed costs neither torch nor pydantic.
+A *reference* is a string ``"module:attribute"``. It is imported when it is used, so that listing what is installed
+imports neither torch nor pydantic.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ def load_reference(reference: str) -> Any:
     return getattr(importlib.import_module(module), attribute)
 
 
-def _check(spec: Any, *references: str) -> None:
+def _check(spec: Any, *references: str, optional: tuple[str, ...] = ()) -> None:
     if not isinstance(spec.name, str) or not _NAME.fullmatch(spec.name):
         raise ValueError(f"the name {spec.name!r} is not of lower-case words joined by '-'")
     if not isinstance(spec.summary, str) or not spec.summary.strip() or "\n" in spec.summary:
         raise ValueError(f"{spec.name}: the summary has to be one line of text")
-    for attribute in references:
+    for attribute in (*references, *(name for name in optional if getattr(spec, name))):
         value = getattr(spec, attribute)
         if not isinstance(value, str) or not _REFERENCE.fullmatch(value):
             raise ValueError(f"{spec.name}: {attribute} is {value!r}, not a reference 'module:attribute'")
@@ -38,8 +38,8 @@ class Preset:
     """A named set of values for a trainer's settings.
 
     Attributes:
-        fallback: values that hold instead where ``values`` names a model that is not installed and nobody names
-            another one; that is said, with ``hint``.
+        fallback: used instead, with a message that ends with ``hint``, if ``values`` names a model that is not
+            installed and the user names no other.
         hint: how to install that model.
     """
 
@@ -58,10 +58,11 @@ class TrainerSpec:
     """What ``pneumo run NAME`` runs.
 
     Attributes:
-        name: lower-case words joined by ``-``. summary: one line, shown by ``pneumo list-trainers``. trainer:
-        reference to a subclass of :class:`pneumo_cli.trainers.base.Trainer`. settings: reference to a subclass
-        of :class:`pneumo_cli.settings.schema.TrainerSettings`; its module must not
-            import torch, for it is what ``pneumo run NAME --help`` imports.
+        name: lower-case words joined by ``-``.
+        summary: one line, shown by ``pneumo list-trainers``.
+        trainer: reference to a subclass of :class:`pneumo_cli.trainers.base.Trainer`.
+        settings: reference to a subclass of :class:`pneumo_cli.settings.schema.TrainerSettings`. Its module must
+            not import torch: ``pneumo run NAME --help`` imports it.
         kind: the kind of model that it trains; ``--model`` accepts every registered model of this kind.
         model: the registered name of its default model.
         presets: the first one is the default.
@@ -86,7 +87,7 @@ class ModelSpec:
     """A named factory of an ``nn.Module``.
 
     Attributes:
-        kind: what the module does, and so which trainers can train it. The kinds of the bundled trainers:
+        kind: what the module does, and so which trainers can train it. Plugins may add kinds. The bundled ones:
             ``classifier``: ``factory(channels: int, outputs: int)`` returns a module that maps float images
             [B, channels, H, W] to logits [B, outputs].
             ``gan``: ``factory(size: int, z_dim: int, width: int)`` returns a module with ``z_dim``, ``generator``
@@ -94,16 +95,14 @@ class ModelSpec:
             ``width`` 0 is the model's own.
             ``autoencoder``: ``factory(channels: int, size: int, latent: int, width: int)`` returns a module with
             ``encode`` (images [B, channels, size, size] in [0, 1] to a latent) and ``decode`` (back again).
-            A third party may bring kinds of its own.
-        factory: reference to the factory. It may take fewer keywords than its kind's trainers offer; ``name`` is
-            offered always, so that one factory can serve a whole table of models.
+        factory: reference to the factory. It may take fewer keywords than its kind's trainers pass; ``name`` is
+            always passed, so that one factory can serve several models.
         weights: reference to ``weights(name: str, progress: Progress) -> Mapping[str, Tensor]``, the state dict
-            that training on ImageNet gave the model; the empty string where there is none.
-        stages: reference to ``stages(model: nn.Module) -> Sequence[nn.Module]``: the module cut into pieces whose
-            composition, in order, is its forward pass and whose last one is the head. Lets frozen pieces be
-            computed once. Not needed for an ``nn.Sequential``; without it other modules run as a whole.
-        mean, std: what the three channels of its input, grey levels in [0, 1], are normalised with. ImageNet's,
-            unless its weights were trained with others.
+            after training on ImageNet; empty: there is none.
+        stages: reference to ``stages(model: nn.Module) -> Sequence[nn.Module]``: modules that make up the forward
+            pass in order, the head last. Lets the outputs of frozen stages be computed once. Not needed for an
+            ``nn.Sequential``; without it other modules run as a whole.
+        mean, std: normalisation of the three input channels, gray levels in [0, 1]; by default ImageNet's.
     """
 
     name: str
@@ -116,7 +115,7 @@ class ModelSpec:
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
 
     def __post_init__(self) -> None:
-        _check(self, "factory", *(name for name in ("weights", "stages") if getattr(self, name)))
+        _check(self, "factory", optional=("weights", "stages"))
         if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
             raise ValueError(f"{self.name}: mean and std are three numbers each, and every std is positive")
 
@@ -127,12 +126,11 @@ class DatasetSpec:
 
     Attributes:
         factory: reference to ``factory(request: DatasetRequest) -> Dataset``.
-        needs_root: True where the images lie in a folder or archive of the user's (``--data-root``).
-        synthetic: True where the images are drawn, not taken.
-        download: reference to ``download(target: Path, progress: Progress) -> Path``, which fetches the data and
-            returns their root; the empty string where nothing can be downloaded.
-        instructions: where a person gets the data and what to do with them: shown when a root is missing or
-            a download fails.
+        needs_root: True if the images are in a folder or archive of the user (``--data-root``).
+        synthetic: True if the images are generated, not radiographs of patients.
+        download: reference to ``download(target: Path, progress: Progress) -> Path``, which returns the data's
+            root; empty: there is no download.
+        instructions: where to get the data, and how; shown when a root is missing or a download fails.
     """
 
     name: str
@@ -144,28 +142,24 @@ class DatasetSpec:
     instructions: str = ""
 
     def __post_init__(self) -> None:
-        _check(self, "factory")
-        if self.download and not _REFERENCE.fullmatch(self.download):
-            raise ValueError(
-                f"{self.name}: download is {self.download!r}, not a reference 'module:attribute'"
-            )
+        _check(self, "factory", optional=("download",))
 
 
 @dataclass(frozen=True, kw_only=True)
 class DecoderSpec:
-    """An image format, and what turns its files into gray levels.
+    """An image format and its decoder.
 
     Attributes:
-        suffixes: of its files, in lower case with the dot; what a folder is searched for.
-        magic: how its files begin: it is taken for this format where all (offset, bytes) of one alternative stand
-            in the content. Names do not matter. Only the first 512 bytes are looked at.
+        suffixes: of its files, in lower case with the dot, for searching folders.
+        magic: alternatives of (offset, bytes), within the first 512 bytes. A file is of this format if all pairs of
+            one alternative match its content, whatever its name.
         decode: reference to ``decode(data: bytes, max_pixels: int) -> uint8 array [H, W]``: gray levels, dark to
-            bright, as a viewer would show them. It raises :class:`~pneumo_cli.errors.UnreadableImage` with a short
-            reason, before it decodes more than ``max_pixels``; anything else that it raises is a damaged file.
-        recognize: reference to ``recognize(data: bytes) -> bool``, asked where the magic bytes alone do not tell;
-            the empty string where they do.
-        body_part: reference to ``body_part(data: bytes) -> str``: the part of the body, none of the chest, that a
-            file says it shows, empty where it says nothing of the kind; the empty string where no file says so.
+            bright, as a viewer shows them. It raises :class:`~pneumo_cli.errors.UnreadableImage` with a short
+            reason, before it decodes more than ``max_pixels``; any other exception counts as a damaged file.
+        recognize: reference to ``recognize(data: bytes) -> bool``, called if the magic bytes match; empty: not
+            needed.
+        body_part: reference to ``body_part(data: bytes) -> str``: the body part that the file names, if it is not
+            the chest, else the empty string; empty: the format has no such entry.
     """
 
     name: str
@@ -177,34 +171,34 @@ class DecoderSpec:
     body_part: str = ""
 
     def __post_init__(self) -> None:
-        _check(self, "decode", *(name for name in ("recognize", "body_part") if getattr(self, name)))
+        _check(self, "decode", optional=("recognize", "body_part"))
         if any(not re.fullmatch(r"\.[a-z0-9.]+", suffix) for suffix in self.suffixes):
             raise ValueError(f"{self.name}: suffixes are lower-case with a dot, not {self.suffixes!r}")
-        for place, known in (pair for alternative in self.magic for pair in alternative):
-            if not 0 <= place <= MAGIC_BYTES - len(known):
+        for offset, magic in (pair for alternative in self.magic for pair in alternative):
+            if not 0 <= offset <= MAGIC_BYTES - len(magic):
                 raise ValueError(f"{self.name}: magic bytes lie within the first {MAGIC_BYTES} bytes")
 
     def begins(self, start: bytes) -> bool:
         """Whether the first bytes of a file are those of this format."""
         return any(
-            all(start[place : place + len(known)] == known for place, known in alternative)
+            all(start[offset:].startswith(magic) for offset, magic in alternative)
             for alternative in self.magic
         )
 
 
 MAGIC_BYTES = 512
-"""How much of a file is looked at to tell its format."""
+"""How many bytes of a file decide its format."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class HealthCheck:
-    """Something that ``pneumo doctor`` looks at.
+    """A check that ``pneumo doctor`` runs.
 
     Attributes:
-        name: lower-case words joined by ``-``; the line's name.
-        summary: what it is about, in one line.
-        check: reference to ``check() -> str``: what was found, in a line. It raises
-            :class:`~pneumo_cli.errors.PneumoError` where something is wrong, with what to do.
+        name: lower-case words joined by ``-``; shown with the result.
+        summary: one line.
+        check: reference to ``check() -> str``, the result in one line. It raises
+            :class:`~pneumo_cli.errors.PneumoError` if something is wrong, with what to do.
     """
 
     name: str

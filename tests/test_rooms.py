@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,8 @@ ROOMS = [
 """From the bottom up. What each is for is in its docstring, and in the map of the architecture page."""
 
 PACKAGE = Path(pneumo_cli.__file__).parent
+REPOSITORY = Path(__file__).parents[1]
+KINDS = ("Task", "Dataset")  # of plugins that have a line of their own in the map
 
 
 def room_of(module: str) -> str:
@@ -75,3 +78,43 @@ def test_modules_of_one_room_do_not_import_each_other_in_a_circle() -> None:
         for name in free:
             del below[name]
     assert below == {}
+
+
+def first_line(package: Path) -> tuple[str, str]:
+    """The kind and the purpose of a package, from its docstring: ``Task 1: a convolutional network.``"""
+    docstring = ast.get_docstring(ast.parse((package / "__init__.py").read_text(encoding="utf-8")))
+    assert docstring is not None, package
+    kind, _, purpose = docstring.partition("\n")[0].partition(": ")
+    return kind, purpose.rstrip(".")
+
+
+def made_map() -> str:
+    """The map of the repository: a line per room, task and dataset, and one for all features."""
+    rooms = [(f"  {room}/", first_line(PACKAGE / room)[1]) for room in ROOMS if (PACKAGE / room).is_dir()]
+    plugins = {
+        package.parent.name: first_line(package)
+        for package in (REPOSITORY / "plugins").glob("pneumo-*/pneumo_*")
+        if package.is_dir()
+    }
+    by_kind = sorted(
+        plugins.items(), key=lambda item: (item[1][0].startswith("Dataset"), item[1][0], item[0])
+    )
+    own = [(f"  {name}/", purpose) for name, (kind, purpose) in by_kind if kind.startswith(KINDS)]
+    features = sorted(
+        name.removeprefix("pneumo-") for name, (kind, _) in plugins.items() if kind == "Feature"
+    )
+    lines = [("pneumo_cli/", "the core, bottom up")]
+    lines += [*rooms, ("plugins/", "each a distribution of its own"), *own]
+    lines += [("  pneumo-*/", f"one feature each: {', '.join(features)}")]
+    return "\n".join(f"{place:<30}{purpose}".rstrip() for place, purpose in lines)
+
+
+def test_the_architecture_page_has_the_map_that_the_docstrings_make() -> None:
+    page = (REPOSITORY / "docs/architecture.md").read_text(encoding="utf-8")
+    assert f"```text\n{made_map()}\n```" in page
+    assert len(made_map().splitlines()) <= 25
+    assert all(line[30:] for line in made_map().splitlines())
+    named = re.findall(r"\b(\w+)\.py\b", made_map())
+    assert {"runner", "run_hooks", "binary", "trainer"} <= set(named)
+    files = {path.stem for path in (*PACKAGE.rglob("*.py"), *(REPOSITORY / "plugins").rglob("*.py"))}
+    assert set(named) <= files

@@ -1,1 +1,1 @@
-"""The command line: one thin module per group of commands. A command imports what it needs when it runs."""
+"""Command line: thin modules (main.py). A command imports what it needs when it runs."""

@@ -1,4 +1,4 @@
-"""``pneumo doctor``: can this machine do the work, and what is in the way? Works whatever is broken."""
+"""``pneumo doctor``: checks this machine; whatever is broken is reported and does not stop the other checks."""
 
 from __future__ import annotations
 
@@ -19,37 +19,34 @@ from pneumo_cli.specs import load_reference
 
 def add_commands(app: typer.Typer) -> None:
     """Add the command to the program."""
+    app.command(rich_help_panel="What is installed")(doctor)
 
-    @app.command(rich_help_panel="What is installed")
-    def doctor(ctx: typer.Context, json: JsonFlag = False) -> None:
-        """Check versions, devices, precisions, caches and plugins of this machine."""
-        parts: list[tuple[str, Callable[[], dict[str, Any]]]] = [
-            ("versions", _versions),
-            ("devices", _devices),
-            ("folders", _folders),
-        ]
-        found = {name: _guarded(part) for name, part in parts}
-        checks, healthy = _checks(ctx.obj)
-        if checks:
-            found["checks"] = checks
-        found["plugins"] = _plugins(ctx.obj)
-        if json:
-            print_json(found)
-            raise typer.Exit(0 if healthy else 1)
-        for name, values in found.items():
+
+def doctor(ctx: typer.Context, json: JsonFlag = False) -> None:
+    """Check versions, devices, precisions, folders and plugins of this machine (exit code 1 on problems)."""
+    sections = {"versions": _versions, "devices": _devices, "folders": _folders}
+    results = {name: _guarded(section) for name, section in sections.items()}
+    checks, healthy = _checks(ctx.obj)
+    if checks:
+        results["checks"] = checks
+    results["plugins"] = _plugins(ctx.obj)
+    if json:
+        print_json(results)
+    else:
+        for name, values in results.items():
             print(name.upper())
             width = max((len(key) for key in values), default=0)
             for key, value in values.items():
                 print(f"  {key:<{width}}  {_text(value)}")
             print()
-        if not healthy:
-            raise typer.Exit(1)
+    if not healthy:
+        raise typer.Exit(1)
 
 
-def _guarded(part: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """A part that fails says so; the others are still worth reading."""
+def _guarded(section: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """A section, or the reason why it failed."""
     try:
-        return part()
+        return section()
     except Exception as error:
         return {"failed": f"{type(error).__name__}: {' '.join(str(error).split())}"}
 
@@ -64,13 +61,13 @@ def _devices() -> dict[str, Any]:
     from pneumo_cli.runtime.devices import available, choose_device, device_name, precisions
     from pneumo_cli.runtime.threads import usable_cores
 
-    found: dict[str, Any] = {"cores": usable_cores()}
+    devices: dict[str, Any] = {"cores": usable_cores()}
     for device in available():
         support = ", ".join(f"{name} {how}" for name, how in precisions(device).items())
-        found[str(device)] = f"{device_name(device)}: {support}"
+        devices[str(device)] = f"{device_name(device)}: {support}"
     chosen = choose_device("auto", "auto")
-    found["auto"] = f"{chosen.torch}, {chosen.precision}"
-    return found
+    devices["auto"] = f"{chosen.torch}, {chosen.precision}"
+    return devices
 
 
 def _folders() -> dict[str, Any]:
@@ -81,7 +78,7 @@ def _folders() -> dict[str, Any]:
 
     machine = resolve_machine({})
     entries, size = cache_usage(machine.cache)
-    found = {
+    folders = {
         "output": str(machine.output.absolute()),
         "cache": f"{machine.cache} ({entries} decoded datasets, {size / 1e6:,.0f} MB; may be deleted)",
         "data": str(machine.data_home),
@@ -90,32 +87,32 @@ def _folders() -> dict[str, Any]:
         try:
             try_folder(folder)
         except OSError as error:
-            found[name] += f": cannot be written ({error.strerror})"
+            folders[name] += f": cannot be written ({error.strerror})"
     for name, path in places(machine.data_home).items():
-        found[f"data of {name}"] = f"{path}{'' if Path(path).exists() else ' (missing)'}"
-    return found
+        folders[f"data of {name}"] = f"{path}{'' if Path(path).exists() else ' (missing)'}"
+    return folders
 
 
 def _checks(plugins: Plugins) -> tuple[dict[str, str], bool]:
-    """What plugins look at (the hook ``health_checks``), and whether all is well."""
-    found: dict[str, str] = {}
+    """The results of the plugins' health checks, and whether all of them passed."""
+    results: dict[str, str] = {}
     healthy = True
     for spec, plugin in health_checks(plugins):
-        name = spec.name if spec.name not in found else f"{plugin.provenance.distribution}:{spec.name}"
+        name = spec.name if spec.name not in results else f"{plugin.provenance.distribution}:{spec.name}"
         try:
-            found[name] = str(load_reference(spec.check)())
+            results[name] = str(load_reference(spec.check)())
         except Exception as error:
             healthy = False
             reason = str(error) if isinstance(error, PneumoError) else f"{type(error).__name__}: {error}"
-            found[name] = f"problem: {' '.join(reason.split())} ({plugin.provenance})"
-    return found, healthy
+            results[name] = f"problem: {' '.join(reason.split())} ({plugin.provenance})"
+    return results, healthy
 
 
 def _plugins(plugins: Plugins) -> dict[str, Any]:
-    found: dict[str, Any] = {p.name: f"{p.provenance}: ok" for p in plugins.loaded}
-    found |= {name: f"{where}: disabled" for name, where in plugins.disabled}
-    found["problems"] = [str(problem) for problem in plugins.problems] or "none"
-    return found
+    states: dict[str, Any] = {p.name: f"{p.provenance}: ok" for p in plugins.loaded}
+    states |= {name: f"{provenance}: disabled" for name, provenance in plugins.disabled}
+    states["problems"] = [str(problem) for problem in plugins.problems] or "none"
+    return states
 
 
 def _text(value: Any) -> str:

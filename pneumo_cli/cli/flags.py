@@ -1,7 +1,7 @@
-"""From a settings model to the flags of a command.
+"""The flags of a command, made from a settings model.
 
-The flags carry text; the settings model alone parses and checks it, so that a wrong value gets the same words
-whether it came by flag, environment or file.
+The flags carry text; only the settings model parses and checks it, so that a wrong value gets the same message
+whether it came from a flag, the environment or a file.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ def parameters(
     """One keyword parameter per field, for a typer command's ``__signature__``.
 
     Args:
-        panel: the heading that the flags stand under in ``--help``.
-        defaults: defaults to show where they differ from the fields' own.
-        only: the fields to take; all of them, where None.
+        panel: the section of the flags in ``--help``.
+        defaults: defaults to show instead of the fields' own.
+        only: the fields to take; None: all.
     """
     chosen = settings.model_fields if only is None else {n: settings.model_fields[n] for n in only}
-    made = [_parameter(name, info, panel, defaults) for name, info in chosen.items()]
+    current = [_parameter(name, info, panel, defaults) for name, info in chosen.items()]
     former = {old: chosen[new] for old, new in RENAMED.items() if new in chosen and old not in chosen}
-    return made + [_parameter(name, info, panel, defaults, hidden=True) for name, info in former.items()]
+    return current + [_parameter(name, info, panel, defaults, hidden=True) for name, info in former.items()]
 
 
-def with_parameters(function: Callable[..., None], made: list[inspect.Parameter]) -> Callable[..., None]:
+def with_parameters(function: Callable[..., None], flags: list[inspect.Parameter]) -> Callable[..., None]:
     """Give a function that takes ``**values`` the signature that typer reads."""
-    function.__signature__ = inspect.Signature(made)  # type: ignore[attr-defined]
+    function.__signature__ = inspect.Signature(flags)  # type: ignore[attr-defined]
     return function
 
 
@@ -49,7 +49,9 @@ def _parameter(
     default = defaults.get(name, info.get_default(call_default_factory=True))
     text = (info.description or "").replace("[", r"\[")
     bounds = _bounds(info)
-    text = text[:1].upper() + text[1:] + (f" ({bounds})" if bounds else "") + "."
+    if text.partition(" ")[0][-1:] not in (",", ":"):  # else it begins with a value, such as "auto: …"
+        text = text[:1].upper() + text[1:]
+    text += f" ({bounds})." if bounds else "."
     shown: Any = str(default) if default not in (None, "") else False
     options: dict[str, Any] = {"help": text, "rich_help_panel": panel, "hidden": hidden}
     if kind is bool:
@@ -86,10 +88,9 @@ def _unwrapped(annotation: Any) -> Any:
 def _bounds(info: FieldInfo) -> str:
     """The field's bounds in words: ``at least 1, at most 9``."""
     words = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
-    found = []
-    for constraint in info.metadata:
-        for attribute, word in words.items():
-            value = getattr(constraint, attribute, None)
-            if value is not None and abs(value) < 2**31:
-                found.append(f"{word} {value:g}")
-    return ", ".join(found)
+    return ", ".join(
+        f"{word} {value:g}"
+        for constraint in info.metadata
+        for attribute, word in words.items()
+        if (value := getattr(constraint, attribute, None)) is not None and abs(value) < 2**31
+    )

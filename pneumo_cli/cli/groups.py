@@ -1,6 +1,6 @@
 """Groups of runs on the command line: ``pneumo run … --folds K --seeds N``, and ensembles of several runs.
 
-Called by the commands of :mod:`pneumo_cli.cli.runs`, which hand over what they have parsed; the work is done in
+Called by the commands of :mod:`pneumo_cli.cli.runs` with their parsed arguments; the work is done in
 :mod:`pneumo_cli.training.groups` and :mod:`pneumo_cli.evaluation.ensemble`.
 """
 
@@ -27,7 +27,7 @@ def run_group(plugins: Plugins, resolved: Resolved) -> None:
     """Carry out a new group of runs.
 
     Raises:
-        UsageError: something that was asked for cannot be had; nothing is written.
+        UsageError: the request cannot be met; nothing is written.
         PneumoError: a member failed.
     """
     from pneumo_cli.trainers.session import set_up
@@ -37,13 +37,13 @@ def run_group(plugins: Plugins, resolved: Resolved) -> None:
 
 
 def resume_group(plugins: Plugins, path: Path, flags: Mapping[str, Any]) -> None:
-    """Carry out what is left of a group, or more epochs of all its members.
+    """Finish an interrupted group, or train all its members for more epochs.
 
     Args:
-        flags: as for ``pneumo resume``: None stands for not given.
+        flags: as for ``pneumo resume``; None: not given.
 
     Raises:
-        UsageError: the group cannot be taken up.
+        UsageError: the group cannot be resumed.
         PneumoError: a member failed.
     """
     from pneumo_cli.runs.folder import GroupFolder
@@ -82,45 +82,43 @@ def _carry_out(plugins: Plugins, resolved: Resolved, folder: GroupFolder | None)
     finally:
         ranks.close()
     if ranks.first:
-        _show(group.folder)
+        _print_spread(group.folder)
 
 
-def _show(folder: GroupFolder) -> None:
-    """Mean and spread of what was measured, on stdout; the ensemble of classifiers in a column of its own."""
+def _print_spread(folder: GroupFolder) -> None:
+    """Print mean and standard deviation of the metrics; those of an ensemble of classifiers in their own column."""
     from pneumo_cli.evaluation.metric_names import in_order, metric_label, metric_text, sd_text
     from pneumo_cli.runs.report_format import read_report
 
     report = read_report(folder.report_json)
-    head = ["split", "metric", "mean", "sd", "lowest", "highest"]
-    head += ["ensemble"] if report["evaluations"] else []
+    ensemble = report["evaluations"]
     rows = []
     for split, metrics in report["spread"].items():
         for name in in_order(metrics):
-            of = metrics[name]
-            row = [split, metric_label(name).label, metric_text(name, of["mean"]), sd_text(name, of["sd"])]
-            row += [metric_text(name, of["min"]), metric_text(name, of["max"])]
-            if report["evaluations"]:
-                row.append(metric_text(name, report["evaluations"].get(split, {}).get(name)))
-            rows.append(row)
-    print_table(head, rows)
-    print(f"pneumo: {len(report['members'])} members gathered in {folder.report_html}", file=sys.stderr)
+            values = metrics[name]
+            row = [split, metric_label(name).label, metric_text(name, values["mean"])]
+            row += [sd_text(name, values["sd"]), *(metric_text(name, values[end]) for end in ("min", "max"))]
+            rows.append(row + ([metric_text(name, ensemble.get(split, {}).get(name))] if ensemble else []))
+    head = ["split", "metric", "mean", "sd", "lowest", "highest"]
+    print_table([*head, "ensemble"] if ensemble else head, rows)
+    print(f"pneumo: {len(report['members'])} members; their report: {folder.report_html}", file=sys.stderr)
 
 
 def evaluate_ensemble_of(
     plugins: Plugins, paths: Sequence[Path], flags: Mapping[str, Any], split: str, checkpoint: str
 ) -> dict[str, Any]:
-    """Evaluate the ensemble of several classifiers on one split; a group stands for its finished members.
+    """Evaluate the ensemble of several classifiers on one split; of a group, that of its finished members.
 
-    The result is kept in the folder ``evaluations`` of the first path.
+    The result is written into the folder ``evaluations`` of the first path.
 
     Args:
         paths: of runs and groups, at least one.
         flags: as for ``pneumo evaluate``.
-        split: ``train``, ``validation`` or ``test``; the runs have to agree on which images that is.
+        split: ``train``, ``validation`` or ``test``; the same images in all runs.
         checkpoint: ``best`` or ``last``.
 
     Raises:
-        UsageError: a path is no run, or the runs cannot be averaged on these images.
+        UsageError: a path is no run, or the runs do not form an ensemble on these images.
         PneumoError: a checkpoint is damaged, or the result cannot be written.
     """
     from pneumo_cli.inference.ensemble import check_distinct, checkpoint_digest
@@ -133,16 +131,16 @@ def evaluate_ensemble_of(
 
     folders: dict[Path, RunFolder] = {}
     for path in paths:
-        found = finished_members(plugins, GroupFolder(path)) if is_group(path) else [RunFolder.open(path)]
-        for folder in found:
+        runs = finished_members(plugins, GroupFolder(path)) if is_group(path) else [RunFolder.open(path)]
+        for folder in runs:
             if folder.path.resolve() in folders:
-                raise UsageError(f"{folder.path} is named twice: a mean is that of different runs")
+                raise UsageError(f"{folder.path} is named twice: an ensemble consists of different runs")
             folders[folder.path.resolve()] = folder
-    if len(folders) > 1:  # before the test images are looked at
+    if len(folders) > 1:  # before the test set is accessed
         check_distinct((one.path, checkpoint_digest(one, checkpoint)) for one in folders.values())
     runners = []
     for folder in folders.values():
-        # The point is one of the mean, which has those that all runs have.
+        # The operating point is the ensemble's, which has those that all runs have.
         resolved = reopen_settings(plugins, folder, {**flags, "operating_point": None})
         setup = set_up(plugins, resolved)
         runner = open_runner(setup, plugins.observing(), progress=for_stderr(), command=sys.argv)

@@ -1,60 +1,117 @@
-"""Commands that start without pydantic, and help that is read in a terminal of any width.
+"""Commands that start without pydantic, and plain-text help that is readable in a terminal of any width.
 
-typer parses an option whose value is None through pydantic, which takes longer to import than everything else
-together; and its own ``--help`` and completion options are None when they are not given. False says the same
-to them and needs no parsing. Its tables of options leave 20 characters for the text where a trainer's flags stand
-beside it, and cut the flags; so help is plain text, a flag above or beside what it does, by group.
+typer parses an option whose value is None with pydantic, whose import takes longer than everything else together.
+Its own ``--help`` and completion options are None if they are not given; False means the same and needs no
+parsing. typer's own help puts options into tables that leave 20 characters for the text of a trainer's flags.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-_FLAGS = ("install_completion", "show_completion")
-
+from pneumo_cli.errors import UsageError, nearest
+from pneumo_cli.registry import absent_text, bundled_in
 
 WIDEST = 100
-"""Characters of a line of help, where the terminal has more."""
+"""The width of help in wider terminals, in characters."""
 WHOLE = 400
-"""More characters than the first sentence of a help has."""
+"""More characters than the first sentence of a command's help has."""
 
-_WORDED_DEFAULT = re.compile(r"\[default: \((.*?)\)(\]|;)")
+_COMPLETION = ("install_completion", "show_completion")
+_DEFAULT_IN_WORDS = re.compile(r"\[default: \((.*?)\)(\]|;)")
+_TYPE = re.compile(r" <(?:list\[)?(\w+)[^>]*>$")
+_RANGES = {r"\b(\d+)<=x<=(\d+)\]": r"\1 to \2]", r"\bx>=(\d+)\]": r"at least \1]"}
+_METAVARS = {"str": "TEXT", "int": "INTEGER", "float": "NUMBER", "path": "PATH", "Path": "PATH"}
+
+
+def write_sections(formatter: Any, rows: Iterable[tuple[str, tuple[str, str]]]) -> None:
+    """Write (title, (name, text)) rows into a help, one section per title."""
+    sections: dict[str, list[tuple[str, str]]] = {}
+    for title, row in rows:
+        sections.setdefault(title, []).append(row)
+    for title, own in sections.items():
+        with formatter.section(title):
+            formatter.write_dl(own)
+
+
+def panel_of(item: Any, default: str) -> str:
+    """The section of the help that a command or a parameter stands in."""
+    panel = getattr(item, "rich_help_panel", None)
+    return panel if isinstance(panel, str) else default
+
+
+def _help_row(parameter: Any, ctx: Any) -> tuple[str, str] | None:
+    """A parameter's name and text in plain words: ``TEXT`` for typer's ``<str>``, and no type for an argument."""
+    record = parameter.get_help_record(ctx)
+    if record is None:
+        return None
+    name, text = record
+    is_argument = parameter.param_type_name == "argument"
+    for range_text, words in _RANGES.items():
+        text = re.sub(range_text, words, text)
+    name = _TYPE.sub(lambda found: "" if is_argument else f" {_METAVARS.get(found[1], 'TEXT')}", name)
+    return name, _DEFAULT_IN_WORDS.sub(
+        r"[default: \1\2", text
+    )  # typer puts parentheses around such a default
 
 
 class LazyCommand(TyperCommand):
-    """A command whose ``--help`` costs nothing when it is not asked for, and shows options by their group."""
+    """A command whose ``--help`` costs nothing unless it is asked for, with options in sections."""
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
-        groups: dict[str, list[tuple[str, str]]] = {}
-        for parameter in self.get_params(ctx):
-            record = parameter.get_help_record(ctx)
-            if record is not None:
-                name, text = record
-                # typer puts parentheses around a default that is told in words.
-                record = name, _WORDED_DEFAULT.sub(r"[default: \1\2", text)
-                usual = "Arguments" if parameter.param_type_name == "argument" else "Options"
-                panel = getattr(parameter, "rich_help_panel", None)
-                groups.setdefault(panel if isinstance(panel, str) else usual, []).append(record)
-        for title, rows in groups.items():
-            with formatter.section(title):
-                formatter.write_dl(rows)
+        usual = {"argument": "Arguments", "option": "Options"}
+        write_sections(
+            formatter,
+            (
+                (panel_of(parameter, usual[parameter.param_type_name]), row)
+                for parameter in self.get_params(ctx)
+                if (row := _help_row(parameter, ctx)) is not None
+            ),
+        )
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        return [piece.replace("{", "").replace("}", "") for piece in super().collect_usage_pieces(ctx)]
 
     def get_help_option(self, ctx: Any) -> Any:
         return _false_by_default(super().get_help_option(ctx))
 
 
 class LazyGroup(TyperGroup):
-    """The same for a group, its completion options included; what its commands do is said whole."""
+    """The same for a group and its completion options; the first sentence of each command's help is not cut."""
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
+        write_sections(formatter, self.command_rows(ctx, lambda command: "Commands"))
+
+    def command_rows(self, ctx: Any, title: Callable[[Any], str]) -> list[tuple[str, tuple[str, str]]]:
+        """The visible commands, each with the title of its section."""
         commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
-        rows = [(name, one.get_short_help_str(WHOLE)) for name, one in commands if one and not one.hidden]
-        with formatter.section("Commands"):
-            formatter.write_dl(rows)
+        return [
+            (title(command), (name, command.get_short_help_str(WHOLE)))
+            for name, command in commands
+            if command is not None and not command.hidden
+        ]
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find a command.
+
+        Raises:
+            UsageError: there is none of this name; says which distribution to install, or the nearest name.
+        """
+        name = args[0] if args else ""
+        if name and not name.startswith("-") and self.get_command(ctx, name) is None:
+            path = [*([ctx.info_name] if ctx.parent else []), name]
+            if bundled := bundled_in("command", "/".join(path)):
+                raise UsageError(
+                    f"the command {' '.join(path)!r} {absent_text(bundled, ctx.obj.why_absent(bundled))}"
+                )
+            names = [row[0] for _, row in self.command_rows(ctx, lambda command: "")]
+            raise UsageError(f"unknown command {' '.join(path)!r}; {nearest(name, names)}")
+        return super().resolve_command(ctx, args)
 
     def get_help_option(self, ctx: Any) -> Any:
         return _false_by_default(super().get_help_option(ctx))
@@ -62,13 +119,13 @@ class LazyGroup(TyperGroup):
     def get_params(self, ctx: Any) -> list[Any]:
         parameters = super().get_params(ctx)
         for parameter in parameters:
-            if parameter.name in _FLAGS:
+            if parameter.name in _COMPLETION:
                 _false_by_default(parameter)
         return parameters
 
 
 def make_lazy(app: typer.Typer) -> None:
-    """Make light commands of all that an app and its groups have, but for those of a class of their own."""
+    """Make all commands of an app and its groups lazy, except those with a class of their own."""
     for command in app.registered_commands:
         if command.cls is TyperCommand:
             command.cls = LazyCommand

@@ -1,4 +1,4 @@
-"""The program ``pneumo``: its commands, and how failures end.
+"""The program ``pneumo``: its commands, and how failures are reported.
 
 Imports neither torch, pydantic nor matplotlib: a command imports what it needs when it runs.
 """
@@ -14,8 +14,8 @@ from typing import Annotated, Any
 import typer
 
 from pneumo_cli.cli import data, doctor, list_plugins, list_runs, predict, runs, show
-from pneumo_cli.cli.lazy import WHOLE, WIDEST, LazyGroup, make_lazy
-from pneumo_cli.errors import PneumoError, nearest
+from pneumo_cli.cli.lazy import WIDEST, LazyGroup, make_lazy, panel_of, write_sections
+from pneumo_cli.errors import PneumoError
 from pneumo_cli.plugins.discovery import CommandProblem, Plugin, Plugins, discover
 from pneumo_cli.runtime.progress import NOTICE
 
@@ -23,41 +23,26 @@ _EPILOG = "Start with: pneumo run cnn --preset quick. Research software, no medi
 
 
 class _Commands(LazyGroup):
-    """The top level: names the nearest command where one is unknown."""
+    """The top level: commands in sections, ``run`` first. typer's own help takes longer to import than pneumo."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         names = super().list_commands(ctx)
         return ["run", *(name for name in names if name != "run")]
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        """The overview in plain text, by group. typer's own takes longer to import than the rest of pneumo."""
         self.format_usage(ctx, formatter)
         formatter.write_paragraph()
         formatter.write_text(self.help or "")
-        panels: dict[str, list[tuple[str, str]]] = {}
-        for name in self.list_commands(ctx):
-            command = self.get_command(ctx, name)
-            if command is not None and not command.hidden:
-                panel = getattr(command, "rich_help_panel", None)
-                title = panel if isinstance(panel, str) else "From plugins"
-                panels.setdefault(title, []).append((name, command.get_short_help_str(WHOLE)))
-        options = [record for p in self.get_params(ctx) if (record := p.get_help_record(ctx)) is not None]
-        for title, rows in [*panels.items(), ("Options", options)]:
-            with formatter.section(title):
-                formatter.write_dl(rows)
+        options = [p.get_help_record(ctx) for p in self.get_params(ctx)]
+        write_sections(
+            formatter,
+            [
+                *self.command_rows(ctx, lambda command: panel_of(command, "From plugins")),
+                *(("Options", record) for record in options if record is not None),
+            ],
+        )
         formatter.write_paragraph()
         formatter.write_text(self.epilog or "")
-
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        name = args[0] if args else ""
-        if name and not name.startswith("-") and self.get_command(ctx, name) is None:
-            from pneumo_cli.errors import UsageError
-            from pneumo_cli.registry import absent_text, bundled_in
-
-            if bundled := bundled_in("command", name):
-                raise UsageError(f"the command {name!r} {absent_text(bundled)}")
-            raise UsageError(f"unknown command {name!r}; {nearest(name, self.list_commands(ctx))}")
-        return super().resolve_command(ctx, args)
 
 
 def build_app(plugins: Plugins) -> typer.Typer:
@@ -69,7 +54,7 @@ def build_app(plugins: Plugins) -> typer.Typer:
         epilog=_EPILOG,
         no_args_is_help=True,
         rich_markup_mode=None,
-        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": WIDEST},
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": WIDEST, "obj": plugins},
     )
 
     @app.callback()
@@ -80,18 +65,13 @@ def build_app(plugins: Plugins) -> typer.Typer:
             typer.Option("--version", help="Show the version and exit.", is_eager=True, callback=_version),
         ] = False,
     ) -> None:
-        ctx.obj = plugins
         if ctx.invoked_subcommand != "list-plugins":  # that one shows them itself, in full
             for problem in plugins.problems:
                 print(f"pneumo: {problem}", file=sys.stderr)
 
     runs.add_commands(app, plugins)
-    predict.add_commands(app)
-    show.add_commands(app)
-    list_runs.add_commands(app)
-    list_plugins.add_commands(app)
-    data.add_commands(app)
-    doctor.add_commands(app)
+    for module in (predict, show, list_runs, list_plugins, data, doctor):
+        module.add_commands(app)
     _add_plugin_commands(app, plugins)
     make_lazy(app)
     return app
@@ -106,46 +86,47 @@ def _version(wanted: bool) -> None:
 
 
 def _add_plugin_commands(app: typer.Typer, plugins: Plugins) -> None:
-    """Let each plugin add commands to an app of its own, and take over those whose names are free."""
+    """Let each plugin add commands to an app of its own, and merge those whose names are free."""
 
-    def take(plugin: Plugin, given: Sequence[Any]) -> None:
+    def merge(plugin: Plugin, given: Sequence[Any]) -> None:
         (own,) = given
         _check_free(app, own)
-        _take_over(app, own)
+        _merge(app, own)
 
-    plugins.extend("register_commands", lambda: (typer.Typer(),), take, app=app)
+    plugins.extend("register_commands", lambda: (typer.Typer(),), merge, app=app)
 
 
 def _check_free(app: typer.Typer, own: typer.Typer) -> None:
-    """Refuse commands whose names are taken; a group whose name is taken is looked into.
+    """Check that a plugin's commands can be merged. Groups of one name are, command by command.
 
     Raises:
-        CommandProblem: one is.
+        CommandProblem: the name of a command is taken.
     """
     commands, groups = _commands(app), _groups(app)
-    for name in _commands(own):
-        if name in commands or name in groups:
-            raise CommandProblem(f"the command {name!r} exists already")
-    for name, group in _groups(own).items():
-        if name in commands:
-            raise CommandProblem(f"the command {name!r} exists already")
-        if name in groups:
-            _check_free(groups[name], group)
+    names, own_groups = _commands(own), _groups(own)
+    if taken := (names & (commands | groups.keys())) | (own_groups.keys() & commands):
+        raise CommandProblem(f"the command {min(taken)!r} exists already")
+    for name in own_groups.keys() & groups.keys():
+        _check_free(groups[name], own_groups[name])
 
 
-def _take_over(app: typer.Typer, own: typer.Typer) -> None:
+def _merge(app: typer.Typer, own: typer.Typer) -> None:
     app.registered_commands.extend(own.registered_commands)
-    there = _groups(app)
+    groups = _groups(app)
     for group in own.registered_groups:
         name = _group_name(group)
-        if name in there and group.typer_instance is not None:
-            _take_over(there[name], group.typer_instance)
+        if name in groups and group.typer_instance is not None:
+            _merge(groups[name], group.typer_instance)
         else:
             app.registered_groups.append(group)
 
 
 def _commands(app: typer.Typer) -> set[str]:
-    return {c.name or _dashed(c.callback) for c in app.registered_commands if c.callback}
+    return {
+        command.name or command.callback.__name__.lower().replace("_", "-")
+        for command in app.registered_commands
+        if command.callback
+    }
 
 
 def _groups(app: typer.Typer) -> dict[str, typer.Typer]:
@@ -160,26 +141,20 @@ def _group_name(group: Any) -> str:
     return str(group.name or (group.typer_instance.info.name if group.typer_instance else "") or "")
 
 
-def _dashed(callback: Any) -> str:
-    return str(callback.__name__).lower().replace("_", "-")
-
-
 def main() -> None:
     """Run the program: one line on stderr and the right exit code for everything that goes wrong."""
     debug = os.environ.get("PNEUMO_DEBUG", "") not in ("", "0")
     logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, format="pneumo: %(message)s")
     logging.getLogger("pneumo").setLevel(logging.DEBUG if debug else logging.INFO)
-    if (
-        not debug
-    ):  # it says at length that it cannot keep its list of fonts where the home folder is not writable
+    if not debug:  # silences its long warning about an unwritable home folder
         logging.getLogger("matplotlib").setLevel(logging.ERROR)
     for handler in logging.getLogger().handlers:
         handler.setLevel(logging.DEBUG if debug else NOTICE)
     try:
         code = typer.main.get_command(build_app(discover()))(standalone_mode=False)
-        if code == 130:  # typer makes this of a Ctrl-C, without a word
+        if code == 130:  # typer's exit code after Ctrl-C, without a message
             code = _fail("interrupted", 130, debug)
-        sys.stdout.flush()  # here, where a reader that has gone is dealt with, and not at the interpreter's end
+        sys.stdout.flush()  # here, so that a closed pipe is handled below
     except PneumoError as error:
         code = _fail(str(error), error.exit_code, debug)
     except typer.Abort:
@@ -187,7 +162,7 @@ def main() -> None:
     except KeyboardInterrupt:
         code = _fail("interrupted", 130, debug)
     except BrokenPipeError:
-        # The reader of a pipe has gone (`pneumo list-models | head`): no failure of ours, and no place to say so.
+        # The reader has closed the pipe (`pneumo list-models | head`): not an error, and nowhere to report it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
     except Exception as error:
@@ -202,7 +177,7 @@ def main() -> None:
 def _described(error: Exception) -> tuple[str, int]:
     format_message = getattr(error, "format_message", None)
     if format_message is not None:  # typer's own usage errors
-        text = " ".join(str(format_message()).split())
+        text = " ".join(str(format_message()).split()).removesuffix(".")
         return f"{text[:1].lower()}{text[1:]}", int(getattr(error, "exit_code", 2))
     if "OutOfMemoryError" in type(error).__name__ or "can't allocate memory" in str(error):
         return "out of memory: a smaller --batch-size (with --accumulate) or --image-size needs less", 1

@@ -1,4 +1,4 @@
-"""``pneumo run``, ``resume`` and ``evaluate``: what starts, continues and judges runs."""
+"""``pneumo run``, ``resume`` and ``evaluate``: starting, continuing and evaluating runs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,15 @@ import typer
 from typer.core import TyperCommand
 
 from pneumo_cli.cli.lazy import WIDEST, LazyCommand, LazyGroup
-from pneumo_cli.cli.options import DeviceFlag, JsonFlag, PointFlag, PrecisionFlag, RootFlag, RunPath
+from pneumo_cli.cli.options import (
+    CheckpointFlag,
+    DeviceFlag,
+    JsonFlag,
+    PointFlag,
+    PrecisionFlag,
+    RootFlag,
+    RunPath,
+)
 from pneumo_cli.cli.output import print_json, print_table
 from pneumo_cli.errors import UsageError
 from pneumo_cli.plugins.discovery import Plugins
@@ -27,10 +35,10 @@ _PANEL = "Runs"
 
 
 class _TrainerCommand(TyperCommand):
-    """A trainer's command that imports the trainer's settings when it is used, not when it is listed."""
+    """A trainer's command: imports the trainer's settings when it is used, not when it is listed."""
 
     def __init__(self, plugins: Plugins, entry: Entry[TrainerSpec], name: str) -> None:
-        super().__init__(name=name, callback=None, help=entry.spec.summary)
+        super().__init__(name=name, callback=None, short_help=entry.spec.summary)
         self._plugins = plugins
         self._entry = entry
 
@@ -49,11 +57,10 @@ def add_commands(app: typer.Typer, plugins: Plugins) -> None:
         """The subcommands of ``pneumo run``: one per registered trainer."""
 
         def list_commands(self, ctx: Any) -> list[str]:
+            conflicts = plugins.trainers.conflicts()
             return [
-                entry.qualified_name if name in plugins.trainers.conflicts() else name
-                for name in plugins.trainers.names()
+                entry.qualified_name if entry.spec.name in conflicts else entry.spec.name
                 for entry in plugins.trainers.entries()
-                if entry.spec.name == name
             ]
 
         def get_command(self, ctx: Any, name: str) -> Any:
@@ -72,104 +79,51 @@ def add_commands(app: typer.Typer, plugins: Plugins) -> None:
         subcommand_metavar="NAME [SETTINGS]...",
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-
-    @app.command(rich_help_panel=_PANEL)
-    def resume(
-        ctx: typer.Context,
-        run: RunPath,
-        epochs: Annotated[
-            int | None, typer.Option("--epochs", help="New total number of epochs.", show_default=False)
-        ] = None,
-        device: DeviceFlag = None,
-        precision: PrecisionFlag = None,
-        data_root: RootFlag = None,
-    ) -> None:
-        """Go on with a run that was interrupted, or extend a finished one with --epochs."""
-        flags = {"epochs": epochs, "device": device, "precision": precision, "data_root": data_root}
-        _resume(ctx.obj, run, flags)
-
-    @app.command(rich_help_panel=_PANEL)
-    def evaluate(
-        ctx: typer.Context,
-        run: RunPath,
-        others: Annotated[
-            list[Path] | None,
-            typer.Option(
-                "--with", help="A further run: all are judged as one, by their mean.", show_default=False
-            ),
-        ] = None,
-        on: Annotated[str, typer.Option("--on", help="train, validation or test.")] = "test",
-        checkpoint: Annotated[str, typer.Option("--checkpoint", help="best or last.")] = "best",
-        dataset: Annotated[
-            str | None, typer.Option("--dataset", help="Another registered dataset.", show_default=False)
-        ] = None,
-        operating_point: PointFlag = None,
-        device: DeviceFlag = None,
-        precision: PrecisionFlag = None,
-        data_root: RootFlag = None,
-        json: JsonFlag = False,
-    ) -> None:
-        """Evaluate a run's checkpoint again, on its own data or on others. Test-set accesses are counted."""
-        flags = {"dataset": dataset, "device": device, "precision": precision, "data_root": data_root}
-        if operating_point is not None:
-            flags["operating_point"] = operating_point
-        _evaluate(ctx.obj, [run, *(others or [])], flags, on, checkpoint, json)
+    app.command(rich_help_panel=_PANEL)(resume)
+    app.command(rich_help_panel=_PANEL)(evaluate)
 
 
 def _trainer_app(plugins: Plugins, entry: Entry[TrainerSpec]) -> typer.Typer:
-    """The command of one trainer, its flags made from its settings."""
+    """The command of one trainer, with its settings as flags."""
     from pneumo_cli.cli.flags import parameters, with_parameters
     from pneumo_cli.settings.resolve import settings_class
     from pneumo_cli.settings.schema import MachineSettings, TrainerSettings
 
     spec = entry.spec
-    names = ", ".join(preset.name for preset in spec.presets)
-    presets = "; ".join(f"{preset.name}: {preset.summary}" for preset in spec.presets)
+    names = [preset.name for preset in spec.presets]
 
     def command(preset: str | None, config: Path | None, print_config: bool, **values: Any) -> None:
         _run(plugins, entry, values, preset, config, print_config)
 
-    def complete_preset(incomplete: str) -> list[str]:
-        return [one.name for one in spec.presets if one.name.startswith(incomplete)]
-
-    keyword = inspect.Parameter.KEYWORD_ONLY
-    own: list[inspect.Parameter] = [
+    options: dict[str, Any] = {
+        "preset": Annotated[
+            str | None,
+            typer.Option(
+                help="Named set of values, listed above.",
+                metavar="|".join(names),
+                show_default=names[0],
+                autocompletion=lambda incomplete: [name for name in names if name.startswith(incomplete)],
+            ),
+        ],
+        "config": Annotated[
+            Path | None,
+            typer.Option(
+                metavar="FILE", help="TOML file of settings, or a run's run.toml.", show_default="pneumo.toml"
+            ),
+        ],
+        "print_config": Annotated[
+            bool,
+            typer.Option("--print-config", help="Print the settings and where each came from; run nothing."),
+        ],
+    }
+    own = [
         inspect.Parameter(
-            "preset",
-            keyword,
-            default=None,
-            annotation=Annotated[
-                str | None,
-                typer.Option(
-                    help=f"Named set of values: {names}.",
-                    metavar="NAME",
-                    show_default=spec.presets[0].name,
-                    autocompletion=complete_preset,
-                ),
-            ],
-        ),
-        inspect.Parameter(
-            "config",
-            keyword,
-            default=None,
-            annotation=Annotated[
-                Path | None,
-                typer.Option(
-                    help="TOML file of settings; also a run's run.toml.", show_default="pneumo.toml"
-                ),
-            ],
-        ),
-        inspect.Parameter(
-            "print_config",
-            keyword,
-            default=False,
-            annotation=Annotated[
-                bool,
-                typer.Option(
-                    "--print-config", help="Show the settings and where each came from; run nothing."
-                ),
-            ],
-        ),
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=False if name == "print_config" else None,
+            annotation=annotation,
+        )
+        for name, annotation in options.items()
     ]
     recipe = settings_class(entry)
     general = list(TrainerSettings.model_fields)
@@ -177,6 +131,15 @@ def _trainer_app(plugins: Plugins, entry: Entry[TrainerSpec]) -> typer.Typer:
     own += parameters(recipe, "Recipe", {"model": spec.model}, general)
     own += parameters(recipe, f"Recipe of {spec.name}", {}, specific)
     own += parameters(MachineSettings, "Machine", {})
+
+    class Trainer(LazyCommand):
+        """The command, with its presets in ``--help``."""
+
+        def format_options(self, ctx: Any, formatter: Any) -> None:
+            with formatter.section("Presets"):
+                formatter.write_dl([(preset.name, preset.summary) for preset in spec.presets])
+            super().format_options(ctx, formatter)
+
     app = typer.Typer(
         add_completion=False,
         rich_markup_mode=None,
@@ -184,9 +147,9 @@ def _trainer_app(plugins: Plugins, entry: Entry[TrainerSpec]) -> typer.Typer:
     )
     app.command(
         name=spec.name,
-        cls=LazyCommand,
+        cls=Trainer,
         help=f"{spec.summary}.\n\nSettings come from flags, then PNEUMO_… variables, then pneumo.toml (or "
-        f"--config), then the preset, then the defaults shown here.\n\nPresets: {presets}.",
+        "--config), then the preset, then the defaults shown here.",
     )(with_parameters(command, own))
     return app
 
@@ -215,63 +178,101 @@ def _run(
     _carry_out(plugins, resolved)
 
 
-def _resume(plugins: Plugins, path: Path, flags: dict[str, Any]) -> None:
+def resume(
+    ctx: typer.Context,
+    run: RunPath,
+    epochs: Annotated[
+        int | None, typer.Option("--epochs", help="New total number of epochs.", show_default=False)
+    ] = None,
+    device: DeviceFlag = None,
+    precision: PrecisionFlag = None,
+    data_root: RootFlag = None,
+) -> None:
+    """Resume an interrupted run, or extend a finished one with --epochs."""
     from pneumo_cli.runs.folder import RunFolder, is_group
     from pneumo_cli.runs.record import finished_epochs, reopen_settings
 
-    if is_group(path):
+    flags = {"epochs": epochs, "device": device, "precision": precision, "data_root": data_root}
+    if is_group(run):
         from pneumo_cli.cli.groups import resume_group
 
-        resume_group(plugins, path, flags)
+        resume_group(ctx.obj, run, flags)
         return
-    folder = RunFolder.open(path)
-    resolved = reopen_settings(plugins, folder, flags)
+    folder = RunFolder.open(run)
+    resolved = reopen_settings(ctx.obj, folder, flags)
     done = finished_epochs(folder)
     if done is not None and done >= resolved.trainer.epochs:
-        if flags["epochs"] is not None and flags["epochs"] < done:
-            raise UsageError(f"{path} has {done} epochs already; --epochs is the new total")
+        if epochs is not None and epochs < done:
+            raise UsageError(f"{run} has {done} epochs already; --epochs is the new total")
         print(
-            f"pneumo: {path} is finished ({done} epochs): {folder.report_html}; "
-            f"to extend it: pneumo resume {path} --epochs {done + 1}",
+            f"pneumo: {run} is finished ({done} epochs): {folder.report_html}; "
+            f"to extend it: pneumo resume {run} --epochs {done + 1}",
             file=sys.stderr,
         )
         return
     if not (folder.checkpoints / "last.pt").is_file():
         raise UsageError(
-            f"{path} ended before its first checkpoint; to run it again: "
+            f"{run} ended before its first checkpoint; to run it again: "
             f"pneumo run {resolved.entry.spec.name} --config {folder.settings}"
         )
-    _carry_out(plugins, resolved, folder)
+    _carry_out(ctx.obj, resolved, folder)
 
 
-def _evaluate(
-    plugins: Plugins, paths: list[Path], flags: dict[str, Any], split: str, checkpoint: str, as_json: bool
+def evaluate(
+    ctx: typer.Context,
+    run: RunPath,
+    others: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--with",
+            metavar="RUN",
+            help="A further run: evaluate the ensemble; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    on: Annotated[
+        str, typer.Option("--on", metavar="train|validation|test", help="Split to evaluate on.")
+    ] = "test",
+    checkpoint: CheckpointFlag = "best",
+    dataset: Annotated[
+        str | None, typer.Option("--dataset", help="Another registered dataset.", show_default=False)
+    ] = None,
+    operating_point: PointFlag = None,
+    device: DeviceFlag = None,
+    precision: PrecisionFlag = None,
+    data_root: RootFlag = None,
+    json: JsonFlag = False,
 ) -> None:
+    """Evaluate a run's checkpoint again, on its own or other data. Accesses to the test set are counted."""
     from pneumo_cli.errors import nearest
     from pneumo_cli.runs.folder import RunFolder, is_group
     from pneumo_cli.trainers.loading import check_checkpoint
 
     splits = ("train", "validation", "test")
-    if split not in splits:
-        raise UsageError(f"{split!r} is none of {', '.join(splits)}; {nearest(split, splits)}")
+    if on not in splits:
+        raise UsageError(f"{on!r} is none of {', '.join(splits)}; {nearest(on, splits)}")
     check_checkpoint(checkpoint)
     from pneumo_cli.runs.record import reopen_settings
     from pneumo_cli.trainers.session import set_up
     from pneumo_cli.training.reevaluation import reevaluate
     from pneumo_cli.training.runner import open_runner
 
-    if len(paths) > 1 or is_group(paths[0]):
+    plugins: Plugins = ctx.obj
+    flags = {"dataset": dataset, "device": device, "precision": precision, "data_root": data_root}
+    if operating_point is not None:
+        flags["operating_point"] = operating_point
+    if others or is_group(run):
         from pneumo_cli.cli.groups import evaluate_ensemble_of
 
-        result = evaluate_ensemble_of(plugins, paths, flags, split, checkpoint)
-        by = f"the mean of {len(result['runs'])} runs, {checkpoint} checkpoints"
+        result = evaluate_ensemble_of(plugins, [run, *(others or [])], flags, on, checkpoint)
+        model = f"the ensemble of {len(result['runs'])} runs, {checkpoint} checkpoints"
     else:
-        folder = RunFolder.open(paths[0])
+        folder = RunFolder.open(run)
         setup = set_up(plugins, reopen_settings(plugins, folder, flags))
         runner = open_runner(setup, plugins.observing(), progress=for_stderr(), command=sys.argv)
-        result = reevaluate(runner, folder, checkpoint, split)
-        by = f"{checkpoint} checkpoint of epoch {result['epoch']}"
-    if as_json:
+        result = reevaluate(runner, folder, checkpoint, on)
+        model = f"{checkpoint} checkpoint of epoch {result['epoch']}"
+    if json:
         print_json(result)
         return
     intervals = result.get("intervals", {})
@@ -283,12 +284,12 @@ def _evaluate(
             ends = intervals.get(row[0])
             row.append(f"{ends[0]:.4f} to {ends[1]:.4f}" if ends else "")
     print_table(head, rows)
-    at = f", operating point {result['operating_point']}" if "operating_point" in result else ""
-    print(f"pneumo: {result['images']} {split} images of {result['dataset']}, {by}{at}", file=sys.stderr)
+    point = f", operating point {result['operating_point']}" if "operating_point" in result else ""
+    print(f"pneumo: {result['images']} {on} images of {result['dataset']}, {model}{point}", file=sys.stderr)
 
 
 def _carry_out(plugins: Plugins, resolved: Resolved, folder: RunFolder | None = None) -> None:
-    """Start a new run, or take up the one in ``folder``: here, or in one process per device."""
+    """Start a run, or resume the one in ``folder``: in this process, or in one process per device."""
     from pneumo_cli.runtime.launch import inside_launcher, launch
     from pneumo_cli.trainers.session import set_up
 

@@ -1,17 +1,16 @@
-"""``pneumo show NAME``: everything about one trainer, model or dataset, without running it."""
+"""``pneumo show NAME``: the details of one trainer, model or dataset, without running anything."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pneumo_cli.cli.options import JsonFlag
-from pneumo_cli.cli.output import print_json, print_table
+from pneumo_cli.cli.output import cell_text, print_json, print_table
 from pneumo_cli.errors import UsageError, nearest
 from pneumo_cli.plugins.discovery import Plugins
-
-_READABLE = 100  # layers; of models with more the stages are shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,39 +21,46 @@ if TYPE_CHECKING:
     from pneumo_cli.specs import DatasetSpec, ModelSpec, TrainerSpec
     from pneumo_cli.trainers.model_summary import LayerTable
 
+_READABLE = 100  # layers; of a model with more of them the stages are listed
+
 
 def add_commands(app: typer.Typer) -> None:
     """Add the command to the program."""
+    app.command(rich_help_panel="What is installed")(show)
 
-    @app.command(rich_help_panel="What is installed")
-    def show(
-        ctx: typer.Context,
-        name: Annotated[str, typer.Argument(help="A trainer, model or dataset.", show_default=False)],
-        preset: Annotated[
-            str | None, typer.Option("--preset", help="Show a trainer with this preset.", show_default=False)
-        ] = None,
-        model: Annotated[
-            str | None, typer.Option("--model", help="Show a trainer with this model.", show_default=False)
-        ] = None,
-        image_size: Annotated[
-            int | None,
-            typer.Option("--image-size", help="Size of the table of layers, in pixels.", show_default=False),
-        ] = None,
-        json: JsonFlag = False,
-    ) -> None:
-        """Show a trainer's settings and layers, a model's layers, or a dataset."""
-        plugins: Plugins = ctx.obj
-        bare = name.rpartition(":")[2]
-        if bare in plugins.trainers.names():
-            flags = {"model": model, "image_size": image_size}
-            _show_trainer(plugins, plugins.trainers.get(name), preset, flags, json)
-        elif bare in plugins.models.names():
-            _show_model(plugins.models.get(name), image_size or 256, json)
-        elif bare in plugins.datasets.names():
-            _show_dataset(plugins.datasets.get(name), json)
-        else:
-            names = [n for registry in plugins.registries() for n in registry.names()]
-            raise UsageError(f"unknown trainer, model or dataset {name!r}; {nearest(name, names)}")
+
+def show(
+    ctx: typer.Context,
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="A trainer, model or dataset.", show_default=False)
+    ],
+    preset: Annotated[
+        str | None, typer.Option("--preset", help="Show a trainer with this preset.", show_default=False)
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", help="Show a trainer with this model.", show_default=False)
+    ] = None,
+    image_size: Annotated[
+        int | None,
+        typer.Option(
+            "--image-size", help="Input size for the table of layers, in pixels.", show_default=False
+        ),
+    ] = None,
+    json: JsonFlag = False,
+) -> None:
+    """Show a trainer's settings and layers, a model's layers, or a dataset."""
+    plugins: Plugins = ctx.obj
+    bare = name.rpartition(":")[2]
+    if bare in plugins.trainers.names():
+        flags = {"model": model, "image_size": image_size}
+        _show_trainer(plugins, plugins.trainers.get(name), preset, flags, json)
+    elif bare in plugins.models.names():
+        _show_model(plugins.models.get(name), image_size or 256, json)
+    elif bare in plugins.datasets.names():
+        _show_dataset(plugins.datasets.get(name), json)
+    else:
+        names = [n for registry in plugins.registries() for n in registry.names()]
+        raise UsageError(f"unknown trainer, model or dataset {name!r}; {nearest(name, names)}")
 
 
 def _show_trainer(
@@ -65,10 +71,12 @@ def _show_trainer(
     from pneumo_cli.trainers.session import set_up
 
     resolved = resolve(plugins, entry, flags, preset=preset)
-    choice = set_up(plugins, resolved)
-    model = _on_meta(choice.model, choice.trainer.model_options())
-    facts = choice.trainer.freeze(choice.model, model)
-    table = _table_of(choice.model, model, resolved.trainer.image_size)
+    setup = set_up(plugins, resolved)
+    model = _on_meta(setup.model, setup.trainer.model_options())
+    facts = setup.trainer.freeze(setup.model, model)
+    size = resolved.trainer.image_size
+    table = _layers(setup.model, model, size)
+    fields = type(resolved.trainer).model_fields
     if as_json:
         print_json(
             {
@@ -78,10 +86,10 @@ def _show_trainer(
                 "version": entry.provenance.version,
                 "preset": resolved.preset.name,
                 "settings": plain_values(resolved.trainer),
-                "origin": {name: resolved.origins[name] for name in type(resolved.trainer).model_fields},
-                "model": choice.model.spec.name,
+                "origin": {name: resolved.origins[name] for name in fields},
+                "model": setup.model.spec.name,
                 "facts": facts,
-                "layers": _as_json(table),
+                "layers": _plain(table),
             }
         )
         return
@@ -95,59 +103,59 @@ def _show_trainer(
         ],
     )
     print(f"\nSettings with the preset {resolved.preset.name}")
-    fields = type(resolved.trainer).model_fields
     print_table(
         ["setting", "value", "from", "meaning"],
         [
-            [name, _value(getattr(resolved.trainer, name)), resolved.origins[name], info.description or ""]
+            [name, cell_text(getattr(resolved.trainer, name)), resolved.origins[name], info.description or ""]
             for name, info in fields.items()
         ],
     )
-    size = resolved.trainer.image_size
-    print(f"\nLayers of {choice.model.spec.name} ({choice.model.provenance}) for images of {size} px")
-    _print_layers(table, facts, stages_of(choice.model.spec, model), size)
+    print(f"\nLayers of {setup.model.spec.name} ({setup.model.provenance}) for images of {size} px")
+    _print_layers(table, facts, stages_of(setup.model.spec, model), size)
 
 
 def _show_model(entry: Entry[ModelSpec], size: int, as_json: bool) -> None:
     from pneumo_cli.trainers.backbone import stages_of
 
+    spec = entry.spec
     model = _on_meta(entry, {})
-    table = _table_of(entry, model, size)
+    table = _layers(entry, model, size)
     if as_json:
         print_json(
             {
-                "model": entry.spec.name,
-                "kind": entry.spec.kind,
-                "summary": entry.spec.summary,
+                "model": spec.name,
+                "kind": spec.kind,
+                "summary": spec.summary,
                 "distribution": entry.provenance.distribution,
                 "version": entry.provenance.version,
-                "layers": _as_json(table),
+                "layers": _plain(table),
             }
         )
         return
-    print(f"{entry.spec.name}: {entry.spec.summary}  ({entry.provenance}, kind {entry.spec.kind})")
+    print(f"{spec.name}: {spec.summary}  ({entry.provenance}, kind {spec.kind})")
     print(f"\nLayers for images of {size} px")
-    _print_layers(table, {}, stages_of(entry.spec, model), size)
+    _print_layers(table, {}, stages_of(spec, model), size)
 
 
 def _show_dataset(entry: Entry[DatasetSpec], as_json: bool) -> None:
     spec = entry.spec
-    facts = {
-        "dataset": spec.name,
-        "summary": spec.summary,
-        "distribution": entry.provenance.distribution,
-        "version": entry.provenance.version,
-        "synthetic": spec.synthetic,
-        "needs_root": spec.needs_root,
-        "instructions": spec.instructions,
-    }
     if as_json:
-        print_json(facts)
+        print_json(
+            {
+                "dataset": spec.name,
+                "summary": spec.summary,
+                "distribution": entry.provenance.distribution,
+                "version": entry.provenance.version,
+                "synthetic": spec.synthetic,
+                "needs_root": spec.needs_root,
+                "instructions": spec.instructions,
+            }
+        )
         return
     print(f"{spec.name}: {spec.summary}  ({entry.provenance})")
     if spec.instructions:
         print(f"\n{spec.instructions}")
-    print(f"\nTo look into it: pneumo data check --dataset {spec.name}")
+    print(f"\nTo check its images: pneumo data check --dataset {spec.name}")
 
 
 def _on_meta(entry: Entry[ModelSpec], options: dict[str, Any]) -> nn.Module:
@@ -160,7 +168,7 @@ def _on_meta(entry: Entry[ModelSpec], options: dict[str, Any]) -> nn.Module:
         return build_registered(entry, {"channels": 3, "outputs": 1, **options})
 
 
-def _table_of(entry: Entry[ModelSpec], model: nn.Module, size: int) -> LayerTable:
+def _layers(entry: Entry[ModelSpec], model: nn.Module, size: int) -> LayerTable:
     from pneumo_cli.trainers.model_summary import layer_table
 
     try:
@@ -177,38 +185,32 @@ def _print_layers(table: LayerTable, facts: dict[str, str], stages: Sequence[nn.
     if len(shown) > _READABLE and stages:
         from pneumo_cli.trainers.model_summary import stage_rows
 
-        print(f"{len(stages)} stages of {len(shown)} layers in all; --json lists each layer")
+        print(f"{len(stages)} stages with {len(shown)} layers; --json lists each layer")
         shown = stage_rows(stages, (3, size, size))
-    rows = [[row.name, str([*row.shape]), f"{row.parameters:,}"] for row in shown]
-    widths = [max(len(row[i]) for row in rows) for i in range(3)]
-    print(f"{'LAYER':<{widths[0]}}  {'OUTPUT SHAPE':<{widths[1]}}  {'PARAMETERS':>{max(widths[2], 10)}}")
+    rows = [("LAYER", "OUTPUT SHAPE", "PARAMETERS")]
+    rows += [(row.name, str([*row.shape]), f"{row.parameters:,}") for row in shown]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for name, shape, count in rows:
-        print(f"{name:<{widths[0]}}  {shape:<{widths[1]}}  {count:>{max(widths[2], 10)}}")
-    print(f"\nTotal parameters      {table.parameters:,}")
-    print(f"Trainable parameters  {table.trainable:,}")
-    for title, fact in facts.items():
-        print(f"{title:<20}  {fact}")
-    print(f"Input size            {table.input_mb:.2f} MB")
-    print(f"Forward/backward      {table.forward_backward_mb:.2f} MB")
-    print(f"Parameters            {table.parameters_mb:.2f} MB")
-    print(f"Estimated total       {table.total_mb:.2f} MB  (one image, fp32)")
+        print(f"{name:<{widths[0]}}  {shape:<{widths[1]}}  {count:>{widths[2]}}")
+    totals = {
+        "Total parameters": f"{table.parameters:,}",
+        "Trainable parameters": f"{table.trainable:,}",
+        **facts,
+        "Input size": f"{table.input_mb:.2f} MB",
+        "Forward/backward": f"{table.forward_backward_mb:.2f} MB",
+        "Parameters": f"{table.parameters_mb:.2f} MB",
+        "Estimated total": f"{table.total_mb:.2f} MB  (one image, fp32)",
+    }
+    print()
+    for title, value in totals.items():
+        print(f"{title:<20}  {value}")
 
 
-def _as_json(table: LayerTable) -> dict[str, Any]:
+def _plain(table: LayerTable) -> dict[str, Any]:
+    sizes = ("input_mb", "forward_backward_mb", "parameters_mb", "total_mb")
     return {
-        "rows": [
-            {"name": row.name, "shape": list(row.shape), "parameters": row.parameters} for row in table.rows
-        ],
+        "rows": [asdict(row) for row in table.rows],
         "parameters": table.parameters,
         "trainable": table.trainable,
-        "input_mb": round(table.input_mb, 2),
-        "forward_backward_mb": round(table.forward_backward_mb, 2),
-        "parameters_mb": round(table.parameters_mb, 2),
-        "total_mb": round(table.total_mb, 2),
+        **{name: round(getattr(table, name), 2) for name in sizes},
     }
-
-
-def _value(value: object) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return str(value)

@@ -1,4 +1,4 @@
-"""Data: records, splits, files, decoding, caches, augmentation, batches."""
+"""Data: records, splits, files, decoding, caches, augmentation, batches (loader.py)."""
 
 from pneumo_cli._exports import exporting
 

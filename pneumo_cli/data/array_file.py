@@ -1,7 +1,7 @@
-"""One array in one file that can be trusted: written whole or not at all, described, checksummed, mapped.
+"""One array per file: written atomically, described by a manifest, checksummed, memory-mapped.
 
-Beside the array lies a manifest (``.json``) that says what it is; it is written after it. What the arrays mean is
-for their users to say (:mod:`pneumo_cli.data.cache`, :mod:`pneumo_cli.data.feature_cache`).
+The manifest (``.json``) is written after the array, in the same folder. Used by :mod:`pneumo_cli.data.cache` and
+:mod:`pneumo_cli.data.feature_cache`.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pneumo_cli.errors import UsageError
+from pneumo_cli.errors import PneumoError, UsageError
 from pneumo_cli.runtime import atomic
 
 _DAY = 86_400.0
@@ -23,28 +24,28 @@ Array = np.memmap[Any, np.dtype[Any]]
 
 
 class DamagedArrayError(Exception):
-    """An array file is not what it should be; the message says what is wrong."""
+    """An array file differs from its manifest, or has an unreadable one; the message says how."""
 
 
 def manifest_path(path: Path) -> Path:
-    """Where the manifest of an array file lies."""
+    """The path of an array file's manifest."""
     return path.with_suffix(".json")
 
 
 def open_array(path: Path, identity: Mapping[str, Any]) -> tuple[Array, dict[str, Any]] | None:
-    """Open an array, checked, and its manifest; None where there is none, or one of another identity.
+    """Open and verify an array and its manifest; None where there is none, or one of another identity.
 
     Args:
-        identity: what the array has to be, ``shape`` and ``dtype`` (of NumPy) among it.
+        identity: required entries of the manifest, with ``shape`` and (NumPy) ``dtype``.
 
     Raises:
-        DamagedArrayError: it is not what its manifest says.
+        DamagedArrayError: the array differs from its manifest.
     """
     try:
         manifest = json.loads(manifest_path(path).read_bytes())
-        digest = manifest["sha256"]  # every format has it
+        digest = manifest["sha256"]  # part of every format
         if {key: manifest.get(key) for key in identity} != dict(identity):
-            return None  # an older format, which is no damage
+            return None  # an older format is not damage
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
@@ -52,11 +53,11 @@ def open_array(path: Path, identity: Mapping[str, Any]) -> tuple[Array, dict[str
     shape, dtype = tuple(identity["shape"]), np.dtype(identity["dtype"])
     try:
         with path.open("rb") as handle:
-            # Mapped before it is checked, so that what was checked is what is used.
+            # Mapped before the check, so that the bytes checked are the bytes used.
             if path.stat().st_size != dtype.itemsize * int(np.prod(shape, dtype=np.int64)):
                 raise DamagedArrayError("the file has the wrong length")
             array = np.memmap(handle, dtype, "r", shape=shape)
-            handle.seek(0)  # mapping has moved it
+            handle.seek(0)  # mapping has moved the position
             if hashlib.file_digest(handle, "sha256").hexdigest() != digest:
                 raise DamagedArrayError("the checksum differs")
     except (OSError, ValueError) as error:
@@ -70,18 +71,17 @@ def write_array(
     blocks: Iterable[bytes | memoryview],
     facts: Callable[[], Mapping[str, Any]] = dict,
 ) -> Array:
-    """Write an array from consecutive blocks of its bytes, and its manifest; return it mapped.
+    """Write an array from consecutive blocks of its bytes, and its manifest; return it memory-mapped.
 
     Args:
-        identity: as :func:`open_array` will ask for it.
-        facts: what else the manifest holds, asked for when the last block is written.
+        identity: as given to :func:`open_array` later.
+        facts: returns further entries of the manifest; called after the last block.
 
     Raises:
-        OSError: it cannot be written. Nothing is left behind, nor is it when ``blocks`` raises.
+        OSError: it cannot be written. Nothing is left behind, also when ``blocks`` raises.
     """
     digest = hashlib.sha256()
-    # Written block by block rather than through the mapping: a disk that fills up is then an error that can be
-    # reported, and not a bus error that kills the process.
+    # Not written through the mapping, where a full disk would be a bus error that kills the process.
     with atomic.replace_file(path) as handle:
         for block in blocks:
             handle.write(block)
@@ -89,13 +89,13 @@ def write_array(
     try:
         atomic.write_json(manifest_path(path), {**identity, **facts(), "sha256": digest.hexdigest()})
     except BaseException:
-        path.unlink(missing_ok=True)  # without its manifest it would only take room
+        path.unlink(missing_ok=True)  # useless without its manifest
         raise
     return np.memmap(path, np.dtype(identity["dtype"]), "r", shape=tuple(identity["shape"]))
 
 
 def prepare_folder(folder: Path) -> None:
-    """Make a folder of caches, and remove what killed processes left in its neighbours more than a day ago.
+    """Create a cache folder; remove temporary files older than a day from it and its sibling folders.
 
     Raises:
         UsageError: the folder cannot be used.
@@ -104,17 +104,29 @@ def prepare_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         leftovers = list(folder.parent.glob(f"*/.*{atomic.TEMPORARY_SUFFIX}"))
     except OSError as error:
-        raise unusable(folder, error) from None
+        raise _unusable(folder, error) from None
     for file in leftovers:
         try:
             if time.time() - file.stat().st_mtime > _DAY:
                 file.unlink()
-        except OSError:  # another process was faster, or owns it
+        except OSError:  # removed or owned by another process
             continue
 
 
-def unusable(folder: Path, error: OSError) -> UsageError:
-    """What to say of a cache folder that cannot be used."""
-    return UsageError(
-        f"the cache folder {folder} cannot be used: {error.strerror}; --cache or PNEUMO_CACHE names another one"
-    )
+@contextmanager
+def disk_errors(what: str, size: int, folder: Path, advice: str = "") -> Iterator[None]:
+    """Turn failures to write ``size`` bytes of a cache into a UsageError (no permission) or a PneumoError."""
+    try:
+        yield
+    except PermissionError as error:
+        raise _unusable(folder, error) from None
+    except OSError as error:
+        raise PneumoError(
+            f"cannot write {what} ({size / 2**20:,.0f} MiB) to {folder}: {error.strerror}; free some space or "
+            f"choose another cache folder{advice}"
+        ) from error
+
+
+def _unusable(folder: Path, error: OSError) -> UsageError:
+    advice = "choose another one with --cache or PNEUMO_CACHE"
+    return UsageError(f"the cache folder {folder} cannot be used: {error.strerror}; {advice}")

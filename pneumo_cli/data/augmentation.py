@@ -1,11 +1,10 @@
-"""From cached grey images to a network's input, on the device that trains: augmentation and normalisation.
+"""Augmentation and normalisation of cached gray images, on the training device.
 
-Each sample's parameters come from (seed, epoch, index) through :mod:`pneumo_cli.data.sample_rng`, so a sample
-looks the same whichever batch, rank or resumed run it is part of. torchvision's transforms draw one set of
-parameters for a whole batch and use the global generator; here every sample has its own set, and a whole
-batch is still one pass of tensor operations.
+The parameters of a sample derive from (seed, epoch, index) through :mod:`pneumo_cli.data.sample_rng`, so they do
+not depend on its batch or rank, nor on interruptions. torchvision's transforms draw one set of parameters per batch
+from the global generator; here each sample has its own, and a batch is still one pass of tensor operations.
 
-Resizing is not done here: the decode-once cache holds images of the final size.
+Images are not resized here: the decode-once cache holds them at their final size.
 """
 
 from __future__ import annotations
@@ -26,16 +25,16 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class Transform(Protocol):
-    """What a :class:`pneumo_cli.data.loader.Loader` applies to the images of each batch."""
+    """What a :class:`pneumo_cli.data.loader.Loader` applies to each batch of images."""
 
     def __call__(self, images: Tensor, index: Tensor, epoch: int) -> Tensor:
         """Return the network's input.
 
         Args:
             images: uint8 [B, S, S] on the device of the run.
-            index: int64 [B], the images' positions in the dataset's records. The loader hands it over on the
-                CPU, where the random numbers are made: reading it back from an accelerator would stall it.
-            epoch: the epoch that the batch belongs to.
+            index: int64 [B], positions in the dataset's records. The loader passes it on the CPU, where random
+                numbers are generated: copying it back from an accelerator would stall it.
+            epoch: the epoch of the batch.
 
         Returns:
             float32 [B, C, S, S] on the device of ``images``.
@@ -43,67 +42,61 @@ class Transform(Protocol):
         ...
 
     def display(self, images: Tensor) -> Tensor:
-        """Return the grey picture of a batch that this transform made: float32 [B, S, S] in [0, 1]."""
+        """Return the gray images of a batch of this transform's outputs: float32 [B, S, S] in [0, 1]."""
         ...
 
 
 class Normalization:
-    """Grey levels in [0, 1] to C normalised channels, and back.
+    """Gray levels in [0, 1] to C normalised channels, and back.
 
     Args:
-        channels: C. The grey image is repeated, as the report does for its RGB networks (SOURCE 2).
-        mean: per-channel mean that is subtracted, C numbers.
-        std: per-channel standard deviation that divides, C positive numbers.
-        standardize: before that, shift and scale each image to mean 0.5 and standard deviation 0.25 over its own
-            pixels, so that exposure and window of a scanner drop out.
+        channels: C. The gray image is repeated, as the report does for its RGB networks (SOURCE 2).
+        mean: C numbers, subtracted per channel.
+        std: C positive numbers, divided by per channel.
+        standardize: first shift and scale each image to mean 0.5 and standard deviation 0.25 over its pixels, which
+            removes the effect of a scanner's exposure and window.
 
     Attributes:
-        identity: all parameters that its output depends on, for the key of a cache.
+        identity: all parameters that the output depends on, for cache keys.
 
     Raises:
-        ValueError: ``mean`` or ``std`` has not C entries, or a ``std`` is not positive.
+        ValueError: ``mean`` or ``std`` does not have C entries, or a ``std`` is not positive.
     """
 
     def __init__(
         self, channels: int, mean: Sequence[float], std: Sequence[float], standardize: bool = False
     ) -> None:
         if len(mean) != channels or len(std) != channels:
-            raise ValueError(
-                f"{channels} channels need as many means and stds, not {len(mean)} and {len(std)}"
-            )
+            raise ValueError(f"{channels} channels need as many means and stds, not {len(mean)}, {len(std)}")
         if min(std) <= 0:
             raise ValueError(f"standard deviations have to be positive, not {min(std)}")
         self._mean, self._std = float(mean[0]), float(std[0])
         self._standardize = standardize
-        # As tuples of floats, so that a list of the same numbers is the same identity.
-        self.identity = self._named(
-            channels=channels,
-            mean=tuple(map(float, mean)),
-            std=tuple(map(float, std)),
-            standardize=standardize,
-        )
+        # Tuples of floats, so that a list of the same numbers gives the same identity.
+        means, stds = tuple(map(float, mean)), tuple(map(float, std))
+        self.identity = self._named(channels=channels, mean=means, std=stds, standardize=standardize)
         # (x - mean) / std as one multiplication and one addition, in one pass over the output.
         self._scale = torch.tensor([1 / s for s in std]).view(1, channels, 1, 1)
         self._shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)]).view(1, channels, 1, 1)
 
-    def normalize(self, grey: Tensor) -> Tensor:
+    def normalize(self, gray: Tensor) -> Tensor:
         """Map float32 [B, 1, S, S] in [0, 1] to float32 [B, C, S, S]."""
-        if self._scale.device != grey.device:
-            self._scale, self._shift = self._scale.to(grey.device), self._shift.to(grey.device)
+        if self._scale.device != gray.device:
+            self._scale, self._shift = self._scale.to(gray.device), self._shift.to(gray.device)
         if self._standardize:
-            # By hand: torch.std_mean takes several times as long on a CPU.
-            grey = grey - grey.mean(dim=(1, 2, 3), keepdim=True)
-            spread = grey.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
-            # A flat image has no contrast that could be brought to a standard.
-            grey = grey * (0.25 / spread.clamp_min(0.02)) + 0.5
-        return torch.addcmul(self._shift, grey, self._scale)
+            # Not torch.std_mean, which takes several times as long on a CPU.
+            gray = gray - gray.mean(dim=(1, 2, 3), keepdim=True)
+            std = gray.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
+            # A flat image has no contrast to standardize.
+            gray = gray * (0.25 / std.clamp_min(0.02)) + 0.5
+        return torch.addcmul(self._shift, gray, self._scale)
 
     def _named(self, **parameters: object) -> str:
         listed = ", ".join(f"{name}={value!r}" for name, value in parameters.items())
         return f"{type(self).__name__}({listed})"
 
     def display(self, images: Tensor) -> Tensor:
-        """Map float [B, C, S, S] back to grey levels: float32 [B, S, S] in [0, 1]."""
+        """Map float [B, C, S, S] back to gray levels: float32 [B, S, S] in [0, 1]."""
         return (images[:, 0].float() * self._std + self._mean).clamp(0, 1)
 
 
@@ -127,16 +120,16 @@ class EvaluationTransform(Normalization):
 class ReportAugmentation(Normalization):
     """The report's training augmentation (SOURCE 2), per sample. A :class:`Transform`.
 
-    In this order: rotation by an angle uniform in [-rotation, rotation] about the centre (bilinear, black
-    outside, size kept); left-right flip; brightness and contrast in random order, each clamped to [0, 1].
-    Factors are uniform in [1 - x, 1 + x]: brightness multiplies, contrast blends with the image's mean.
+    In this order: rotation about the centre by an angle uniform in [-rotation, rotation] (bilinear, black outside,
+    same size); horizontal flip; brightness and contrast in random order, each clamped to [0, 1]. Factors are
+    uniform in [1 - x, 1 + x]: brightness multiplies, contrast blends with the image's mean.
 
     Args:
-        rotation: largest angle in degrees, 0 to 180.
+        rotation: maximum angle in degrees, 0 to 180.
         flip: probability of a flip, 0 to 1.
         brightness: half width of the brightness factor's range, 0 to 1.
         contrast: half width of the contrast factor's range, 0 to 1.
-        saturation: part of the report's recipe, checked and otherwise without effect: grey has no saturation.
+        saturation: part of the report's recipe; validated, but without effect on gray images.
         seed: of the run.
         channels, mean, std, standardize: see :class:`Normalization`.
 
@@ -159,12 +152,9 @@ class ReportAugmentation(Normalization):
         standardize: bool = False,
     ) -> None:
         super().__init__(channels, mean, std, standardize)
-        if not 0 <= rotation <= 180:
-            raise ValueError(f"rotation has to be between 0 and 180 degrees, not {rotation}")
         fractions = {"flip": flip, "brightness": brightness, "contrast": contrast, "saturation": saturation}
-        for name, value in fractions.items():
-            if not 0 <= value <= 1:
-                raise ValueError(f"{name} has to be between 0 and 1, not {value}")
+        check_range(180, rotation=rotation)
+        check_range(1, **fractions)
         self.seed = seed
         self.rotation = rotation
         self.flip = flip
@@ -175,57 +165,61 @@ class ReportAugmentation(Normalization):
     def __call__(self, images: Tensor, index: Tensor, epoch: int) -> Tensor:
         draws = uniforms(self.seed, epoch, index.cpu().numpy(), 5)
         angle = (2 * draws[:, 0] - 1) * self.rotation
-        mirrored = draws[:, 1] < self.flip
-        grey = images.unsqueeze(1).float() / 255
-        grey = rotate_and_flip(grey, torch.from_numpy(angle), torch.from_numpy(mirrored))
-        return self.normalize(self.exposed(grey, draws[:, 2:5]))
+        flipped = draws[:, 1] < self.flip
+        gray = images.unsqueeze(1).float() / 255
+        gray = rotate_and_flip(gray, torch.from_numpy(angle), torch.from_numpy(flipped))
+        return self.normalize(self.exposed(gray, draws[:, 2:5]))
 
-    def exposed(self, grey: Tensor, draws: NDArray[np.float32]) -> Tensor:
+    def exposed(self, gray: Tensor, draws: NDArray[np.float32]) -> Tensor:
         """Change brightness and contrast by three random numbers in [0, 1) per image [B, 3]."""
         brightness = 1 + (2 * draws[:, 0] - 1) * self.brightness
         contrast = 1 + (2 * draws[:, 1] - 1) * self.contrast
         brightness_first = draws[:, 2] < 0.5
-        return jitter(
-            grey, torch.from_numpy(brightness), torch.from_numpy(contrast), torch.from_numpy(brightness_first)
-        )
+        return jitter(gray, *map(torch.from_numpy, (brightness, contrast, brightness_first)))
 
 
-def rotate_and_flip(images: Tensor, angle: Tensor, mirrored: Tensor) -> Tensor:
-    """Turn each image counter-clockwise about its centre, then mirror it left to right where asked.
+def check_range(high: float, **values: float) -> None:
+    """Raise a ValueError that names a value outside [0, ``high``], if there is one."""
+    for name, value in values.items():
+        if not 0 <= value <= high:
+            raise ValueError(f"{name} has to be between 0 and {high}, not {value}")
+
+
+def rotate_and_flip(images: Tensor, angle: Tensor, flipped: Tensor) -> Tensor:
+    """Rotate each image counter-clockwise about its centre, then flip it horizontally if wanted.
 
     Both are one affine map per sample, so each image is interpolated once.
 
     Args:
         images: float [B, 1, S, S].
         angle: float [B], degrees, on any device.
-        mirrored: bool [B], on any device.
+        flipped: bool [B], on any device.
 
     Returns:
-        float [B, 1, S, S]; bilinear, 0 where nothing of the image comes to lie.
+        float [B, 1, S, S]; bilinear, 0 outside the image.
     """
     radians = np.deg2rad(angle.cpu().numpy().astype(np.float64))
-    side = np.where(mirrored.cpu().numpy(), -1.0, 1.0)
-    # Maps an output position to the input position that it shows: mirror first, then turn back.
+    side = np.where(flipped.cpu().numpy(), -1.0, 1.0)
+    # Maps output to input positions: flip first, then rotate back.
     rows = np.stack((np.cos(radians) * side, -np.sin(radians), np.sin(radians) * side, np.cos(radians)))
     return warp(images, rows, None)
 
 
 def warp(images: Tensor, rows: NDArray[np.float64], shifts: NDArray[np.float64] | None) -> Tensor:
-    """Show each image through an affine map of its own.
+    """Resample each image through its own affine map.
 
     Args:
         images: float [B, 1, S, S].
-        rows: [4, B], the map (xx, xy, yx, yy) from a position of the output, -1 to 1 from edge to edge, to the
-            position of the input that it shows.
-        shifts: [2, B], added to that position, x and y; None: nothing.
+        rows: [4, B], the map (xx, xy, yx, yy) from output to input positions, -1 to 1 from edge to edge.
+        shifts: [2, B], added to the input position, x and y; None: nothing.
 
     Returns:
-        float [B, 1, S, S]; bilinear, 0 where nothing of the image comes to lie.
+        float [B, 1, S, S]; bilinear, 0 outside the image.
     """
     size = images.shape[-1]
     maps = torch.from_numpy(rows.astype(np.float32)).to(images.device, non_blocking=True).view(4, -1, 1, 1)
-    # Centres of pixels in the coordinates of grid_sample, -1 to 1 from edge to edge. By hand, because
-    # affine_grid takes several times as long: it is a batched matrix product.
+    # Pixel centres in the coordinates of grid_sample. Not affine_grid, a batched matrix product that takes several
+    # times as long.
     centres = (torch.arange(size, device=images.device, dtype=torch.float32) * 2 + 1) / size - 1
     across, down = centres.view(1, 1, size), centres.view(1, size, 1)
     x, y = maps[0] * across, maps[2] * across
@@ -238,7 +232,7 @@ def warp(images: Tensor, rows: NDArray[np.float64], shifts: NDArray[np.float64] 
 
 
 def jitter(images: Tensor, brightness: Tensor, contrast: Tensor, brightness_first: Tensor) -> Tensor:
-    """Change brightness and contrast of each image, in its own order, clamped to [0, 1] after each.
+    """Change brightness and contrast of each image, in its own order; clamps to [0, 1] after each.
 
     Args:
         images: float [B, 1, S, S] in [0, 1]; not changed.
@@ -249,10 +243,8 @@ def jitter(images: Tensor, brightness: Tensor, contrast: Tensor, brightness_firs
     Returns:
         float [B, 1, S, S] in [0, 1].
     """
-    parameters = torch.stack((brightness.float(), contrast.float(), brightness_first.float()))
-    brightness, contrast, first = (
-        parameters.to(images.device, non_blocking=True).view(3, -1, 1, 1, 1).unbind(0)
-    )
+    stacked = torch.stack((brightness.float(), contrast.float(), brightness_first.float()))
+    brightness, contrast, first = stacked.to(images.device, non_blocking=True).view(3, -1, 1, 1, 1).unbind(0)
     # Either step is clamp(gain * x + (1 - pull) * mean(x)), where pull is 1 for brightness.
     for is_brightness in (first, 1 - first):
         gain = torch.lerp(contrast, brightness, is_brightness)

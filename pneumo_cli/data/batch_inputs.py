@@ -1,7 +1,7 @@
-"""What a loader's batches are made of: rows of the decoded images, transformed into a network's input.
+"""Sources of a loader's batches: decoded images, transformed into a network's input.
 
-One of several sources behind one protocol, so that a loader need not know whether a network begins at the images
-or, where its first stages are frozen, at what they made of them (:mod:`pneumo_cli.data.feature_cache`).
+Behind one protocol, so that a loader need not know whether a batch holds images or, where the first stages of the
+network are frozen, their cached features (:mod:`pneumo_cli.data.feature_cache`).
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from pneumo_cli.data.augmentation import Transform
 
 
 class Inputs(Protocol):
-    """Makes the input of a batch.
+    """Source of batches.
 
     Attributes:
-        stage: how many stages of the network lie behind what it makes: 0 for images.
+        stage: number of stages of the network already applied: 0 for images.
     """
 
     stage: int
@@ -30,22 +30,22 @@ class Inputs(Protocol):
 
         Args:
             positions: int64 [B], positions in the dataset's records.
-            epoch: the epoch that the batch belongs to.
+            epoch: the epoch of the batch.
 
         Returns:
-            [B, ...]; or [V * B, ...] where each image is judged in V views, the first views of all images first.
+            [B, ...]; or [V * B, ...] with V views of each image, the first views of all images first.
         """
         ...
 
 
 class ImageInputs:
-    """Images, transformed anew each time. An :class:`Inputs`.
+    """Images, transformed each time. An :class:`Inputs`.
 
     Args:
         images: uint8 [N, S, S], all images of the dataset; on the CPU or already on ``device``.
-        transform: makes the network's input; it also gets the index on the CPU and the epoch.
-        device: where batches are to be.
-        memory_format: of the images, e.g. ``torch.channels_last``.
+        transform: returns the network's input; is also given the index, on the CPU, and the epoch.
+        device: device of the batches.
+        memory_format: of the batches, such as ``torch.channels_last``.
     """
 
     stage = 0
@@ -65,7 +65,7 @@ class ImageInputs:
     def __call__(self, positions: NDArray[np.int64], epoch: int) -> Tensor:
         index = torch.from_numpy(positions.copy())
         if self._images.device.type == "cpu":
-            # NumPy copies whole rows; torch's indexing takes two to four times as long here.
+            # NumPy copies whole rows; torch's indexing takes two to four times as long.
             rows = torch.from_numpy(self._images.numpy()[positions]).to(self._device, non_blocking=True)
         else:
             rows = self._images[index.to(self._device, non_blocking=True)]
@@ -73,11 +73,7 @@ class ImageInputs:
 
 
 class FlipTTA:
-    """Each image as it is, and its mirror image: two views. An :class:`Inputs`.
-
-    Args:
-        images: makes the images.
-    """
+    """Two views of each image: as it is, and horizontally flipped. An :class:`Inputs`."""
 
     stage = 0
 
@@ -90,14 +86,14 @@ class FlipTTA:
 
 
 class Transforms(NamedTuple):
-    """How uint8 images become the model's input, in training and elsewhere."""
+    """Transforms from uint8 images to the model's input, for training and for evaluation."""
 
     train: Transform
     evaluation: Transform
 
 
 class Sources(NamedTuple):
-    """What batches are made of: in training, in judging training and validation images, and in the test."""
+    """Sources of batches: for training, for evaluation on training and validation images, and for the test set."""
 
     train: Inputs
     evaluation: Inputs

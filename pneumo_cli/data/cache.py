@@ -1,8 +1,8 @@
-"""Decode once: all images of a dataset at one size, in one checksummed file that is mapped into memory.
+"""Decode-once cache: all images of a dataset at one size, in one checksummed, memory-mapped file.
 
-Later epochs and later runs read it instead of the image files. A cache can be deleted at any time; a damaged
-one is found by its checksum and made anew. Each entry is two files in ``CACHE/decoded``, the grey levels
-(``.u8``) and their manifest (``.json``), see :mod:`pneumo_cli.data.array_file`.
+Later epochs and runs read it instead of the image files. A cache can be deleted at any time; a damaged one is
+detected by its checksum and rebuilt. Each entry is two files in ``CACHE/decoded``: the gray levels (``.u8``) and
+their manifest (``.json``), see :mod:`pneumo_cli.data.array_file`.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pneumo_cli.data.array_file import DamagedArrayError, open_array, prepare_folder, unusable, write_array
+from pneumo_cli.data.array_file import DamagedArrayError, disk_errors, open_array, prepare_folder, write_array
 from pneumo_cli.data.decoding import resize
 from pneumo_cli.data.records import Dataset
-from pneumo_cli.errors import DataError, PneumoError, UnreadableImage
+from pneumo_cli.errors import DataError, UnreadableImage
 from pneumo_cli.runtime.progress import NOTICE, Progress
 from pneumo_cli.runtime.threads import ordered_map
 
-_FORMAT = 1  # raise it when decoding or resizing changes what it gives
+_FORMAT = 1  # to be increased when the result of decoding or resizing changes
 _log = logging.getLogger("pneumo")
-_MANY = 1000  # images: some seconds, of which somebody who waits wants to know
+_MANY = 1000  # images from which on decoding takes seconds and is announced
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class DecodedImages:
     """All images of a dataset at one size.
 
     Attributes:
-        images: uint8 [N, size, size], row i is record i; mapped from a file, read-only.
-        unreadable: why an image could not be decoded, by its position; its row is zero.
+        images: uint8 [N, size, size], row i is record i; memory-mapped, read-only.
+        unreadable: reason by position for images that could not be decoded; their rows are zero.
     """
 
     images: np.memmap[Any, np.dtype[np.uint8]]
@@ -43,44 +43,44 @@ class DecodedImages:
 
 
 def decoded_images(dataset: Dataset, size: int, cache: Path, progress: Progress) -> DecodedImages:
-    """Return the dataset's images at ``size`` x ``size``, decoded now or remembered.
+    """Return the dataset's images at ``size`` x ``size``, from the cache or decoded now.
 
-    Images are decoded in threads. Several processes may do so at once: each writes its own temporary file,
-    and the last one to finish replaces the others' equal result. Interrupted, nothing is left behind.
-    Images that could not be read are tried again each time, so that a passing failure is not remembered.
+    Images are decoded in threads. Several processes may do so at once: each writes its own temporary file, and the
+    last one to finish replaces the others' equal result. An interruption leaves nothing behind. Unreadable images
+    are tried again each time, so that a temporary failure is not cached.
 
     Args:
-        dataset: where the images come from.
+        dataset: source of the images.
         size: height and width in pixels.
-        cache: folder of all caches; made where missing.
+        cache: folder of all caches; created where missing.
         progress: shows the stage ``decoding``.
 
     Raises:
         DataError: the dataset has no images.
         UsageError: the cache folder cannot be written to.
-        PneumoError: writing failed, because the disk is full for example.
+        PneumoError: writing failed, a full disk for example.
     """
     if not dataset.records:
         raise DataError(f"the dataset {dataset.name} holds no images")
     path = cache / "decoded" / f"{dataset.fingerprint[:32]}-{size}.u8"
     prepare_folder(path.parent)
     try:
-        found = _open(dataset, size, path)
+        cached = _open(dataset, size, path)
     except DamagedArrayError as damage:
         _log.warning("the decoded images in %s are damaged (%s): decoding them again", path, damage)
-        found = None
-    if found is None or _any_readable_now(dataset, found.unreadable):
-        found = _build(dataset, size, path, progress)
-    return found
+        cached = None
+    if cached is None or _any_readable_now(dataset, cached.unreadable):
+        cached = _build(dataset, size, path, progress)
+    return cached
 
 
 def cache_usage(cache: Path) -> tuple[int, int]:
-    """Return the number of decoded datasets below ``cache`` and the bytes that all files there take."""
+    """Return the number of decoded datasets below ``cache`` and the size of all files there in bytes."""
     entries = total = 0
     for file in cache.rglob("*"):
         try:
             total += file.stat().st_size if file.is_file() else 0
-        except OSError:  # another process has just removed it
+        except OSError:  # removed by another process
             continue
         entries += file.suffix == ".u8"
     return entries, total
@@ -88,10 +88,10 @@ def cache_usage(cache: Path) -> tuple[int, int]:
 
 def _open(dataset: Dataset, size: int, path: Path) -> DecodedImages | None:
     """Open an entry; None where there is none."""
-    found = open_array(path, _identity(dataset, size))
-    if found is None:
+    opened = open_array(path, _identity(dataset, size))
+    if opened is None:
         return None
-    images, manifest = found
+    images, manifest = opened
     try:
         unreadable = {int(position): str(reason) for position, reason in manifest["unreadable"].items()}
     except (KeyError, ValueError, AttributeError):
@@ -113,7 +113,7 @@ def _build(dataset: Dataset, size: int, path: Path, progress: Progress) -> Decod
     def decode(position: int) -> NDArray[np.uint8] | str:
         try:
             return resize(dataset.read(dataset.records[position], size), size)
-        except (UnreadableImage, OSError) as error:  # an OSError would be taken for one of the cache
+        except (UnreadableImage, OSError) as error:  # an OSError would look like one of the cache
             return str(error)
 
     count = len(dataset.records)
@@ -134,17 +134,12 @@ def _build(dataset: Dataset, size: int, path: Path, progress: Progress) -> Decod
 
     if count >= _MANY:
         _log.log(NOTICE, "decoding %s images at %d px, once, into %s", f"{count:,}", size, path.parent)
-    try:
-        with progress.stage("decoding", count) as advance, closing(blocks(advance)) as rows:
-            images = write_array(path, _identity(dataset, size), rows, facts)
-    except PermissionError as error:
-        raise unusable(path.parent, error) from None
-    except OSError as error:
-        needed = count * size * size / 2**20
-        raise PneumoError(
-            f"cannot write decoded images ({needed:,.0f} MiB) to {path.parent}: {error.strerror}; "
-            "free some space or choose another cache folder"
-        ) from error
+    with (
+        disk_errors("decoded images", count * size * size, path.parent),
+        progress.stage("decoding", count) as advance,
+        closing(blocks(advance)) as rows,
+    ):
+        images = write_array(path, _identity(dataset, size), rows, facts)
     return DecodedImages(images, unreadable)
 
 

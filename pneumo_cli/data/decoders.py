@@ -1,6 +1,6 @@
-"""The table of image formats that plugins decode, as Pillow has one: one for the process, filled by discovery.
+"""Process-wide table of the image formats that plugins decode, filled by discovery.
 
-Imports neither numpy nor a decoder: whoever decodes loads the one whose format a file is of.
+Imports neither NumPy nor a decoder; a decoder is loaded when a file of its format is decoded.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _BUILT_IN = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
 
 
 class _Elsewhere(NamedTuple):
-    """A format that people have and the core does not read: its files are found, and what reads them is named."""
+    """A known format that the core does not read: its files are found, and errors name the plugin to install."""
 
     name: str
     title: str
@@ -29,30 +29,30 @@ _registered: tuple[DecoderSpec, ...] = ()
 
 
 def replace(specs: Iterable[DecoderSpec]) -> None:
-    """Let these be the formats that plugins decode. Of two that know a file the first one decodes it."""
+    """Set the formats that plugins decode; where two recognize a file the first one decodes it."""
     global _registered
     _registered = tuple(specs)
 
 
 def suffixes() -> tuple[str, ...]:
-    """The suffixes of formats that plugins decode, or could, in lower case."""
+    """Lower-case suffixes of the formats that installed or known plugins decode."""
     known = [spec.suffixes for spec in _registered] + [one.suffixes for one in _ELSEWHERE]
-    return tuple(dict.fromkeys(suffix for some in known for suffix in some))
+    return tuple(dict.fromkeys(suffix for each in known for suffix in each))
 
 
 def titles() -> tuple[str, ...]:
-    """What the registered formats are called in a message."""
+    """Names of the registered formats for messages."""
     return tuple(spec.name.upper() for spec in _registered)
 
 
 def find(data: bytes) -> DecoderSpec | None:
-    """The format of a file by its content; None where it is none of the registered ones.
+    """The registered format of a file by its content, if any.
 
     Args:
-        data: all of it, or its first :data:`~pneumo_cli.specs.MAGIC_BYTES` bytes.
+        data: the whole content, or its first :data:`~pneumo_cli.specs.MAGIC_BYTES` bytes.
     """
     start = data[:MAGIC_BYTES]
-    if start.startswith(_BUILT_IN):  # whatever lies at byte 128 of a JPEG file
+    if start.startswith(_BUILT_IN):  # whatever bytes follow
         return None
     for spec in _registered:
         if spec.begins(start) and (not spec.recognize or load_reference(spec.recognize)(data)):
@@ -61,10 +61,10 @@ def find(data: bytes) -> DecoderSpec | None:
 
 
 def what_is_missing(data: bytes) -> str:
-    """What to install for a file of a known format that nothing here decodes; empty where that is not so."""
-    here = {spec.name for spec in _registered}
+    """What to install for a file of a known format without a registered decoder; else empty."""
+    registered = {spec.name for spec in _registered}
     for one in _ELSEWHERE:
-        place, known = one.magic
-        if one.name not in here and data[place : place + len(known)] == known:
+        offset, magic = one.magic
+        if one.name not in registered and data[offset:].startswith(magic):
             return f"{one.title}: pip install {one.distribution} to read it"
     return ""

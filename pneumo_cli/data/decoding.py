@@ -1,10 +1,9 @@
-"""From the bytes of an image file to grey levels: the one place that decodes.
+"""Decoding of image files to gray levels; the only place that decodes.
 
-:func:`decode` reads JPEG and PNG, which datasets are made of, in every mode that radiographs come in;
-:func:`decode_image` also TIFF and the formats of plugins (:mod:`pneumo_cli.data.decoders`), which people have at
-hand. Pillow decodes; torchvision's
-decoders are deprecated. Nothing here trusts its input: the number of pixels is checked before anything is decoded,
-and whatever the decoder raises becomes an :class:`~pneumo_cli.errors.UnreadableImage` with a short reason.
+:func:`decode` reads the formats of datasets, JPEG and PNG, in every mode of radiographs; :func:`decode_image`, for
+prediction, also reads TIFF and the formats of plugins (:mod:`pneumo_cli.data.decoders`). Pillow decodes, because
+torchvision's decoders are deprecated. Input is not trusted: the number of pixels is checked before decoding, and
+every decoder error becomes an :class:`~pneumo_cli.errors.UnreadableImage` with a short reason.
 """
 
 from __future__ import annotations
@@ -23,10 +22,10 @@ from pneumo_cli.specs import DecoderSpec, load_reference
 Grey = NDArray[np.uint8]
 
 SUFFIXES = (".jpeg", ".jpg", ".png")
-"""File names that are taken for a dataset's images, in lower case."""
+"""Suffixes of a dataset's images, in lower case."""
 
 MAX_PIXELS = 100_000_000
-"""More than any radiograph has (the largest detectors give about 20 million), less than exhausts memory."""
+"""More than any radiograph has (the largest detectors: about 20 million), but few enough for memory."""
 
 _FORMATS = ("JPEG", "PNG")
 _TURNS = {
@@ -41,38 +40,35 @@ _TURNS = {
 
 
 def decode(data: bytes, size: int | None = None) -> Grey:
-    """Decode an image file to grey levels, as a person would see it upright.
+    """Decode an image file to upright gray levels.
 
-    Colour becomes luminance (ITU-R BT.601, as ``Image.convert("L")``); transparency is ignored; 16 bits are
-    scaled to 8 and rounded, not clipped; the EXIF orientation is applied.
+    Colour becomes luminance (ITU-R BT.601, as ``Image.convert("L")``); transparency is ignored; 16 bits are scaled
+    to 8 and rounded, not clipped; the EXIF orientation is applied.
 
     Args:
-        data: the content of a JPEG or PNG file.
-        size: resize to this height and width in pixels, as :func:`resize` does. A large JPEG is then decoded
-            at a fraction of its size, never below twice ``size``, which is about twice as fast. The result
-            differs from that of the whole image by at most one grey level in 99.9 % of the pixels; the others
-            are at the sharp edges of letters burnt into the image.
+        data: content of a JPEG or PNG file.
+        size: resize to this height and width in pixels, as :func:`resize`. A large JPEG is then decoded at reduced
+            size, at least twice ``size``, which is about twice as fast. The result differs from that of the full
+            image by at most one gray level in 99.9 % of the pixels; the others are at sharp edges of burnt-in text.
 
     Returns:
         uint8 [H, W], or [size, size].
 
     Raises:
-        UnreadableImage: the data are empty, truncated, damaged, of another format, or of over 100 million
-            pixels.
+        UnreadableImage: the data are empty, truncated, damaged, of another format, or over 100 million pixels.
     """
     return _decode(data, size, _FORMATS, "JPEG or PNG")
 
 
 def decode_image(data: bytes, size: int | None = None) -> Grey:
-    """Decode an image file that somebody wants judged: what :func:`decode` reads, TIFF, and formats of plugins.
+    """Decode an image file for prediction: JPEG and PNG exactly as :func:`decode`, TIFF, and formats of plugins.
 
-    The format is recognised by the content. JPEG and PNG give exactly what :func:`decode` gives. TIFF: one page;
-    1 to 16 bits, scaled as those of a PNG; signed values from their lowest possible (black) to their highest;
-    floating point from 0 to 1 where all values lie there, else from their lowest to their highest; a
-    photometric interpretation in which 0 is white is inverted.
+    The format is recognised by the content. TIFF: one page; 1 to 16 bits, scaled as in a PNG; signed integers from
+    their lowest possible value (black) to their highest; floating point from 0 to 1 if all values lie there, else
+    from minimum to maximum; inverted if the photometric interpretation is that 0 is white.
 
     Args:
-        data: the content of the file.
+        data: content of the file.
         size: resize to this height and width in pixels, as :func:`decode` does.
 
     Returns:
@@ -84,8 +80,8 @@ def decode_image(data: bytes, size: int | None = None) -> Grey:
     """
     spec = decoders.find(data)
     if spec is not None:
-        levels = _by_plugin(data, spec)
-        return levels if size is None else resize(levels, size)
+        gray = _by_plugin(data, spec)
+        return gray if size is None else resize(gray, size)
     missing = decoders.what_is_missing(data)
     if missing:
         raise UnreadableImage(missing)
@@ -94,7 +90,7 @@ def decode_image(data: bytes, size: int | None = None) -> Grey:
 
 
 def body_part(data: bytes) -> str:
-    """The part of the body, none of the chest, that a file's header names; empty where it names none."""
+    """The body part other than the chest that a file's header names; else empty."""
     spec = decoders.find(data)
     if spec is None or not spec.body_part:
         return ""
@@ -102,34 +98,31 @@ def body_part(data: bytes) -> str:
 
 
 def _by_plugin(data: bytes, spec: DecoderSpec) -> Grey:
-    """What a plugin's decoder makes of a file, checked."""
+    """A plugin's decoding of a file, with its type and shape checked."""
     try:
-        levels = load_reference(spec.decode)(data, MAX_PIXELS)
+        gray = load_reference(spec.decode)(data, MAX_PIXELS)
     except (UnreadableImage, MemoryError):
         raise
-    except Exception as error:  # a decoder fed with damaged bytes may raise anything
+    except Exception as error:  # a decoder may raise anything on damaged bytes
         raise UnreadableImage(f"decoder {spec.name}: {_reason(error)}") from error
-    if not isinstance(levels, np.ndarray) or levels.dtype != np.uint8 or levels.ndim != 2 or not levels.size:
-        made = (
-            f"{levels.dtype} {list(levels.shape)}"
-            if isinstance(levels, np.ndarray)
-            else type(levels).__name__
-        )
-        raise UnreadableImage(f"decoder {spec.name} returned {made}, not uint8 [H, W]")
-    return levels
+    is_array = isinstance(gray, np.ndarray)
+    if not is_array or gray.dtype != np.uint8 or gray.ndim != 2 or not gray.size:
+        returned = f"{gray.dtype} {list(gray.shape)}" if is_array else type(gray).__name__
+        raise UnreadableImage(f"decoder {spec.name} returned {returned}, not uint8 [H, W]")
+    return np.asarray(gray)
 
 
 def _decode(data: bytes, size: int | None, formats: tuple[str, ...], known: str) -> Grey:
     if not data:
         raise UnreadableImage("empty file")
-    # Remarks on metadata, on stderr, in the middle of other output. For each image, because catch_warnings is not
-    # safe in threads; a filter that is there already is not added again.
+    # Warnings about metadata would go to stderr amid other output. Set for each image, because catch_warnings is
+    # not thread-safe; a filter that exists already is not added again.
     warnings.filterwarnings("ignore", module=r"PIL\b")
     try:
         with Image.open(io.BytesIO(data), formats=formats) as image:
             if isinstance(image, TiffImagePlugin.TiffImageFile):
                 return _tiff(image, size)
-            return _upright_grey(image, size)
+            return _upright_gray(image, size)
     except UnreadableImage:
         raise
     except UnidentifiedImageError:
@@ -138,7 +131,7 @@ def _decode(data: bytes, size: int | None, formats: tuple[str, ...], known: str)
         raise UnreadableImage(f"more than {MAX_PIXELS // 10**6} million pixels") from None
     except MemoryError:
         raise
-    except Exception as error:  # a decoder fed with damaged bytes may raise anything
+    except Exception as error:  # a decoder may raise anything on damaged bytes
         raise UnreadableImage(_reason(error)) from error
 
 
@@ -158,24 +151,24 @@ def resize(image: Grey, size: int) -> Grey:
 
 
 def _resize_part(image: Grey, size: int, part: tuple[float, float, float, float] | None) -> Grey:
-    """Resize the rectangle ``part`` (left, upper, right, lower; None is all of it)."""
+    """Resize the rectangle ``part`` (left, upper, right, lower; None: all of it)."""
     if image.shape == (size, size) and part is None:
         return image
     return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR, box=part))
 
 
-def _upright_grey(image: Image.Image, size: int | None) -> Grey:
+def _upright_gray(image: Image.Image, size: int | None) -> Grey:
     _check_pixels(image)
-    # For colour, the decoder hands out the luminance that a JPEG stores anyway.
+    # For colour the decoder then returns the luminance, which a JPEG stores anyway.
     draft = image.draft("L", (2 * size, 2 * size)) if size is not None else None
     image.load()
-    grey = _to_grey(image)
+    gray = _to_gray(image)
     if size is not None:
-        # A side that the fraction does not divide was rounded up: the picture ends within the last pixel.
-        # Ignoring that would shift it by up to a third of a pixel.
-        grey = _resize_part(grey, size, draft[1] if draft else None)
+        # A side that is not divisible was rounded up: the image ends within the last pixel. Ignoring that would
+        # shift it by up to a third of a pixel.
+        gray = _resize_part(gray, size, draft[1] if draft else None)
     turn = _TURNS.get(_orientation(image))
-    return grey if turn is None else np.asarray(Image.fromarray(grey).transpose(turn))
+    return gray if turn is None else np.asarray(Image.fromarray(gray).transpose(turn))
 
 
 def _check_pixels(image: Image.Image) -> None:
@@ -187,17 +180,17 @@ def _check_pixels(image: Image.Image) -> None:
 def _orientation(image: Image.Image) -> int:
     try:
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:  # damaged metadata do not make the picture unreadable
+    except Exception:  # damaged metadata do not make the image unreadable
         return 1
 
 
-def _to_grey(image: Image.Image) -> Grey:
+def _to_gray(image: Image.Image) -> Grey:
     if image.mode.startswith("I;16"):
-        levels = np.asarray(image).astype(np.uint32)
-        return ((levels + 128) // 257).astype(np.uint8)  # 65535 / 255 is 257
+        values = np.asarray(image).astype(np.uint32)
+        return ((values + 128) // 257).astype(np.uint8)  # 65535 / 255 is 257
     if image.mode in ("L", "1", "LA", "RGB", "RGBA"):
         return np.asarray(image.convert("L"))
-    # Palettes and CMYK (whose inversion by Adobe's writers Pillow has undone) have no direct way to grey.
+    # Palettes and CMYK (whose inversion by Adobe software Pillow has undone) have no direct conversion to gray.
     return np.asarray(image.convert("RGB").convert("L"))
 
 
@@ -208,20 +201,20 @@ def _tiff(image: TiffImagePlugin.TiffImageFile, size: int | None) -> Grey:
     except EOFError:
         image.seek(0)
     else:
-        raise UnreadableImage("several pages; a TIFF of one is needed")
+        raise UnreadableImage("several pages; a TIFF may have only one")
     bits = int(image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (1,))[0])
     signed = image.tag_v2.get(TiffImagePlugin.SAMPLEFORMAT, (1,))[0] == 2
     zero_is_white = image.tag_v2.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0
-    image.load()  # turns it upright, too
+    image.load()  # also applies the orientation
     if image.mode == "F":
-        levels = _floats(np.asarray(image))
+        gray = _floats(np.asarray(image))
     elif image.mode.startswith("I"):
-        levels = _integers(np.asarray(image).astype(np.int64), bits, signed)
+        gray = _integers(np.asarray(image).astype(np.int64), bits, signed)
     else:
-        levels, zero_is_white = _to_grey(image), False  # Pillow has inverted it
+        gray, zero_is_white = _to_gray(image), False  # Pillow has inverted it
     if zero_is_white:
-        levels = 255 - levels
-    return levels if size is None else resize(levels, size)
+        gray = 255 - gray
+    return gray if size is None else resize(gray, size)
 
 
 def _integers(values: NDArray[np.int64], bits: int, signed: bool) -> Grey:
@@ -229,8 +222,8 @@ def _integers(values: NDArray[np.int64], bits: int, signed: bool) -> Grey:
         raise UnreadableImage(f"integers of {bits} bits; at most 16 can be read")
     if signed:
         values = values + 2 ** (bits - 1)
-    levels: Grey = np.rint(values * (255 / (2**bits - 1))).astype(np.uint8)
-    return levels
+    gray: Grey = np.rint(values * (255 / (2**bits - 1))).astype(np.uint8)
+    return gray
 
 
 def _floats(values: NDArray[np.float32]) -> Grey:
@@ -240,8 +233,8 @@ def _floats(values: NDArray[np.float32]) -> Grey:
     if low >= 0 and high <= 1:
         low, high = 0.0, 1.0
     shares = (values.astype(np.float64) - low) / (high - low or 1.0)
-    levels: Grey = np.rint(255 * shares).astype(np.uint8)
-    return levels
+    gray: Grey = np.rint(255 * shares).astype(np.uint8)
+    return gray
 
 
 def _reason(error: Exception) -> str:

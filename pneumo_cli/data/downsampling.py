@@ -1,6 +1,6 @@
-"""Images made smaller by the mean over areas, many at a time: what comparisons and simple classifiers look at.
+"""Downsampling of many images by area averaging, for image comparisons and simple classifiers.
 
-Not how a network's images are resized; that is :func:`pneumo_cli.data.decoding.resize`.
+A network's images are resized by :func:`pneumo_cli.data.decoding.resize` instead.
 """
 
 from __future__ import annotations
@@ -8,14 +8,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-_CHUNK = 512  # images that are held as floating point at once
+_CHUNK = 512  # images held as floating point at once
 
 
-def shrunk(levels: NDArray[np.uint8], size: int) -> NDArray[np.float32]:
-    """Shrink images; each new pixel is the mean over the area that it covers.
+def shrunk(images: NDArray[np.uint8], size: int) -> NDArray[np.float32]:
+    """Downsample images; each new pixel is the mean over the area that it covers.
 
     Args:
-        levels: uint8 [N, S, S], 0 black to 255 white, of any size.
+        images: uint8 [N, S, S], 0 black to 255 white, of any size.
         size: new height and width in pixels.
 
     Returns:
@@ -24,26 +24,26 @@ def shrunk(levels: NDArray[np.uint8], size: int) -> NDArray[np.float32]:
     Raises:
         ValueError: the images are not square, or a size is below 1.
     """
-    if levels.ndim != 3 or levels.shape[1] != levels.shape[2] or min(levels.shape[1], size) < 1:
-        raise ValueError(f"images of {size} px are made of images [N, S, S], not {list(levels.shape)}")
-    weights = area_weights(levels.shape[1], size)
-    small = np.empty((len(levels), size, size), np.float32)
-    for start in range(0, len(levels), _CHUNK):
-        part = levels[start : start + _CHUNK].astype(np.float32)
-        small[start : start + _CHUNK] = weights @ part @ weights.T
+    if images.ndim != 3 or images.shape[1] != images.shape[2] or min(images.shape[1], size) < 1:
+        raise ValueError(f"only images [N, S, S] can be downsampled to {size} px, not {list(images.shape)}")
+    weights = area_weights(images.shape[1], size)
+    small = np.empty((len(images), size, size), np.float32)
+    for start in range(0, len(images), _CHUNK):
+        chunk = images[start : start + _CHUNK].astype(np.float32)
+        small[start : start + _CHUNK] = weights @ chunk @ weights.T
     small /= 255
     return small
 
 
 def area_weights(length: int, size: int, first: float = 0.0, last: float = 1.0) -> NDArray[np.float32]:
-    """How much each of ``length`` pixels counts in each of ``size`` that cover the same line, or a part of it.
+    """Weights of ``length`` pixels of a line in the ``size`` pixels that replace them, or a section of them.
 
     Args:
         length, size: numbers of pixels, at least 1.
-        first, last: where the part begins and ends, as shares of the length.
+        first, last: start and end of the section, as shares of the length.
 
     Returns:
-        float32 [size, length]; every row sums to 1.
+        float32 [size, length]; each row sums to 1.
     """
     edges = length * np.linspace(first, last, size + 1)
     low, high = edges[:-1, None], edges[1:, None]

@@ -1,9 +1,8 @@
-"""What the frozen first stages of a network make of each image: computed once, kept in a mapped file.
+"""Feature cache: the output of a network's frozen first stages, computed once per image, in a memory-mapped file.
 
-A strictly frozen prefix gives the same output for the same image in every epoch and every run, so it is computed
-once per image and view and read like decoded images are. The file is keyed by all that the output depends on:
-weights and structure of the prefix, transform, image size, precision, and the dataset's fingerprint. Which
-stages are frozen is not decided here (:mod:`pneumo_cli.trainers.transfer`).
+A strictly frozen prefix has the same output for an image in every epoch and run, so it is computed once per image
+and view. The file is keyed by everything the output depends on: weights and structure of the prefix, transform,
+image size, precision, dataset fingerprint. Which stages are frozen: :mod:`pneumo_cli.trainers.transfer`.
 """
 
 from __future__ import annotations
@@ -28,9 +27,9 @@ from torch import Tensor, nn
 from pneumo_cli.data.array_file import (
     Array,
     DamagedArrayError,
+    disk_errors,
     open_array,
     prepare_folder,
-    unusable,
     write_array,
 )
 from pneumo_cli.data.batch_inputs import Inputs
@@ -39,21 +38,21 @@ from pneumo_cli.runtime.progress import NOTICE, Progress
 
 _FORMAT = 1
 _BATCH = 32
-_PROBE = 4  # images of the batch from which size and time are estimated
+_PROBE = 4  # images from which size and time are estimated
 _log = logging.getLogger("pneumo")
 
 
 @dataclass(frozen=True)
 class Frozen:
-    """A frozen part of a network, and what it is applied to.
+    """The frozen stages of a network and their input.
 
     Attributes:
         prefix: maps inputs [B, C, S, S] to features [B, ...]; called in eval mode, without gradients.
-        stages: how many stages of the network it is.
-        inputs: makes its input; with V views of each image it gives [V * B, C, S, S].
-        epochs: as which epochs ``inputs`` is asked, each of which is a set of views.
-        positions: int64 [n], the records whose features are wanted.
-        identity: all that the features depend on beside the prefix and the positions, as plain values.
+        stages: number of stages in the prefix.
+        inputs: source of its input; with V views per image it returns [V * B, C, S, S].
+        epochs: the epochs passed to ``inputs``, each of which is a set of views.
+        positions: int64 [n], the records to compute features for.
+        identity: plain values of everything else that the features depend on.
     """
 
     prefix: Callable[[Tensor], Tensor]
@@ -67,14 +66,14 @@ class Frozen:
 class Features:
     """Cached features. An :class:`~pneumo_cli.data.batch_inputs.Inputs` for the stages after the prefix.
 
-    Epoch e sees the e-th of the cached epochs, beginning anew after the last; of the views within it all.
+    Epoch e uses all views of the e-th cached epoch, starting over after the last.
 
     Args:
-        array: [epochs, n, V, ...], mapped.
+        array: [epochs, n, V, ...], memory-mapped.
         dtype: of the features.
-        rows: int64 [N], the row of each record, -1 where it has none.
-        stage: how many stages lie behind.
-        device: where batches are to be.
+        rows: int64 [N], the row of each record; -1: none.
+        stage: number of stages already applied.
+        device: device of the batches.
     """
 
     def __init__(
@@ -88,8 +87,8 @@ class Features:
 
     def __call__(self, positions: NDArray[np.int64], epoch: int) -> Tensor:
         chosen = self.array[(epoch - 1) % len(self.array)][self._rows[positions]]
-        there = torch.from_numpy(chosen).view(self._dtype).to(self._device, non_blocking=True)
-        return there.transpose(0, 1).flatten(0, 1)
+        features = torch.from_numpy(chosen).view(self._dtype).to(self._device, non_blocking=True)
+        return features.transpose(0, 1).flatten(0, 1)
 
 
 def cached_features(
@@ -101,9 +100,9 @@ def cached_features(
     progress: Progress,
     writes: bool = True,
 ) -> Features | None:
-    """Return the features of a frozen part: remembered, or computed now and kept.
+    """Return the features of the frozen stages, from the cache or computed now.
 
-    What it will take is said before it starts. Several processes may compute the same features at once: each
+    The estimated size and time are logged first. Several processes may compute the same features at once: each
     writes its own temporary file, and the last one to finish replaces the others' equal result.
 
     Args:
@@ -112,11 +111,11 @@ def cached_features(
         writes: False in processes that only read what another one has computed.
 
     Returns:
-        None where disk or memory do not allow to keep them, which is said.
+        None, with a warning, where they do not fit on disk or in memory.
 
     Raises:
         UsageError: the cache folder cannot be written to.
-        PneumoError: writing failed, because the disk is full for example.
+        PneumoError: writing failed, a full disk for example.
     """
     batch, seconds = _probe(frozen)
     views = len(batch) // min(_PROBE, len(frozen.positions))
@@ -134,25 +133,23 @@ def cached_features(
     path = cache / "features" / f"{key[:32]}.bin"
     prepare_folder(path.parent)
     try:
-        found = open_array(path, identity)
+        cached = open_array(path, identity)
     except DamagedArrayError as damage:
         _log.warning("the features in %s are damaged (%s): computing them again", path, damage)
-        found = None
-    if found is not None:
-        array = found[0]
+        cached = None
+    if cached is not None:
+        array = cached[0]
     else:
         size = int(np.prod(shape, dtype=np.int64)) * batch.element_size()
         images = len(frozen.epochs) * len(frozen.positions) * views
-        what = (
-            f"the output of the {frozen.stages} frozen stages for {images:,} images, {size / 2**20:,.0f} MiB"
-        )
+        what = f"output of the {frozen.stages} frozen stages for {images:,} images, {size / 2**20:,.0f} MiB"
         reason = _does_not_fit(size, path.parent)
         if reason:
-            _log.warning("%s, is not kept: %s; it is computed anew in every epoch", what, reason)
+            _log.warning("%s, is not cached: %s; it is recomputed in every epoch", what, reason)
             return None
         if not writes:
-            raise PneumoError(f"{path}, which the first rank has computed, is not there")
-        _log.log(NOTICE, "computing %s, about %s, into %s", what, _spoken(seconds * images), path.parent)
+            raise PneumoError(f"{path}, which the first rank has computed, is missing")
+        _log.log(NOTICE, "computing %s, about %s, into %s", what, _duration(seconds * images), path.parent)
         array = _compute(frozen, path, identity, progress, size)
     rows = np.full(records, -1, np.int64)
     rows[frozen.positions] = np.arange(len(frozen.positions))
@@ -160,7 +157,7 @@ def cached_features(
 
 
 def prefix_digest(stages: Sequence[nn.Module]) -> str:
-    """SHA-256 over names, shapes and values of all parameters and buffers of some stages, and their structure."""
+    """SHA-256 over the structure of some stages and name, shape and value of all their parameters and buffers."""
     digest = hashlib.sha256()
     for stage in stages:
         digest.update(str(stage).encode())
@@ -171,12 +168,12 @@ def prefix_digest(stages: Sequence[nn.Module]) -> str:
 
 
 def _probe(frozen: Frozen) -> tuple[Tensor, float]:
-    """Features of a few images on the CPU, and seconds per image, once everything is warm."""
+    """Features of a few images, on the CPU, and seconds per image after a warm-up."""
     inputs = frozen.inputs(frozen.positions[:_PROBE], frozen.epochs[0])
     frozen.prefix(inputs)
-    began = time.perf_counter()
+    start = time.perf_counter()
     batch = frozen.prefix(inputs).cpu()
-    return batch, (time.perf_counter() - began) / len(inputs)
+    return batch, (time.perf_counter() - start) / len(inputs)
 
 
 def _compute(frozen: Frozen, path: Path, identity: Mapping[str, Any], progress: Progress, size: int) -> Array:
@@ -192,26 +189,22 @@ def _compute(frozen: Frozen, path: Path, identity: Mapping[str, Any], progress: 
             yield _stored(views).tobytes()
             advance(len(positions))
 
-    total = len(frozen.epochs) * len(frozen.positions)
-    try:
-        with progress.stage("frozen stages", total) as advance, closing(blocks(advance)) as made:
-            return write_array(path, identity, made)
-    except PermissionError as error:
-        raise unusable(path.parent, error) from None
-    except OSError as error:
-        raise PneumoError(
-            f"cannot write features ({size / 2**20:,.0f} MiB) to {path.parent}: {error.strerror}; free some "
-            "space, choose another cache folder, or compute them in every epoch with --no-feature-cache"
-        ) from error
+    advice = ", or compute them in every epoch with --no-feature-cache"
+    with (
+        disk_errors("features", size, path.parent, advice),
+        progress.stage("frozen stages", len(frozen.epochs) * len(frozen.positions)) as advance,
+        closing(blocks(advance)) as features,
+    ):
+        return write_array(path, identity, features)
 
 
 def _stored(values: Tensor) -> NDArray[Any]:
-    """A tensor as NumPy holds it: types that NumPy lacks as integers of the same bits."""
+    """A tensor as a NumPy array: dtypes that NumPy lacks as integers of the same bits."""
     return (values.view(torch.uint16) if values.dtype == torch.bfloat16 else values).numpy()
 
 
 def _does_not_fit(size: int, folder: Path) -> str:
-    """Why so many bytes are not to be kept; empty where they may be."""
+    """Why so many bytes cannot be cached; empty where they can."""
     free = shutil.disk_usage(folder).free
     if size > 0.9 * free:
         return f"{folder} has {free / 2**20:,.0f} MiB free"
@@ -221,5 +214,5 @@ def _does_not_fit(size: int, folder: Path) -> str:
     return ""
 
 
-def _spoken(seconds: float) -> str:
+def _duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"

@@ -1,7 +1,7 @@
-"""Image files below a folder or inside a zip archive, behind one interface.
+"""Image files below a folder or in a zip archive, behind one interface.
 
-Knows names, bytes and content hashes; knows neither layouts nor labels, which are a dataset plugin's, nor
-how to decode. Archives are read in place, nothing is extracted.
+Handles names, bytes and content hashes; layouts and labels are up to dataset plugins. Decodes nothing. Archives are
+read in place, without extraction.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from pneumo_cli.runtime.progress import Progress
 from pneumo_cli.runtime.threads import ordered_map
 
 MAX_BYTES = 256 * 2**20
-"""The largest file that is read; an archive can claim anything about its members."""
+"""The largest file that is read; the sizes that an archive states cannot be trusted."""
 
 UNREADABLE = "unreadable:"
-"""What the digest of a file that cannot be read begins with; its name follows, so no two are equal."""
+"""Prefix of the digest of an unreadable file; its name follows, so that no two are equal."""
 
-_MEMORY_FORMAT = 1
+_DIGESTS_FORMAT = 1
 _log = logging.getLogger("pneumo")
 
 Signature = tuple[int, int]
 
 
 class _Source(Protocol):
-    """Where names and bytes come from: a folder or an archive."""
+    """A folder or an archive."""
 
     def files(self) -> Iterator[str]: ...
 
@@ -54,8 +54,7 @@ class ImageFiles:
         root: a folder, or a zip archive.
 
     Raises:
-        DataError: there is nothing at ``root``, it cannot be opened, it is neither a folder nor an archive,
-            or the archive is damaged.
+        DataError: ``root`` does not exist, cannot be opened, is neither a folder nor an archive, or is damaged.
     """
 
     def __init__(self, root: Path) -> None:
@@ -73,19 +72,16 @@ class ImageFiles:
             raise DataError(f"{root} is neither a folder nor a zip archive")
 
     def names(self) -> list[str]:
-        """Return the images' names: those of ``files`` that end in ``.jpeg``, ``.jpg`` or ``.png``.
+        """Return the names of the images: those of ``files`` that end in ``.jpeg``, ``.jpg`` or ``.png``.
 
-        Broken links are listed: they are images that cannot be read.
-
-        Raises:
-            DataError: as ``files``.
+        Broken links are included, as unreadable images. Raises DataError as ``files`` does.
         """
         return [name for name in self.files() if is_image(name)]
 
     def files(self) -> list[str]:
-        """Return the names of all files that are part of the data: POSIX paths relative to the root, sorted.
+        """Return the names of all files: POSIX paths relative to the root, sorted.
 
-        Left out: hidden files and folders, and what macOS adds to archives (``__MACOSX``, ``._*``). Links are
+        Without hidden files and folders and what macOS adds to archives (``__MACOSX``, ``._*``). Links are
         followed, but no folder is listed twice.
 
         Raises:
@@ -94,7 +90,7 @@ class ImageFiles:
         return sorted(set(self._source.files()))
 
     def read_bytes(self, name: str) -> bytes:
-        """Return the content of one file; may be called from several threads.
+        """Return the content of one file; thread-safe.
 
         Raises:
             UnreadableImage: it cannot be read; the message says why.
@@ -104,31 +100,30 @@ class ImageFiles:
     def digests(self, names: Iterable[str], cache: Path, progress: Progress) -> dict[str, str]:
         """Return the SHA-256 of each file's content, in hexadecimal.
 
-        Results are remembered below ``cache`` and used again while a file's (for an archive: the archive's)
-        size and time of change stay the same. A file that cannot be read gets ``unreadable:<name>``, which
-        is not remembered.
+        Results are cached below ``cache`` until size or modification time of the file (or of the archive) changes.
+        An unreadable file gets ``unreadable:<name>``, which is not cached.
         """
-        memory = _DigestMemory(cache, self.root)
-        known = {name: (self._source.signature(name), memory.get(name)) for name in names}
-        result = {
-            name: remembered[1]
-            for name, (signature, remembered) in known.items()
-            if signature is not None and remembered is not None and remembered[0] == signature
-        }
-        missing = [name for name in known if name not in result]
+        cached = _DigestCache(cache, self.root)
+        signatures = {name: self._source.signature(name) for name in names}
+        digests: dict[str, str] = {}
+        for name, signature in signatures.items():
+            entry = cached.entries.get(name)
+            if entry is not None and entry[0] == signature:
+                digests[name] = entry[1]
+        missing = [name for name in signatures if name not in digests]
         if missing:
             with (
                 progress.stage("hashing", len(missing)) as advance,
                 closing(ordered_map(self._digest, missing)) as computed,
             ):
                 for name, digest in zip(missing, computed, strict=True):
-                    result[name] = digest
-                    signature = known[name][0]
+                    digests[name] = digest
+                    signature = signatures[name]
                     if signature is not None and not digest.startswith(UNREADABLE):
-                        memory.put(name, signature, digest)
+                        cached.entries[name] = (signature, digest)
                     advance(1)
-            memory.save()
-        return {name: result[name] for name in known}
+            cached.save()
+        return {name: digests[name] for name in signatures}
 
     def _digest(self, name: str) -> str:
         try:
@@ -138,7 +133,7 @@ class ImageFiles:
 
 
 def is_image(name: str) -> bool:
-    """True where the name is one of a JPEG or PNG file."""
+    """Whether a name is that of a JPEG or PNG file."""
     return name.lower().endswith(SUFFIXES)
 
 
@@ -157,14 +152,12 @@ class _Folder:
             folder = folders.pop()
             try:
                 status = os.stat(self._root / folder)
-                # By identity, not by path: a link to a folder above would otherwise be followed for ever.
+                # By identity, not by path: a link to a parent folder would otherwise be followed forever.
                 if (status.st_dev, status.st_ino) in visited:
                     continue
                 visited.add((status.st_dev, status.st_ino))
                 with os.scandir(self._root / folder) as listing:
-                    names = sorted(
-                        (entry.name for entry in listing if not _is_clutter(entry.name)), reverse=True
-                    )
+                    names = sorted((one.name for one in listing if not _is_clutter(one.name)), reverse=True)
             except OSError as error:
                 raise DataError(f"cannot list {self._root / folder}: {error.strerror}") from None
             for name in names:
@@ -177,7 +170,7 @@ class _Folder:
     def read(self, name: str) -> bytes:
         path = self._root / name
         try:
-            if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for ever
+            if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait forever
                 raise UnreadableImage("not a regular file")
             with path.open("rb") as handle:
                 return _bounded(handle.read(MAX_BYTES + 1))
@@ -195,7 +188,7 @@ class _Folder:
 class _Archive:
     def __init__(self, root: Path) -> None:
         self._root = root
-        # Reading is safe in threads, but opening and closing members counts references without a lock.
+        # Reading is thread-safe, but opening and closing members counts references without a lock.
         self._lock = threading.Lock()
         try:
             with root.open("rb") as handle:
@@ -204,18 +197,18 @@ class _Archive:
             status = root.stat()
         except OSError as error:
             raise DataError(f"cannot open {root}: {error.strerror}") from None
-        except Exception:  # what a damaged directory of an archive makes zipfile raise is not documented
+        except Exception:  # the exceptions of zipfile for a damaged directory are not documented
             if looks_like_zip:
                 raise DataError(f"{root} is a damaged zip archive: download or copy it again") from None
             raise DataError(f"{root} is neither a folder nor a zip archive") from None
         self._signature = (status.st_size, status.st_mtime_ns)
-        # Archives made on Windows may separate folders by backslashes.
+        # Archives from Windows may separate folders by backslashes.
         self._members = {info.filename.replace("\\", "/"): info for info in self._archive.infolist()}
 
     def files(self) -> Iterator[str]:
         for name, info in self._members.items():
             path = PurePosixPath(name)
-            # A path that is not in its normal form ("a//b", "/a", "a/../b") is no name of a file of a tree.
+            # A path that is not normalised ("a//b", "/a", "a/../b") does not name a file below the root.
             normal = str(path) == name and not path.is_absolute() and ".." not in path.parts
             if normal and not info.is_dir() and not any(map(_is_clutter, path.parts)):
                 yield _unicode(name, self._root)
@@ -258,32 +251,26 @@ def _unicode(name: str, root: Path) -> str:
     return name
 
 
-class _DigestMemory:
-    """Digests of one root's files, kept in one JSON file. Losing it costs time, nothing else."""
+class _DigestCache:
+    """Digests of one root's files with the files' signatures, in one JSON file. Losing it only costs time."""
 
     def __init__(self, cache: Path, root: Path) -> None:
         self._root = str(root.resolve())
         key = hashlib.sha256(self._root.encode(errors="replace")).hexdigest()
         self._path = cache / "digests" / f"{key[:32]}.json"
-        self._entries: dict[str, tuple[Signature, str]] = {}
+        self.entries: dict[str, tuple[Signature, str]] = {}
         try:
             content = json.loads(self._path.read_bytes())
-            if content["format"] == _MEMORY_FORMAT and content["root"] == self._root:
-                for name, (size, changed, digest) in content["files"].items():
+            if content["format"] == _DIGESTS_FORMAT and content["root"] == self._root:
+                for name, (size, modified, digest) in content["files"].items():
                     if isinstance(digest, str) and len(digest) == 64:
-                        self._entries[name] = ((int(size), int(changed)), digest)
+                        self.entries[name] = ((int(size), int(modified)), digest)
         except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
-            self._entries = {}
-
-    def get(self, name: str) -> tuple[Signature, str] | None:
-        return self._entries.get(name)
-
-    def put(self, name: str, signature: Signature, digest: str) -> None:
-        self._entries[name] = (signature, digest)
+            self.entries = {}
 
     def save(self) -> None:
-        files = {name: (*signature, digest) for name, (signature, digest) in sorted(self._entries.items())}
+        files = {name: (*signature, digest) for name, (signature, digest) in sorted(self.entries.items())}
         try:
-            atomic.write_json(self._path, {"format": _MEMORY_FORMAT, "root": self._root, "files": files})
+            atomic.write_json(self._path, {"format": _DIGESTS_FORMAT, "root": self._root, "files": files})
         except OSError as error:
-            _log.warning("content hashes cannot be kept in %s: %s", self._path.parent, error.strerror)
+            _log.warning("content hashes cannot be cached in %s: %s", self._path.parent, error.strerror)

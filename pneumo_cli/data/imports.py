@@ -1,8 +1,7 @@
-"""Where data are kept between runs: the places that were imported, and copies of what was imported.
+"""Imported data: where they are, and copies of them.
 
-``HOME/places.json`` maps a dataset's name to the folder or archive that it is read from, so that
-``--data-root`` is needed once. Copies lie in ``HOME/<dataset>/<fingerprint>``; they are complete or not
-there, and none is ever overwritten.
+``HOME/places.json`` maps a dataset's name to the folder or archive that it is read from, so that ``--data-root`` is
+needed only once. Copies are in ``HOME/<dataset>/<fingerprint>``; they are created atomically and never overwritten.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ import shutil
 import stat
 import tempfile
 import zipfile
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from itertools import count
@@ -30,10 +28,10 @@ from pneumo_cli.runtime.threads import ordered_map
 from pneumo_cli.specs import DatasetSpec, load_reference
 
 MAX_UNPACKED = 64 * 2**30
-"""Bytes that an archive may unpack to. The largest public chest radiograph sets come in parts below this."""
+"""Largest unpacked size of an archive, in bytes; the largest public chest radiograph sets have smaller parts."""
 
 MAX_RATIO = 200
-"""How many times its own size an archive may unpack to; images hardly compress, bombs do."""
+"""Largest ratio of an archive's unpacked size to its size; images hardly compress, zip bombs do."""
 
 _log = logging.getLogger("pneumo")
 _Open = Callable[[Path, Path], Dataset]
@@ -42,18 +40,18 @@ _Open = Callable[[Path, Path], Dataset]
 def import_data(
     spec: DatasetSpec, source: Path, home: Path, *, copy: bool, cache: Path, progress: Progress
 ) -> Path:
-    """Check data, copy them if asked to, and remember where they are.
+    """Check data, copy them if wanted, and record their location.
 
     Args:
-        spec: the dataset that the data are read as.
+        spec: the dataset that the data belong to.
         source: a folder or a zip archive.
-        home: where places and copies are kept.
-        copy: copy the files, or unpack the archive, below ``home``; otherwise they are read where they are.
+        home: folder of ``places.json`` and copies.
+        copy: copy the files, or unpack the archive, below ``home``; otherwise they are read in place.
         cache: for content hashes.
-        progress: where long steps are shown.
+        progress: shows long steps.
 
     Returns:
-        The absolute path that is now remembered for the dataset.
+        The absolute path that is recorded for the dataset.
 
     Raises:
         UsageError: the dataset is not read from files.
@@ -71,17 +69,13 @@ def import_data(
         return dataset
 
     dataset = opened(source, cache)
-    root = _copied(source, dataset, home / spec.name, opened, cache, progress) if copy else source
+    root = _copy(source, dataset, home / spec.name, opened, cache, progress) if copy else source
     remember(home, spec.name, root)
     return root
 
 
 def remember(home: Path, name: str, path: Path) -> None:
-    """Note that the dataset ``name`` is at ``path``.
-
-    Raises:
-        PneumoError: the note cannot be written.
-    """
+    """Record that the dataset ``name`` is at ``path``. Raises PneumoError if that cannot be written."""
     try:
         atomic.write_json(home / "places.json", places(home) | {name: os.path.abspath(path)})
     except OSError as error:
@@ -89,16 +83,13 @@ def remember(home: Path, name: str, path: Path) -> None:
 
 
 def remembered(home: Path, name: str) -> Path | None:
-    """Return where the dataset ``name`` was imported from or to; None where it never was.
-
-    The path may have gone since: opening the dataset there says so.
-    """
+    """Return the recorded location of the dataset ``name``, which may no longer exist; None: never imported."""
     place = places(home).get(name)
     return Path(place) if place else None
 
 
 def places(home: Path) -> dict[str, str]:
-    """Return where each imported dataset lies, by name; empty where nothing was imported."""
+    """Return the locations of all imported datasets by name."""
     path = home / "places.json"
     try:
         content = json.loads(path.read_bytes())
@@ -110,33 +101,31 @@ def places(home: Path) -> dict[str, str]:
         return {}
 
 
-def _copied(
-    source: Path, dataset: Dataset, folder: Path, opened: _Open, cache: Path, progress: Progress
-) -> Path:
-    """Return a copy of the data in ``folder``: one that is already there, or a new one."""
+def _copy(source: Path, dataset: Dataset, into: Path, opened: _Open, cache: Path, progress: Progress) -> Path:
+    """Return a copy of the data in the folder ``into``: an existing one, or a new one."""
     files = ImageFiles(source)
     names = files.files()
     if source.is_file():
         _check_archive(source)
     _check_names(source, names)
     for number in count(1):
-        target = folder / (dataset.fingerprint[:12] + (f"-{number}" if number > 1 else ""))
+        target = into / (dataset.fingerprint[:12] + (f"-{number}" if number > 1 else ""))
         if not os.path.lexists(target):
             break
         if _holds(target, dataset, opened, cache):
             return target
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with _temporary_folder(folder) as copy:
+        into.mkdir(parents=True, exist_ok=True)
+        with _temporary_folder(into) as copy:
             _copy_files(files, names, copy, progress)
-            # With a cache of its own: hashes of files under a temporary name are of no use later.
+            # With its own cache: hashes of files under a temporary name are useless later.
             with tempfile.TemporaryDirectory() as scratch:
                 if opened(copy, Path(scratch)).fingerprint != dataset.fingerprint:
-                    raise PneumoError(f"the copy of {source} in {folder} differs from it: import it again")
+                    raise PneumoError(f"the copy of {source} in {into} differs from it: import it again")
             os.rename(copy, target)
-        atomic.flush_folder(folder)
+        atomic.flush_folder(into)
     except OSError as error:
-        raise PneumoError(f"cannot copy {source} to {folder}: {error.strerror or error}") from error
+        raise PneumoError(f"cannot copy {source} to {into}: {error.strerror or error}") from error
     return target
 
 
@@ -154,7 +143,7 @@ def _temporary_folder(parent: Path) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)  # renamed, and so no longer there, where all went well
+        shutil.rmtree(folder, ignore_errors=True)  # already renamed after a success
 
 
 def _copy_files(files: ImageFiles, names: list[str], target: Path, progress: Progress) -> None:
@@ -173,33 +162,31 @@ def _copy_files(files: ImageFiles, names: list[str], target: Path, progress: Pro
         for _ in done:
             advance(1)
     if hasattr(os, "sync"):
-        os.sync()  # once for all files, which is far cheaper than once for each
+        os.sync()  # far cheaper than syncing each file
 
 
 def _check_archive(path: Path) -> None:
-    """Refuse an archive that a careful person would not unpack."""
+    """Refuse an archive that is unsafe to unpack."""
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
     for member in members:
         parts = PurePosixPath(member.filename.replace("\\", "/"))
         drive = len(parts.parts) > 0 and parts.parts[0].endswith(":")
         if parts.is_absolute() or drive or ".." in parts.parts:
-            raise DataError(f"{path} is not unpacked: its member {member.filename!r} lies outside of it")
+            raise DataError(f"{path} is not unpacked: its member {member.filename!r} points outside of it")
         if stat.S_ISLNK(member.external_attr >> 16):
             raise DataError(f"{path} is not unpacked: its member {member.filename!r} is a link")
     total = sum(member.file_size for member in members)
     size = path.stat().st_size
     if total > MAX_UNPACKED or total > MAX_RATIO * size:
-        raise DataError(
-            f"{path} is not unpacked: its {size / 2**20:,.1f} MiB claim to hold {total / 2**20:,.1f} MiB"
-        )
+        sizes = f"its {size / 2**20:,.1f} MiB would unpack to {total / 2**20:,.1f} MiB"
+        raise DataError(f"{path} is not unpacked: {sizes}")
 
 
 def _check_names(source: Path, names: list[str]) -> None:
-    """Refuse names that would be one file on a file system that does not tell upper from lower case."""
-    alike = defaultdict(list)
+    """Refuse names that would be the same file on a case-insensitive file system."""
+    by_folded: dict[str, str] = {}
     for name in names:
-        alike[name.casefold()].append(name)
-    for group in alike.values():
-        if len(group) > 1:
-            raise DataError(f"{source} is not copied: {group[0]!r} and {group[1]!r} differ only in case")
+        other = by_folded.setdefault(name.casefold(), name)
+        if other != name:
+            raise DataError(f"{source} is not copied: {other!r} and {name!r} differ only in case")

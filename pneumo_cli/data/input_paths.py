@@ -1,8 +1,7 @@
-"""From what somebody names on the command line to image files, and to their bytes.
+"""Expansion of path arguments (files, folders, globs, lists on standard input) to image files, and their bytes.
 
-Files, folders, globs that the shell has left alone, and lists on standard input. Knows names, and looks into a file
-only to tell DICOM files that have none of the usual suffixes; decodes nothing. A file that is named outright is
-always given back, whatever it is: reading it says what is wrong with it, and the others are still read.
+Reads the beginning of a file only to detect plugin formats (DICOM) without a usual suffix; decodes nothing. A file
+that is named itself is always returned: reading it reports what is wrong with it, and the others are still read.
 """
 
 from __future__ import annotations
@@ -22,61 +21,61 @@ from pneumo_cli.errors import DataError, UnreadableImage, UsageError
 from pneumo_cli.specs import MAGIC_BYTES
 
 STANDARD_INPUT = "-"
-"""The argument that stands for a list of names on standard input."""
+"""The argument for a list of names on standard input."""
 
 _log = logging.getLogger("pneumo")
 
 
 def image_suffixes() -> tuple[str, ...]:
-    """The ends of names that are taken for images when a folder is searched, in lower case."""
+    """Lower-case suffixes of images when a folder is searched."""
     return (*SUFFIXES, ".tif", ".tiff", *decoders.suffixes())
 
 
 def expand(arguments: Sequence[str], stdin: TextIO | None = None) -> Iterator[Path]:
     """Yield the files that the arguments name, each once, in the order of the arguments.
 
-    - A file, or what does not exist: itself.
+    - A file, or a path that does not exist: itself.
     - A folder: the images below it, sorted by name: those with one of :func:`image_suffixes`, and files without
-      a suffix, or whose suffix is a number (the unique identifiers of DICOM), that begin as a format that a plugin
-      decodes (:mod:`pneumo_cli.data.decoders`).
-      Hidden files and folders are left out; links are followed, but no folder is searched twice.
-    - A glob (``*``, ``?``, ``[…]``; ``**`` is any number of folders), unless something has that very name: what
-      matches, sorted; folders among it as above. Where its last part is only ``*`` or ``**``, images alone.
-    - ``-``: the files and folders listed on ``stdin``, separated by line ends, or by NUL characters where there
-      are any. Blank lines are skipped, globs are not expanded.
+      a suffix, or with a number for one (unique identifiers of DICOM), whose content begins as a format of a plugin
+      (:mod:`pneumo_cli.data.decoders`). Hidden files and folders are skipped; links are followed, but no folder is
+      searched twice.
+    - A glob (``*``, ``?``, ``[…]``; ``**`` is any number of folders), unless a file has this name: the matches,
+      sorted, with folders as above. If its last part is only ``*`` or ``**``, images only.
+    - ``-``: the files and folders listed on ``stdin``, separated by line ends, or by NUL characters if there are
+      any. Blank lines are skipped, globs are not expanded.
 
-    Where a folder or glob holds no image but others do, that is a warning in the log.
+    A folder or glob without images is logged as a warning if other arguments have some.
 
     Raises:
-        UsageError: no file at all is named; ``-`` without standard input; a folder cannot be listed; an empty
-            argument; a name that is not valid UTF-8, which no result could be printed for.
+        UsageError: there is no file at all; ``-`` without standard input; a folder cannot be listed; an empty
+            argument; a name that is not valid UTF-8, for which no result could be printed.
     """
     seen: set[str] = set()
-    barren: list[str] = []
+    empty: list[str] = []
     for argument in arguments:
-        found = False
+        any_file = False
         for path in _named(argument, stdin):
-            found = True
-            identity = str(path.absolute())  # not resolved: "a/../b" is another file where a is a link
+            any_file = True
+            identity = str(path.absolute())  # not resolved: "a/../b" is another file if a is a link
             if identity not in seen:
                 seen.add(identity)
                 yield path
-        if not found:
-            barren.append(argument)
+        if not any_file:
+            empty.append(argument)
     if not seen:
-        raise UsageError(_nothing(barren))
-    for argument in barren:
-        _log.warning("%s", _nothing([argument]))
+        raise UsageError(_no_images(empty))
+    for argument in empty:
+        _log.warning("%s", _no_images([argument]))
 
 
 def read_file(path: Path) -> bytes:
-    """Return the content of a file; may be called from several threads.
+    """Return the content of a file; thread-safe.
 
     Raises:
-        UnreadableImage: it does not exist, is no regular file, is larger than
+        UnreadableImage: it does not exist, is not a regular file, is larger than
             :data:`~pneumo_cli.data.files.MAX_BYTES`, or cannot be read.
     """
-    if os.path.isdir(path):  # Path.is_dir raises where the name is too long
+    if os.path.isdir(path):  # Path.is_dir raises if the name is too long
         raise UnreadableImage("a folder, not a file")
     try:
         return ImageFiles(path.parent).read_bytes(path.name)
@@ -112,7 +111,7 @@ def _matching(pattern: str) -> Iterator[Path]:
                 continue
             yield from _files(name)
         return
-    # Not left to glob, which follows links that lead back up for ever.
+    # Not by glob, which follows links to parent folders forever.
     first = parts.index("**")
     above = str(PurePosixPath(*parts[:first])) if first else "."
     for folder in sorted(glob.glob(above)):
@@ -125,8 +124,8 @@ def _matching(pattern: str) -> Iterator[Path]:
 
 
 def _matches(parts: Sequence[str], pattern: Sequence[str]) -> bool:
-    """Whether a path below a folder matches a pattern, part by part; ``**`` is any number of parts."""
-    reached = {0}  # how much of the pattern the parts so far may have used
+    """Whether the parts of a path match those of a pattern, in which ``**`` is any number of parts."""
+    reached = {0}  # the places in the pattern that the parts so far may have led to
     for part in parts:
         reached = _past_stars(reached, pattern)
         reached = {
@@ -149,7 +148,7 @@ def _past_stars(reached: set[int], pattern: Sequence[str]) -> set[int]:
 def _listed(stdin: TextIO | None) -> list[str]:
     if stdin is None:
         raise UsageError("- reads a list of files from standard input, and there is none")
-    binary = getattr(stdin, "buffer", None)  # bytes where they can be had: names need not be valid text
+    binary = getattr(stdin, "buffer", None)  # bytes if possible: names need not be valid text
     text = os.fsdecode(binary.read()) if binary is not None else stdin.read()
     names = text.split("\0") if "\0" in text else [line.removesuffix("\r") for line in text.split("\n")]
     return [name for name in names if name.strip()]
@@ -163,7 +162,7 @@ def _checked(name: str) -> str:
     except UnicodeEncodeError:
         raise UsageError(f"a file name is not valid UTF-8, {name!a}: rename it") from None
     if "\0" in name:
-        raise UsageError(f"no path: {name!a}")
+        raise UsageError(f"not a path: {name!a}")
     return name
 
 
@@ -171,7 +170,7 @@ def _is_image(path: Path) -> bool:
     suffix = path.suffix.lower()
     if suffix in image_suffixes():
         return True
-    if (suffix and not suffix[1:].isdecimal()) or path.name == "DICOMDIR":  # an index of others
+    if (suffix and not suffix[1:].isdecimal()) or path.name == "DICOMDIR":  # an index of DICOM files
         return False
     try:
         with path.open("rb") as handle:
@@ -181,11 +180,9 @@ def _is_image(path: Path) -> bool:
     return decoders.find(start) is not None or bool(decoders.what_is_missing(start))
 
 
-def _nothing(arguments: Sequence[str]) -> str:
+def _no_images(arguments: Sequence[str]) -> str:
     if list(arguments) == [STANDARD_INPUT]:
         return "standard input lists no files"
     named = ", ".join("standard input" if one == STANDARD_INPUT else one for one in arguments[:3])
     more = f" and {len(arguments) - 3} more" if len(arguments) > 3 else ""
-    return (
-        f"no images in {named or 'nothing'}{more}: looked for {', '.join(image_suffixes())} and DICOM files"
-    )
+    return f"no images in {named or 'nothing'}{more}: no {', '.join(image_suffixes())} or DICOM files"

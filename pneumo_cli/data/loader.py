@@ -1,11 +1,9 @@
-"""Batches of one split, for one rank, in an order that can be taken up at any step.
+"""Batches of one split for one rank, in an order that can be resumed at any step.
 
-What a batch is made of lies in memory (memory-mapped, or already on the accelerator), so there are no worker
-processes, nothing to prefetch, and no state but (seed, epoch, step). That is what makes a run that was killed
-continue with the very same batches.
+The data are in memory (memory-mapped, or already on the accelerator), so there are no worker processes, no
+prefetching, and no state but (seed, epoch, step): a run that was killed continues with exactly the same batches.
 
-Here is the order; what the batches hold is made by :mod:`pneumo_cli.data.batch_inputs`, from images that were
-decoded by :mod:`pneumo_cli.data.cache`.
+This module defines the order; :mod:`pneumo_cli.data.batch_inputs` provides the content.
 """
 
 from __future__ import annotations
@@ -27,11 +25,11 @@ class Batch(NamedTuple):
     """A batch on the device of the run.
 
     Attributes:
-        images: float32 [B, C, S, S]; or, from stage 1 on, what the stages before made of them [B, ...]; or V views
-            of each image, [V * B, ...], the first views of all images first.
+        images: float32 [B, C, S, S]; from stage 1 on, features [B, ...]; with V views of each image, [V * B, ...],
+            the first views of all images first.
         labels: int64 [B].
-        index: int64 [B], the images' positions in the dataset's records.
-        stage: how many stages of the network lie behind ``images``.
+        index: int64 [B], positions in the dataset's records.
+        stage: number of stages of the network already applied to ``images``.
     """
 
     images: Tensor
@@ -43,30 +41,29 @@ class Batch(NamedTuple):
 class Loader:
     """The batches of one split.
 
-    With a ``shuffle_seed`` (training), each epoch is one permutation of all positions, cut into *global*
-    batches of ``batch_size``; rank r of a world takes every world-th sample of each, from the r-th on. All
-    ranks so have the same number of batches, none is empty, and the samples of a step do not depend on the
-    number of ranks. The last batch may be smaller; it is left out where it has fewer samples than there are
-    ranks.
+    With a ``shuffle_seed`` (training), each epoch is one permutation of all positions, divided into *global*
+    batches of ``batch_size``, of which rank r takes the samples r, r + world, and so on. All ranks have the same
+    number of batches, none is empty, and the samples of a step do not depend on the number of ranks. The last batch
+    may be smaller; it is dropped if it has fewer samples than there are ranks.
 
-    Without one (evaluation), rank r takes ``positions[r::world]`` in order: every sample exactly once,
-    nothing padded. Ranks may then differ by one in their number of batches.
+    Without one (evaluation), rank r takes ``positions[r::world]`` in order: every sample exactly once, no padding.
+    The number of batches may then differ by one between ranks.
 
     Args:
-        inputs: makes what a batch holds.
+        inputs: source of the batches' content.
         labels: int64 [N].
         positions: int64 [n], the records of this split.
         batch_size: samples of a step over all ranks.
-        device: where batches are to be.
+        device: device of the batches.
         shuffle_seed: of the run, or None for the order of ``positions``.
-        epoch: which epoch ``iterate`` yields; may be set anew between epochs.
-        rank, world: this process and how many there are.
+        epoch: the epoch that ``iterate`` yields; may be set between epochs.
+        rank, world: rank of this process, and number of processes.
 
     Attributes:
-        advance: called with the size of each batch when the next one is asked for: a progress bar's.
+        advance: called with the size of each batch when the next one is requested; for a progress bar.
 
     Raises:
-        UsageError: the batch size is below 1, or below the number of ranks that train.
+        UsageError: the batch size is below 1, or, in training, below the number of ranks.
     """
 
     def __init__(
@@ -85,15 +82,13 @@ class Loader:
         if batch_size < 1:
             raise UsageError(f"the batch size has to be at least 1, not {batch_size}")
         if shuffle_seed is not None and batch_size < world:
-            raise UsageError(
-                f"a batch of {batch_size} cannot be dealt to {world} devices: raise the batch size"
-            )
+            raise UsageError(f"batch size {batch_size} is below the number of devices, {world}: increase it")
         self.batch_size = batch_size
         self.device = device
         self.epoch = epoch
         self.rank = rank
         self.world = world
-        self.advance: Callable[[int], None] = _unwatched
+        self.advance: Callable[[int], None] = lambda count: None
         self._inputs = inputs
         self._labels = labels.to(device)
         self._positions = np.asarray(positions, np.int64)
@@ -102,7 +97,7 @@ class Loader:
     def __len__(self) -> int:
         """Number of batches that this rank yields in an epoch."""
         if self._shuffle_seed is None:
-            return -(-_dealt(len(self._positions), self.rank, self.world) // self._local_size)
+            return -(-_share(len(self._positions), self.rank, self.world) // self._local_size)
         whole, rest = divmod(len(self._positions), self.batch_size)
         return whole + (rest >= self.world)
 
@@ -114,11 +109,11 @@ class Loader:
     def batch_sizes(self, step: int) -> tuple[int, int]:
         """Return the number of samples of a step on this rank and over all ranks."""
         if self._shuffle_seed is None:
-            shares = [_dealt(len(self._positions), rank, self.world) for rank in range(self.world)]
+            shares = [_share(len(self._positions), rank, self.world) for rank in range(self.world)]
             sizes = [min(max(share - step * self._local_size, 0), self._local_size) for share in shares]
             return sizes[self.rank], sum(sizes)
         total = min(max(len(self._positions) - step * self.batch_size, 0), self.batch_size)
-        return _dealt(total, self.rank, self.world), total
+        return _share(total, self.rank, self.world), total
 
     def __iter__(self) -> Iterator[Batch]:
         return self.iterate()
@@ -127,18 +122,15 @@ class Loader:
         """Yield the batches of ``epoch`` from step ``start`` on, exactly those of an uninterrupted pass."""
         epoch = self.epoch
         if self._shuffle_seed is None:
-            own = self._positions[self.rank :: self.world]
-            for step in range(start, len(self)):
-                yield (
-                    batch := self._batch(own[step * self._local_size : (step + 1) * self._local_size], epoch)
-                )
-                self.advance(len(batch.index))
+            own, size = self._positions[self.rank :: self.world], self._local_size
+            local = (own[step * size : (step + 1) * size] for step in range(start, len(self)))
         else:
-            order = shuffled(self._shuffle_seed, epoch, self._positions)
-            for step in range(start, len(self)):
-                whole = order[step * self.batch_size : (step + 1) * self.batch_size]
-                yield (batch := self._batch(whole[self.rank :: self.world], epoch))
-                self.advance(len(batch.index))
+            order, size = shuffled(self._shuffle_seed, epoch, self._positions), self.batch_size
+            batches = (order[step * size : (step + 1) * size] for step in range(start, len(self)))
+            local = (positions[self.rank :: self.world] for positions in batches)
+        for positions in local:
+            yield self._batch(positions, epoch)
+            self.advance(len(positions))
 
     @property
     def _local_size(self) -> int:
@@ -149,10 +141,6 @@ class Loader:
         return Batch(self._inputs(positions, epoch), self._labels[index], index, self._inputs.stage)
 
 
-def _unwatched(count: int) -> None:
-    """What ``advance`` is while nobody looks."""
-
-
-def _dealt(count: int, rank: int, world: int) -> int:
-    """How many of ``count`` samples rank ``rank`` gets when they are dealt one by one."""
+def _share(count: int, rank: int, world: int) -> int:
+    """Number of samples for rank ``rank`` when ``count`` samples are distributed one by one."""
     return len(range(rank, count, world))

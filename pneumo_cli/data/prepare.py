@@ -1,8 +1,9 @@
-"""From a dataset to all that a run needs of it: decoded images, labels, and who is in which split."""
+"""Preparation of a dataset for a run: decoded images, labels, and the split."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from pneumo_cli.compat import FormerNames
 from pneumo_cli.data.cache import decoded_images
 from pneumo_cli.data.files import UNREADABLE
 from pneumo_cli.data.folds import fold_split
-from pneumo_cli.data.records import Dataset
+from pneumo_cli.data.records import Dataset, Record
 from pneumo_cli.data.splits import Overlaps, Policy, Split, SplitRow, class_table, overlaps, split_records
 from pneumo_cli.errors import DataError, UsageError, nearest
 from pneumo_cli.runtime.progress import Progress
@@ -22,7 +23,29 @@ from pneumo_cli.runtime.progress import Progress
 if TYPE_CHECKING:
     import torch
 
-_SHOWN = 5  # how many unreadable images an error names
+_SHOWN = 5  # number of unreadable images that an error names
+
+
+@dataclass(frozen=True)
+class SplitRequest:
+    """How to divide the train pool.
+
+    Attributes:
+        policy, fraction, seed: see :func:`pneumo_cli.data.splits.split_records`.
+        folds, fold: see :func:`pneumo_cli.data.folds.fold_split`, which is used instead if there are folds.
+    """
+
+    policy: Policy
+    fraction: float = 0.25
+    seed: int = 42
+    folds: int = 0
+    fold: int = 0
+
+    def split(self, records: Sequence[Record], classes: Sequence[str]) -> Split:
+        """Split all records of a dataset; raises as the two functions do."""
+        if self.folds:
+            return fold_split(records, self.folds, self.fold, self.seed, classes)
+        return split_records(records, self.policy, self.fraction, self.seed)
 
 
 @dataclass(frozen=True)
@@ -30,14 +53,14 @@ class PreparedData(FormerNames, former={"levels": "gray_levels"}):
     """A dataset, ready for a run.
 
     Attributes:
-        dataset: where the records come from.
+        dataset: source of the records.
         size: height and width of the images, in pixels.
-        images: uint8 [N, size, size], row i is record i; mapped from the cache, read-only.
+        images: uint8 [N, size, size], row i is record i; memory-mapped from the cache, read-only.
         labels: int64 [N].
-        split: positions per part, without unreadable images and images of unwanted classes.
-        others: the same division of the images of unwanted classes; empty parts where all are wanted.
+        split: positions of the readable images of the wanted classes.
+        others: the same split of the images of the other classes; empty if all are wanted.
         unreadable: name and reason of every image that could not be decoded.
-        overlaps: what the parts of the split have in common.
+        overlaps: what the sets of the split have in common.
     """
 
     dataset: Dataset
@@ -55,7 +78,7 @@ class PreparedData(FormerNames, former={"levels": "gray_levels"}):
         return self.dataset.fingerprint
 
     def table(self) -> list[SplitRow]:
-        """Return the class table, a row each for train, validation and test (the report's figure 3)."""
+        """Return the class table: a row each for train, validation and test (the report's figure 3)."""
         return class_table(self.dataset.records, self.dataset.classes, self.split)
 
     def gray_levels(self, positions: NDArray[np.int64]) -> torch.Tensor:
@@ -65,11 +88,11 @@ class PreparedData(FormerNames, former={"levels": "gray_levels"}):
         return torch.from_numpy(self.images[positions])
 
     def images_on(self, device: torch.device) -> torch.Tensor:
-        """Return ``images`` as a tensor: on the CPU a view of the mapped file (read it only), else a copy."""
+        """Return ``images`` as a tensor: on the CPU a read-only view of the mapped file, else a copy."""
         import torch
 
         with warnings.catch_warnings():
-            # Writing to the view would end the process; nothing that is handed this tensor writes to it.
+            # Writing to the view would crash the process; no user of this tensor does.
             warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
             return torch.from_numpy(self.images).to(device)
 
@@ -78,47 +101,38 @@ def prepare(
     dataset: Dataset,
     *,
     size: int,
-    policy: Policy,
-    fraction: float,
-    seed: int,
+    split: SplitRequest,
     cache: Path,
     progress: Progress,
     skip_unreadable: bool,
     only: str = "",
-    folds: int = 0,
-    fold: int = 0,
 ) -> PreparedData:
     """Split and decode a dataset.
 
     Args:
-        dataset: where the records come from.
-        size: height and width that every image is resized to, in pixels.
-        policy, fraction, seed: see :func:`pneumo_cli.data.splits.split_records`.
+        dataset: source of the records.
+        size: height and width that all images are resized to, in pixels.
+        split: how to divide the train pool.
         cache: folder of decoded images and content hashes.
-        progress: where long steps are shown.
-        skip_unreadable: leave out images that cannot be decoded. They are dropped after splitting, so nobody
-            else changes sides.
-        only: the class to keep in the split; empty: all. The division is made before, so that it is the same for
-            every class.
-        folds, fold: see :func:`pneumo_cli.data.folds.fold_split`, which divides in place of policy and fraction
-            where there are folds.
+        progress: shows long steps.
+        skip_unreadable: exclude unreadable images, after splitting, so that the others stay in their sets.
+        only: the class to keep; empty: all. The split is made before, so that it is the same for every class.
 
     Raises:
-        DataError: there are unreadable images and they are not to be skipped, a class has no image in
-            training or validation, or the test pool is empty.
+        DataError: there are unreadable images that are not to be skipped, a class has no image for training or
+            validation, or the test pool is empty.
         UsageError: an argument is out of its range, or the cache folder cannot be used.
-        PneumoError: the cache could not be written.
+        PneumoError: the cache cannot be written.
     """
     if size < 1:
         raise UsageError(f"the image size has to be at least 1 pixel, not {size}")
     if only and only not in dataset.classes:
-        raise UsageError(
-            f"the dataset {dataset.name} has no class {only!r}; {nearest(only, dataset.classes)}"
-        )
+        hint = nearest(only, dataset.classes)
+        raise UsageError(f"the dataset {dataset.name} has no class {only!r}; {hint}")
     if not any(record.pool == "test" for record in dataset.records):
         raise DataError(f"the dataset {dataset.name} ({dataset.place}) has no test images")
     decoded = decoded_images(dataset, size, cache, progress)
-    # Files that a failed download left empty have equal bytes and are yet no images of one patient.
+    # Files that a failed download left empty are identical, but not images of one patient.
     records = [
         replace(record, digest=UNREADABLE + record.name) if position in decoded.unreadable else record
         for position, record in enumerate(dataset.records)
@@ -131,29 +145,22 @@ def prepare(
             f"{len(unreadable)} of {len(records)} images in {dataset.place} cannot be read: {shown}{more}. "
             "Replace them, or leave them out with --skip-unreadable"
         )
-    if folds:
-        split = fold_split(records, folds, fold, seed, dataset.classes)
-    else:
-        split = split_records(records, policy, fraction, seed)
-    split = split.without(decoded.unreadable)
+    everything = split.split(records, dataset.classes).without(decoded.unreadable)
     labels = np.array([record.label for record in records], np.int64)
     wanted = {dataset.classes.index(only)} if only else set(range(len(dataset.classes)))
-    others = split.where(lambda position: labels[position] not in wanted)
-    split = split.where(lambda position: labels[position] in wanted)
-    for name, positions in split.parts().items():
+    kept = everything.where(lambda position: labels[position] in wanted)
+    for name, positions in kept.parts().items():
         missing = wanted - set(labels[positions].tolist())
-        if missing and not (policy == "all" and name == "validation"):
+        if missing and not (split.policy == "all" and name == "validation"):
             title = dataset.classes[min(missing)]
-            raise DataError(
-                f"the dataset {dataset.name} ({dataset.place}) has no readable {title} image for {name}"
-            )
+            raise DataError(f"{dataset.name} ({dataset.place}) has no readable {title} image for {name}")
     return PreparedData(
         dataset=dataset,
         size=size,
         images=decoded.images,
         labels=labels,
-        split=split,
-        others=others,
+        split=kept,
+        others=everything.where(lambda position: labels[position] not in wanted),
         unreadable=unreadable,
-        overlaps=overlaps(records, split),
+        overlaps=overlaps(records, kept),
     )

@@ -1,7 +1,7 @@
-"""What a dataset is to the runner: records, and a way to read the picture behind each of them.
+"""A dataset: records, and a way to read the image of each record.
 
-A dataset plugin says where images come from, what they show and whose they are. Splits, caching,
-augmentation, fingerprints and audits are the core's, so every dataset gets them.
+A dataset plugin provides the images with their labels and patients. Splits, caching, augmentation, fingerprints and
+audits are part of the core, for every dataset.
 """
 
 from __future__ import annotations
@@ -24,16 +24,15 @@ Pool = Literal["train", "test"]
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One image: what it is called, what it shows, and whose it is.
+    """One image with its label and patient.
 
     Attributes:
-        name: unique and stable within the dataset, as a person would point at it
-            (``train/NORMAL/IM-0115-0001.jpeg``).
+        name: unique and stable within the dataset, and readable (``train/NORMAL/IM-0115-0001.jpeg``).
         label: index into ``Dataset.classes``.
         patient: key of the patient; records with equal keys are images of one person.
-        pool: the division that the dataset itself makes: ``train`` (to be split further) or ``test``.
-        digest: hexadecimal content hash; records with equal digests hold identical bytes.
-        subtype: a finer class where the data tell it (``bacteria``, ``virus``), else the empty string.
+        pool: the dataset's own division: ``train`` (to be split further) or ``test``.
+        digest: hexadecimal content hash; records with equal digests are identical bytes.
+        subtype: a finer class where there is one (``bacteria``, ``virus``), else empty.
     """
 
     name: str
@@ -46,12 +45,12 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class DatasetRequest:
-    """What a dataset factory is given.
+    """The argument of a dataset factory.
 
     Attributes:
-        root: the folder or archive that the user named or imported; None where there is none.
+        root: the folder or archive that the user named or imported, if any.
         cache: a folder for files that may be deleted at any time (content hashes, decoded images).
-        progress: where long steps are shown.
+        progress: shows long steps.
     """
 
     root: Path | None
@@ -65,9 +64,9 @@ class Dataset(ABC):
     Attributes:
         name: the registered name.
         classes: class names; the index is the label. Index 1 is the positive class of a binary dataset.
-        synthetic: True where no patient was ever involved; every report says so.
-        origin: one sentence for the report: what the data are, whose, under which licence.
-        place: where the images lie (a path, or how they are made).
+        synthetic: True if the images are not of patients; stated in every report.
+        origin: one sentence for the report: content, source and licence of the data.
+        place: where the images are (a path, or how they are generated).
         records: all images, in the order of the source report: by label, then by file name (SOURCE 1).
     """
 
@@ -80,33 +79,25 @@ class Dataset(ABC):
 
     @abstractmethod
     def read(self, record: Record, size: int | None = None) -> NDArray[np.uint8]:
-        """Decode one image to grey levels.
+        """Decode one image to gray levels.
 
         Args:
             record: one of ``records``.
-            size: the height and width in pixels that the caller will resize to. The result may have this size
-                already, or be any other that loses nothing for it (at least twice as large), so that large
-                JPEG files decode faster. None asks for the original size.
+            size: the height and width in pixels that the caller will resize to. So that large JPEG files decode
+                faster, the result may have this size or be at least twice as large. None: the original size.
 
         Returns:
             uint8 array [height, width], 0 black to 255 white.
 
         Raises:
-            UnreadableImage: the image is damaged, or no image; the message says why.
+            UnreadableImage: it is damaged, or not an image; the message says why.
         """
 
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 over the names, labels, patients, pools and contents of all records, as hexadecimal."""
         digest = hashlib.sha256()
-        for record in self.records:
-            fields = (
-                record.name,
-                str(record.label),
-                record.patient,
-                record.pool,
-                record.digest,
-                record.subtype,
-            )
+        for one in self.records:
+            fields = (one.name, str(one.label), one.patient, one.pool, one.digest, one.subtype)
             digest.update("\x1f".join(fields).encode() + b"\x1e")
         return digest.hexdigest()

@@ -1,11 +1,11 @@
-"""Random numbers that belong to (seed, epoch, sample) and to nothing else.
+"""Counter-based random numbers that depend only on (seed, epoch, sample).
 
-A sequential generator ties each draw to all draws before it: skip a batch, resume, or split the work over two
-devices, and every later sample changes. Here a draw is a hash of what it is for, so any sample can be drawn
-at any time, anywhere, with the same result. The arithmetic is on 64-bit integers, equal on every machine.
+With a sequential generator each draw depends on all draws before it: skipping a batch, resuming, or splitting the
+work over two devices changes all later samples. Here a draw is a hash of its key, so that it is the same in any
+order and on any machine (64-bit integer arithmetic).
 
-The hash is the finaliser of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014), chained over the parts of the
-key. Not for cryptography.
+The hash is the finaliser of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014), chained over the parts of the key. Not
+for cryptography.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _WORD = 0xFFFFFFFFFFFFFFFF
 
 
 class Stream(IntEnum):
-    """What the numbers are for; streams of one seed are independent of each other."""
+    """The purpose of the numbers; streams of one seed are independent of each other."""
 
     ORDER = 1
     AUGMENTATION = 2
@@ -33,13 +33,13 @@ def _mix(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 def _absorb(state: NDArray[np.uint64], part: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    # "+ 1" keeps a part of zero from leaving the state as it is.
+    # Without "+ 1" a part of zero would not change the state.
     return _mix(state + (part + np.uint64(1)) * np.uint64(_GOLDEN))
 
 
 def bits(stream: Stream, seed: int, epoch: int, index: ArrayLike, count: int) -> NDArray[np.uint64]:
     """Return uniform 64-bit numbers [B, count] for the samples ``index`` (integers [B])."""
-    # Arrays, not scalars: NumPy warns where scalar arithmetic wraps around, as it is meant to here.
+    # Arrays, not scalars: NumPy warns if scalar arithmetic wraps around, as is intended here.
     state = np.zeros(1, np.uint64)
     for part in (int(stream), seed, epoch):
         state = _absorb(state, np.array([part & _WORD], np.uint64))
@@ -50,16 +50,15 @@ def bits(stream: Stream, seed: int, epoch: int, index: ArrayLike, count: int) ->
 def uniforms(seed: int, epoch: int, index: ArrayLike, count: int) -> NDArray[np.float32]:
     """Return ``count`` numbers in [0, 1) per sample, float32 [B, count], for augmentation.
 
-    Row i depends on (seed, epoch, index[i]) alone, and column j is the same whatever ``count`` is.
+    Row i depends only on (seed, epoch, index[i]), and column j does not depend on ``count``.
     """
-    top = bits(Stream.AUGMENTATION, seed, epoch, index, count) >> np.uint64(
-        40
-    )  # float32 holds 24 bits exactly
+    # float32 holds 24 bits exactly.
+    top = bits(Stream.AUGMENTATION, seed, epoch, index, count) >> np.uint64(40)
     return (top.astype(np.float32) * np.float32(2**-24)).astype(np.float32)
 
 
 def shuffled(seed: int, epoch: int, positions: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the order in which an epoch visits ``positions``, whatever order they are given in."""
+    """Return the order of ``positions`` in an epoch, which does not depend on the order they are given in."""
     ordered = np.sort(positions)
     keys = bits(Stream.ORDER, seed, epoch, ordered, 1)[:, 0]
     return ordered[np.argsort(keys, kind="stable")]

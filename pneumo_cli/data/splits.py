@@ -1,10 +1,10 @@
-"""Who trains, who validates, who tests: split policies, and what two splits have in common.
+"""Training, validation and test sets: split policies, and overlaps between the sets.
 
-The test pool is the dataset's own and is never touched; a policy divides the train pool. ``source``, ``last`` and
-``all`` are the source report's, image by image, patients on both sides included: its random division of tasks 1
-to 3, bit for bit (SOURCE 1 and 10), Keras' ``validation_split`` of its autoencoder (SOURCE 8), and its GAN's, which
-validates nothing (SOURCE 7). ``patient`` keeps every patient, and every identical image, on one side.
-Several such divisions, in which everybody validates once, are made by :mod:`pneumo_cli.data.folds`.
+The test pool is fixed by the dataset; a policy divides the train pool. ``source``, ``last`` and ``all`` are those
+of the source report, image by image, so that patients may be on both sides: its random split of tasks 1 to 3, bit
+for bit (SOURCE 1 and 10), Keras' ``validation_split`` of its autoencoder (SOURCE 8), and that of its GAN, without
+validation (SOURCE 7). ``patient`` keeps all images of a patient, and identical images, on one side.
+Cross-validation is in :mod:`pneumo_cli.data.folds`.
 """
 
 from __future__ import annotations
@@ -18,22 +18,23 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from pneumo_cli.data.records import Record
+from pneumo_cli.data.records import Pool, Record
 from pneumo_cli.data.sample_rng import shuffled
 from pneumo_cli.errors import DataError, UsageError
 
 Policy = Literal["source", "patient", "last", "all"]
 Positions = NDArray[np.int64]
+_Parts = tuple[list[int], list[int], list[int]]  # training, validation, excluded
 
 
 @dataclass(frozen=True)
 class Split:
-    """Positions in the dataset's records, int64 [n] each; no position is in two of them.
+    """Disjoint positions in the dataset's records, int64 [n] each.
 
     Attributes:
-        train, validation, test: what each part of a run sees.
+        train, validation, test: the three sets.
         excluded: records of the train pool that would leak into the test pool (policy ``patient``).
-        policy, seed, fraction: how the division was made.
+        policy, seed, fraction: how the split was made.
     """
 
     train: Positions
@@ -49,48 +50,41 @@ class Split:
         return {"train": self.train, "validation": self.validation, "test": self.test}
 
     def without(self, positions: Container[int]) -> Split:
-        """Return this split with ``positions`` taken out of every part; nobody changes sides."""
+        """Return this split without ``positions``; the others stay in their sets."""
         return self.where(lambda position: position not in positions)
 
     def where(self, wanted: Callable[[int], bool]) -> Split:
-        """Return this split with only those positions that are wanted; nobody changes sides."""
+        """Return this split with only the positions that are wanted, each in its set."""
 
         def kept(part: Positions) -> Positions:
             return np.array([position for position in part.tolist() if wanted(position)], np.int64)
 
-        return replace(
-            self,
-            train=kept(self.train),
-            validation=kept(self.validation),
-            test=kept(self.test),
-            excluded=kept(self.excluded),
-        )
+        train, validation, test = (kept(part) for part in self.parts().values())
+        return replace(self, train=train, validation=validation, test=test, excluded=kept(self.excluded))
 
 
 def split_records(records: Sequence[Record], policy: Policy, fraction: float = 0.25, seed: int = 42) -> Split:
-    """Divide the train pool into training and validation.
+    """Divide the train pool into training and validation set.
 
     Args:
         records: all records of a dataset.
-        policy: ``source``: a random division of the records in their order, the report's own (SOURCE 1).
-            ``patient``: no patient and no identical image on both sides, stratified by label and subtype,
-            the same whatever order the records come in; records of the train pool that share a patient or
-            an image with the test pool are excluded. ``last``: of each class the last records in their order
-            validate. ``all``: every record of the train pool trains.
-        fraction: of the train pool that validates, between 0 and 1.
-        seed: of the division.
+        policy: ``source``: the report's random split of the records in their order (SOURCE 1). ``patient``: no
+            patient and no identical image on both sides, stratified by label and subtype, independent of the order
+            of the records; records of the train pool that share a patient or an image with the test pool are
+            excluded. ``last``: the last records of each class are for validation. ``all``: all are for training.
+        fraction: share of the train pool for validation, between 0 and 1.
+        seed: of the split.
 
     Raises:
         UsageError: the policy is unknown, or the fraction is not between 0 and 1.
-        DataError: a class has no image in training or in validation.
+        DataError: a class has no image for training or for validation.
     """
     if policy not in get_args(Policy):
         raise UsageError(f"unknown split policy {policy!r}: choose {' or '.join(get_args(Policy))}")
     if not 0 < fraction < 1:
-        raise UsageError(f"the validation fraction has to lie between 0 and 1, not be {fraction}")
-    divide = {"source": _by_chance, "patient": _by_patient, "last": _by_order, "all": _not}[policy]
+        raise UsageError(f"the validation fraction has to be between 0 and 1, not {fraction}")
+    divide = {"source": _at_random, "patient": _by_patient, "last": _by_order, "all": _undivided}[policy]
     train, validation, excluded = divide(records, fraction, seed)
-    test = [position for position, record in enumerate(records) if record.pool == "test"]
     labels = {records[position].label for position in (*train, *validation)}
     for name, part in (("training", train), ("validation", validation)):
         if policy == "all" and not part and train:
@@ -104,7 +98,7 @@ def split_records(records: Sequence[Record], policy: Policy, fraction: float = 0
     return Split(
         train=np.array(train, np.int64),
         validation=np.array(validation, np.int64),
-        test=np.array(test, np.int64),
+        test=np.array(pool_positions(records, "test"), np.int64),
         excluded=np.array(excluded, np.int64),
         policy=policy,
         seed=seed,
@@ -112,39 +106,38 @@ def split_records(records: Sequence[Record], policy: Policy, fraction: float = 0
     )
 
 
-def _by_chance(
-    records: Sequence[Record], fraction: float, seed: int
-) -> tuple[list[int], list[int], list[int]]:
+def pool_positions(records: Sequence[Record], pool: Pool) -> list[int]:
+    """The positions of the records of one pool."""
+    return [position for position, record in enumerate(records) if record.pool == pool]
+
+
+def _at_random(records: Sequence[Record], fraction: float, seed: int) -> _Parts:
     import torch
 
-    pool = [position for position, record in enumerate(records) if record.pool == "train"]
-    # What torch.utils.data.random_split does after torch.manual_seed(seed), without the global generator.
+    pool = pool_positions(records, "train")
+    # As torch.utils.data.random_split after torch.manual_seed(seed), without the global generator.
     order = torch.randperm(len(pool), generator=torch.Generator().manual_seed(seed)).tolist()
-    cut = int((1 - fraction) * len(pool))
-    return [pool[i] for i in order[:cut]], [pool[i] for i in order[cut:]], []
+    size = int((1 - fraction) * len(pool))
+    return [pool[i] for i in order[:size]], [pool[i] for i in order[size:]], []
 
 
-def _by_order(
-    records: Sequence[Record], fraction: float, seed: int
-) -> tuple[list[int], list[int], list[int]]:
+def _by_order(records: Sequence[Record], fraction: float, seed: int) -> _Parts:
     by_label: dict[int, list[int]] = defaultdict(list)
-    for position, record in enumerate(records):
-        if record.pool == "train":
-            by_label[record.label].append(position)
-    # Keras' cut: int(n * (1 - validation_split)) images train.
-    cuts = {label: int(len(part) * (1 - fraction)) for label, part in by_label.items()}
-    train = [position for label, part in by_label.items() for position in part[: cuts[label]]]
-    validation = [position for label, part in by_label.items() for position in part[cuts[label] :]]
+    for position in pool_positions(records, "train"):
+        by_label[records[position].label].append(position)
+    train, validation = [], []
+    for positions in by_label.values():
+        size = int(len(positions) * (1 - fraction))  # as Keras
+        train += positions[:size]
+        validation += positions[size:]
     return sorted(train), sorted(validation), []
 
 
-def _not(records: Sequence[Record], fraction: float, seed: int) -> tuple[list[int], list[int], list[int]]:
-    return [position for position, record in enumerate(records) if record.pool == "train"], [], []
+def _undivided(records: Sequence[Record], fraction: float, seed: int) -> _Parts:
+    return pool_positions(records, "train"), [], []
 
 
-def _by_patient(
-    records: Sequence[Record], fraction: float, seed: int
-) -> tuple[list[int], list[int], list[int]]:
+def _by_patient(records: Sequence[Record], fraction: float, seed: int) -> _Parts:
     groups, excluded = groups_apart_from_test(records)
 
     def stratum(position: int) -> tuple[int, str]:
@@ -155,10 +148,10 @@ def _by_patient(
     train, validation = [], []
     for number in shuffled(seed, 0, np.arange(len(groups))):
         group = groups[number]
-        wanted = Counter(stratum(position) for position in group)
-        if all(count <= room[key] for key, count in wanted.items()):
+        counts = Counter(stratum(position) for position in group)
+        if all(count <= room[key] for key, count in counts.items()):
             validation += group
-            for key, count in wanted.items():
+            for key, count in counts.items():
                 room[key] -= count
         else:
             train += group
@@ -166,10 +159,10 @@ def _by_patient(
 
 
 def groups_apart_from_test(records: Sequence[Record]) -> tuple[list[list[int]], list[int]]:
-    """The :func:`patient_groups` of the train pool that share nothing with the test pool.
+    """The :func:`patient_groups` without records of the test pool.
 
     Returns:
-        the groups, and the positions of the train pool's records that would leak into the test pool.
+        the groups, and the positions of records of the train pool in the other groups, which would be leaks.
     """
     groups, excluded = [], []
     for group in patient_groups(records):
@@ -181,16 +174,16 @@ def groups_apart_from_test(records: Sequence[Record]) -> tuple[list[list[int]], 
 
 
 def patient_groups(records: Sequence[Record]) -> list[list[int]]:
-    """Return the positions of records that have to stay together, as lists in order of their first name.
+    """Return the positions of records that must not be separated, as lists in order of their first name.
 
-    Records are together where they share a patient or a digest, or are linked by a chain of such records. The
-    groups, and the order within them, do not depend on the order of ``records``.
+    Records that share a patient or a digest are in one group, also through a chain of such records. The groups, and
+    the order within them, do not depend on the order of ``records``.
     """
     parent = list(range(len(records)))
 
     def root(position: int) -> int:
         while parent[position] != position:
-            parent[position] = parent[parent[position]]  # halves the path, so that later look-ups are short
+            parent[position] = parent[parent[position]]  # path halving
             position = parent[position]
         return position
 
@@ -214,7 +207,7 @@ class Overlap:
         first, second: names of the splits.
         patients: number of patients with images in both.
         images: number of images in ``second`` whose patient is also in ``first``.
-        identical: number of images in ``second`` whose very bytes are also in ``first``.
+        identical: number of images in ``second`` with a byte-identical image in ``first``.
     """
 
     first: str
@@ -235,8 +228,8 @@ class IdenticalImages:
 
     Attributes:
         names: two or more, sorted.
-        patients: how many patient keys they carry; more than one means that the keys are not to be trusted.
-        labels: how many labels they carry.
+        patients: number of their patient keys; if more than one, the keys cannot be trusted.
+        labels: number of their labels.
     """
 
     names: tuple[str, ...]
@@ -246,7 +239,7 @@ class IdenticalImages:
 
 @dataclass(frozen=True)
 class Overlaps:
-    """All overlaps of a split: the three pairs of parts, and the identical files of the whole dataset."""
+    """All overlaps of a split: between its three sets, and identical files in the whole dataset."""
 
     pairs: tuple[Overlap, ...]
     identical: tuple[IdenticalImages, ...]
@@ -295,8 +288,8 @@ class SplitRow:
         counts: images per class name.
         images: their sum.
         patients: number of distinct patients.
-        ratio: images of class 1 (PNEUMONIA) per image of class 0 (NORMAL); None where there is none of
-            class 0 or the dataset has not exactly two classes.
+        ratio: images of class 1 (PNEUMONIA) per image of class 0 (NORMAL); None without images of class 0, or if
+            the dataset does not have exactly two classes.
     """
 
     split: str

@@ -1,4 +1,4 @@
-"""Evaluation: metrics with intervals, calibration, operating points, Grad-CAM, generated images. Knows no runs."""
+"""Evaluation: metrics (binary.py), intervals, calibration, thresholds, Grad-CAM, generated images."""
 
 from pneumo_cli._exports import exporting
 

@@ -2,8 +2,8 @@
 
 The positive class is label 1 (PNEUMONIA in the bundled datasets). Every function takes the logits and labels
 of one whole split, as numpy arrays, torch tensors on any device, or sequences, and is exact: the curves step
-at every distinct logit, and equal logits move together. An image is called positive where the sigmoid of its
-logit is at least the threshold, the same rule that gives the curves their points.
+at every distinct logit, and equal logits form one step. An image is classified as positive where the sigmoid of
+its logit is at least the threshold; the points of the curves follow the same rule.
 
 Not for losses (the trainer knows its own weighting) and not for counting inside a training loop.
 """
@@ -28,7 +28,7 @@ class RocPoints(NamedTuple):
     Attributes:
         false_positive_rate: 1 - specificity, 0 to 1, rising.
         true_positive_rate: sensitivity, 0 to 1, rising.
-        threshold: the logit from which on an image counts as positive, falling; the first one is infinite.
+        threshold: the logit at and above which an image is positive, falling; the first one is infinite.
     """
 
     false_positive_rate: Floats
@@ -42,7 +42,7 @@ class PrecisionRecallPoints(NamedTuple):
     Attributes:
         precision: [K + 1], 0 to 1, for K distinct logits.
         recall: [K + 1], falling from 1 to 0.
-        threshold: [K], the logit from which on an image counts as positive, rising.
+        threshold: [K], the logit at and above which an image is positive, rising.
     """
 
     precision: Floats
@@ -53,69 +53,61 @@ class PrecisionRecallPoints(NamedTuple):
 def binary_metrics(
     logits: Values, labels: Values, *, threshold: float = 0.5, logit_threshold: float | None = None
 ) -> dict[str, float]:
-    """The metrics of SOURCE 4, those that allow for the prevalence, the areas under both curves, and calibration.
+    """The metrics of SOURCE 4, metrics that allow for the prevalence, the areas under both curves, and calibration.
 
-    Plain counting and one sort: cheap enough for every epoch. Each equals scikit-learn's.
+    Counting and one sort: cheap enough for every epoch. Each equals scikit-learn's.
 
     Args:
-        logits: [N], finite, any real number; not probabilities. labels: [N], each 0 or 1. threshold: the
-        probability from which on an image is called positive, 0 < threshold < 1. logit_threshold: the same as a
-        logit, finite; the threshold is not looked at where it is given. Operating points are
-            logits, because probabilities saturate.
+        logits: [N], finite; not probabilities.
+        labels: [N], each 0 or 1.
+        threshold: the probability at and above which an image is classified as positive, 0 < threshold < 1.
+        logit_threshold: the same as a finite logit, instead of the threshold. Operating points are logits, because
+            probabilities saturate.
 
     Returns:
         In this order: ``accuracy``, ``precision``, ``recall`` (sensitivity), ``specificity``, ``f1`` (each 0 to 1;
         0 where its denominator is 0), ``mcc`` (Matthews correlation, -1 to 1; 0 where its denominator is 0),
         ``brier`` (mean squared error of the probability, 0 to 1), ``ece`` (0 to 1,
-        :func:`pneumo_cli.evaluation.calibration.expected_calibration_error` with 15 bins), and where both classes
-        occur ``balanced_accuracy``, ``auc`` and ``average_precision`` (0 to 1): with one class none of the three
-        is defined, and none is in the dict. No value is ever NaN.
+        :func:`pneumo_cli.evaluation.calibration.expected_calibration_error` with 15 bins), and only where both
+        classes occur ``balanced_accuracy``, ``auc`` and ``average_precision`` (0 to 1). No value is ever NaN.
 
     Raises:
         ValueError: there is no image, the shapes differ, a logit is NaN or infinite, a label is not 0 or 1,
             or the threshold is out of bounds.
     """
     scores, truth = checked(logits, labels)
-    counts = _confusion(scores, truth, logit_threshold_of(threshold, logit_threshold)).tolist()
-    (negatives, false_positives), (misses, hits) = counts
-    called, uncalled = hits + false_positives, negatives + misses
-    sick, healthy = hits + misses, negatives + false_positives
+    (tn, fp), (fn, tp) = _confusion(scores, truth, logit_threshold_of(threshold, logit_threshold)).tolist()
+    positives, negatives = tp + fn, tn + fp
     probabilities = sigmoid(scores)
     metrics = {
-        "accuracy": (hits + negatives) / truth.size,
-        "precision": _ratio(hits, called),
-        "recall": _ratio(hits, sick),
-        "specificity": _ratio(negatives, healthy),
-        "f1": _ratio(2 * hits, called + sick),
-        "mcc": _ratio(
-            hits * negatives - false_positives * misses,
-            math.sqrt(called * uncalled) * math.sqrt(sick * healthy),
-        ),
+        "accuracy": (tp + tn) / truth.size,
+        "precision": _ratio(tp, tp + fp),
+        "recall": _ratio(tp, positives),
+        "specificity": _ratio(tn, negatives),
+        "f1": _ratio(2 * tp, tp + fp + positives),
+        "mcc": _ratio(tp * tn - fp * fn, math.sqrt((tp + fp) * (tn + fn)) * math.sqrt(positives * negatives)),
         "brier": float(np.mean((probabilities - truth) ** 2)),
         "ece": expected_calibration_error(probabilities, truth),
     }
-    if sick and healthy:
+    if positives and negatives:
         metrics["balanced_accuracy"] = (metrics["recall"] + metrics["specificity"]) / 2
-        _, true_positives, false_alarms = _cumulated(scores, truth)
-        gained = np.diff(true_positives, prepend=0)
-        alarms = np.diff(false_alarms, prepend=0)
+        _, true_positives, false_positives = _cumulated(scores, truth)
+        tp_steps, fp_steps = np.diff(true_positives, prepend=0), np.diff(false_positives, prepend=0)
         # A pair with equal logits counts half: the trapezoids below the ROC curve.
-        metrics["auc"] = float(np.sum(alarms * (2 * true_positives - gained))) / (2 * sick * healthy)
-        precision = true_positives / (true_positives + false_alarms)
-        metrics["average_precision"] = float(np.sum(gained * precision)) / sick
+        area = float(np.sum(fp_steps * (2 * true_positives - tp_steps)))
+        metrics["auc"] = area / (2 * positives * negatives)
+        precision = true_positives / (true_positives + false_positives)
+        metrics["average_precision"] = float(np.sum(tp_steps * precision)) / positives
     return metrics
 
 
 def confusion(
     logits: Values, labels: Values, threshold: float = 0.5, *, logit_threshold: float | None = None
 ) -> Integers:
-    """Count the images by truth (rows) and by what they are called (columns).
+    """The confusion matrix: images counted by true class (rows) and predicted class (columns).
 
     Args:
-        logits: [N], finite.
-        labels: [N], each 0 or 1.
-        threshold: the probability from which on an image is called positive, 0 < threshold < 1.
-        logit_threshold: the same as a logit, finite; the threshold is not looked at where it is given.
+        logits, labels, threshold, logit_threshold: as for :func:`binary_metrics`.
 
     Returns:
         int64 [2, 2]: ``[[true negatives, false positives], [false negatives, true positives]]``.
@@ -132,7 +124,7 @@ def roc_points(logits: Values, labels: Values) -> RocPoints:
 
     Args:
         logits: [N], finite.
-        labels: [N], each 0 or 1; both have to occur.
+        labels: [N], each 0 or 1; both must occur.
 
     Raises:
         ValueError: one class is missing, or as :func:`binary_metrics`.
@@ -153,7 +145,7 @@ def precision_recall_points(logits: Values, labels: Values) -> PrecisionRecallPo
 
     Args:
         logits: [N], finite.
-        labels: [N], each 0 or 1; 1 has to occur.
+        labels: [N], each 0 or 1; 1 must occur.
 
     Raises:
         ValueError: no label is 1, or as :func:`binary_metrics`.

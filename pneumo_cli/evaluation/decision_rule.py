@@ -1,8 +1,8 @@
-"""What a trained classifier says of an image: a calibrated probability, a decision, whether it knows such images.
+"""From a trained classifier's logit to a calibrated probability and a decision, with OOD and orientation checks.
 
-Everything here is fitted on training and validation images when training is over
-(:meth:`pneumo_cli.trainers.classification.ClassificationTrainer.calibrate`) and kept in the checkpoint with the
-weights that it belongs to. Nothing of it has seen a test image.
+Everything here is fitted on training and validation images after training
+(:meth:`pneumo_cli.trainers.classification.ClassificationTrainer.calibrate`), never on test images, and kept in the
+checkpoint with the weights that it belongs to.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pneumo_cli.evaluation.orientation import Orientation, Presentation, fit_ori
 
 _MOST = 4096  # images
 _BYTES = 2**28
-_SMALLEST = 32  # pixels, of images of which foreign ones are told
+_SMALLEST = 32  # pixels, of images for OOD detection
 _DEFAULT = OperatingPoint("default", 0.0, "Probability 0.5 before calibration; not chosen by the data.")
 
 
@@ -35,16 +35,16 @@ class DecisionRule(FormerNames, former={"novelty": "ood_detector"}):
 
     Attributes:
         classes: names of class 0 and class 1.
-        calibration: what is done to a logit before it becomes a probability.
-        points: the operating points by which an image may be called positive; ``default`` is one of them.
-        chosen: the name of the one that is used where nobody names another.
-        images: how many validation images all this was fitted on; 0: nothing was.
+        calibration: applied to a logit before it becomes a probability.
+        points: the available operating points; ``default`` is one of them.
+        chosen: the name of the one that is used by default.
+        images: number of validation images that all this was fitted on; 0 where nothing was fitted.
         prevalence: share of class 1 among them, for which the probabilities hold.
-        assumed: another share of class 1, to which the calibration was carried over (:meth:`for_prevalence`); None:
-            it was not. Whoever asks for a probability knows it, so no checkpoint keeps it.
-        ood_detector: what tells images unlike the training images; None where that was not fitted.
-        orientation: what tells images that lie wrongly; None where that was not fitted, or cannot be told.
-        baseline: a classifier without a network, for comparison; None where that was not fitted.
+        assumed: another share of class 1 to which the calibration was adjusted (:meth:`for_prevalence`), or None.
+            It belongs to a prediction request, so no checkpoint keeps it.
+        ood_detector: detects out-of-distribution images; None where it was not fitted.
+        orientation: detects images in a wrong orientation; None where it was not fitted or detects none reliably.
+        baseline: a classifier without a network, for comparison; None where it was not fitted.
     """
 
     classes: tuple[str, str]
@@ -60,7 +60,7 @@ class DecisionRule(FormerNames, former={"novelty": "ood_detector"}):
 
     @property
     def point(self) -> OperatingPoint:
-        """The operating point that is used where nobody names another."""
+        """The operating point that is used by default."""
         return self.named(self.chosen)
 
     def named(self, name: str) -> OperatingPoint:
@@ -72,11 +72,11 @@ class DecisionRule(FormerNames, former={"novelty": "ood_detector"}):
         for point in self.points:
             if point.name == name:
                 return point
-        known = [point.name for point in self.points]
-        raise UsageError(f"this checkpoint has no operating point {name!r}; {nearest(name, known)}")
+        names = [point.name for point in self.points]
+        raise UsageError(f"this checkpoint has no operating point {name!r}; {nearest(name, names)}")
 
     def at(self, name: str) -> DecisionRule:
-        """The same rule, with another operating point where nobody names one.
+        """The same rule with another default operating point.
 
         Raises:
             UsageError: there is no such point.
@@ -85,25 +85,25 @@ class DecisionRule(FormerNames, former={"novelty": "ood_detector"}):
 
     @property
     def is_calibrated(self) -> bool:
-        """Whether validation images of both classes said how probable class 1 is."""
+        """Whether the calibration was fitted on validation images of both classes."""
         return self.images > 0 and 0 < self.prevalence < 1
 
     def for_prevalence(self, share: float) -> DecisionRule:
-        """The same rule, with probabilities that hold where class 1 has another share.
+        """The same rule with probabilities for another prevalence.
 
-        Decisions stay: operating points are thresholds on the network's logit.
+        Decisions do not change: operating points are thresholds on the network's logit.
 
         Args:
             share: of class 1, 0 < share < 1.
 
         Raises:
-            UsageError: nothing was calibrated that could be carried over.
+            UsageError: the probabilities are not calibrated.
             ValueError: the share is out of bounds.
         """
         if not self.is_calibrated:
             raise UsageError(
                 "its probabilities were not calibrated (that takes validation images of both classes), so they "
-                "cannot be carried over to another prevalence"
+                "cannot be adjusted to another prevalence"
             )
         shift = log_odds_shift(share, self.prevalence if self.assumed is None else self.assumed)
         return replace(self, calibration=self.calibration.shifted(shift), assumed=share)
@@ -117,11 +117,11 @@ class DecisionRule(FormerNames, former={"novelty": "ood_detector"}):
         return sigmoid(self.calibrated(logits))
 
     def probability_at(self, point: OperatingPoint) -> float:
-        """The calibrated probability from which on an image is called positive."""
+        """The calibrated probability at and above which an image is classified as positive."""
         return float(self.probabilities(point.logit_threshold))
 
     def presentations(self, levels: NDArray[np.uint8]) -> list[Presentation] | None:
-        """How images uint8 [n, S, S] lie; None where nothing can tell."""
+        """The orientation of images uint8 [n, S, S]; None where no detector is fitted."""
         if self.orientation is None or self.ood_detector is None:
             return None
         return self.orientation.presentations(levels, self.ood_detector)
@@ -142,7 +142,7 @@ class DecisionRule(FormerNames, former={"novelty": "ood_detector"}):
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any], classes: Sequence[str] = ()) -> DecisionRule:
-        """Take a rule back from a checkpoint.
+        """Restore a rule from a checkpoint.
 
         Args:
             state: empty where nothing was fitted: the rule is then the threshold 0.5.
@@ -152,9 +152,7 @@ class DecisionRule(FormerNames, former={"novelty": "ood_detector"}):
             PneumoError: it is damaged.
         """
         if not state:
-            first, second = (
-                (*classes, "negative", "positive")[:2] if len(classes) == 2 else ("negative", "positive")
-            )
+            first, second = classes if len(classes) == 2 else ("negative", "positive")
             return cls((first, second))
         try:
             first, second = (str(name) for name in state["classes"])
@@ -166,27 +164,23 @@ class DecisionRule(FormerNames, former={"novelty": "ood_detector"}):
                 images=int(state["images"]),
                 prevalence=float(state["prevalence"]),
                 ood_detector=OodDetector.from_state(state["novelty"]) if state["novelty"] else None,
-                # Checkpoints of earlier versions have no such entry.
-                orientation=Orientation.from_state(state["orientation"])
-                if state.get("orientation")
-                else None,
+                # Missing in checkpoints of earlier versions.
+                orientation=Orientation.from_state(entry) if (entry := state.get("orientation")) else None,
                 baseline=LinearBaseline.from_state(state["baseline"]) if state["baseline"] else None,
             )
             if not 0 <= rule.prevalence <= 1:
                 raise ValueError(f"the prevalence is {rule.prevalence}")
         except (KeyError, TypeError, ValueError) as error:
-            raise PneumoError(
-                f"what was fitted on the validation images is damaged in the checkpoint: {error}"
-            ) from error
+            raise PneumoError(f"the decision rule in the checkpoint is damaged: {error}") from error
         rule.named(rule.chosen)
         return rule
 
 
 def spread(positions: NDArray[np.int64], size: int) -> NDArray[np.int64]:
-    """Some thousand of the positions at most, spread evenly: what is fitted here needs no more images.
+    """At most a few thousand of the positions, evenly spread: fitting a rule needs no more images.
 
     Args:
-        size: height and width of the images, in pixels; of large ones fewer are taken, so that memory is bounded.
+        size: height and width of the images in pixels; fewer large ones are taken, to bound the memory.
     """
     most = max(256, min(_MOST, _BYTES // size**2))
     if len(positions) <= most:
@@ -196,7 +190,7 @@ def spread(positions: NDArray[np.int64], size: int) -> NDArray[np.int64]:
 
 @dataclass(frozen=True)
 class Fitting:
-    """What a decision rule is fitted on.
+    """The data that a decision rule is fitted on.
 
     Attributes:
         classes: names of class 0 and class 1.
@@ -217,15 +211,22 @@ class Fitting:
 def fit_decision_rule(
     data: Fitting, *, chosen: str, wanted_sensitivity: float, miss_cost: float, seed: int
 ) -> DecisionRule:
-    """Fit the calibration, operating points, what tells foreign images and what tells how they lie.
+    """Fit the calibration, operating points, OOD detector, orientation detector and linear baseline.
+
+    Neither detector is fitted where the images are too small or too few.
 
     Args:
-        chosen: the operating point that is used where nobody names another.
+        chosen: the operating point that is used by default.
         wanted_sensitivity: of the point ``screening``.
-        miss_cost: cost of a missed image of class 1 in false alarms, for the point ``cost``.
-        seed: of what is drawn at random while fitting.
+        miss_cost: cost of a false negative in false positives, for the point ``cost``.
+        seed: of random choices while fitting.
     """
-    detector = _ood_detector(data, seed)
+    train, validation = data.train_images, data.validation_images
+    detector, orientation = None, None
+    if train.shape[-1] >= _SMALLEST and len(train) >= 2:
+        detector = fit_ood_detector(train, validation, seed=seed)
+        # Needs the OOD detector, or photographs could be reported as upside down.
+        orientation = fit_orientation(train, validation)
     return DecisionRule(
         classes=data.classes,
         calibration=fit_calibration(data.logits, data.labels),
@@ -236,16 +237,6 @@ def fit_decision_rule(
         images=len(data.labels),
         prevalence=float(np.mean(data.labels == 1)),
         ood_detector=detector,
-        # Without what tells foreign images, nothing would keep photographs from being called upside down.
-        orientation=fit_orientation(data.train_images, data.validation_images)
-        if detector is not None
-        else None,
-        baseline=LinearBaseline.fit(data.train_images, data.train_labels),
+        orientation=orientation,
+        baseline=LinearBaseline.fit(train, data.train_labels),
     )
-
-
-def _ood_detector(data: Fitting, seed: int) -> OodDetector | None:
-    """What tells foreign images; nothing where the images are too small or too few to learn it from."""
-    if data.train_images.shape[-1] < _SMALLEST or len(data.train_images) < 2:
-        return None
-    return fit_ood_detector(data.train_images, data.validation_images, seed=seed)

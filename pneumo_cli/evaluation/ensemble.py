@@ -1,18 +1,15 @@
-"""Several trained classifiers that judge as one: the mean of their calibrated logits, and one rule to decide by it.
+"""Ensembles of trained classifiers: the mean of their calibrated logits, and one decision rule for it.
 
-Each run's logits are calibrated by its own temperature and bias, and the mean of the results is again a logit,
-calibrated about as well as they are. An operating point of the whole lies at the mean of the runs' own points on
-that scale: nothing is fitted anew, so several runs decide in the same way whether their images are at hand or not,
-and the test images choose nothing.
+Each member's logits are calibrated by its own temperature and bias, and their mean is again a logit, about as well
+calibrated. An operating point of the ensemble is the mean of the members' own points on that scale. Nothing is
+refitted, so the decisions do not depend on the available images, least of all on test images.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,15 +19,10 @@ from pneumo_cli.evaluation.binary import binary_metrics
 from pneumo_cli.evaluation.decision_rule import DecisionRule
 from pneumo_cli.evaluation.operating_points import OperatingPoint
 
-if TYPE_CHECKING:
-    pass
-
-_log = logging.getLogger("pneumo")
-
 
 @dataclass(frozen=True)
 class MemberPredictions:
-    """What one run's checkpoint says of the images of one split.
+    """The predictions of one run's checkpoint on the images of one split.
 
     Attributes:
         folder: the run's.
@@ -38,7 +30,7 @@ class MemberPredictions:
         fingerprint: of the images' dataset.
         rule: the run's own.
         index: the images' positions in the dataset's records, [N].
-        logits: of class 1, as the network gives them, float64 [N], finite.
+        logits: of class 1, uncalibrated, float64 [N], finite.
         labels: [N] of 0 and 1.
     """
 
@@ -52,7 +44,7 @@ class MemberPredictions:
 
     @property
     def calibrated(self) -> NDArray[np.float64]:
-        """The logits on the scale that all members share, [N]."""
+        """The calibrated logits, [N], on the scale that all members share."""
         return self.rule.calibrated(self.logits)
 
     def metrics(self) -> dict[str, float]:
@@ -61,35 +53,28 @@ class MemberPredictions:
 
 
 def ensemble_rule(rules: Sequence[DecisionRule]) -> DecisionRule:
-    """The rule for the mean of calibrated logits: which needs no more of it, with the points that all members have.
+    """The rule for the mean of calibrated logits, without further calibration and with the points of all members.
 
-    The point in use is that of the members, where they agree, and ``default`` where they do not.
+    The point in use is that of the members where they agree, else ``default``.
 
     Raises:
-        UsageError: they do not tell the same classes apart.
+        UsageError: their classes differ.
     """
     first = rules[0]
     for rule in rules[1:]:
         if rule.classes != first.classes:
             raise UsageError(
-                f"these runs tell different classes apart ({', '.join(first.classes)}; {', '.join(rule.classes)}): "
-                "their mean says nothing"
+                f"these runs have different classes ({', '.join(first.classes)}; {', '.join(rule.classes)}): "
+                "they cannot form an ensemble"
             )
     points = []
     for point in first.points:
-        logit_thresholds = [
-            float(rule.calibrated(o.logit_threshold))
-            for rule in rules
-            for o in rule.points
-            if o.name == point.name
-        ]
-        if len(logit_thresholds) == len(rules):
-            said = (
-                point.rule
-                if len(set(logit_thresholds)) == 1
-                else f"The mean of {len(logit_thresholds)} runs' thresholds."
-            )
-            points.append(OperatingPoint(point.name, float(np.mean(logit_thresholds)), said))
+        own = [(rule, one) for rule in rules for one in rule.points if one.name == point.name]
+        thresholds = [float(rule.calibrated(one.logit_threshold)) for rule, one in own]
+        if len(thresholds) == len(rules):
+            same = len(set(thresholds)) == 1
+            text = point.rule if same else f"The mean of {len(thresholds)} runs' thresholds."
+            points.append(OperatingPoint(point.name, float(np.mean(thresholds)), text))
     chosen = {rule.chosen for rule in rules}
     assumed = {rule.assumed for rule in rules}
     images = sum(rule.images for rule in rules)
@@ -106,16 +91,16 @@ def ensemble_rule(rules: Sequence[DecisionRule]) -> DecisionRule:
 def average(
     members: Sequence[MemberPredictions],
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
-    """The mean of the calibrated logits per image, over the members that have judged it.
+    """The mean of the calibrated logits per image, over the members with a prediction for it.
 
     Returns:
-        index (rising), logits and labels, [N] each, of the images that any member has judged.
+        index (rising), logits and labels, [N] each, of the images that any member predicts.
 
     Raises:
-        UsageError: the members judged images of different datasets.
+        UsageError: the members were evaluated on different datasets.
     """
     if len({one.fingerprint for one in members}) > 1:
-        raise UsageError("these runs were not judged on the same data: their mean says nothing")
+        raise UsageError("these runs were evaluated on different data: they cannot form an ensemble")
     index, place = np.unique(np.concatenate([one.index for one in members]), return_inverse=True)
     sums = np.bincount(place, weights=np.concatenate([one.calibrated for one in members]))
     labels = np.empty(len(index), np.int64)

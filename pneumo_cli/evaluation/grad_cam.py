@@ -1,11 +1,11 @@
-"""Grad-CAM: where in an image the evidence for a classifier's decision lies (Selvaraju et al. 2017, ICCV).
+"""Grad-CAM: the regions of an image with evidence for a classifier's prediction (Selvaraju et al. 2017, ICCV).
 
-The last maps of a convolutional network are weighted by how much the logit changes with each of them. What comes
-out is as coarse as these maps, 7 x 7 for most networks at 224 px: it tells a lung from a corner, not a rib from its
-neighbour. Whether it says anything at all about the model at hand is the question of
-:mod:`pneumo_cli.evaluation.saliency_checks`; it is drawn by :mod:`pneumo_cli.reports.figures.saliency`.
+The last feature maps of a convolutional network are weighted by the gradient of the logit. The result is as coarse
+as these maps, 7 x 7 for most networks at 224 px: it distinguishes a lung from a corner, but not two adjacent ribs.
+:mod:`pneumo_cli.evaluation.saliency_checks` checks whether it reflects the model, and
+:mod:`pneumo_cli.reports.figures.saliency` draws it.
 
-Not for transformers: their tokens have mixed all places long before the head.
+Not for transformers, whose tokens mix all positions long before the head.
 """
 
 from __future__ import annotations
@@ -22,23 +22,24 @@ from torch import Tensor, nn
 from pneumo_cli.errors import UsageError
 
 SMALLEST = 4
-"""Rows and columns that a map has to have, if any layer of the network gives such: 2 x 2 point at nothing."""
+"""Rows and columns of a map, if any layer has as many: 2 x 2 localises nothing."""
 
-_BATCH = 16  # bounds the memory of a network with trainable weights, whose every layer keeps its input
-_LONGEST = 1.5  # a map's height over width, relative to the image's: [B, h, w, C] is no map of h channels
+_BATCH = 16  # bounds the memory: with trainable weights every layer keeps its input
+_LONGEST = (
+    1.5  # a map's aspect ratio relative to the image's, at most: [B, h, w, C] is not a map with h channels
+)
 
 
 class GradCam:
-    """Grad-CAM of one classifier. Changes neither the model nor the global random generator; leaves no hook behind.
+    """Grad-CAM of one classifier. Changes neither the model nor the global random generator, and leaves no hooks.
 
-    The layer is chosen once: of the layers from the first convolution on whose output is [B, C, h, w], with h and w
-    at least :data:`SMALLEST`, the last in the order of the forward pass through which everything passes that the
-    logit depends on. (A branch beside a shortcut would tell half of the story.) A network that has no such layer
-    is taken at the last one with more than one place.
+    The layer is chosen once: the last one in the forward pass with an output [B, C, h, w], h and w at least
+    :data:`SMALLEST`, after the first convolution, on which the logit depends entirely. (A branch parallel to a
+    shortcut holds only some of the evidence.) Without such a layer, the last one with more than one position.
 
     Args:
         model: in eval mode; its parameters may be frozen.
-        to_logits: from the model's output to the logit of class 1, [B].
+        to_logits: maps the model's output to the logit of class 1, [B].
         example: an image as the model takes it, [1, C, H, W].
 
     Attributes:
@@ -48,7 +49,7 @@ class GradCam:
 
     Raises:
         UsageError: the model has no convolutional maps.
-        ValueError: the model is in training mode, or the example is no image.
+        ValueError: the model is in training mode, or the example is not an image.
     """
 
     def __init__(self, model: nn.Module, to_logits: Callable[[Tensor], Tensor], example: Tensor) -> None:
@@ -63,16 +64,16 @@ class GradCam:
     def logits(self, images: Tensor) -> Tensor:
         """The model's logits of class 1, float32 [B], for images [B, C, H, W], without gradients."""
         with torch.no_grad():
-            parts = [self.to_logits(self.model(part)).float() for part in images.split(_BATCH)]
-        return torch.cat(parts)
+            return torch.cat([self.to_logits(self.model(part)).float() for part in images.split(_BATCH)])
 
     def evidence(self, images: Tensor, towards: int | Tensor = 1) -> Tensor:
-        """Signed evidence at every place of the chosen layer's maps, in logits up to a common factor.
+        """Signed evidence at every position of the chosen layer's maps, in logits up to a common factor.
+
+        May be called under ``no_grad`` and under autocast; the maps are summed in float32.
 
         Args:
-            images: [B, C, H, W], as the model takes them. May be called under ``no_grad`` and under autocast; the
-                maps themselves are summed in float32.
-            towards: the class, 0 or 1, that positive values speak for: one for all images, or [B].
+            images: [B, C, H, W], as the model takes them.
+            towards: the class, 0 or 1, that positive values support: one for all images, or [B].
 
         Returns:
             float32 [B, h, w] on the images' device; 0 where the model gives no finite number.
@@ -84,21 +85,15 @@ class GradCam:
         signs = torch.as_tensor(towards, device=images.device).expand(len(images)).float() * 2 - 1
         with torch.inference_mode(False):
             parts = [self._evidence(part) for part in images.split(_BATCH)]
-        found = torch.cat(parts) if parts else images.new_zeros((0, *self.size), dtype=torch.float32)
-        return found * signs[:, None, None]
+        evidence = torch.cat(parts) if parts else images.new_zeros((0, *self.size), dtype=torch.float32)
+        return evidence * signs[:, None, None]
 
     def maps(self, images: Tensor, towards: int | Tensor = 1) -> Tensor:
-        """Where the evidence for a class lies, as large as the images.
-
-        Args:
-            images, towards: as for :meth:`evidence`.
+        """The evidence for a class at the size of the images; arguments and errors as for :meth:`evidence`.
 
         Returns:
-            float32 [B, H, W]: 0 where there is none, 1 at its highest in each image; 0 everywhere in an image
-            without evidence for that class.
-
-        Raises:
-            ValueError: as :meth:`evidence`.
+            float32 [B, H, W]: 0 without evidence, 1 at the maximum of each image; 0 everywhere in an image without
+            evidence for that class.
         """
         return enlarged(self.evidence(images, towards), images.shape[-2:])
 
@@ -106,10 +101,10 @@ class GradCam:
         leaves: list[Tensor] = []
 
         def as_leaf(output: Tensor) -> Tensor:
-            # From here on, whatever the model's own code has switched off (frozen parts under no_grad).
+            # Overrides a no_grad in the model's own code (frozen parts).
             torch.set_grad_enabled(True)
             leaves.append(output.detach().float().requires_grad_())
-            # A copy: what follows may change it in place, which a leaf forbids.
+            # A copy, because later layers may change it in place, which is forbidden for a leaf.
             return leaves[-1].to(output.dtype, copy=True)
 
         with torch.enable_grad():
@@ -124,7 +119,7 @@ class GradCam:
 
 
 def enlarged(evidence: Tensor, size: torch.Size | tuple[int, int]) -> Tensor:
-    """Coarse evidence [B, h, w] as maps [B, H, W] of 0 to 1: what speaks against is cut off, the highest is 1."""
+    """Coarse evidence [B, h, w] as maps [B, H, W]: negative values are clipped to 0, the maximum is scaled to 1."""
     smooth = F.interpolate(evidence.clamp(min=0)[:, None], size=tuple(size), mode="bilinear")[:, 0]
     highest = smooth.amax((1, 2), keepdim=True)
     return torch.where(highest > 0, smooth / highest.clamp(min=torch.finfo(torch.float32).tiny), 0.0)
@@ -132,7 +127,7 @@ def enlarged(evidence: Tensor, size: torch.Size | tuple[int, int]) -> Tensor:
 
 @dataclass(frozen=True)
 class _Place:
-    """One output of one layer: a layer that is used several times (an activation) has several."""
+    """One output of a layer; a layer that is used several times (an activation) has several."""
 
     module: nn.Module
     name: str
@@ -156,20 +151,18 @@ def _choose(model: nn.Module, to_logits: Callable[[Tensor], Tensor], example: Te
             if tokens > places.index(place):
                 break  # the first layer of a vision transformer is a convolution
             return place
-    raise UsageError(
-        f"the model {type(model).__name__} has no convolutional maps, which Grad-CAM shows decisions on"
-    )
+    raise UsageError(f"the model {type(model).__name__} has no convolutional maps, which Grad-CAM needs")
 
 
 def _traced(model: nn.Module, example: Tensor) -> tuple[list[_Place], int]:
-    """All maps in the order in which they are made, and how many there were before the last tokens [B, N, C]."""
+    """All maps in the order of the forward pass, and how many precede the last tokens [B, N, C]."""
     places: list[_Place] = []
     calls: dict[nn.Module, int] = {}
     tokens = 0
     convolved = False
     tall = example.shape[-2] / example.shape[-1]
 
-    def look(name: str) -> Callable[[nn.Module, Any, Any], None]:
+    def recorder(name: str) -> Callable[[nn.Module, Any, Any], None]:
         def hook(module: nn.Module, inputs: Any, output: Any) -> None:
             nonlocal tokens, convolved
             call = calls[module] = calls.get(module, -1) + 1
@@ -185,7 +178,7 @@ def _traced(model: nn.Module, example: Tensor) -> tuple[list[_Place], int]:
 
         return hook
 
-    handles = [module.register_forward_hook(look(name)) for name, module in model.named_modules() if name]
+    handles = [module.register_forward_hook(recorder(name)) for name, module in model.named_modules() if name]
     try:
         with torch.no_grad():
             model(example)
@@ -198,7 +191,7 @@ def _traced(model: nn.Module, example: Tensor) -> tuple[list[_Place], int]:
 def _is_passed_by_all(
     place: _Place, model: nn.Module, to_logits: Callable[[Tensor], Tensor], example: Tensor
 ) -> bool:
-    """Whether the logit depends on the image through this output alone: cut it, and no gradient arrives."""
+    """Whether the logit depends on the image only through this output: without it no gradient reaches the image."""
     image = example.detach().clone().requires_grad_()
     with _replaced(place, lambda output: output.detach().clone()):
         logits = to_logits(model(image.clone()))
@@ -209,7 +202,7 @@ def _is_passed_by_all(
 
 @contextmanager
 def _replaced(place: _Place, replace: Callable[[Tensor], Tensor]) -> Iterator[None]:
-    """Put something else in the place of a layer's output, during the block."""
+    """Replace the output of a layer during the block."""
     calls = -1
 
     def hook(module: nn.Module, inputs: Any, output: Tensor) -> Tensor | None:

@@ -1,10 +1,8 @@
-"""What is had without a network: a logistic regression on thumbnails.
+"""The linear baseline: a logistic regression on images of 32 px.
 
-A report puts it beside a trained network as the baseline, and an audit uses it to tell training from test images.
-It sees where an image is bright and where it is dark, how it was framed and exposed, and no detail of the lung. It
-is not meant to be good; a network that does not beat it has learnt nothing that needed a network.
-
-Everything is deterministic: no seed, no iteration that ends by the clock.
+Reports compare networks with it, and the audit uses it to separate training from test images. It sees brightness,
+framing and exposure, and no detail of the lung: a network that is not better has learnt nothing that needs a
+network. Everything is deterministic, without a seed or a time limit.
 """
 
 from __future__ import annotations
@@ -21,23 +19,23 @@ from pneumo_cli.data.downsampling import shrunk
 Floats = NDArray[np.float64]
 
 SIZE = 32
-"""Pixels of a thumbnail's side."""
+"""Height and width of the downsampled images, pixels."""
 COMPONENTS = 128
-"""Principal components that a regression is fitted in. Those beyond are hardly more than noise of single pixels."""
+"""Principal components for the regression; further ones are mostly pixel noise."""
 PENALTY = 0.02
 """Weight of the penalty, per image; see :class:`LogisticRegression`."""
 
 _STEPS, _HALVINGS = 50, 30  # of Newton's method, at most
 _TOLERANCE = 1e-8
-_FLAT = 1e-3  # standard deviation, of a range of 1, below which a pixel is the same in all images
+_FLAT = 1e-3  # standard deviation, for a range of 1, below which a pixel counts as constant
 
 
 def thumbnails(levels: NDArray[np.uint8], size: int = SIZE) -> NDArray[np.float32]:
-    """Shrink images by the mean over areas, and lay out their pixels as features.
+    """Downsample images by averaging over areas, and flatten them to features.
 
     Args:
-        levels: uint8 [N, S, S], 0 black to 255 white, of any size.
-        size: height and width of a thumbnail in pixels.
+        levels: gray levels, uint8 [N, S, S], 0 black to 255 white, of any size.
+        size: height and width after downsampling, pixels.
 
     Returns:
         float32 [N, size * size], 0 to 1, row by row.
@@ -50,13 +48,13 @@ def thumbnails(levels: NDArray[np.uint8], size: int = SIZE) -> NDArray[np.float3
 
 @dataclass(frozen=True)
 class LogisticRegression:
-    """A logistic regression on standardised features, penalised by the squared length of its weights.
+    """A logistic regression on standardised features with an L2 penalty.
 
     It minimises the mean cross-entropy plus ``penalty / 2`` times the squared weights, in the principal components
     of the features, by Newton's method.
 
     Attributes:
-        weights: float64 [D], of the features as they are given.
+        weights: float64 [D], of the original features.
         bias: of the logit.
     """
 
@@ -75,21 +73,19 @@ class LogisticRegression:
         """Fit it.
 
         Args:
-            features: [N, D], finite; one that is the same in all rows gets no weight.
+            features: [N, D], finite; constant features get the weight 0.
             labels: [N], each 0 or 1, both at least once.
-            components: how many principal components are kept at most.
+            components: number of principal components, at most.
             penalty: above 0.
 
         Raises:
-            ValueError: the labels are not of two classes, or the shapes do not fit.
+            ValueError: the labels are not both 0 and 1, or the shapes do not match.
         """
         truth = np.asarray(labels, np.float64)
         if features.ndim != 2 or truth.shape != (len(features),):
-            raise ValueError(
-                f"features {list(features.shape)} and labels {list(truth.shape)} do not fit together"
-            )
+            raise ValueError(f"features {list(features.shape)} and labels {list(truth.shape)} do not match")
         if set(np.unique(truth).tolist()) != {0.0, 1.0}:
-            raise ValueError("a logistic regression needs labels 0 and 1, and both of them")
+            raise ValueError("a logistic regression needs labels of both classes, 0 and 1")
         mean, scale = _standard(features)
         standard = ((features - mean) * scale).astype(np.float32)
         axes = principal_axes(standard, components)
@@ -99,32 +95,28 @@ class LogisticRegression:
 
     def logits(self, features: NDArray[np.floating]) -> Floats:
         """Logits of class 1, [N], for features [N, D]."""
-        found: Floats = features @ self.weights + self.bias
-        return found
+        return np.asarray(features @ self.weights + self.bias, np.float64)
 
 
 def principal_components(features: NDArray[np.floating], most: int = COMPONENTS) -> Floats:
-    """Standardised features [N, D] along the directions in which they vary most: [N, K], K at most ``most``."""
+    """The first principal components of standardised features [N, D]: [N, K], K at most ``most``."""
     mean, scale = _standard(features)
     standard = ((features - mean) * scale).astype(np.float32)
-    found: Floats = standard @ principal_axes(standard, most)
-    return found
+    return np.asarray(standard @ principal_axes(standard, most), np.float64)
 
 
 def _standard(features: NDArray[np.floating]) -> tuple[Floats, Floats]:
-    """The mean of each feature and what makes its standard deviation 1: [D] each, 0 where it is always the same."""
+    """Mean and inverse standard deviation of each feature, [D] each; the latter is 0 for constant features."""
     deviation = features.std(0, dtype=np.float64)
     scale = np.where(deviation > _FLAT, 1 / np.maximum(deviation, _FLAT), 0.0)
     return features.mean(0, dtype=np.float64), scale
 
 
 def principal_axes(features: NDArray[np.float32], most: int) -> Floats:
-    """The directions in which centred features [N, D] vary most, as columns [D, K]; K at most ``most``, N, D."""
+    """The principal axes of centred features [N, D], as columns [D, K]; K at most ``most``, N and D."""
     count, width = features.shape
-    if count < width:
-        values, vectors = np.linalg.eigh((features @ features.T).astype(np.float64))
-    else:
-        values, vectors = np.linalg.eigh((features.T @ features).astype(np.float64))
+    gram = features @ features.T if count < width else features.T @ features
+    values, vectors = np.linalg.eigh(gram.astype(np.float64))
     kept = values[::-1][:most] > max(float(values[-1]), 0.0) * 1e-6
     vectors = vectors[:, ::-1][:, :most][:, kept]
     if count < width:
@@ -158,26 +150,26 @@ def newton(features: NDArray[np.floating], truth: Floats, penalty: float) -> tup
     current = loss(solution)
     for _ in range(_STEPS):
         logits = design @ solution
-        chance = 1 / (1 + np.exp(-np.clip(logits, -500, 500)))
-        slope = design.T @ (chance - truth) / count + ridge * solution
-        curvature = (design.T * (chance * (1 - chance))) @ design / count
-        curvature[np.diag_indices_from(curvature)] += ridge + 1e-12
-        step = np.linalg.solve(curvature, slope)
-        # Newton's decrement: twice what the step can still gain.
-        if step @ slope < _TOLERANCE:
+        probability = 1 / (1 + np.exp(-np.clip(logits, -500, 500)))
+        gradient = design.T @ (probability - truth) / count + ridge * solution
+        hessian = (design.T * (probability * (1 - probability))) @ design / count
+        hessian[np.diag_indices_from(hessian)] += ridge + 1e-12
+        step = np.linalg.solve(hessian, gradient)
+        # Newton's decrement: twice the possible decrease.
+        if step @ gradient < _TOLERANCE:
             break
         for halving in range(_HALVINGS):
-            further = solution - step / 2**halving
-            reached = loss(further)
+            candidate = solution - step / 2**halving
+            reached = loss(candidate)
             if reached <= current:
                 break
-        solution, current = further, reached
+        solution, current = candidate, reached
     return solution[:-1], float(solution[-1])
 
 
 @dataclass(frozen=True)
 class LinearBaseline:
-    """A logistic regression on thumbnails of grey levels.
+    """A logistic regression on downsampled images.
 
     Attributes:
         regression: on ``SIZE * SIZE`` features.
@@ -190,16 +182,16 @@ class LinearBaseline:
         """Fit it to images.
 
         Args:
-            levels: uint8 [N, S, S].
+            levels: gray levels, uint8 [N, S, S].
             labels: [N], each 0 or 1, both at least once.
 
         Raises:
-            ValueError: the labels are not of two classes, or the shapes do not fit.
+            ValueError: the labels are not both 0 and 1, or the shapes do not match.
         """
         return cls(LogisticRegression.fit(thumbnails(levels), labels))
 
     def logits(self, levels: NDArray[np.uint8]) -> Floats:
-        """Logits of class 1, float64 [N], for images uint8 [N, S, S] of any size."""
+        """Logits of class 1, float64 [N], for gray levels uint8 [N, S, S] of any size."""
         return self.regression.logits(thumbnails(levels))
 
     def state(self) -> dict[str, Any]:
@@ -210,7 +202,7 @@ class LinearBaseline:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> LinearBaseline:
-        """Take it back from a checkpoint.
+        """Restore it from a checkpoint.
 
         Raises:
             ValueError, KeyError, TypeError: it is damaged.

@@ -1,7 +1,7 @@
-"""What a metric is called, how many digits it deserves, what it means in a few words, and which way it is better.
+"""The label, digits, short explanation and better direction of each metric.
 
-The one place where lists, reports and figures know metrics by name. A metric that is not in the table is shown
-under a name made from its own, so that a new task needs no change here. Imports no numpy.
+The one place where lists, reports and figures know metrics by name. A metric that is not in the table gets a label
+made from its name, so a new task needs no change here. Imports no numpy.
 """
 
 from __future__ import annotations
@@ -22,9 +22,7 @@ _HIGHER = re.compile(
 
 
 def lower_is_better(metric: str) -> bool | None:
-    """True where the lowest value is the best, False where the highest is; None where neither is known.
-
-    The losses of adversaries are of the unknown: neither is the better the lower it is.
+    """True where lower is better, False where higher is; None where unknown, as for adversarial losses.
 
     >>> lower_is_better("loss"), lower_is_better("auc"), lower_is_better("generator_loss")
     (True, False, None)
@@ -43,9 +41,9 @@ class MetricLabel:
     Attributes:
         label: as in a table's head or on an axis.
         digits: after the decimal point.
-        meaning: completes "this is ...", for a reader who knows no statistics; empty where nobody wrote one.
+        meaning: completes "this is ...", for a reader who knows no statistics; may be empty.
         share: True for a value between 0 and 1 of which 1 is the best.
-        scale: what the value is multiplied by where it is shown as text; the label says so.
+        scale: factor of the value shown as text; the label includes it.
     """
 
     label: str
@@ -56,7 +54,9 @@ class MetricLabel:
 
 
 KNOWN: Mapping[str, MetricLabel] = {
-    "accuracy": MetricLabel("Accuracy", 3, "the share of all images that were called right", share=True),
+    "accuracy": MetricLabel(
+        "Accuracy", 3, "the share of all images that are classified correctly", share=True
+    ),
     "auc": MetricLabel(
         "ROC AUC",
         3,
@@ -64,19 +64,19 @@ KNOWN: Mapping[str, MetricLabel] = {
         share=True,
     ),
     "recall": MetricLabel(
-        "Sensitivity (recall)", 3, "the share of the positive images that were found", share=True
+        "Sensitivity (recall)", 3, "the share of positive images that are classified as positive", share=True
     ),
     "specificity": MetricLabel(
-        "Specificity", 3, "the share of the negative images that were called negative", share=True
+        "Specificity", 3, "the share of negative images that are classified as negative", share=True
     ),
     "precision": MetricLabel(
-        "Precision", 3, "the share of the images called positive that are positive", share=True
+        "Precision", 3, "the share of true positives among all predicted positives", share=True
     ),
-    "f1": MetricLabel("F1 score", 3, "precision and recall in one number (harmonic mean)", share=True),
+    "f1": MetricLabel("F1 score", 3, "the harmonic mean of precision and recall", share=True),
     "balanced_accuracy": MetricLabel(
         "Balanced accuracy", 3, "the mean of sensitivity and specificity; 0.5 is chance", share=True
     ),
-    "mcc": MetricLabel("MCC", 3, "how calls and truth correlate (Matthews), −1 to 1; 0 is chance"),
+    "mcc": MetricLabel("MCC", 3, "the correlation of predictions and truth (Matthews), −1 to 1; 0 is chance"),
     "average_precision": MetricLabel(
         "Average precision", 3, "the area under the precision-recall curve", share=True
     ),
@@ -84,20 +84,20 @@ KNOWN: Mapping[str, MetricLabel] = {
         "Brier score", 3, "the mean squared error of the network's own probabilities; lower is better"
     ),
     "brier_calibrated": MetricLabel(
-        "Brier score, calibrated", 3, "the same of the calibrated probabilities; lower is better"
+        "Brier score, calibrated", 3, "the same for the calibrated probabilities; lower is better"
     ),
     "ece": MetricLabel(
         "Calibration error (ECE)",
         3,
-        "how far the network's own probabilities are from the shares that they promise; lower is better",
+        "the mean gap between the network's own probabilities and observed frequencies; lower is better",
     ),
     "ece_calibrated": MetricLabel(
-        "Calibration error (ECE), calibrated", 3, "the same of the calibrated probabilities; lower is better"
+        "Calibration error (ECE), calibrated", 3, "the same for the calibrated probabilities; lower is better"
     ),
     "kid": MetricLabel(
         "KID × 1000",
         1,
-        "how far the new images are from real ones of other patients; 0 is no distance",
+        "the distance between generated images and real ones of other patients; 0 is best",
         scale=1000,
     ),
     "kid_real": MetricLabel(
@@ -106,42 +106,48 @@ KNOWN: Mapping[str, MetricLabel] = {
         "the same for real images of other patients: no generator can do better",
         scale=1000,
     ),
-    "copies": MetricLabel("Copies", 3, "the share of new images that look like copies of one training image"),
+    "copies": MetricLabel(
+        "Copies", 3, "the share of generated images that look like a copy of a training image"
+    ),
     "diversity": MetricLabel(
-        "Diversity", 2, "how much two new images differ, as a multiple of what two real ones do"
+        "Diversity", 2, "the mean difference of two generated images relative to that of two real ones"
     ),
     "coverage": MetricLabel(
-        "Coverage", 3, "the share of real images that have a new one in their neighbourhood", share=True
+        "Coverage", 3, "the share of real images with a generated one in their neighbourhood", share=True
     ),
     "density": MetricLabel(
-        "Density", 2, "in how many neighbourhoods of real images a new one lies; real ones: about 1"
+        "Density",
+        2,
+        "the number of real images' neighbourhoods that hold a generated one; real ones: about 1",
     ),
     "near_copies": MetricLabel(
-        "Near copies", 3, "the share of new images nearer to a training image than 99 % of real ones are"
+        "Near copies", 3, "the share of generated images nearer to a training image than 99 % of real ones"
     ),
     "frechet_distance": MetricLabel(
-        "Fréchet distance", 4, "how far the new images are from real ones; it depends on their number"
+        "Fréchet distance", 4, "the distance between generated and real images; it depends on their number"
     ),
     "psnr": MetricLabel(
-        "PSNR (dB)", 2, "how large an image's range is beside its error, in decibels; higher is better"
+        "PSNR (dB)", 2, "the ratio of an image's range to its error, in decibels; higher is better"
     ),
     "ssim": MetricLabel(
-        "SSIM", 3, "how alike structures are in an image and what was made of it", share=True
+        "SSIM", 3, "the similarity of structures in an image and its reconstruction", share=True
     ),
-    "mse": MetricLabel("Mean squared error", 5, "the mean squared difference of grey levels from 0 to 1"),
+    "mse": MetricLabel("Mean squared error", 5, "the mean squared difference of gray levels from 0 to 1"),
     "generator_loss": MetricLabel(
-        "Generator loss", 4, "low where the discriminator takes new images for real ones"
+        "Generator loss", 4, "low where the discriminator takes generated images for real ones"
     ),
     "discriminator_loss": MetricLabel(
-        "Discriminator loss", 4, "low where it tells new images from real ones; guessing gives 1.386"
+        "Discriminator loss", 4, "low where it separates generated from real images; guessing gives 1.386"
     ),
     "real_score": MetricLabel(
-        "Score of real images", 3, "how real the discriminator finds real images, 0 to 1; guessing gives 0.5"
+        "Score of real images", 3, "the discriminator's score of real images, 0 to 1; guessing gives 0.5"
     ),
     "fake_score": MetricLabel(
-        "Score of new images", 3, "how real the discriminator finds new images, 0 to 1; guessing gives 0.5"
+        "Score of generated images",
+        3,
+        "the discriminator's score of generated images, 0 to 1; guessing gives 0.5",
     ),
-    "loss": MetricLabel("Loss", 4, "what training makes small; lower is better"),
+    "loss": MetricLabel("Loss", 4, "the quantity that training minimises; lower is better"),
 }
 """Known metrics, in the order in which a report shows them."""
 
@@ -156,7 +162,7 @@ _COMPARED: Mapping[str, str] = {
 }
 
 _DISTANCE = re.compile(rf"({'|'.join(_DISTANCES)})_(spread_)?(?:({'|'.join(_COMPARED)})_)?(.+)")
-"""A distance names what was compared with real images, if not the new ones, and what it was measured with:
+"""A distance's name states the set compared with real images, if not the generated one, and the feature extractor:
 ``kid_efficientnet-lite0``, ``kid_spread_noise_pixels``."""
 
 
@@ -170,78 +176,75 @@ def metric_label(name: str) -> MetricLabel:
     """
     if name in KNOWN:
         return KNOWN[name]
-    found = _DISTANCE.fullmatch(name)
-    if not found:
+    match = _DISTANCE.fullmatch(name)
+    if not match:
         return MetricLabel(" ".join(name.replace("_", " ").split()).capitalize() or "Unnamed")
-    which, spread, compared, extractor = found.groups()
-    family = KNOWN[_DISTANCES[which]]
+    distance, spread, compared, extractor = match.groups()
+    family = KNOWN[_DISTANCES[distance]]
     label = family.label
     label += f" of {_COMPARED[compared]}" if compared else ""
     label += ", spread" if spread else ""
-    known = KNOWN.get(_family(name))
-    meaning = known.meaning if known else ""
+    meaning = KNOWN[_family(name)].meaning if is_known(name) else ""
     return MetricLabel(f"{label} ({extractor})", family.digits, meaning, scale=family.scale)
 
 
 def is_known(name: str) -> bool:
-    """Whether the table says something of a metric, whatever that was measured with."""
+    """Whether the table has an entry for a metric, whatever its feature extractor."""
     return _family(name) in KNOWN
 
 
 def in_order(names: Iterable[str]) -> list[str]:
-    """Metric names as a report lists them: the known in the table's order, then the others as they came."""
+    """Metric names in report order: known ones in the table's order, then the others in the given order."""
     order = {name: place for place, name in enumerate(KNOWN)}
     return sorted(names, key=lambda name: order.get(_family(name), len(order)))
 
 
 def _family(name: str) -> str:
-    """A metric without what it was measured with: ``kid_real`` of ``kid_real_pixels``."""
-    found = None if name in KNOWN else _DISTANCE.fullmatch(name)
-    if not found:
+    """A metric without its feature extractor: ``kid_real`` for ``kid_real_pixels``."""
+    match = None if name in KNOWN else _DISTANCE.fullmatch(name)
+    if not match:
         return name
-    which, spread, compared, _ = found.groups()
-    family = _DISTANCES[which] if not compared else f"{which}_{compared}"
+    distance, spread, compared, _ = match.groups()
+    family = f"{distance}_{compared}" if compared else _DISTANCES[distance]
     return f"{family}_spread" if spread else family
 
 
 def metric_text(name: str, value: object) -> str:
-    """A metric's value in its digits; a dash where there is none.
+    """A metric's value with its digits; a dash where there is none.
 
     >>> metric_text("auc", 0.98765), metric_text("auc", None)
     ('0.988', '–')
     """
-    known = number(value)
-    if known is None:
+    scaled, label = number(value), metric_label(name)
+    if scaled is None:
         return "–"
-    label = metric_label(name)
-    known *= label.scale
-    digits = label.digits
-    if known != 0 and (abs(known) >= 1e5 or abs(known) < 10.0**-digits):
-        return f"{known:.{digits - 1}e}"
-    return f"{known:.{digits}f}"
+    scaled *= label.scale
+    if scaled != 0 and (abs(scaled) >= 1e5 or abs(scaled) < 10.0**-label.digits):
+        return f"{scaled:.{label.digits - 1}e}"
+    return f"{scaled:.{label.digits}f}"
 
 
 def sd_text(metric: str, value: object) -> str:
-    """A standard deviation in the digits of its metric, which are all that a reader can set it beside.
+    """A standard deviation with the digits of its metric, so that the two can be compared.
 
     >>> sd_text("auc", 0.0123), sd_text("auc", 0.00002), sd_text("auc", None)
     ('0.012', '< 0.001', '–')
     """
-    known, label = number(value), metric_label(metric)
+    deviation, label = number(value), metric_label(metric)
+    if deviation is None:
+        return "–"
+    deviation *= label.scale
     last = 10.0**-label.digits
-    if known is not None and 0 < known * label.scale < last / 2:
-        return f"< {last:.{label.digits}f}"
-    return "–" if known is None else f"{known * label.scale:.{label.digits}f}"
+    return f"< {last:.{label.digits}f}" if 0 < deviation < last / 2 else f"{deviation:.{label.digits}f}"
 
 
 def interval_text(name: str, ends: object, between: str = "–") -> str:
-    """The ends of a metric's interval in its digits; nothing where they are none.
+    """The ends of a metric's interval with its digits; empty where there is no interval.
 
     >>> interval_text("auc", [0.9441, 0.9731]), interval_text("mcc", (-0.1, 0.3))
     ('0.944–0.973', '-0.100 to 0.300')
     """
-    known = number_ends(ends)
-    if known is None:
+    numbers = number_ends(ends)
+    if numbers is None:
         return ""
-    low, high = known
-    return (" to " if low < 0 else between).join((metric_text(name, low), metric_text(name, high)))
+    return (" to " if numbers[0] < 0 else between).join(metric_text(name, end) for end in numbers)

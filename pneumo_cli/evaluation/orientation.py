@@ -1,18 +1,18 @@
-"""How an image was put on the screen: upright as the training images, upside down, turned by 90°, as a negative.
+"""Orientation of an image: upright as in training, upside down, rotated by 90°, or a negative.
 
-Films are scanned upside down or lying on their side, and a DICOM whose 0 is white becomes a negative where a
-converter ignores that. A classifier answers all the same, and an upside-down chest may pass for a chest.
-:func:`fit_orientation` learns one template of an upright image from the training thumbnails, such that of the eight
-ways to read an image (four turns, each as it is and as a negative) the right one fits it best: a conditional logit
-(McFadden 1974) whose alternatives are the eight restored images. No network, nothing random, about a second.
-Nothing here sees a test image.
+Films are scanned upside down or on their side, and a DICOM file in which 0 is white becomes a negative where a
+converter ignores that. A classifier predicts all the same, and an upside-down chest may pass the OOD detector.
+:func:`fit_orientation` fits a template of an upright image to the training images at 32 px, such that the correct
+one of the eight readings of an image (four rotations, each with and without inversion) matches it best: a
+conditional logit (McFadden 1974) whose alternatives are the eight restored images. It needs no network and no
+random numbers, and takes about a second. No test image is used.
 
-What cannot be told is not told: validation images show whether turns, and whether negatives, are found, and what is
-missed too often (of a dataset where up and down look alike) is left out altogether.
+Validation images show whether rotations, and whether negatives, are detected reliably; a kind that is missed too
+often (in a dataset without a clear top and bottom) is not reported at all.
 
-Not for mirror images, which count as upright here. The same method tells left from right by the heart's side, but
-errs on two in a hundred of the radiographs of SOURCE 2: more than are mirrored in practice, and hearts do lie on
-the right. Not a correction, either: an image is put upright only to see whether it would then fit.
+Not for horizontally flipped images, which count as upright. The same method could detect them by the side of the
+heart, but errs on 2 % of the radiographs of SOURCE 2: more than are flipped in practice, and some hearts are on the
+right. Images are not corrected either: they are restored only to test whether they would then be in distribution.
 """
 
 from __future__ import annotations
@@ -32,22 +32,22 @@ from pneumo_cli.evaluation.linear_baseline import principal_axes
 from pneumo_cli.evaluation.ood import OodDetector
 
 Floats: TypeAlias = NDArray[np.float64]
-Grey: TypeAlias = NDArray[np.uint8]
+Gray: TypeAlias = NDArray[np.uint8]
 
 FALSE_ALARMS = 0.005
-"""Share of the validation images that may be said to lie wrongly."""
+"""Share of the validation images that may be reported in error: the false positive rate."""
 FOUND = 0.9
-"""Share of wrongly presented validation images that must be found for a kind to be told at all."""
+"""Sensitivity on validation images that a kind of orientation needs to be reported at all."""
 FEWEST = 100
-"""Validation images without which nothing is told: none wrong of 100 leaves room for 3 % (the rule of three)."""
+"""Validation images needed: 0 errors in 100 are compatible with an error rate of 3 % (the rule of three)."""
 
-_SIDE = 32  # of a thumbnail, pixels; left and right are averaged, so that half of it describes an image
+_SIDE = 32  # of a thumbnail, pixels; left and right are averaged, so half of it describes an image
 _FEATURES = _SIDE * _SIDE // 2
-_COMPONENTS = 64  # more of them change nothing but the time
+_COMPONENTS = 64  # more of them change only the time
 _PENALTY = 1e-3  # weight of half the squared template, per image
 _MOST_FITTED = 4096  # images
-_FLATTEST = (
-    0.02  # standard deviation of grey levels from 0 to 1: the contrast of flatter images is left as it is
+_LEAST_CONTRAST = (
+    0.02  # standard deviation of gray levels from 0 to 1; the contrast below it is not normalised
 )
 _STEPS, _HALVINGS, _TOLERANCE = 50, 30, 1e-8  # of Newton's method
 
@@ -57,12 +57,12 @@ _TURN_BACK = ("", "turn it clockwise by 90°", "turn it by 180°", "turn it anti
 
 @dataclass(frozen=True)
 class Presentation:
-    """A way in which an image lies; false where it lies as the training images do.
+    """The orientation of an image; false where it is upright.
 
     Attributes:
-        turns: how many quarter turns anticlockwise it lies from upright, 0 to 3. A mirror image counts as the
-            unmirrored one: whether a chest hangs head down by a turn or by a mirror at the floor is not asked.
-        negative: whether bright and dark are exchanged.
+        turns: quarter turns anticlockwise from upright, 0 to 3. Horizontal flips are ignored, so a vertical flip is
+            the same as half a turn.
+        negative: whether bright and dark are inverted.
     """
 
     turns: int = 0
@@ -74,17 +74,17 @@ class Presentation:
     @property
     def name(self) -> str:
         """``upright``, ``upside down``, ``turned left``, ``turned right``, ``negative``, or two of them."""
-        wrong = ("negative" if self.negative else "", _TURNED[self.turns])
-        return ", ".join(word for word in wrong if word) or "upright"
+        words = ("negative" if self.negative else "", _TURNED[self.turns])
+        return ", ".join(filter(None, words)) or "upright"
 
     @property
     def remedy(self) -> str:
-        """What makes it upright, in words; empty where it is."""
-        steps = ("invert its grey levels" if self.negative else "", _TURN_BACK[self.turns])
-        return " and ".join(step for step in steps if step)
+        """How to restore it, in words; empty where it is upright."""
+        steps = ("invert its gray levels" if self.negative else "", _TURN_BACK[self.turns])
+        return " and ".join(filter(None, steps))
 
-    def restored(self, image: Grey) -> Grey:
-        """An image uint8 [S, S] that lies so, put upright."""
+    def restored(self, image: Gray) -> Gray:
+        """An image uint8 [S, S] of this orientation, made upright."""
         turned = np.rot90(image, -self.turns)
         return np.ascontiguousarray(255 - turned if self.negative else turned)
 
@@ -94,14 +94,14 @@ UPRIGHT = Presentation()
 
 @dataclass(frozen=True)
 class Orientation:
-    """Tells how images lie.
+    """Detects the orientation of images.
 
     Attributes:
-        template: what is bright and dark in an upright image, float64 [512]: the left half of a thumbnail, row by
-            row, whose product with an image is half its log-odds of lying upright against being a negative.
-        turns: whether turned images are told.
-        negatives: whether negatives are told.
-        threshold: log-odds of the likeliest reading against upright, 0 or more, above which it is said.
+        template: of an upright image, float64 [512]: the left half of a thumbnail, row by row, whose product with
+            an image is half the log-odds that it is upright rather than a negative.
+        turns: whether rotations are detected.
+        negatives: whether negatives are detected.
+        threshold: log-odds of the most likely reading against upright, 0 or more, above which it is reported.
     """
 
     template: Floats
@@ -109,11 +109,11 @@ class Orientation:
     negatives: bool
     threshold: float
 
-    def presentations(self, levels: Grey, detector: OodDetector) -> list[Presentation]:
-        """How each image lies, as far as it can be told.
+    def presentations(self, levels: Gray, detector: OodDetector) -> list[Presentation]:
+        """The orientation of each image.
 
-        An image is said to lie wrongly only where it would not be unlike the training images if it lay right: a
-        photograph lies in no way that helps, and is left to :class:`~pneumo_cli.evaluation.ood.OodDetector`.
+        An image counts as upright where it would still be out of distribution after it is restored: for a
+        photograph no orientation helps, and :class:`~pneumo_cli.evaluation.ood.OodDetector` reports it.
 
         Args:
             levels: uint8 [n, S, S], S at least 32; n may be 0.
@@ -122,22 +122,25 @@ class Orientation:
         Raises:
             ValueError: another shape or type.
         """
-        read = self.readings(levels)
-        wrong = [place for place, presentation in enumerate(read) if presentation]
+        found = self.readings(levels)
+        wrong = [place for place, presentation in enumerate(found) if presentation]
         if wrong:
-            unlike = detector.flags(np.stack([read[place].restored(levels[place]) for place in wrong]))
-            for place, still in zip(wrong, unlike, strict=True):
-                read[place] = UPRIGHT if still else read[place]
-        return read
+            flags = detector.flags(np.stack([found[place].restored(levels[place]) for place in wrong]))
+            for place, flag in zip(wrong, flags, strict=True):
+                found[place] = UPRIGHT if flag else found[place]
+        return found
 
-    def readings(self, levels: Grey) -> list[Presentation]:
-        """How each image lies, provided that it is one of their kind; arguments as :meth:`presentations`."""
+    def readings(self, levels: Gray) -> list[Presentation]:
+        """The orientation of each image, if all are in distribution; arguments as :meth:`presentations`."""
         logits = _readings(_restorations(levels) @ self.template, self.turns, self.negatives)
-        best, odds = _likeliest(logits)
-        ways = [
-            Presentation(turns, bool(n)) for turns in range(logits.shape[0]) for n in range(logits.shape[1])
+        best, odds = _most_likely(logits)
+        all_readings = [
+            Presentation(turns, bool(negative)) for turns, negative in np.ndindex(logits.shape[:2])
         ]
-        return [ways[one] if odd > self.threshold else UPRIGHT for one, odd in zip(best, odds, strict=True)]
+        return [
+            all_readings[one] if log_odds > self.threshold else UPRIGHT
+            for one, log_odds in zip(best, odds, strict=True)
+        ]
 
     def state(self) -> dict[str, Any]:
         """Tensors and plain values for a checkpoint."""
@@ -152,10 +155,10 @@ class Orientation:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Orientation:
-        """Take it back from a checkpoint.
+        """Restore it from a checkpoint.
 
         Raises:
-            PneumoError: something is missing, or has another type, shape or range than it was stored with.
+            PneumoError: a value is missing, or has an invalid type, shape or range.
         """
         try:
             template = np.asarray(state["template"], np.float64)
@@ -165,38 +168,35 @@ class Orientation:
         if template.shape != (_FEATURES,) or not np.isfinite(template).all():
             raise _damaged(f"its template is not {_FEATURES} finite numbers")
         if not (isinstance(turns, bool) and isinstance(negatives, bool)):
-            raise _damaged(
-                f"it tells turns {turns!r} and negatives {negatives!r}, which are not true or false"
-            )
+            raise _damaged(f"turns is {turns!r} and negatives is {negatives!r}; both must be true or false")
         if not (math.isfinite(threshold) and threshold >= 0):
             raise _damaged(f"its threshold is {threshold}, not 0 or more")
         return cls(template, turns, negatives, threshold)
 
 
-def agreed(said: Sequence[Sequence[Presentation]]) -> list[Presentation] | None:
-    """What more than half of several models say of each image, upright where they do not agree.
+def agreed(votes: Sequence[Sequence[Presentation]]) -> list[Presentation] | None:
+    """The orientation of each image by majority vote of several models; upright without a majority.
 
     Args:
-        said: of each model that can tell, [n] each. Of none, the result is None.
+        votes: of each model with an orientation detector, [n] each; without any the result is None.
     """
-    if not said:
+    if not votes:
         return None
-    votes = [Counter(one).most_common(1)[0] for one in zip(*said, strict=True)]
-    return [one if 2 * count > len(said) else UPRIGHT for one, count in votes]
+    winners = [Counter(of_image).most_common(1)[0] for of_image in zip(*votes, strict=True)]
+    return [one if 2 * count > len(votes) else UPRIGHT for one, count in winners]
 
 
-def fit_orientation(levels_train: Grey, levels_validation: Grey) -> Orientation | None:
-    """Learn how training images lie, and from validation images what can be told of others.
+def fit_orientation(levels_train: Gray, levels_validation: Gray) -> Orientation | None:
+    """Fit the template to training images; choose on validation images what is detected, and the threshold.
 
-    All images given count as upright: those of a dataset that lie wrongly here and there do no harm, and count as
-    false alarms where they are told.
+    All given images count as upright: a few wrong ones in a dataset do no harm, and count as false positives.
 
     Args:
-        levels_train: uint8 [N, S, S]. Of more than 4096 images that many are taken, spread evenly.
+        levels_train: uint8 [N, S, S]; 4096 of them, evenly spaced, if there are more.
         levels_validation: uint8 [M, S, S], of other patients.
 
     Returns:
-        None where nothing can be told: of too few images, or where neither turned ones nor negatives are found.
+        None where there are too few images, or neither rotations nor negatives are detected reliably.
 
     Raises:
         ValueError: another shape or type.
@@ -208,21 +208,21 @@ def fit_orientation(levels_train: Grey, levels_validation: Grey) -> Orientation 
     scores = _restorations(levels_validation) @ template
     for turns, negatives in ((True, True), (True, False), (False, True)):
         logits = _readings(scores, turns, negatives)
-        best, odds = _likeliest(logits)
+        best, odds = _most_likely(logits)
         threshold = max(0.0, float(np.quantile(odds, 1 - FALSE_ALARMS, method="higher")))
-        # An image that lies in one of these ways has the same logits in another order: it is found where upright is
-        # the best reading of the upright image, by more than the threshold over the one that takes it for upright.
-        apart = (logits[0, 0] - logits).reshape(-1, len(best))[1:]
-        if ((best == 0) & (apart > threshold)).mean() >= FOUND:
+        # A rotated or inverted image has the same logits in another order. It is detected where upright is the best
+        # reading of the upright image, by more than the threshold over the reading that would become upright.
+        margins = (logits[0, 0] - logits).reshape(-1, len(best))[1:]
+        if ((best == 0) & (margins > threshold)).mean() >= FOUND:
             return Orientation(template, turns, negatives, threshold)
     return None
 
 
 def _readings(scores: Floats, turns: bool, negatives: bool) -> Floats:
-    """Logits [4, 2, n] of the ways to read images, by turn and polarity, for scores [4, n] of the turns.
+    """Logits [4, 2, n] of the readings by rotation and polarity, for scores [4, n] of the rotations.
 
-    A negative's score is that of the image with the other sign. Of what is not told there is one entry, the
-    logarithm of the sum: of turns [1, 2, n], of negatives [4, 1, n].
+    The score of a negative is that of the image with the opposite sign. Without rotations the result is the log-sum
+    over them, [1, 2, n], and without negatives [4, 1, n].
     """
     logits: Floats = np.stack((scores, -scores), axis=1)
     if not turns:
@@ -232,64 +232,64 @@ def _readings(scores: Floats, turns: bool, negatives: bool) -> Floats:
     return logits
 
 
-def _likeliest(logits: Floats) -> tuple[NDArray[np.int64], Floats]:
-    """The likeliest reading of each image, [n], in the order of the logits, and its log-odds against upright."""
+def _most_likely(logits: Floats) -> tuple[NDArray[np.int64], Floats]:
+    """The most likely reading of each image, [n], in the order of the logits, and its log-odds against upright."""
     flat = logits.reshape(logits.shape[0] * logits.shape[1], -1)
     return flat.argmax(0), flat.max(0) - flat[0]
 
 
-def _restorations(levels: Grey) -> NDArray[np.float32]:
-    """What describes images if they lay turned by 0 to 3 quarters and were turned back: float32 [4, n, 512].
+def _restorations(levels: Gray) -> NDArray[np.float32]:
+    """Features of images after undoing rotations by 0 to 3 quarter turns: float32 [4, n, 512].
 
-    The mean of the thumbnail and its mirror image, of mean 0 and of the thumbnail's contrast, so that a darker or
-    flatter exposure is the same and a negative the opposite.
+    The mean of the thumbnail and its horizontal flip, with mean 0 and normalised contrast, so that they do not
+    change with exposure or contrast, and a negative has the opposite sign.
     """
     if levels.dtype != np.uint8:
-        raise ValueError(f"images are {levels.dtype}; uint8 [n, S, S] is wanted")
+        raise ValueError(f"images are {levels.dtype}, not uint8 [n, S, S]")
     small = shrunk(levels, _SIDE)
-    contrast = np.maximum(small.std((1, 2)), _FLATTEST)
+    contrast = np.maximum(small.std((1, 2)), _LEAST_CONTRAST)
     small = (small - small.mean((1, 2), keepdims=True)) / contrast[:, None, None]
-    found = np.empty((4, len(levels), _FEATURES), np.float32)
-    for turns, described in enumerate(found):
+    features = np.empty((4, len(levels), _FEATURES), np.float32)
+    for turns, of_turn in enumerate(features):
         upright = np.rot90(small, -turns, axes=(1, 2))
         halves = (upright + upright[:, :, ::-1]) / 2
-        described[:] = halves[:, :, : _SIDE // 2].reshape(len(levels), _FEATURES)
-    return found
+        of_turn[:] = halves[:, :, : _SIDE // 2].reshape(len(levels), _FEATURES)
+    return features
 
 
 def _template(restored: NDArray[np.float32]) -> Floats:
-    """The template by which upright images [4, N, D] fit best as they are: Newton's method, float64 [D]."""
+    """The template float64 [D] that best matches upright images [4, N, D] as they are, by Newton's method."""
     images, width = restored.shape[1:]
     axes = principal_axes(restored.reshape(-1, width), _COMPONENTS)
     features = restored @ axes
     solution = np.zeros(axes.shape[1])
     ridge = _PENALTY * np.eye(len(solution))
 
-    def judged(at: Floats) -> tuple[float, Floats]:
+    def evaluated(at: Floats) -> tuple[float, Floats]:
         """The penalised loss, and the probability of each reading [8, N]."""
         scores = features @ at
         readings = np.concatenate((scores, -scores))
         total = np.logaddexp.reduce(readings, axis=0)
         return float((total - scores[0]).mean() + _PENALTY * at @ at / 2), np.exp(readings - total)
 
-    loss, chance = judged(solution)
+    loss, probability = evaluated(solution)
     for _ in range(_STEPS):
-        as_is, negative = chance[:4, :, None], chance[4:, :, None]
+        as_is, negative = probability[:4, :, None], probability[4:, :, None]
         expected = ((as_is - negative) * features).sum(0)
-        slope = (expected - features[0]).mean(0) + _PENALTY * solution
-        spread = (features * (as_is + negative)).reshape(4 * images, -1).T @ features.reshape(4 * images, -1)
-        step = np.linalg.solve((spread - expected.T @ expected) / images + ridge, slope)
-        if step @ slope < _TOLERANCE:  # twice what the step can still gain
+        gradient = (expected - features[0]).mean(0) + _PENALTY * solution
+        squares = (features * (as_is + negative)).reshape(4 * images, -1).T @ features.reshape(4 * images, -1)
+        step = np.linalg.solve((squares - expected.T @ expected) / images + ridge, gradient)
+        if step @ gradient < _TOLERANCE:  # twice the possible decrease
             break
         for halving in range(_HALVINGS):
-            further = solution - step / 2**halving
-            reached, chances = judged(further)
+            candidate = solution - step / 2**halving
+            reached, probabilities = evaluated(candidate)
             if reached <= loss:
                 break
-        solution, loss, chance = further, reached, chances
+        solution, loss, probability = candidate, reached, probabilities
     template: Floats = axes @ solution
     return template
 
 
 def _damaged(problem: str) -> PneumoError:
-    return PneumoError(f"what tells how images lie is damaged in the checkpoint: {problem}")
+    return PneumoError(f"the orientation detector in the checkpoint is damaged: {problem}")

@@ -1,4 +1,4 @@
-"""What a task finds out: of each split in its ``evaluate`` hook, and about its whole result at the end."""
+"""Results of a task: of each split from its ``evaluate`` hook, and a summary of the run at the end."""
 
 from __future__ import annotations
 
@@ -12,20 +12,18 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-
 _FORMER_GROUPS = {"judgement": "summary", "why": "explanations"}
 
 
 @dataclass(frozen=True)
 class NamedFigure:
-    """A figure that is drawn only if somebody wants it.
+    """A figure that is drawn only on demand.
 
     Attributes:
         name: the file's stem, lower-case words joined by ``-``.
         caption: one or two sentences for the report.
         draw: makes the matplotlib figure.
-        group: the part of the report that it stands in: ``results``, ``summary``, ``explanations``,
-            ``training`` or ``samples``.
+        group: its section of the report: ``results``, ``summary``, ``explanations``, ``training`` or ``samples``.
     """
 
     name: str
@@ -39,12 +37,12 @@ class NamedFigure:
 
 @dataclass(frozen=True)
 class NamedTable:
-    """A table for people; what programs want of it is in the metrics too.
+    """A table for people; programs find its values in the metrics or details.
 
     Attributes:
         title: one line above it.
-        head: the columns' names; the first column names the rows, the others are set flush right.
-        rows: texts, as many in each as in the head.
+        head: the columns' names; the first column names the rows, the others are right-aligned.
+        rows: texts, one per column.
         note: a sentence or two below it; may be empty.
     """
 
@@ -56,11 +54,11 @@ class NamedTable:
 
 @dataclass(frozen=True)
 class ReportSection:
-    """A section of a report that a plugin adds (the hook ``add_to_report``).
+    """A section that a plugin adds to a report (the hook ``add_to_report``).
 
     Attributes:
         title: its heading, one line.
-        text: paragraphs, with an empty line between them; may be empty.
+        text: paragraphs, separated by empty lines; may be empty.
         tables, figures: below the text, in this order. Figures need no group.
     """
 
@@ -80,8 +78,8 @@ class Evaluation:
         outputs: per-image values by name, each [N] in the order of ``outputs["index"]``, the images' positions
             in the dataset's records.
         intervals: metric to the lower and upper end of its 95 % interval.
-        tables: what people want to see beside the metrics.
-        details: what programs want to know beside them, as JSON can hold it, by name.
+        tables: further results for people.
+        details: further results for programs, by name, as JSON-compatible values.
     """
 
     metrics: Mapping[str, float]
@@ -94,15 +92,15 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class RunSummary:
-    """What a task has to say about its result as a whole, once, at the end of a run.
+    """A task's results for the run as a whole, computed once at its end.
 
     Attributes:
-        metrics: name to value; a name tells how it was measured (the extractor of a distance).
-        tables: each number beside what it has to be compared with.
+        metrics: name to value; a name includes how it was measured (the extractor of a distance).
+        tables: each number with the baselines to compare it with.
         figures: drawn and kept with the report.
-        notes: sentences that a reader needs for the numbers.
-        group: the part of the report that it stands in: ``summary``, how good generated images
-            are, or ``explanations``, what a model looks at.
+        notes: sentences that a reader needs to interpret the numbers.
+        group: its section of the report: ``summary`` (the quality of generated images) or ``explanations``
+            (which regions a model uses).
     """
 
     metrics: Mapping[str, float] = field(default_factory=dict)
@@ -124,22 +122,19 @@ class RunSummary:
         )
 
     def content(self) -> dict[str, Any]:
-        """What JSON can hold of it: all but the figures."""
-        return {
-            "metrics": plain(self.metrics),
-            "tables": [
-                {
-                    "title": table.title,
-                    "head": list(table.head),
-                    "rows": [list(row) for row in table.rows],
-                    "note": table.note,
-                }
-                for table in self.tables
-            ],
-            "notes": list(self.notes),
-        }
+        """All but the figures, as JSON-compatible values."""
+        tables = [
+            {
+                "title": table.title,
+                "head": list(table.head),
+                "rows": [list(row) for row in table.rows],
+                "note": table.note,
+            }
+            for table in self.tables
+        ]
+        return {"metrics": plain(self.metrics), "tables": tables, "notes": list(self.notes)}
 
 
 def plain(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """Metrics as JSON can hold them."""
+    """Metrics as JSON-compatible values."""
     return {name: float(value) for name, value in metrics.items()}

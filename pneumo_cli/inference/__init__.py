@@ -1,4 +1,4 @@
-"""Inference: trained classifiers that answer for image files: runs, ensembles, what plugins open."""
+"""Inference: predictions of trained classifiers for image files (predict.py)."""
 
 from pneumo_cli._exports import exporting
 

@@ -1,9 +1,10 @@
-"""Several trained classifiers as one: the same model twice is refused, and what a report says of their mean."""
+"""Ensembles of trained classifiers: their evaluation, and the refusal of duplicate members."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def weights_digest(weights: Mapping[str, Tensor]) -> str:
-    """The SHA-256 of the names, types, shapes and bytes of a network's weights, in hexadecimal digits."""
+    """The SHA-256, in hexadecimal, of the names, types, shapes and bytes of a network's weights."""
     digest = hashlib.sha256()
     for name, value in sorted(weights.items()):
         digest.update(f"{name} {value.dtype} {list(value.shape)}\n".encode())
@@ -44,33 +45,33 @@ def checkpoint_digest(folder: RunFolder, checkpoint: str) -> str:
 
 
 def check_distinct(models: Iterable[tuple[Path, str]]) -> None:
-    """Refuse one model under two names: a run and a copy of it, or what was exported from it.
+    """Refuse the same model under two paths: a run and a copy of it, or a model exported from it.
 
     Args:
-        models: where each lies, and the digest of its weights; empty where that is not known.
+        models: path and digest of the weights of each; the digest is empty if it is not known.
 
     Raises:
-        UsageError: there is one.
+        UsageError: two digests are equal.
     """
     seen: dict[str, Path] = {}
-    for place, digest in models:
+    for path, digest in models:
         if digest and digest in seen:
             raise UsageError(
-                f"{seen[digest]} and {place} are the same model (equal weights): a model counts once"
+                f"{seen[digest]} and {path} are the same model (equal weights): a model counts once"
             )
-        seen[digest] = place
+        seen[digest] = path
 
 
 def evaluate_ensemble(
     members: Sequence[MemberPredictions], records: Sequence[Record], *, seed: int, point: str = ""
 ) -> Evaluation:
-    """What a report says of the mean: metrics with intervals over patients, operating points, subtypes, errors.
+    """Evaluate the ensemble: metrics with intervals over patients, operating points, subtypes, errors, figures.
 
     Args:
         members: at least one.
         records: of the dataset that they were evaluated on.
         seed: of the bootstrap.
-        point: the operating point in use; empty: as :func:`ensemble_rule` has it.
+        point: the operating point in use; empty: that of :func:`ensemble_rule`.
 
     Raises:
         UsageError: as :func:`ensemble_rule` and :func:`average`, or there is no such point.
@@ -78,21 +79,19 @@ def evaluate_ensemble(
     rule = ensemble_rule([one.rule for one in members])
     rule = rule.at(point) if point else rule
     index, logits, labels = average(members)
-    shown = [records[position] for position in index.tolist()]
-    found = Predictions(
+    evaluated = [records[position] for position in index.tolist()]
+    predictions = Predictions(
         logits=logits,
         labels=labels,
-        names=[record.name for record in shown],
-        patients=[record.patient for record in shown],
-        subtypes=[record.subtype for record in shown],
+        names=[record.name for record in evaluated],
+        patients=[record.patient for record in evaluated],
+        subtypes=[record.subtype for record in evaluated],
     )
     outputs: dict[str, NDArray[Any]] = {"index": index, "logits": logits, "labels": labels}
-    evaluation = classification_report(Evaluation({}, outputs=outputs), found, rule, None, seed)
-    evaluation = with_figures(evaluation, found, rule, seed)
-    # The mean is on the calibrated scale already: there are no probabilities before calibration to be evaluated.
-    again = {name for name in evaluation.metrics if f"{name}_calibrated" in evaluation.metrics}
-    metrics = {name: value for name, value in evaluation.metrics.items() if name not in again}
+    evaluation = classification_report(Evaluation({}, outputs=outputs), predictions, rule, None, seed)
+    evaluation = with_figures(evaluation, predictions, rule, seed)
+    # The mean logits are calibrated already, so metrics of uncalibrated probabilities would be duplicates.
+    duplicates = {name for name in evaluation.metrics if f"{name}_calibrated" in evaluation.metrics}
+    metrics = {name: value for name, value in evaluation.metrics.items() if name not in duplicates}
     intervals = {name: ends for name, ends in evaluation.intervals.items() if name in metrics}
-    return Evaluation(
-        metrics, evaluation.figures, evaluation.outputs, intervals, evaluation.tables, evaluation.details
-    )
+    return replace(evaluation, metrics=metrics, intervals=intervals)

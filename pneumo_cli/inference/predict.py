@@ -1,4 +1,8 @@
-"""Files through a predictor, in order."""
+"""Predictions for image files, in batches and in the order of the files.
+
+Files are read and decoded ahead in threads while the network computes. Few are held at once, so that memory does
+not grow with their number; an unreadable file does not affect the others.
+"""
 
 from __future__ import annotations
 
@@ -21,18 +25,17 @@ from pneumo_cli.inference.predictor import Prediction, Predictor
 from pneumo_cli.runtime.threads import ordered_map
 
 _BATCH = 32
-
-_PICTURE = 1024  # longer side, in pixels, of what an overlay is drawn on
+_PICTURE = 1024  # longer side of the image under an overlay, in pixels
 
 
 def predict(predictor: Predictor, files: Iterable[Path], *, overlays: bool = False) -> Iterator[Prediction]:
-    """Yield what is said of each file, in their order.
+    """Yield the prediction for each file, in their order.
 
     Args:
-        overlays: draw what each decision rests on over its picture.
+        overlays: draw saliency maps over the images.
 
     Raises:
-        UsageError: overlays are wanted of a model that cannot tell what its decisions rest on.
+        UsageError: overlays are requested of a model without saliency maps.
     """
 
     def load(file: Path) -> _Loaded:
@@ -45,21 +48,21 @@ def predict(predictor: Predictor, files: Iterable[Path], *, overlays: bool = Fal
 
 @dataclass(frozen=True)
 class _Loaded:
-    """A file's image for the network, [S, S] by S, and for people; or why there is none."""
+    """A file's image for the network, [S, S] by S, and to show; or the error."""
 
     file: Path
     error: str = ""
-    levels: Mapping[int, Grey] = field(default_factory=dict)
+    images: Mapping[int, Grey] = field(default_factory=dict)
     other_part: str = ""
     picture: Grey | None = None
 
 
-def _load(file: Path, sizes: tuple[int, ...], pictured: bool) -> _Loaded:
+def _load(file: Path, sizes: tuple[int, ...], with_picture: bool) -> _Loaded:
     try:
         data = read_file(file)
         part = body_part(data)
-        if not pictured:
-            # Each size from the file itself, so that a model among several sees what it sees alone.
+        if not with_picture:
+            # Each size is decoded from the file, so that an ensemble's member gets the same input as alone.
             return _Loaded(file, "", {s: resize(decode_image(data, s), s) for s in sizes}, part)
         whole = decode_image(data, None)
         picture = Image.fromarray(whole)
@@ -70,43 +73,41 @@ def _load(file: Path, sizes: tuple[int, ...], pictured: bool) -> _Loaded:
 
 
 def _predicted(predictor: Predictor, batch: list[_Loaded], overlays: bool) -> Iterator[Prediction]:
-    readable = [one.levels for one in batch if not one.error]
+    readable = [one.images for one in batch if not one.error]
     if not readable:
         yield from (Prediction(one.file, one.error) for one in batch)
         return
-    images = {size: np.stack([levels[size] for levels in readable]) for size in predictor.sizes}
-    found = predictor.predict_batch(images)
-    nothing = [None] * len(found.logits)
-    presentations: Sequence[Presentation | None] = predictor.presentations(images) or nothing
-    probabilities = predictor.rule.probabilities(found.logits)
+    images = {size: np.stack([by_size[size] for by_size in readable]) for size in predictor.sizes}
+    results = predictor.predict_batch(images)
+    presentations: Sequence[Presentation | None] = predictor.presentations(images) or [None] * len(readable)
+    probabilities = predictor.rule.probabilities(results.logits)
     threshold = predictor.ood_threshold
-    out_of_distribution = found.ood_scores > (math.inf if threshold is None else threshold)
-    positive = found.logits >= predictor.point.logit_threshold
+    out_of_distribution = results.ood_scores > (math.inf if threshold is None else threshold)
+    positive = results.logits >= predictor.point.logit_threshold
     maps = predictor.maps(images, positive) if overlays else None
-    place = 0
+    places = iter(range(len(readable)))
     for one in batch:
         if one.error:
             yield Prediction(one.file, one.error)
             continue
+        place = next(places)
+        presentation = presentations[place]
         yield Prediction(
             one.file,
-            logit=float(found.logits[place]),
+            logit=float(results.logits[place]),
             probability=float(probabilities[place]),
             positive=bool(positive[place]),
             out_of_distribution=bool(out_of_distribution[place]),
-            ood_score=float(found.ood_scores[place]),
-            members=tuple(float(member[place]) for member in found.member_probabilities),
+            ood_score=float(results.ood_scores[place]),
+            members=tuple(float(member[place]) for member in results.member_probabilities),
             other_part=one.other_part,
-            # Nobody knows which way a foreign image is up.
-            presentation=said if (said := presentations[place]) or not out_of_distribution[place] else None,
-            overlay=_overlay(one.picture, maps[place])
-            if maps is not None and one.picture is not None
-            else None,
+            # The orientation of an OOD image is unknown.
+            presentation=presentation if presentation or not out_of_distribution[place] else None,
+            overlay=None if maps is None else _overlay(one.picture, maps[place]),
         )
-        place += 1
 
 
-def _overlay(picture: Grey, saliency: NDArray[np.float32]) -> NDArray[np.uint8]:
+def _overlay(picture: Grey | None, saliency: NDArray[np.float32]) -> NDArray[np.uint8] | None:
     from pneumo_cli.reports.figures.saliency import overlay
 
-    return overlay(picture, saliency)
+    return None if picture is None else overlay(picture, saliency)

@@ -1,9 +1,6 @@
-"""What a trained classifier says of image files: in batches, in the order of the files, one bad file at a time.
+"""The interface of trained classifiers that predict images, and what they predict.
 
-Files are read and decoded ahead in threads while the network works; only a few are held at once, so memory does
-not grow with their number. What files are read is :mod:`pneumo_cli.data.input_paths`, how results are shown the
-command's, and what can answer for an image - a run, an exported model, several of them -
-:mod:`pneumo_cli.inference.predictors`.
+Implementations: :mod:`pneumo_cli.inference.predictors`, and plugins such as ``pneumo-export``.
 """
 
 from __future__ import annotations
@@ -23,27 +20,25 @@ from pneumo_cli.evaluation.operating_points import OperatingPoint
 from pneumo_cli.evaluation.orientation import Presentation, agreed
 
 Sized: TypeAlias = Mapping[int, NDArray[np.uint8]]
-"""The same images at each size that is wanted: S to uint8 [B, S, S]."""
+"""The same images at several sizes: S to uint8 [B, S, S]."""
 
 
 @dataclass(frozen=True)
 class Prediction(FormerNames, former={"unlike": "out_of_distribution", "novelty": "ood_score"}):
-    """What is said of one file.
+    """The prediction for one file.
 
     Attributes:
         file: its path, as it was given or found.
-        error: why nothing can be said; empty where something can. The other attributes mean nothing then.
+        error: why the file cannot be predicted, or empty. With an error, the other attributes are meaningless.
         logit: of class 1.
         probability: of class 1, calibrated, 0 to 1.
-        positive: whether it is called class 1 at the operating point.
-        out_of_distribution: whether it is unlike the images that the model was trained on.
-        ood_score: how unlike: the score, of which the predictor's threshold is the largest that is not flagged; 0
-            where nothing can tell.
-        members: the calibrated probabilities of the models that were averaged; empty where there is only one.
-        presentation: how it lies: upright, upside down …; None where nothing can tell, as of a photograph.
-        other_part: the part of the body, none of the chest, that a DICOM file says it shows; empty where it says
-            nothing of the kind.
-        overlay: the picture with what the decision rests on, uint8 [H, W, 3]; None where it was not asked for.
+        positive: whether class 1 is predicted at the operating point.
+        out_of_distribution: whether the image is unlike the model's training images.
+        ood_score: scores above the predictor's threshold are flagged; 0 without an OOD detector.
+        members: the calibrated probabilities of an ensemble's members; empty for a single model.
+        presentation: upright, upside down …; None if unknown, as of a photograph.
+        other_part: the body part, other than the chest, that a DICOM file names; else empty.
+        overlay: the image with its saliency map, uint8 [H, W, 3]; None if not requested.
     """
 
     file: Path
@@ -61,12 +56,12 @@ class Prediction(FormerNames, former={"unlike": "out_of_distribution", "novelty"
 
 @dataclass(frozen=True)
 class BatchPrediction:
-    """What a predictor says of a batch.
+    """The predictions for a batch.
 
     Attributes:
-        logits: of class 1, [B], finite. ood_scores: how unlike the training images each image is, [B].
-        member_probabilities: calibrated probabilities of each averaged model, [B] each; empty where there is
-        only one.
+        logits: of class 1, [B], finite.
+        ood_scores: [B]; higher is less like the training images.
+        member_probabilities: calibrated, [B] for each member of an ensemble; empty for a single model.
     """
 
     logits: NDArray[np.float64]
@@ -75,16 +70,15 @@ class BatchPrediction:
 
 
 class Predictor(FormerNames, ABC, former={"judge": "predict_batch", "novelty_threshold": "ood_threshold"}):
-    """Whatever answers for grey images.
+    """A classifier of gray images.
 
     Attributes:
         rule: how logits become probabilities and decisions.
         point: the operating point in use.
-        sizes: heights (and widths) of the images that it takes, in pixels; several where models of several sizes
-            are averaged.
-        facts: what it is, as JSON can hold it: ``run``, ``model``, ``checkpoint``, ``epoch``, ``dataset``,
-            ``synthetic`` (whether its training images were drawn; None: not known) and ``data_fingerprint``.
-        members: the predictors that are averaged; empty where it is one alone.
+        sizes: heights (and widths) of its input images, in pixels; several for an ensemble of several sizes.
+        facts: its description in JSON values: ``run``, ``model``, ``checkpoint``, ``epoch``, ``dataset``,
+            ``synthetic`` (whether its training images were; None: unknown) and ``data_fingerprint``.
+        members: of an ensemble; empty for a single model.
     """
 
     rule: DecisionRule
@@ -95,17 +89,17 @@ class Predictor(FormerNames, ABC, former={"judge": "predict_batch", "novelty_thr
 
     @property
     def ood_threshold(self) -> float | None:
-        """The largest score that is not flagged; None where nothing can tell foreign images."""
+        """The largest score that is not flagged; None without an OOD detector."""
         return self.rule.ood_detector.threshold if self.rule.ood_detector is not None else None
 
     @property
     def weights(self) -> str:
-        """A digest of its weights, the same for a run and what was exported from it; empty: not known."""
+        """A digest of its weights, the same for a run and a model exported from it; empty: unknown."""
         return ""
 
     @property
     def count(self) -> int:
-        """How many models answer."""
+        """The number of models in it."""
         return 1
 
     @abstractmethod
@@ -113,22 +107,22 @@ class Predictor(FormerNames, ABC, former={"judge": "predict_batch", "novelty_thr
         """Logits of class 1, [B].
 
         Raises:
-            PneumoError: the model gives no finite number.
+            PneumoError: a logit is not finite.
         """
 
     @abstractmethod
     def maps(self, images: Sized, positive: NDArray[np.bool_]) -> NDArray[np.float32]:
-        """Where the evidence lies for what each image was called: float32 [B, S, S], 0 to 1.
+        """Saliency maps of the predicted classes: float32 [B, S, S], 0 to 1.
 
         Args:
-            positive: [B], whether it was called class 1.
+            positive: [B], whether class 1 was predicted.
 
         Raises:
-            UsageError: the model cannot tell.
+            UsageError: the model has no saliency maps.
         """
 
     def predict_batch(self, images: Sized) -> BatchPrediction:
-        """Logits, and how unlike the training images each image is. Raises as :meth:`logits`."""
+        """Logits and OOD scores. Raises as :meth:`logits`."""
         (levels,) = (images[size] for size in self.sizes)
         detector = self.rule.ood_detector
         return BatchPrediction(
@@ -136,8 +130,9 @@ class Predictor(FormerNames, ABC, former={"judge": "predict_batch", "novelty_thr
         )
 
     def presentations(self, images: Sized) -> list[Presentation] | None:
-        """How each image lies; None where nothing can tell. Of several models, what most of them say."""
+        """The orientation of each image, of an ensemble by majority vote; None without a detector for it."""
         if self.members:
-            return agreed([said for one in self.members if (said := one.presentations(images)) is not None])
+            votes = (member.presentations(images) for member in self.members)
+            return agreed([vote for vote in votes if vote is not None])
         (levels,) = (images[size] for size in self.sizes)
         return self.rule.presentations(levels)

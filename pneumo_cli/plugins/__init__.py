@@ -1,4 +1,4 @@
-"""Plugins: the hooks, discovery, the hooks of one run; the console and the run's files are plugins themselves."""
+"""Plugins: the hooks (hookspecs.py), discovery, and the calls of hooks (run_hooks.py)."""
 
 from pneumo_cli._exports import exporting
 from pneumo_cli.compat import former_names

@@ -1,6 +1,6 @@
-"""Discovery: entry points of the group ``pneumo``, each loaded on its own, none able to break the others.
+"""Discovery: loads each entry point of the group ``pneumo`` separately, so that no plugin can break another.
 
-Knows nothing of runs; the hooks of one run are in :mod:`pneumo_cli.plugins.run_hooks`.
+The hooks of one run are called by :mod:`pneumo_cli.plugins.run_hooks`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import contextlib
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
@@ -20,7 +20,7 @@ from pneumo_cli.api import API_VERSION
 from pneumo_cli.data import decoders
 from pneumo_cli.errors import PneumoError, nearest
 from pneumo_cli.plugins.hookspecs import KNOWN_HOOKS
-from pneumo_cli.plugins.isolation import PROJECT, Guard, HookManager
+from pneumo_cli.plugins.isolation import PROJECT, Guard, HookManager, wraps
 from pneumo_cli.registry import Provenance, Registries, Registry
 from pneumo_cli.specs import DatasetSpec, DecoderSpec, HealthCheck, ModelSpec, TrainerSpec
 
@@ -29,14 +29,14 @@ _CORE = Provenance("pneumo-cli", "")
 
 @dataclass(frozen=True)
 class PluginProblem:
-    """Why something that is installed cannot be used.
+    """Why an installed plugin, or a part of it, cannot be used.
 
     Attributes:
-        plugin: the entry point's name.
-        provenance: the distribution and version it comes from.
+        plugin: the name of the entry point.
+        provenance: the distribution and version.
         stage: ``import``, ``version``, ``hooks``, ``register``, ``conflict`` or ``disable``.
         error: one line.
-        traceback: the whole story, for ``pneumo list-plugins`` and ``PNEUMO_DEBUG=1``; may be empty.
+        traceback: may be empty.
     """
 
     plugin: str
@@ -51,7 +51,7 @@ class PluginProblem:
 
 @dataclass(frozen=True)
 class Plugin:
-    """A plugin that works: its module, and the hooks that it implements."""
+    """A working plugin: its module, and the hooks that it implements."""
 
     name: str
     provenance: Provenance
@@ -60,7 +60,7 @@ class Plugin:
 
 
 class Plugins(Registries):
-    """All that is installed: what works, what does not, and what the working ones register."""
+    """Everything that is installed: working plugins and what they register, disabled plugins, and problems."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -70,8 +70,8 @@ class Plugins(Registries):
         self.disabled: list[tuple[str, Provenance]] = []
 
     def why_absent(self, distribution: str) -> str:
-        """Disabled, without the part that is looked for, or not to be loaded; empty where it is not installed."""
-        if any(where.distribution == distribution for _, where in self.disabled):
+        """Why nothing of a distribution is registered, if it is installed; completes "which …"."""
+        if any(provenance.distribution == distribution for _, provenance in self.disabled):
             return "PNEUMO_DISABLE_PLUGINS disables here"
         for plugin in self.loaded:
             if plugin.provenance.distribution == distribution:
@@ -81,81 +81,75 @@ class Plugins(Registries):
         return ""
 
     def observing(self) -> list[tuple[str, Any, Provenance]]:
-        """Every working plugin, as it may take part in a run beside its trainer."""
+        """Every working plugin, as it may take part in a run: name, module, provenance."""
         return [(plugin.name, plugin.module, plugin.provenance) for plugin in self.loaded]
 
     def collect(self, hook: str, wanted: type, **arguments: Any) -> list[tuple[Any, Plugin]]:
-        """What the implementations of a registration hook yield, each thing with the plugin that it comes from.
+        """Call a registration hook; return the values of its implementations, each with the plugin it comes from.
 
-        What a wrapper adds is the wrapper's. An implementation that raises, or yields something else, is a problem;
-        what it has yielded before counts.
-
-        Args:
-            wanted: the class of the things.
+        Values that a wrapper adds come from the wrapper's plugin. An implementation that raises, or yields a value
+        of another class than ``wanted``, becomes a problem; what it has yielded before counts.
         """
-        sources: dict[int, Plugin] = {}
-        kept: list[Any] = []  # so that no id is used again
+        collected: dict[int, tuple[Any, Plugin]] = {}
 
-        def received(implementation: pluggy.HookImpl, value: Any) -> Any:
+        def check(implementation: pluggy.HookImpl, value: Any) -> Any:
             plugin = self._plugin(implementation)
-            things: Iterator[Any]
-            if implementation.wrapper or implementation.hookwrapper:
-                things = (thing for part in list(value) for thing in list(part))
-            else:
-                things = iter(value)
-            found = []
+            wrapper = wraps(implementation)
+            items = (item for part in list(value) for item in list(part)) if wrapper else iter(value)
+            valid = []
             try:
-                for thing in things:
-                    if not isinstance(thing, wanted):
-                        raise TypeError(f"{hook} returned {thing!r}, not a {wanted.__name__}")
-                    found.append(thing)
-                    if id(thing) not in sources:
-                        sources[id(thing)] = plugin
-                        kept.append(thing)
+                for item in items:
+                    if not isinstance(item, wanted):
+                        raise TypeError(f"{hook} returned {item!r}, not a {wanted.__name__}")
+                    valid.append(item)
+                    collected.setdefault(id(item), (item, plugin))
             except (Exception, SystemExit) as error:
                 self._failed(implementation, hook, error)
-            return [found] if implementation.wrapper or implementation.hookwrapper else found
+            return [valid] if wrapper else valid
 
-        parts = self._call(hook, arguments, received=received)
-        return [(thing, sources[id(thing)]) for part in parts for thing in part]
+        parts = self._call(hook, arguments, check=check)
+        return [collected[id(item)] for part in parts for item in part]
 
     def extend(
         self,
         hook: str,
         prepare: Callable[[], Sequence[Any]],
-        received: Callable[[Plugin, Sequence[Any]], None],
+        receive: Callable[[Plugin, Sequence[Any]], None],
         **arguments: Any,
     ) -> None:
-        """Call a hook whose implementations add something to what they are given, each one to its own.
+        """Call a hook whose implementations add something to their arguments, each to arguments of its own.
 
         Args:
             prepare: makes the arguments of one implementation, in the order of the hook's.
-            received: takes over what one implementation has added; what it raises is that one's problem.
-            arguments: what wrappers are given.
+            receive: called with them afterwards; what it raises is a problem of that implementation's plugin.
+            arguments: of wrappers.
         """
-        given: dict[int, Sequence[Any]] = {}
+        prepared: dict[int, Sequence[Any]] = {}
 
-        def own(implementation: pluggy.HookImpl, before: Sequence[Any]) -> Sequence[Any]:
-            made = given[id(implementation)] = prepare()
-            return made[: len(before)]
+        def own(implementation: pluggy.HookImpl, given: Sequence[Any]) -> Sequence[Any]:
+            made = prepared[id(implementation)] = prepare()
+            return made[: len(given)]
 
-        def taken(implementation: pluggy.HookImpl, value: Any) -> Any:
-            if id(implementation) in given:
-                received(self._plugin(implementation), given.pop(id(implementation)))
+        def check(implementation: pluggy.HookImpl, value: Any) -> Any:
+            if id(implementation) in prepared:
+                receive(self._plugin(implementation), prepared.pop(id(implementation)))
             return value
 
-        self._call(hook, arguments, prepare=own, received=taken)
+        self._call(hook, arguments, prepare=own, check=check)
 
     def first(self, hook: str, **arguments: Any) -> Any:
-        """The first answer to a ``firstresult`` hook; None where no plugin has one.
-
-        Raises:
-            PneumoError: an implementation says so: that is an answer too.
-        """
+        """The first result of a ``firstresult`` hook, or None. A ``PneumoError`` ends the search and is raised."""
         return self._call(hook, arguments, passed=(PneumoError,))
 
-    def _call(self, hook: str, arguments: Mapping[str, Any], **ways: Any) -> Any:
-        guard = Guard(self._failed, caught=BaseException, **ways)
+    def add_problem(
+        self, plugin: str, provenance: Provenance, stage: str, error: str, trace: BaseException | None = None
+    ) -> None:
+        """Add a problem, with the traceback of ``trace``."""
+        lines = traceback.format_exception(trace) if trace is not None else []
+        self.problems.append(PluginProblem(plugin, provenance, stage, error, "".join(lines)))
+
+    def _call(self, hook: str, arguments: Mapping[str, Any], **options: Any) -> Any:
+        guard = Guard(self._failed, caught=BaseException, **options)
         # A plugin that prints while it registers must not spoil `--json` on stdout.
         with contextlib.redirect_stdout(sys.stderr):
             return self.manager.call(hook, guard, arguments)
@@ -165,31 +159,23 @@ class Plugins(Registries):
 
     def _failed(self, implementation: pluggy.HookImpl, hook: str, error: BaseException) -> None:
         plugin = self._plugin(implementation)
-        kind = "" if isinstance(error, CommandProblem) else f"{type(error).__name__}: "
-        self.problems.append(
-            PluginProblem(
-                plugin.name,
-                plugin.provenance,
-                "register",
-                f"{hook}: {kind}{_one_line(error)}",
-                "".join(traceback.format_exception(error)),
-            )
-        )
+        text = _one_line(error) if isinstance(error, CommandProblem) else _with_type(error)
+        self.add_problem(plugin.name, plugin.provenance, "register", f"{hook}: {text}", error)
 
 
 class CommandProblem(Exception):
-    """Why a command is not taken over. The text says all, and needs no class before it."""
+    """Why a command is refused; shown without the name of this class."""
 
 
 def implemented_hooks(plugin: object) -> tuple[str, ...]:
     """The names of the hooks that an object or module implements.
 
     Raises:
-        ValueError: there is no hook of one of these names, and the implementation is not marked as optional.
+        ValueError: one of the names is no hook's, and the implementation is not marked as optional.
     """
     hooks = []
     for name in dir(plugin):
-        # What the marker leaves on a function; asking a plugin manager would cost a manager per plugin.
+        # The marker's attribute; asking pluggy would take a plugin manager per plugin.
         options = getattr(getattr(plugin, name, None), f"{PROJECT}_impl", None)
         if not isinstance(options, dict):
             continue
@@ -202,12 +188,12 @@ def implemented_hooks(plugin: object) -> tuple[str, ...]:
 
 
 def discover(points: Iterable[EntryPoint] | None = None, disabled: str | None = None) -> Plugins:
-    """Load every installed plugin and collect what they register.
+    """Load every installed plugin and collect what it registers.
 
     Args:
-        points: entry points to load; those installed, where None.
-        disabled: comma-separated names of entry points or distributions to leave out;
-            ``PNEUMO_DISABLE_PLUGINS``, where None.
+        points: entry points to load; None: those installed.
+        disabled: comma-separated names of entry points or distributions to leave out; None:
+            ``PNEUMO_DISABLE_PLUGINS``.
     """
     plugins = Plugins()
     blocked = os.environ.get("PNEUMO_DISABLE_PLUGINS", "") if disabled is None else disabled
@@ -223,9 +209,9 @@ def discover(points: Iterable[EntryPoint] | None = None, disabled: str | None = 
         else:
             _load(plugins, point, provenance)
     for name in sorted(unused):
-        problem = f"PNEUMO_DISABLE_PLUGINS names {name!r}, and no such plugin is installed"
-        plugins.problems.append(PluginProblem(name, _CORE, "disable", problem))
-    # pluggy calls what was registered last first: so the order is the alphabet's, where nobody asks for another.
+        text = f"PNEUMO_DISABLE_PLUGINS names {name!r}, and no such plugin is installed"
+        plugins.add_problem(name, _CORE, "disable", text)
+    # pluggy calls last what was registered first: so hooks are called in alphabetical order by default.
     for plugin in reversed(plugins.loaded.copy()):
         _add_to_manager(plugins, plugin)
     _register(plugins, "register_trainers", TrainerSpec, plugins.trainers)
@@ -238,7 +224,7 @@ def discover(points: Iterable[EntryPoint] | None = None, disabled: str | None = 
 
 
 def health_checks(plugins: Plugins) -> list[tuple[HealthCheck, Plugin]]:
-    """What plugins want ``pneumo doctor`` to look at."""
+    """The checks that plugins add to ``pneumo doctor``."""
     return plugins.collect("health_checks", HealthCheck)
 
 
@@ -250,9 +236,6 @@ def _provenance(point: EntryPoint) -> Provenance:
 
 
 def _load(plugins: Plugins, point: EntryPoint, provenance: Provenance) -> None:
-    def problem(stage: str, error: str, trace: str = "") -> None:
-        plugins.problems.append(PluginProblem(point.name, provenance, stage, error, trace))
-
     try:
         # A plugin that prints while it is imported must not spoil `--json` on stdout.
         with contextlib.redirect_stdout(sys.stderr):
@@ -260,17 +243,18 @@ def _load(plugins: Plugins, point: EntryPoint, provenance: Provenance) -> None:
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        problem("import", f"{type(error).__name__}: {_one_line(error)}", traceback.format_exc())
+        plugins.add_problem(point.name, provenance, "import", _with_type(error), error)
         return
     version = getattr(module, "api_version", None)
     if version != API_VERSION:
         stated = f"was written for API version {version}" if version is not None else "states no api_version"
-        problem("version", f"it {stated}, and this pneumo has version {API_VERSION}: skipped")
+        text = f"it {stated}, and this pneumo has version {API_VERSION}: skipped"
+        plugins.add_problem(point.name, provenance, "version", text)
         return
     try:
         hooks = implemented_hooks(module)
     except Exception as error:
-        problem("hooks", _one_line(error))
+        plugins.add_problem(point.name, provenance, "hooks", _one_line(error))
         return
     plugins.loaded.append(Plugin(point.name, provenance, module, hooks))
 
@@ -285,10 +269,7 @@ def _add_to_manager(plugins: Plugins, plugin: Plugin) -> None:
         if plugins.manager.has_plugin(name):  # pluggy before 1.7 keeps what it has refused
             plugins.manager.unregister(name=name)
         plugins.loaded.remove(plugin)
-        reason = PluginProblem(
-            plugin.name, plugin.provenance, "hooks", _one_line(error), traceback.format_exc()
-        )
-        plugins.problems.append(reason)
+        plugins.add_problem(plugin.name, plugin.provenance, "hooks", _one_line(error), error)
 
 
 def _register(plugins: Plugins, hook: str, wanted: type, registry: Registry[Any]) -> None:
@@ -296,22 +277,16 @@ def _register(plugins: Plugins, hook: str, wanted: type, registry: Registry[Any]
         try:
             registry.add(spec, plugin.provenance)
         except ValueError as error:
-            problem = f"{hook}: {type(error).__name__}: {_one_line(error)}"
-            plugins.problems.append(PluginProblem(plugin.name, plugin.provenance, "register", problem))
+            plugins.add_problem(plugin.name, plugin.provenance, "register", f"{hook}: {_with_type(error)}")
 
 
 def _report_conflicts(plugins: Plugins, registry: Registry[Any]) -> None:
     for name, entries in registry.conflicts().items():
-        choices = " or ".join(entry.qualified_name for entry in entries)
-        plugins.problems.append(
-            PluginProblem(
-                name,
-                entries[-1].provenance,
-                "conflict",
-                f"the {registry.noun} {name!r} is registered by "
-                f"{' and '.join(str(entry.provenance) for entry in entries)}; choose {choices}",
-            )
-        )
+        plugins.add_problem(name, entries[-1].provenance, "conflict", registry.ambiguous(name, entries))
+
+
+def _with_type(error: BaseException) -> str:
+    return f"{type(error).__name__}: {_one_line(error)}"
 
 
 def _one_line(error: BaseException) -> str:

@@ -1,17 +1,19 @@
-"""The whole contract between pneumo and its plugins.
+"""The contract between pneumo and its plugins: every hook, each with an example that runs.
 
-Three groups of hooks, each with an example that runs:
+- *Registration* hooks return what a plugin adds. They have no side effects.
+- *Task* hooks do the work of one run. Its trainer implements them; extensions wrap them.
+- *Lifecycle* hooks tell observers how a run proceeds. They cannot change it.
 
-- *Registration* hooks say what a plugin brings. They return values and have no side effects.
-- *Task* hooks do the work of one run. Exactly one trainer implements them; extensions wrap them.
-- *Lifecycle* hooks tell observers how a run goes. They cannot change it: an observer that raises is
-  logged once and dropped for that run.
+All are called through pluggy: wrappers, ``tryfirst``, ``trylast``, ``specname`` and ``optionalhook`` work as pluggy
+documents. An implementation may take fewer arguments than its specification, so later arguments break no plugin.
 
-All are called through pluggy: wrappers, ``tryfirst`` and ``trylast``, ``specname`` and ``optionalhook`` do what
-pluggy documents. An implementation may take fewer arguments than its spec, so a later argument breaks nobody. One
-that raises is named with its distribution and version, and the others go on; but what a trainer or an extension
-raises in a task hook ends the run.
+When an implementation raises, the plugin is named with its distribution and version, and the others go on. In a
+registration hook it becomes a problem in ``pneumo list-plugins``, and what it has yielded before counts; in a
+lifecycle hook it is logged once, and the plugin is dropped for the run. A trainer's own exceptions end the run, in
+its lifecycle hooks too, and so do those of an extension in a task hook.
 """
+
+# mypy: disable-error-code="empty-body"
 
 from __future__ import annotations
 
@@ -36,11 +38,11 @@ hookspec = pluggy.HookspecMarker("pneumo")
 
 
 class RegistrationHooks:
-    """What a plugin brings. Called once, after discovery."""
+    """What a plugin adds. The ``register_`` hooks are called at every start of pneumo, on every rank."""
 
     @hookspec
     def register_trainers(self) -> Iterable[TrainerSpec]:
-        """Trainers that ``pneumo run`` offers.
+        """Return trainers for ``pneumo run``.
 
         Example::
 
@@ -52,11 +54,10 @@ class RegistrationHooks:
                     presets=(Preset(name="source", summary="As published"),),
                 )
         """
-        raise NotImplementedError
 
     @hookspec
     def register_models(self) -> Iterable[ModelSpec]:
-        """Models that ``--model`` accepts.
+        """Return models for ``--model``.
 
         Example::
 
@@ -66,25 +67,23 @@ class RegistrationHooks:
                     name="tiny", kind="classifier", summary="Two layers", factory="pneumo_tiny.model:build"
                 )
         """
-        raise NotImplementedError
 
     @hookspec
     def register_datasets(self) -> Iterable[DatasetSpec]:
-        """Datasets that ``--dataset`` accepts.
+        """Return datasets for ``--dataset``.
 
         Example::
 
             @hookimpl
             def register_datasets():
                 yield DatasetSpec(
-                    name="clinic", summary="Our films", factory="pneumo_clinic.data:open", needs_root=True
+                    name="clinic", summary="Our radiographs", factory="pneumo_clinic.data:open", needs_root=True
                 )
         """
-        raise NotImplementedError
 
     @hookspec
     def register_decoders(self) -> Iterable[DecoderSpec]:
-        """Image formats that ``pneumo predict`` reads beside JPEG, PNG and TIFF.
+        """Return image formats that ``pneumo predict`` reads in addition to JPEG, PNG and TIFF.
 
         Example::
 
@@ -95,14 +94,13 @@ class RegistrationHooks:
                     decode="pneumo_nifti.decode:decode",
                 )
         """
-        raise NotImplementedError
 
     @hookspec
     def register_commands(self, app: typer.Typer) -> None:
-        """Further commands of ``pneumo``, and of its groups (``data``). A name that exists already is refused.
+        """Add commands to ``pneumo``, or to one of its groups (``data``).
 
-        Each implementation is given an app of its own. A group that it adds under the name of one that is there
-        (``app.add_typer(group, name="data")``) adds its commands to that one.
+        Each implementation gets an app of its own. A group that it adds under the name of an existing one
+        (``app.add_typer(group, name="data")``) extends that group. A command whose name is taken is refused.
 
         Example::
 
@@ -113,14 +111,13 @@ class RegistrationHooks:
                     "Say hello."
                     print("hello")
         """
-        raise NotImplementedError
 
     @hookspec
     def plugins_for_run(self, run: Run) -> Iterable[object]:
-        """Objects whose hook implementations take part in this one run, made anew for each run.
+        """Return objects whose hook implementations take part in this run: observers or extensions with state.
 
-        For observers and extensions that keep state. Called when the run has settings, device and data, before
-        its model is built; its folder stands from ``run_started`` on.
+        Called once per run, on every rank, before the model is built: ``run`` has its settings, device and data;
+        its folder exists from ``run_started`` on. A plugin that raises is logged and left out of the run.
 
         Example::
 
@@ -133,20 +130,19 @@ class RegistrationHooks:
             def plugins_for_run(run):
                 yield Stopwatch()
         """
-        raise NotImplementedError
 
     @hookspec(firstresult=True)
     def open_predictor(self, path: Path, request: PredictorRequest) -> Any:
-        """Take a trained model of a format of one's own, for ``pneumo predict``.
+        """Open a trained model of the plugin's own format, for ``pneumo predict``.
 
-        Called for what is no run's folder and no group's, and first for what might be either.
+        Called with each path (for a group of runs, each member's), before pneumo opens it as a run folder.
 
         Returns:
-            a :class:`pneumo_cli.inference.predictor.Predictor`; None where the path is of another format.
+            a :class:`pneumo_cli.inference.predictor.Predictor`; None for a path of another format.
 
         Raises:
-            PneumoError: it is of this format, and cannot be taken: that is the answer, and no other plugin is
-                asked.
+            PneumoError: the path is of this format and cannot be opened. The error is shown, and no other plugin is
+                asked. After any other exception the next plugin is asked.
 
         Example::
 
@@ -158,11 +154,10 @@ class RegistrationHooks:
                     return ForestPredictor(path)
                 return None
         """
-        raise NotImplementedError
 
     @hookspec
     def health_checks(self) -> Iterable[HealthCheck]:
-        """What ``pneumo doctor`` looks at beside versions, devices and folders.
+        """Return checks that ``pneumo doctor`` runs in addition to its own.
 
         Example::
 
@@ -172,15 +167,16 @@ class RegistrationHooks:
                     name="archive", summary="Is the archive mounted?", check="pneumo_clinic.health:check"
                 )
         """
-        raise NotImplementedError
 
 
 class TaskHooks:
-    """The work of one run. A :class:`~pneumo_cli.trainers.base.Trainer`'s methods are the implementations."""
+    """The work of one run, on every rank. Methods of a :class:`~pneumo_cli.trainers.base.Trainer` implement it."""
 
     @hookspec(firstresult=True)
     def build_model(self, run: Run) -> torch.nn.Module:
-        """Make the one module that is trained and saved; a GAN's has ``.generator`` and ``.discriminator``.
+        """Return the one module that is trained and saved; a GAN's has ``.generator`` and ``.discriminator``.
+
+        Called once per run, before optimizers and schedulers are built.
 
         Example::
 
@@ -188,16 +184,15 @@ class TaskHooks:
                 def build_model(self, run):
                     return run.create_model(channels=3, outputs=1)
         """
-        raise NotImplementedError
 
     @hookspec(firstresult=True)
     def train_step(self, run: Run, batch: Batch) -> Mapping[str, torch.Tensor]:
-        """Make the complete update of one batch and return detached tensors.
+        """Make the complete update of one batch, through ``run.optimize``, and return detached tensors.
 
-        0-d tensors (``loss``) are averaged over the epoch by batch size. 1-d tensors of the batch's length are
-        collected and handed to ``Trainer.training_metrics`` at the epoch's end. Nothing is read per step.
+        0-d tensors, ``loss`` among them, are averaged over the epoch by batch size. 1-d tensors of the batch's
+        length are collected and passed to ``Trainer.training_metrics`` after the epoch. None is read per step.
 
-        Example (an extension that wraps the step of whatever trainer runs)::
+        Example (an extension that wraps the step of any trainer)::
 
             class Doubling:
                 @hookimpl(wrapper=True)
@@ -205,11 +200,12 @@ class TaskHooks:
                     metrics = yield
                     return {**metrics, "twice": 2 * metrics["loss"]}
         """
-        raise NotImplementedError
 
     @hookspec(firstresult=True)
     def evaluate(self, run: Run, loader: Loader) -> Evaluation:
-        """Judge the model on one split. Called in eval mode, without gradients, on every rank.
+        """Return the metrics of ``run.model`` on one split, whose images ``loader`` yields once and in order.
+
+        Called in eval mode without gradients: before the first epoch, after each, and for the best checkpoint.
 
         Example::
 
@@ -218,15 +214,14 @@ class TaskHooks:
                     outputs = run.predict(loader)
                     return Evaluation(metrics={"loss": mean_loss(outputs)}, outputs=outputs)
         """
-        raise NotImplementedError
 
 
 class LifecycleHooks:
-    """How a run goes. Broadcast on the first rank only."""
+    """How a run proceeds. Called on the first rank only."""
 
     @hookspec
     def run_started(self, run: Run) -> None:
-        """Model, data and folder stand; training begins, or goes on (``run.history`` is not empty then).
+        """Model, data and folder are there, and training starts, or resumes if ``run.history`` is not empty.
 
         Example::
 
@@ -237,7 +232,7 @@ class LifecycleHooks:
 
     @hookspec
     def epoch_started(self, run: Run, epoch: int) -> None:
-        """An epoch begins; they are counted from 1. Epoch 0 is the evaluation of the untrained model.
+        """A training epoch starts or resumes. Epochs count from 1; epoch 0 evaluates the untrained model.
 
         Example::
 
@@ -248,7 +243,7 @@ class LifecycleHooks:
 
     @hookspec
     def step_finished(self, run: Run, metrics: Mapping[str, torch.Tensor]) -> None:
-        """One training step is done. The tensors may still be computed on the device: do not read them.
+        """A training step is finished. Do not read the tensors: that would wait for the device.
 
         Example::
 
@@ -259,7 +254,7 @@ class LifecycleHooks:
 
     @hookspec
     def epoch_finished(self, run: Run, metrics: Mapping[str, Any]) -> None:
-        """An epoch is trained, judged and saved. ``metrics`` is its row of ``run.history``.
+        """An epoch, epoch 0 included, is trained, evaluated and saved. ``metrics`` is its row of ``run.history``.
 
         Example::
 
@@ -270,7 +265,7 @@ class LifecycleHooks:
 
     @hookspec
     def checkpoint_saved(self, run: Run, path: Path) -> None:
-        """A checkpoint is on the disk, complete.
+        """The checkpoint ``best.pt`` or ``last.pt`` is completely written.
 
         Example::
 
@@ -281,11 +276,12 @@ class LifecycleHooks:
 
     @hookspec
     def add_to_report(self, run: Run, evaluations: Mapping[str, Evaluation]) -> Iterable[ReportSection]:
-        """Sections of one's own for the report that is about to be written: text, tables and figures.
+        """Return sections for the report: text, tables and figures.
 
-        Called with the best checkpoint, in eval mode without gradients, when everything is evaluated.
+        Called after all evaluations, before the report is written, in eval mode without gradients.
 
         Args:
+            run: with the weights of the best checkpoint.
             evaluations: of the best checkpoint, by split.
 
         Example::
@@ -294,7 +290,6 @@ class LifecycleHooks:
             def add_to_report(run, evaluations):
                 yield ReportSection(title="Size", text=f"{len(run.history) - 1} epochs.")
         """
-        raise NotImplementedError
 
     @hookspec
     def run_finished(self, run: Run, report: Mapping[str, Any]) -> None:
@@ -309,7 +304,9 @@ class LifecycleHooks:
 
     @hookspec
     def run_failed(self, run: Run, error: BaseException) -> None:
-        """The run ends early, by an error or because it was told to stop.
+        """The run ends before its report, through an error or a signal (:class:`pneumo_cli.errors.Interrupted`).
+
+        Called after ``run_started`` only.
 
         Example::
 
@@ -320,7 +317,6 @@ class LifecycleHooks:
 
 
 HOOKS = (RegistrationHooks, TaskHooks, LifecycleHooks)
-"""All of them, by group."""
 
 
 def _names(group: type) -> tuple[str, ...]:

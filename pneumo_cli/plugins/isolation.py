@@ -1,7 +1,7 @@
-"""Hooks called through pluggy, with one implementation's failure kept from the others.
+"""Hooks called through pluggy, with the failure of one implementation kept from the others.
 
-Order, ``tryfirst`` and ``trylast``, wrappers, ``specname`` and ``firstresult`` are pluggy's: each implementation is
-only replaced, for the call, by one that catches. (conda's plugin manager tags its results in the same place.)
+Order, ``tryfirst`` and ``trylast``, wrappers, ``specname`` and ``firstresult`` are pluggy's: for the call, each
+implementation is only replaced by one that catches. (conda's plugin manager tags its results in the same place.)
 """
 
 from __future__ import annotations
@@ -14,55 +14,58 @@ import pluggy
 
 from pneumo_cli.plugins.hookspecs import HOOKS
 
-PROJECT = "pneumo"
-"""The project name of hook markers, and the group of entry points."""
+PROJECT = "pneumo"  # of hook markers, and the group of entry points
+
+
+def wraps(implementation: pluggy.HookImpl) -> bool:
+    """Whether an implementation is a wrapper, of either style."""
+    return implementation.wrapper or implementation.hookwrapper
 
 
 @dataclass(frozen=True)
 class Guard:
-    """What is done about one implementation at a time, while a hook is called.
+    """What happens around each implementation while a hook is called. All that is optional does nothing by default.
 
     Attributes:
-        failed: told of an implementation that raised, the hook, and the error; the call goes on without it.
-        spares: which implementations are to raise as if nobody caught; none.
-        skips: which are left out; none.
-        prepare: makes the arguments that a plain implementation gets; as the caller gave them.
-        received: checks or changes what one returned, and may raise; a wrapper's too.
-        passed: errors that are an answer, and reach the caller.
-        caught: the errors that are caught; Ctrl-C never is.
+        on_error: called with an implementation that raised, the hook, and the error; the call goes on without it.
+        check: checks or changes what an implementation, or a wrapper, returned; may raise.
+        prepare: makes the arguments of a plain implementation from the caller's.
+        skips: whether to leave out an implementation.
+        propagates: whether the errors of an implementation reach the caller.
+        passed: types of errors that reach the caller from every implementation.
+        caught: type of the errors that are caught; Ctrl-C never is.
     """
 
-    failed: Callable[[pluggy.HookImpl, str, BaseException], None]
-    spares: Callable[[pluggy.HookImpl], bool] = lambda implementation: False
-    skips: Callable[[pluggy.HookImpl], bool] = lambda implementation: False
+    on_error: Callable[[pluggy.HookImpl, str, BaseException], None]
+    check: Callable[[pluggy.HookImpl, Any], Any] = lambda implementation, value: value
     prepare: Callable[[pluggy.HookImpl, Sequence[Any]], Sequence[Any]] = lambda implementation, given: given
-    received: Callable[[pluggy.HookImpl, Any], Any] = lambda implementation, value: value
+    skips: Callable[[pluggy.HookImpl], bool] = lambda implementation: False
+    propagates: Callable[[pluggy.HookImpl], bool] = lambda implementation: False
     passed: tuple[type[BaseException], ...] = ()
     caught: type[BaseException] = Exception
 
     def around(self, hook: str, implementation: pluggy.HookImpl) -> pluggy.HookImpl:
-        """An implementation like the given one, that this guard watches over."""
-        wraps = implementation.wrapper or implementation.hookwrapper
-        function = self._wrapper(hook, implementation) if wraps else self._plain(hook, implementation)
-        return cast(pluggy.HookImpl, _Guarded(implementation, function, wraps))
+        """Return an implementation like the given one, with this guard around it."""
+        guarded = self._wrapper if wraps(implementation) else self._plain
+        return cast(pluggy.HookImpl, _Guarded(implementation, guarded(hook, implementation)))
 
     def _handle(self, hook: str, implementation: pluggy.HookImpl, error: BaseException) -> None:
-        """Tell of an error, or raise it where it is not to be caught."""
+        """Pass an error to ``on_error``, or raise it if it has to reach the caller."""
         if (
             isinstance(error, (KeyboardInterrupt, *self.passed))
             or not isinstance(error, self.caught)
-            or self.spares(implementation)
+            or self.propagates(implementation)
         ):
             raise error
-        self.failed(implementation, hook, error)
+        self.on_error(implementation, hook, error)
 
     def _plain(self, hook: str, implementation: pluggy.HookImpl) -> Callable[..., Any]:
-        def guarded(*arguments: Any, **defaulted: Any) -> Any:
+        def guarded(*arguments: Any, **defaults: Any) -> Any:
             if self.skips(implementation):
                 return None
             try:
-                returned = implementation.function(*self.prepare(implementation, arguments), **defaulted)
-                return self.received(implementation, returned)
+                value = implementation.function(*self.prepare(implementation, arguments), **defaults)
+                return self.check(implementation, value)
             except BaseException as error:
                 self._handle(hook, implementation, error)
                 return None
@@ -70,13 +73,13 @@ class Guard:
         return guarded
 
     def _wrapper(self, hook: str, implementation: pluggy.HookImpl) -> Callable[..., Any]:
-        """A wrapper of the new style; where the guarded one fails, the inner result stays what it is."""
+        """A new-style wrapper around either style; if the implementation fails, the inner result is unchanged."""
 
-        def guarded(*arguments: Any, **defaulted: Any) -> Generator[None, Any, Any]:
+        def guarded(*arguments: Any, **defaults: Any) -> Generator[None, Any, Any]:
             running: Any = None
             if not self.skips(implementation):
                 try:
-                    running = implementation.function(*arguments, **defaulted)
+                    running = implementation.function(*arguments, **defaults)
                     next(running)
                 except BaseException as error:
                     running = None
@@ -90,7 +93,7 @@ class Guard:
             except BaseException as error:
                 outcome = pluggy.Result(None, error)
             try:
-                return self.received(implementation, _finish(running, outcome, implementation.hookwrapper))
+                return self.check(implementation, _finish(running, outcome, implementation.hookwrapper))
             except BaseException as error:
                 if error is outcome.exception:
                     raise
@@ -101,12 +104,12 @@ class Guard:
 
 
 class _Guarded:
-    """What pluggy asks of an implementation, with another function behind it."""
+    """An implementation for pluggy's caller, with another function."""
 
-    def __init__(self, implementation: pluggy.HookImpl, function: Callable[..., Any], wrapper: bool) -> None:
+    def __init__(self, implementation: pluggy.HookImpl, function: Callable[..., Any]) -> None:
         self._implementation = implementation
         self.function = function
-        self.wrapper = wrapper
+        self.wrapper = wraps(implementation)
         self.hookwrapper = False
 
     def __getattr__(self, name: str) -> Any:
@@ -114,7 +117,7 @@ class _Guarded:
 
 
 def _finish(running: Generator[None, Any, Any], outcome: pluggy.Result[Any], old_style: bool) -> Any:
-    """Hand the inner outcome to a wrapper that has yielded, and return what it makes of it."""
+    """Pass the inner outcome to a wrapper that has yielded, and return its result."""
     try:
         if old_style:
             running.send(outcome)
@@ -129,7 +132,7 @@ def _finish(running: Generator[None, Any, Any], outcome: pluggy.Result[Any], old
 
 
 class HookManager(pluggy.PluginManager):
-    """Knows every hook of pneumo, and calls those of :meth:`guarding` one guarded implementation at a time."""
+    """Knows every hook of pneumo; :meth:`call` puts a guard around each implementation."""
 
     def __init__(self) -> None:
         super().__init__(PROJECT)

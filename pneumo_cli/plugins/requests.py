@@ -1,4 +1,4 @@
-"""What hooks are asked with."""
+"""The request that ``open_predictor`` receives."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pneumo_cli.registry import Registries
 
 @dataclass(frozen=True)
 class PredictorRequest:
-    """How a trained model is to be taken.
+    """How a trained model is to be opened.
 
     Attributes:
         registries: everything that is installed, by name.
-        operating_point: the name of the one to decide at; empty: the model's own.
+        operating_point: name of the operating point to decide at; empty: the model's own.
         checkpoint: ``best`` or ``last``.
         flags: settings that replace the model's own, such as ``device``.
-        overlays: whether maps of what each decision rests on will be asked for.
+        overlays: whether saliency maps will be requested.
     """
 
     registries: Registries

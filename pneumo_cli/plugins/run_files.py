@@ -1,4 +1,4 @@
-"""The run folder's files that grow while a run goes on: ``metrics.jsonl`` and ``log.txt``."""
+"""The files of a run folder that grow during the run: ``metrics.jsonl`` and ``log.txt``."""
 
 from __future__ import annotations
 
@@ -14,45 +14,44 @@ if TYPE_CHECKING:
 
 api_version = 1
 
-
 _log = logging.getLogger("pneumo")
 
 
 class Files:
-    """Appends a line per epoch to ``metrics.jsonl``, and what happens to ``log.txt``."""
+    """Appends a line per epoch to ``metrics.jsonl``, and log messages to ``log.txt``."""
 
     def __init__(self) -> None:
         self._handler: logging.Handler | None = None
 
     @hookimpl
     def run_started(self, run: Run) -> None:
-        """Begin the files, or make them agree with the checkpoint that the run goes on from."""
+        """Start the files; of a resumed run, with the epochs of its checkpoint."""
         from pneumo_cli.runtime import atomic
 
-        atomic.write_text(run.folder.metrics, "".join(_line(row) for row in run.history))
+        atomic.write_text(run.folder.metrics, "".join(json.dumps(row) + "\n" for row in run.history))
         self._handler = logging.FileHandler(run.folder.log, encoding="utf-8")
         self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         _log.addHandler(self._handler)
         _log.info("resumed after epoch %d", len(run.history) - 1) if run.history else _log.info("started")
-        for note in run.notes:  # from before there was a folder
+        for note in run.notes:  # from before the folder existed
             _log.info("%s", note)
 
     @hookimpl
     def epoch_finished(self, run: Run, metrics: Mapping[str, Any]) -> None:
         """Append the epoch's row."""
         with run.folder.metrics.open("a", encoding="utf-8") as file:
-            file.write(_line(metrics))
+            file.write(json.dumps(metrics) + "\n")
         _log.info("epoch %d: validation %s", metrics["epoch"], json.dumps(metrics["validation"]))
 
     @hookimpl
-    def run_finished(self, run: Run, report: Mapping[str, Any]) -> None:
+    def run_finished(self, report: Mapping[str, Any]) -> None:
         """Close the log."""
         _log.info("finished: %s", json.dumps(report["evaluations"]))
         self._close()
 
     @hookimpl
-    def run_failed(self, run: Run, error: BaseException) -> None:
-        """Note the reason and close the log."""
+    def run_failed(self, error: BaseException) -> None:
+        """Log the reason, and close the log."""
         _log.info("ended: %s: %s", type(error).__name__, error)
         self._close()
 
@@ -64,10 +63,6 @@ class Files:
 
 
 @hookimpl
-def plugins_for_run(run: Run) -> Iterable[object]:
+def plugins_for_run() -> Iterable[object]:
     """Files of its own for each run."""
     yield Files()
-
-
-def _line(row: Mapping[str, Any]) -> str:
-    return json.dumps(row) + "\n"

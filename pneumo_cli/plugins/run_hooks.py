@@ -1,6 +1,6 @@
-"""The hooks of one run: one trainer's task hooks, the extensions that wrap them, and the observers.
+"""The hooks of one run: the task hooks of its trainer, the extensions that wrap them, and the observers.
 
-The manager is made for the run, so that nothing leaks from one run into another.
+Each run has a plugin manager of its own, so nothing leaks from one run into another.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pluggy
 from pneumo_cli.errors import UsageError
 from pneumo_cli.evaluation.result import ReportSection
 from pneumo_cli.plugins.hookspecs import LIFECYCLE_HOOKS, TASK_HOOKS
-from pneumo_cli.plugins.isolation import Guard, HookManager
+from pneumo_cli.plugins.isolation import Guard, HookManager, wraps
 from pneumo_cli.registry import Provenance
 
 if TYPE_CHECKING:
@@ -23,10 +23,13 @@ if TYPE_CHECKING:
     from pneumo_cli.runs.run import Run
 
 _log = logging.getLogger("pneumo")
+_UNDECORATED = pluggy.HookimplOpts(
+    wrapper=False, hookwrapper=False, optionalhook=False, tryfirst=False, trylast=False, specname=None
+)
 
 
 class _RunManager(HookManager):
-    """Takes a trainer's methods as hook implementations without a decorator, which nobody can then forget."""
+    """Takes a trainer's methods as implementations of the task hooks without a decorator."""
 
     def __init__(self, trainer: object) -> None:
         super().__init__()
@@ -35,14 +38,7 @@ class _RunManager(HookManager):
     def parse_hookimpl_opts(self, plugin: Any, name: str) -> pluggy.HookimplOpts | None:
         options = super().parse_hookimpl_opts(plugin, name)
         if options is None and plugin is self._trainer and name in TASK_HOOKS:
-            return {
-                "wrapper": False,
-                "hookwrapper": False,
-                "optionalhook": False,
-                "tryfirst": False,
-                "trylast": False,
-                "specname": None,
-            }
+            return _UNDECORATED.copy()
         return options
 
 
@@ -50,9 +46,9 @@ class RunHooks:
     """Calls the hooks of one run.
 
     Args:
-        trainer: the implementation of the three task hooks.
-        plugins: everything else that takes part, modules and objects that wrap task hooks or observe: (name,
-            plugin), and where it is known the distribution that it comes from.
+        trainer: implements the task hooks.
+        plugins: the other plugins that take part, modules and objects: (name, plugin), or (name, plugin,
+            provenance).
 
     Raises:
         UsageError: a task hook has no implementation, or more than one.
@@ -62,33 +58,27 @@ class RunHooks:
         self._trainer = trainer
         self._manager = _RunManager(trainer)
         self._manager.register(trainer, "trainer")
-        self._sources: dict[str, Provenance] = {}
+        self._provenances: dict[str, Provenance] = {}
         self._dropped: set[int] = set()
-        for name, plugin, *source in plugins:
-            self.add(name, plugin, *source)
+        for name, plugin, *provenance in plugins:
+            self.add(name, plugin, *provenance)
         self._check_task_hooks()
 
-    def add(self, name: str, plugin: object, source: Provenance | None = None) -> None:
-        """Let one more plugin take part; as pluggy has it, what was added last is called first.
-
-        Args:
-            source: the distribution that it comes from, for messages.
-        """
-        unique = name
-        number = 2
+    def add(self, name: str, plugin: object, provenance: Provenance | None = None) -> None:
+        """Add a plugin, with its distribution for messages. As in pluggy, the last one added is called first."""
+        unique, number = name, 2
         while self._manager.has_plugin(unique):
             unique, number = f"{name}-{number}", number + 1
         self._manager.register(plugin, unique)
-        if source is not None:
-            self._sources[unique] = source
+        if provenance is not None:
+            self._provenances[unique] = provenance
+
+    def _implementations(self, hook: str, *, wrappers: bool) -> list[pluggy.HookImpl]:
+        return [one for one in getattr(self._manager.hook, hook).get_hookimpls() if wraps(one) is wrappers]
 
     def _check_task_hooks(self) -> None:
         for hook in TASK_HOOKS:
-            plain = [
-                one
-                for one in getattr(self._manager.hook, hook).get_hookimpls()
-                if not (one.wrapper or one.hookwrapper)
-            ]
+            plain = self._implementations(hook, wrappers=False)
             if len(plain) != 1:
                 names = ", ".join(one.plugin_name for one in plain) or "nobody"
                 raise UsageError(
@@ -98,42 +88,28 @@ class RunHooks:
 
     @property
     def tasks(self) -> Any:
-        """Caller of ``build_model``, ``train_step`` and ``evaluate``, extensions wrapped around the trainer."""
+        """Caller of ``build_model``, ``train_step`` and ``evaluate``: the trainer's, wrapped by extensions."""
         return self._manager.hook
 
-    def add_made_for(self, run: Run) -> None:
-        """Ask every plugin for objects of its own for this run (the hook ``plugins_for_run``), and add them.
+    def add_run_plugins(self, run: Run) -> None:
+        """Call the hook ``plugins_for_run`` and add what it returns; a plugin that fails is logged and left out."""
+        sources: dict[int, tuple[object, str, Provenance | None]] = {}
 
-        A plugin that fails here is logged and left out: training goes on without it.
-        """
-        made: list[tuple[str, Any, Provenance | None]] = []
-
-        def received(one: pluggy.HookImpl, value: Any) -> Any:
-            if one.wrapper or one.hookwrapper:
+        def check(one: pluggy.HookImpl, value: Any) -> Any:
+            if wraps(one):
                 return value
-            found = list(value or ())
-            source = self._sources.get(one.plugin_name)
-            made.extend((f"{one.plugin_name}:{type(plugin).__name__}", plugin, source) for plugin in found)
-            return found
+            plugins = list(value or ())
+            provenance = self._provenances.get(one.plugin_name)
+            sources.update((id(p), (p, f"{one.plugin_name}:{type(p).__name__}", provenance)) for p in plugins)
+            return plugins
 
         def failed(one: pluggy.HookImpl, hook: str, error: BaseException) -> None:
-            _log.warning(
-                "plugin %s takes no part in this run: %s: %s", self._named(one), type(error).__name__, error
-            )
-            _log.debug("%s", "".join(traceback.format_exception(error)))
+            _warn("plugin %s takes no part in this run: %s: %s", self._full_name(one), error=error)
 
-        kept = self._manager.call("plugins_for_run", Guard(failed, received=received), {"run": run})
-        wanted = {id(plugin) for part in kept for plugin in part}  # a wrapper may have left some out
-        known = {id(plugin) for _, plugin, _ in made}
-        made += [
-            (type(plugin).__name__, plugin, None)
-            for part in kept
-            for plugin in part
-            if id(plugin) not in known
-        ]
-        for name, plugin, source in made:
-            if id(plugin) in wanted:
-                self.add(name, plugin, source)
+        parts = self._manager.call("plugins_for_run", Guard(failed, check=check), {"run": run})
+        for plugin in [plugin for part in parts for plugin in part]:
+            _, name, provenance = sources.get(id(plugin), (plugin, type(plugin).__name__, None))
+            self.add(name, plugin, provenance)
         self._check_task_hooks()
 
     def participants(self) -> list[str]:
@@ -143,59 +119,54 @@ class RunHooks:
     def extensions(self) -> list[str]:
         """The names of the plugins that wrap a task hook."""
         return sorted(
-            {
-                one.plugin_name
-                for hook in TASK_HOOKS
-                for one in getattr(self._manager.hook, hook).get_hookimpls()
-                if one.wrapper or one.hookwrapper
-            }
+            {one.plugin_name for hook in TASK_HOOKS for one in self._implementations(hook, wrappers=True)}
         )
 
     def notify(self, hook: str, **arguments: Any) -> None:
-        """Tell every observer. One that raises is logged once and dropped; the trainer's own errors count."""
+        """Call a lifecycle hook. An observer that raises is logged and dropped; the trainer's errors propagate."""
         if hook not in LIFECYCLE_HOOKS:
             raise ValueError(f"{hook} is no lifecycle hook")
-        self._manager.call(hook, self._observing(), arguments)
+        self._manager.call(hook, self._guard(), arguments)
 
     def report_sections(
         self, run: Run, evaluations: Mapping[str, Evaluation]
     ) -> list[tuple[str, ReportSection]]:
-        """What plugins add to the run's report (the hook ``add_to_report``), each section with its plugin."""
+        """Call the hook ``add_to_report``, and return each section with the name of its plugin."""
         names: dict[int, str] = {}
 
-        def received(one: pluggy.HookImpl, value: Any) -> Any:
-            wraps = one.wrapper or one.hookwrapper
-            sections = [section for part in value for section in part] if wraps else list(value or ())
+        def check(one: pluggy.HookImpl, value: Any) -> Any:
+            sections = [section for part in value for section in part] if wraps(one) else list(value or ())
             for section in sections:
                 if not isinstance(section, ReportSection):
                     raise TypeError(f"add_to_report returned {section!r}, not a ReportSection")
-                names.setdefault(id(section), self._named(one))
-            return [sections] if wraps else sections
+                names.setdefault(id(section), self._full_name(one))
+            return [sections] if wraps(one) else sections
 
-        guard = self._observing(received)
-        parts = self._manager.call("add_to_report", guard, {"run": run, "evaluations": evaluations})
+        arguments = {"run": run, "evaluations": evaluations}
+        parts = self._manager.call("add_to_report", self._guard(check=check), arguments)
         return [(names[id(section)], section) for part in parts for section in part]
 
-    def _observing(self, received: Any = lambda one, value: value) -> Guard:
+    def _guard(self, **options: Any) -> Guard:
+        """Guard for lifecycle hooks: drops an observer that raises, and spares the trainer."""
         return Guard(
             self._drop,
-            spares=lambda one: one.plugin is self._trainer,
             skips=lambda one: id(one.plugin) in self._dropped,
-            received=received,
+            propagates=lambda one: one.plugin is self._trainer,
+            **options,
         )
 
     def _drop(self, one: pluggy.HookImpl, hook: str, error: BaseException) -> None:
         self._dropped.add(id(one.plugin))
-        _log.warning(
-            "observer %s failed in %s and is dropped for this run: %s: %s",
-            self._named(one),
-            hook,
-            type(error).__name__,
-            error,
-        )
-        _log.debug("%s", "".join(traceback.format_exception(error)))
+        message = "observer %s failed in %s and is dropped for this run: %s: %s"
+        _warn(message, self._full_name(one), hook, error=error)
 
-    def _named(self, one: pluggy.HookImpl) -> str:
+    def _full_name(self, one: pluggy.HookImpl) -> str:
         """A plugin's name, with the distribution and version that it comes from."""
-        source = self._sources.get(one.plugin_name)
-        return f"{one.plugin_name} ({source})" if source is not None else one.plugin_name
+        provenance = self._provenances.get(one.plugin_name)
+        return f"{one.plugin_name} ({provenance})" if provenance is not None else one.plugin_name
+
+
+def _warn(message: str, *arguments: object, error: BaseException) -> None:
+    """Log a warning that ends with an error, and the traceback at debug level."""
+    _log.warning(message, *arguments, type(error).__name__, error)
+    _log.debug("%s", "".join(traceback.format_exception(error)))

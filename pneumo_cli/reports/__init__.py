@@ -1,4 +1,4 @@
-"""Reports: figures, tables and pages, made from what was measured."""
+"""Reports: figures, tables and pages, made from what was measured (run_report.py)."""
 
 from pneumo_cli._exports import exporting
 

@@ -1,7 +1,6 @@
-"""What a reader has to keep in mind: rules that look at a report and say where its numbers promise too much.
+"""Caveats: rules that check a report for reasons to trust its results less.
 
-Each rule is a function of what ``report.json`` holds, and of nothing else: a report tells of itself what is wrong
-with it. A rule that has nothing to say returns the empty string.
+Each rule is a function of the contents of ``report.json`` alone. A rule that finds nothing returns an empty string.
 """
 
 from __future__ import annotations
@@ -14,158 +13,149 @@ from pneumo_cli.reports.formatting import count, lowered
 from pneumo_cli.runtime.json_values import mapping, number, sequence, text
 
 _FEW = 100  # validation images
-_IMBALANCED = 0.6  # share of the larger class from which on accuracy is easily had
+_IMBALANCED = 0.6  # share of the larger class above which a high accuracy is easy
 _IMAGE_LEVEL = ("source", "last")
 
 Report = Mapping[str, Any]
 
 
 def fired(report: Report) -> list[dict[str, str]]:
-    """The rules that have something to say of a report, as ``{"rule": name, "text": a sentence or two}``."""
-    found = ((name, rule(report)) for name, rule in RULES.items())
-    return [{"rule": name, "text": said} for name, said in found if said]
+    """The rules that apply to a report, as ``{"rule": name, "text": one or two sentences}``."""
+    texts = {name: rule(report) for name, rule in RULES.items()}
+    return [{"rule": name, "text": sentences} for name, sentences in texts.items() if sentences]
 
 
 def synthetic_data(report: Report) -> str:
-    """The images are drawn."""
+    """The images are simulated."""
     if not mapping(report.get("dataset")).get("synthetic"):
         return ""
-    return (
-        "Synthetic data: these images are drawn, no patient is behind them, and the numbers say nothing about "
-        "patients."
-    )
+    return "Synthetic data: the images are simulated, and the results do not apply to images of patients."
 
 
 def shared_patients(report: Report) -> str:
-    """A patient, or an image, is on two sides of the split."""
+    """Patients or images occur in two splits."""
     sentences = []
-    images = {row.get("split"): number(row.get("images")) or 0 for row in _rows(report)}
     for pair in map(mapping, sequence(_split(report).get("shared"))):
         first, _, second = text(pair.get("between")).partition("/")
-        patients, shown, copies = (number(pair.get(key)) or 0 for key in ("patients", "images", "identical"))
-        pixels, near = (number(pair.get(key)) or 0 for key in ("pixels", "near"))
-        if not (patients or copies or pixels or near):
-            continue
-        said = []
+        patients, images, identical, pixels, near = (
+            number(pair.get(key)) or 0 for key in ("patients", "images", "identical", "pixels", "near")
+        )
+        leaks = []
         if patients:
-            share = shown / max(1, images.get(second, 0))
-            said.append(
-                f"{count(patients)} patients are in {first} and {second}, {count(shown)} of the {second} images "
-                f"({share:.0%}) show one of them"
+            share = images / max(1, number(_row(report, second).get("images")) or 0)
+            leaks.append(
+                f"{count(patients)} patients are in both splits, with {count(images)} of the {second} images "
+                f"({share:.0%})"
             )
-        if copies:
-            said.append(f"{count(copies)} {second} images are identical copies")
+        if identical:
+            leaks.append(f"{count(identical)} {second} images are identical to {first} images")
         if pixels:
-            said.append(f"{count(pixels)} {second} images have the very pixels of another file in {first}")
+            leaks.append(f"{count(pixels)} {second} images have the same pixels as another file in {first}")
         if near:
-            said.append(f"{count(near)} {second} images look like altered copies of images in {first}")
-        sentences.append(f"Leak: {'; '.join(said)}. The {second} numbers are flattered by it.")
+            leaks.append(f"{count(near)} {second} images are near-duplicates of {first} images")
+        if leaks:
+            sentences.append(f"Data leakage from {first} to {second}: {'; '.join(leaks)}.")
+            sentences.append(f"The {second} results are too optimistic.")
     return " ".join(sentences)
 
 
 def image_level_split(report: Report) -> str:
-    """Images were divided by chance although patients have several."""
+    """Images were split at random although patients have several."""
     dataset = mapping(report.get("dataset"))
     images, patients = number(dataset.get("images")), number(dataset.get("patients"))
     if _split(report).get("policy") not in _IMAGE_LEVEL or not images or not patients or patients >= images:
         return ""
     return (
-        f"Training and validation were divided image by image, and the {count(images)} images are of "
-        f"{count(patients)} patients: the model is validated on patients whom it has seen. --split patient keeps "
-        "each patient on one side."
+        f"Training and validation were split by image, and the {count(images)} images are from {count(patients)} "
+        "patients: the model is validated on patients that it was trained on. --split patient keeps all images of "
+        "a patient in one split."
     )
 
 
 def few_validation_images(report: Report) -> str:
-    """What is chosen on few images is chosen by chance."""
-    rows = {row.get("split"): row for row in _rows(report)}
-    images = number(mapping(rows.get("validation")).get("images"))
+    """Selection on few images depends on chance."""
+    images = number(_row(report, "validation").get("images"))
     if images is None or images >= _FEW or _split(report).get("policy") == "all":
         return ""
     return (
-        f"Only {count(images)} images validate: the checkpoint and the thresholds that were chosen by them were "
-        "chosen largely by chance."
+        f"Only {count(images)} validation images: the checkpoint and the thresholds were selected on them, and "
+        "depend largely on chance."
     )
 
 
 def one_seed(report: Report) -> str:
-    """One run says nothing of the spread over seeds."""
-    seed = next(
-        (s.get("value") for s in map(mapping, sequence(report.get("settings"))) if s.get("name") == "seed"),
-        None,
-    )
+    """One run does not show the variation between seeds."""
+    settings = map(mapping, sequence(report.get("settings")))
+    seed = next((row.get("value") for row in settings if row.get("name") == "seed"), None)
     if seed is None or not mapping(report.get("evaluations")):
         return ""
     return (
-        f"One run with one seed ({text(seed)}): another seed would give other numbers, and the intervals do not "
-        "hold that spread. Run it with other seeds before you believe a small difference."
+        f"One run with one seed ({text(seed)}): the confidence intervals do not include the variation between "
+        "seeds. Repeat the run with several seeds (--seeds 3) before interpreting small differences."
     )
 
 
 def chosen_by_accuracy(report: Report) -> str:
     """Accuracy on imbalanced data favours the larger class."""
-    if mapping(report.get("monitor")).get("metric") != "accuracy":
+    counts = _counts(report, "validation").values()
+    if mapping(report.get("monitor")).get("metric") != "accuracy" or not counts:
         return ""
-    rows = {row.get("split"): row for row in _rows(report)}
-    counts = [number(value) or 0 for value in mapping(mapping(rows.get("validation")).get("counts")).values()]
-    if not counts or max(counts) <= _IMBALANCED * sum(counts):
+    if max(counts) <= _IMBALANCED * sum(counts):
         return ""
     return (
-        f"The checkpoint was chosen by its accuracy, and {max(counts) / sum(counts):.0%} of the validation images "
-        "are of one class: a model that favours that class wins. --monitor auc does not depend on that."
+        f"The checkpoint was selected by accuracy, and {max(counts) / sum(counts):.0%} of the validation images "
+        "are of one class: models that favour this class are preferred. --monitor auc does not depend on the class "
+        "balance."
     )
 
 
 def test_opened_again(report: Report) -> str:
-    """What is chosen by looking at the test images is not tested by them."""
+    """Test images that influenced a choice no longer test it."""
     accesses = number(mapping(report.get("test_access")).get("count"))
     if accesses is None or accesses < 2:
         return ""
     return (
-        f"Test set opened {count(accesses)} times with this data, this run's look included: where a recipe was "
-        "chosen by an earlier look, these test numbers are too good."
+        f"{count(accesses)} test-set accesses with this data, this run included: if earlier test results "
+        "influenced the recipe, the test results are too optimistic."
     )
 
 
 def no_better_than_guessing(report: Report) -> str:
-    """An interval that reaches down to what a coin, or one word, gets."""
+    """A confidence interval that includes chance, or the accuracy of a constant prediction."""
     sentences = []
-    rows = {row.get("split"): row for row in _rows(report)}
     for split, intervals in mapping(report.get("intervals")).items():
-        counts = {
-            name: number(value) or 0
-            for name, value in mapping(mapping(rows.get(split)).get("counts")).items()
-        }
+        counts = _counts(report, split)
         larger = max(counts, key=lambda name: counts[name], default="")
         share = counts[larger] / max(1, sum(counts.values())) if larger else 0.0
-        for metric, chance, said in (
-            ("auc", 0.5, "chance gets 0.5"),
-            ("accuracy", share, f"always saying {text(larger)} gets {share:.3f}"),
+        for metric, reference, source in (
+            ("auc", 0.5, "chance"),
+            ("accuracy", share, f"always predicting {text(larger)}"),
         ):
             low = number(next(iter(sequence(mapping(intervals).get(metric))), None))
-            if low is not None and low <= chance:
-                name = metric_label(metric).label
-                sentences.append(f"{name} on the {split} images may be as low as {low:.3f}: {said}.")
+            if low is not None and low <= reference:
+                sentences.append(
+                    f"{metric_label(metric).label} on the {split} images is not significantly better than {source} "
+                    f"({reference:.3f}): its 95 % interval starts at {low:.3f}."
+                )
     return " ".join(sentences)
 
 
 def no_better_than_baseline(report: Report) -> str:
-    """A network that does not beat a straight line through grey levels."""
+    """A network that is not better than a linear baseline."""
     details = mapping(report.get("details"))
     split = "test" if "test" in details else next(iter(details), "")
     baseline = mapping(mapping(details.get(split)).get("baseline"))
-    said = []
-    for metric, found in mapping(baseline.get("differences")).items():
-        low, high = number(mapping(found).get("low")), number(mapping(found).get("high"))
+    comparisons = []
+    for metric, difference in mapping(baseline.get("differences")).items():
+        low, high = (number(mapping(difference).get(end)) for end in ("low", "high"))
         if low is None or high is None or low > 0:
             continue
-        relation = "worse" if high < 0 else "not shown to be better"
-        said.append(
-            f"{lowered(metric_label(text(metric)).label)} {relation} (difference {low:+.3f} to {high:+.3f})"
-        )
-    if not said:
+        relation = "significantly worse" if high < 0 else "not significantly better"
+        interval = f"95 % interval of the difference {low:+.3f} to {high:+.3f}"
+        comparisons.append(f"{lowered(metric_label(text(metric)).label)} {relation} ({interval})")
+    if not comparisons:
         return ""
-    return f"Beside {text(baseline.get('name'))}, on the {split} images: {', '.join(said)}."
+    return f"Compared with {text(baseline.get('name'))} on the {split} images: {', '.join(comparisons)}."
 
 
 RULES: Mapping[str, Callable[[Report], str]] = {
@@ -186,5 +176,11 @@ def _split(report: Report) -> Mapping[str, Any]:
     return mapping(mapping(report.get("dataset")).get("split"))
 
 
-def _rows(report: Report) -> list[Mapping[str, Any]]:
-    return [mapping(row) for row in sequence(_split(report).get("rows"))]
+def _row(report: Report, split: str) -> Mapping[str, Any]:
+    """A split's row: its images, patients and class counts."""
+    rows = map(mapping, sequence(_split(report).get("rows")))
+    return next((row for row in rows if row.get("split") == split), {})
+
+
+def _counts(report: Report, split: str) -> dict[str, float]:
+    return {name: number(n) or 0 for name, n in mapping(_row(report, split).get("counts")).items()}

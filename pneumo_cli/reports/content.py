@@ -1,8 +1,7 @@
-"""What a report says, before it is a page: the contents of ``report.json`` in sections, tables and sentences.
+"""The contents of ``report.json`` as a document of sections, tables and sentences.
 
-The HTML page and the Markdown file render the same document, so they cannot differ in what they say. Every
-part of a report may be absent: a task without a confusion matrix, a run without a test set. Metrics are known
-by name in :mod:`pneumo_cli.reports.labels` only.
+The HTML page and the Markdown file render the same document. Any part of a report may be absent: a task without a
+confusion matrix, a run without a test set. Names of metrics are in :mod:`pneumo_cli.evaluation.metric_names` only.
 """
 
 from __future__ import annotations
@@ -11,15 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pneumo_cli.evaluation.metric_names import metric_label, metric_text
-from pneumo_cli.reports.document import (
-    Block,
-    Commands,
-    Document,
-    Folded,
-    Paragraph,
-    Section,
-    Table,
-)
+from pneumo_cli.reports.document import Block, Commands, Document, Folded, Paragraph, Section, Table
 from pneumo_cli.reports.formatting import count, duration, lowered, when
 from pneumo_cli.reports.results import (
     headlines,
@@ -34,38 +25,36 @@ from pneumo_cli.reports.results import (
 from pneumo_cli.runtime.json_values import mapping, number, sequence, text, value_text
 from pneumo_cli.settings.schema import MachineSettings
 
+_AT_IMAGE_LEVEL = (
+    "A patient's images may be in both training and validation, so the validation results are too optimistic."
+)
 _POLICIES = {
-    "patient": "Split by patient: all images of one patient, and identical images, are kept on one side.",
-    "source": (
-        "Split as in the source report, image by image at random: one patient's images may lie on both "
-        "sides, which flatters the validation numbers."
-    ),
-    "last": (
-        "Split as in the source report, image by image: the last images of each class validate, and one "
-        "patient's images may lie on both sides, which flatters the validation numbers."
-    ),
-    "all": "Split as in the source report: all images of the training pool train, none validates.",
+    "patient": "Split by patient: all images of a patient, and identical images, are in the same split.",
+    "source": f"Split at random by image, as in the source report. {_AT_IMAGE_LEVEL}",
+    "last": "Split by image, as in the source report: the last images of each class are the validation set. "
+    + _AT_IMAGE_LEVEL,
+    "all": "As in the source report, all images of the training pool are for training, none for validation.",
 }
 _SHARED = {
     "patients": "Patients",
     "images": "Their images",
     "identical": "Identical images",
     "pixels": "Identical pixels",
-    "near": "Altered copies",
+    "near": "Near-duplicates",
 }
 _EPOCHS_SHOWN = 12
 _SIDES = {"train": "training", "validation": "validation"}
 
 
 def document(report: Mapping[str, Any]) -> Document:
-    """Arrange a report. Absent parts are left out, sections without content too."""
+    """Arrange a report; absent parts and sections without content are left out."""
     headline_title, numbers = headlines(report)
     sections = (
-        Section("data", "Setup", tuple(_what(report))),
+        Section("data", "Setup", tuple(_setup(report))),
         Section("results", "Results", tuple(results(report))),
         Section("summary", summary_title(report), tuple(summary_blocks(report, "summary"))),
         Section("explanations", "Grad-CAM", tuple(summary_blocks(report, "explanations"))),
-        *_of_plugins(report),
+        *_plugin_sections(report),
         Section("training", "Training", tuple(_training(report))),
         Section("samples", "Sample images", tuple(pictures(report, "samples"))),
         Section("settings", "Settings", tuple(settings_shown(report))),
@@ -85,8 +74,8 @@ def document(report: Mapping[str, Any]) -> Document:
     )
 
 
-def _of_plugins(report: Mapping[str, Any]) -> Iterator[Section]:
-    """What plugins have added, each section under its own heading, with the plugin that it is from."""
+def _plugin_sections(report: Mapping[str, Any]) -> Iterator[Section]:
+    """The sections that plugins add, each with its own heading and the name of its plugin."""
     for place, section in enumerate(map(mapping, sequence(report.get("sections")))):
         blocks: list[Block] = [Paragraph(text(part)) for part in sequence(section.get("paragraphs"))]
         blocks += named_tables(section.get("tables"))
@@ -96,10 +85,10 @@ def _of_plugins(report: Mapping[str, Any]) -> Iterator[Section]:
 
 
 def _cautions(report: Mapping[str, Any]) -> tuple[str, ...]:
-    """What a run has to say before its numbers, and the rules that found something; a sentence stands once."""
-    said = [text(notice) for notice in sequence(report.get("notices"))]
-    said += [text(mapping(rule).get("text")) for rule in sequence(report.get("caveats"))]
-    return tuple(dict.fromkeys(sentence for sentence in said if sentence))
+    """The run's notices, then its caveats, each sentence once."""
+    texts = [text(notice) for notice in sequence(report.get("notices"))]
+    texts += [text(mapping(rule).get("text")) for rule in sequence(report.get("caveats"))]
+    return tuple(dict.fromkeys(filter(None, texts)))
 
 
 def _byline(report: Mapping[str, Any]) -> str:
@@ -119,55 +108,49 @@ def _summary(report: Mapping[str, Any]) -> str:
     counts = {row.get("split"): row.get("images") for row in split_rows(report)}
     sentences = []
     if trainer.get("name") and dataset.get("name"):
-        trained = f"{count(counts['train'])} images of " if number(counts.get("train")) else ""
-        size = (
-            f" ({count(model['trainable'])} trainable parameters)" if number(model.get("trainable")) else ""
-        )
+        images = f"{count(counts['train'])} images of " if number(counts.get("train")) else ""
+        trainable = number(model.get("trainable"))
+        size = f" ({count(trainable)} trainable parameters)" if trainable else ""
         sentences.append(
-            f"The trainer {text(trainer['name'])} trained the model {text(model.get('name') or '?')}{size} "
-            f"on {trained}the {'synthetic ' if dataset.get('synthetic') else ''}dataset "
-            f"{text(dataset['name'])}."
+            f"The trainer {text(trainer['name'])} trained the model {text(model.get('name') or '?')}{size} on "
+            f"{images}the {'synthetic ' if dataset.get('synthetic') else ''}dataset {text(dataset['name'])}."
         )
-    epoch, metric = number(monitor.get("epoch")), monitor.get("metric")
+    epoch, metric = number(monitor.get("epoch")), text(monitor.get("metric"))
     if epoch is not None and metric:
         extreme = "lowest" if monitor.get("mode") == "min" else "highest"
         side = _SIDES["train" if monitor.get("side") == "train" else "validation"]
-        name, value = (
-            lowered(metric_label(text(metric)).label),
-            metric_text(text(metric), monitor.get("value")),
-        )
+        value = metric_text(metric, monitor.get("value"))
         sentences.append(
-            f"The state after epoch {epoch:.0f} was kept: it had the {extreme} {side} {name} ({value})."
+            f"The checkpoint of epoch {epoch:.0f} was selected: it has the {extreme} {side} "
+            f"{lowered(metric_label(metric).label)} ({value})."
         )
     elif epoch is not None:
         sentences.append(
-            f"The state after epoch {epoch:.0f} was kept, the last one: no metric chose among the epochs."
+            f"The checkpoint of the last epoch, {epoch:.0f}, was used: no metric selects among the epochs."
         )
     if mapping(report.get("evaluations")).get("test"):
         images = f" ({count(counts['test'])} images)" if number(counts.get("test")) else ""
-        sentences.append(f"That state was evaluated once on the test set{images}, which training never saw.")
+        sentences.append(
+            f"This checkpoint was evaluated once on the test set{images}, which was not used for training."
+        )
     return " ".join(sentences)
 
 
-def _what(report: Mapping[str, Any]) -> Iterator[Block]:
+def _setup(report: Mapping[str, Any]) -> Iterator[Block]:
     dataset = mapping(report.get("dataset"))
-    facts = [
-        (kind, text(part.get("name")), text(part.get("origin") or part.get("summary")), _from(part))
-        for kind, part in (
-            ("Trainer", mapping(report.get("trainer"))),
-            ("Model", mapping(report.get("model"))),
-            ("Dataset", dataset),
-        )
+    parts = {kind: mapping(report.get(kind.lower())) for kind in ("Trainer", "Model", "Dataset")}
+    rows = tuple(
+        (kind, text(part.get("name")), text(part.get("origin") or part.get("summary")), _package(part))
+        for kind, part in parts.items()
         if part
-    ]
-    if facts:
-        yield Table(("", "Name", "What it is", "Comes from"), tuple(facts))
+    )
+    if rows:
+        yield Table(("", "Name", "Description", "Package"), rows)
     for note in sequence(report.get("notes")):
         yield Paragraph(f"{text(note).rstrip('.')}.")
     split = mapping(dataset.get("split"))
-    rows = split_rows(report)
-    if rows:
-        yield _class_table(dataset, rows)
+    if splits := split_rows(report):
+        yield _class_table(dataset, splits)
     if split.get("policy"):
         policy = text(split["policy"])
         sentence = _POLICIES.get(policy, f"Split policy: {policy}.")
@@ -175,23 +158,22 @@ def _what(report: Mapping[str, Any]) -> Iterator[Block]:
         if fraction is not None and policy != "all":
             sentence += f" {fraction:.0%} of the training pool is held out for validation"
             sentence += f" (seed {text(seed)})." if seed is not None and policy != "last" else "."
-        excluded = number(split.get("excluded"))
-        if excluded:
-            sentence += f" {count(excluded)} images of the training pool were left out."
+        if excluded := number(split.get("excluded")):
+            sentence += f" {count(excluded)} images of the training pool were excluded."
         yield Paragraph(sentence)
     yield from _shared(sequence(split.get("shared")))
     yield from pictures(report, "data")
     unreadable = [mapping(item) for item in sequence(dataset.get("unreadable"))]
     if unreadable:
-        images = "image" if len(unreadable) == 1 else "images"
-        sentence = f"{count(len(unreadable))} {images} could not be read and took no part."
+        images, were = ("image", "was") if len(unreadable) == 1 else ("images", "were")
+        sentence = f"{count(len(unreadable))} {images} could not be read and {were} excluded."
         yield Paragraph(sentence, warning=True)
         listed = tuple((text(item.get("name")), text(item.get("reason"))) for item in unreadable)
-        yield Folded("The unreadable images", (Table(("Image", "Reason"), listed),))
-    where = [("Place", dataset.get("place")), ("Fingerprint", dataset.get("fingerprint"))]
+        yield Folded("Unreadable images", (Table(("Image", "Reason"), listed),))
+    where = [("Location", dataset.get("place")), ("Fingerprint", dataset.get("fingerprint"))]
     placed = tuple((label, text(value)) for label, value in where if value)
     if placed:
-        yield Folded("Where the images are, and their fingerprint", (Table(("", ""), placed),))
+        yield Folded("Location and fingerprint of the images", (Table(("", ""), placed),))
 
 
 def _class_table(dataset: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> Table:
@@ -213,24 +195,24 @@ def _class_table(dataset: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) 
 
 
 def _shared(pairs: Sequence[Any]) -> Iterator[Block]:
-    found = [mapping(pair) for pair in pairs]
-    if not found:
+    """What pairs of splits have in common; pixels and near-duplicates only where they were searched."""
+    rows = [mapping(pair) for pair in pairs]
+    if not rows:
         return
-    # The last two are known only where somebody has looked for them.
-    there = [key for key in _SHARED if any(number(pair.get(key)) is not None for pair in found)]
-    if not any(number(pair.get(key)) for pair in found for key in there):
+    keys = [key for key in _SHARED if any(number(row.get(key)) is not None for row in rows)]
+    if not any(number(row.get(key)) for row in rows for key in keys):
         yield Paragraph("No patient and no identical image occurs in more than one split.")
         return
     yield Paragraph(
-        "Some patients or identical images occur in more than one split: numbers measured on the later one "
-        "are better than they would be on new patients.",
+        "Some patients or images occur in more than one split: the results on the second split of such a pair are "
+        "too optimistic.",
         warning=True,
     )
     body = tuple(
-        (text(pair.get("between")).replace("/", " and "), *(count(pair.get(key)) for key in there))
-        for pair in found
+        (text(row.get("between")).replace("/", " and "), *(count(row.get(key)) for key in keys))
+        for row in rows
     )
-    head = ("Shared between", *(_SHARED[key] for key in there))
+    head = ("Shared between", *(_SHARED[key] for key in keys))
     yield Table(head, body, frozenset(range(1, len(head))))
 
 
@@ -240,13 +222,11 @@ def _training(report: Mapping[str, Any]) -> Iterator[Block]:
     if not history:
         return
     monitor = mapping(report.get("monitor"))
-    wanted = [str(name) for name in (*sequence(report.get("curves")), monitor.get("metric")) if name]
-    metrics = list(dict.fromkeys(wanted))
-    measured = {
-        metric: tuple(side for side in _SIDES if any(metric in mapping(entry.get(side)) for entry in history))
-        for metric in metrics
-    }
-    recorded = {metric: sides for metric, sides in measured.items() if sides}
+    recorded: dict[str, tuple[str, ...]] = {}
+    for metric in map(str, (*sequence(report.get("curves")), monitor.get("metric") or "")):
+        sides = tuple(side for side in _SIDES if any(metric in mapping(entry.get(side)) for entry in history))
+        if metric and sides:
+            recorded[metric] = sides
     rates = [("Learning rate", "learning_rate", "{:g}"), ("Seconds", "seconds", "{:.1f}")]
     rates += [("Images/s", "images_per_second", "{:,.0f}")]
     rates = [rate for rate in rates if any(number(entry.get(rate[1])) is not None for entry in history)]
@@ -254,37 +234,39 @@ def _training(report: Mapping[str, Any]) -> Iterator[Block]:
     for entry in history:
         cells = [text(entry.get("epoch"))]
         for metric, sides in recorded.items():
-            values = (metric_text(metric, mapping(entry.get(side)).get(metric)) for side in sides)
-            cells.append(" / ".join(values))
+            cells.append(
+                " / ".join(metric_text(metric, mapping(entry.get(side)).get(metric)) for side in sides)
+            )
         for _, key, style in rates:
             value = number(entry.get(key))
             cells.append("–" if value is None else style.format(value))
         body.append(tuple(cells))
-    marked = next((i for i, entry in enumerate(history) if entry.get("epoch") == monitor.get("epoch")), None)
-    everywhere = set(recorded.values())
-    alike = len(everywhere) == 1
+    selected = next(
+        (i for i, entry in enumerate(history) if entry.get("epoch") == monitor.get("epoch")), None
+    )
+    kinds = set(recorded.values())
     titles = (
-        metric_label(name).label + ("" if alike or len(sides) > 1 else f" ({_SIDES[sides[0]]})")
+        metric_label(name).label + ("" if len(kinds) == 1 or len(sides) > 1 else f" ({_SIDES[sides[0]]})")
         for name, sides in recorded.items()
     )
     head = ("Epoch", *titles, *(label for label, _, _ in rates))
-    table = Table(head, tuple(body), frozenset(range(len(head))), marked)
+    table = Table(head, tuple(body), frozenset(range(len(head))), selected)
     notes = []
-    if tuple(_SIDES) in everywhere:
-        notes.append("Each pair is training / validation.")
-    elif alike:
-        notes.append(f"The metrics are those of {_SIDES[everywhere.pop()[0]]}.")
+    if tuple(_SIDES) in kinds:
+        notes.append("Pairs of values are training / validation.")
+    elif len(kinds) == 1:
+        notes.append(f"All metrics are {_SIDES[kinds.pop()[0]]} metrics.")
     if history[0].get("epoch") == 0:
         notes.append("Epoch 0 is the untrained model.")
-    if marked is not None:
-        notes.append("The marked epoch was kept.")
+    if selected is not None:
+        notes.append("The selected epoch is marked.")
     if notes:
         yield Paragraph(" ".join(notes))
-    yield table if len(body) <= _EPOCHS_SHOWN else Folded(f"All {len(body)} epochs in numbers", (table,))
+    yield table if len(body) <= _EPOCHS_SHOWN else Folded(f"Metrics of all {len(body)} epochs", (table,))
 
 
 def settings_shown(report: Mapping[str, Any]) -> Iterator[Block]:
-    """The settings of a run or a group: what somebody changed first, what is as in the preset, the machine's."""
+    """The settings of a run or a group: those changed from the preset, those as in the preset, the machine's."""
     settings = [mapping(item) for item in sequence(report.get("settings"))]
     if not settings:
         return
@@ -292,23 +274,22 @@ def settings_shown(report: Mapping[str, Any]) -> Iterator[Block]:
     machine = [item for item in settings if item.get("name") in MachineSettings.model_fields]
     recipe = [item for item in settings if item not in machine]
     changed = [item for item in recipe if _was_changed(item)]
-    kept = [item for item in recipe if item not in changed]
+    unchanged = [item for item in recipe if item not in changed]
     if changed:
         plural = "setting differs" if len(changed) == 1 else "settings differ"
         yield Paragraph(f"{len(changed)} {plural} from the preset {preset}.")
         yield _settings_table(changed)
     else:
         yield Paragraph(f"All settings are those of the preset {preset}.")
-    if kept:
-        yield Folded(f"The {len(kept)} settings as in the preset {preset}", (_settings_table(kept),))
+    if unchanged:
+        yield Folded(f"{len(unchanged)} settings as in the preset {preset}", (_settings_table(unchanged),))
     if machine:
-        yield Folded(
-            f"The {len(machine)} settings of the machine, no part of the recipe", (_settings_table(machine),)
-        )
+        title = f"{len(machine)} machine settings, which are not part of the recipe"
+        yield Folded(title, (_settings_table(machine),))
 
 
 def _was_changed(setting: Mapping[str, Any]) -> bool:
-    """Whether a person, by a flag, a variable or a file, has set it to something else than the preset does."""
+    """Whether a flag, a variable or a file has set it to another value than the preset does."""
     untouched = text(setting.get("origin")).partition(" ")[0] in ("", "default", "preset")
     return setting.get("value") != setting.get("preset") and not untouched
 
@@ -317,15 +298,13 @@ def _settings_table(settings: Sequence[Mapping[str, Any]]) -> Table:
     body = tuple(
         (
             text(item.get("name")),
-            value_text(item.get("value")),
-            value_text(item.get("preset")),
-            value_text(item.get("default")),
+            *(value_text(item.get(key)) for key in ("value", "preset", "default")),
             text(item.get("origin")),
             text(item.get("help")),
         )
         for item in settings
     )
-    head = ("Setting", "Value", "In the preset", "Default", "Value comes from", "Meaning")
+    head = ("Setting", "Value", "Preset", "Default", "Set by", "Meaning")
     return Table(head, body, frozenset({1, 2, 3}))
 
 
@@ -336,7 +315,7 @@ def _environment(report: Mapping[str, Any]) -> Iterator[Block]:
 
 
 def _flat(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
-    """(name, value) of a nested mapping, names joined; lists become one line."""
+    """(name, value) of a nested mapping, with joined names; lists become one line."""
     for key, value in values.items():
         name = f"{above}{text(key).replace('_', ' ')}"
         if isinstance(value, Mapping):
@@ -354,14 +333,13 @@ def _flat(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str
 
 
 def _commands(report: Mapping[str, Any]) -> Iterator[Block]:
-    again = tuple(text(line) for line in sequence(report.get("reproduce")))
-    if again:
-        yield Commands(again)
-    following = tuple(text(line) for line in sequence(report.get("next")))
-    if following:
-        yield Paragraph("What can come next:")
-        yield Commands(following)
+    for key, title in (("reproduce", ""), ("next", "Next steps:")):
+        lines = tuple(text(line) for line in sequence(report.get(key)))
+        if lines and title:
+            yield Paragraph(title)
+        if lines:
+            yield Commands(lines)
 
 
-def _from(part: Mapping[str, Any]) -> str:
+def _package(part: Mapping[str, Any]) -> str:
     return " ".join(text(part[key]) for key in ("distribution", "version") if part.get(key))

@@ -1,6 +1,6 @@
-"""A report between its contents and its renderers: sections of paragraphs, tables, pictures and commands.
+"""The document model between contents and renderers: sections of paragraphs, tables, pictures and commands.
 
-Texts are plain: escaping is the renderers' part, and layout too.
+Texts are plain; escaping and layout are left to the renderers.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 @dataclass(frozen=True)
 class Paragraph:
-    """A sentence or two; ``warning`` where a reader must not miss it."""
+    """One or two sentences; ``warning`` makes them stand out."""
 
     text: str
     warning: bool = False
@@ -19,10 +19,10 @@ class Paragraph:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of texts, below a title and above a note, if any.
+    """Rows of text, with an optional title above and note below.
 
-    ``numeric`` columns are flush right, and what is in brackets there steps back; the ``marked`` row stands out.
-    ``links`` lead from the rows' names to other files, relative to the page, one for each row; empty: none.
+    ``numeric`` columns are right-aligned, with text in brackets set in gray; the ``marked`` row is highlighted.
+    ``links`` holds a file for each row's name, relative to the page; an empty string is no link.
     """
 
     head: tuple[str, ...]
@@ -36,21 +36,21 @@ class Table:
 
 @dataclass(frozen=True)
 class Pictures:
-    """Figures: (path within the run folder, caption)."""
+    """Figures: (path in the run folder, caption)."""
 
     items: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
 class Commands:
-    """Lines for a shell."""
+    """Shell command lines."""
 
     lines: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Folded:
-    """What only some readers want: shown on demand."""
+    """Details that are collapsed at first."""
 
     title: str
     blocks: tuple[Block, ...]
@@ -61,7 +61,7 @@ Block: TypeAlias = Paragraph | Table | Pictures | Commands | Folded
 
 @dataclass(frozen=True)
 class Section:
-    """A headed part of the report; ``anchor`` is unique."""
+    """A section of the report; ``anchor`` is unique."""
 
     anchor: str
     title: str
@@ -70,7 +70,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Headline:
-    """One large number: its name, its value, what that means in a few words, and its 95 % interval, if known."""
+    """One headline metric: name, value, a few words on its meaning, and its 95 % interval, if known."""
 
     label: str
     value: str
@@ -83,11 +83,11 @@ class Document:
     """The whole report in reading order.
 
     Attributes:
-        byline: when, how long, which run.
-        cautions: what a reader has to keep in mind, a sentence or two each.
-        summary: what was done, for a reader who is no programmer.
-        verdict: how good the result is, in one sentence; may be empty.
-        headline_title: on which images the headline numbers were measured.
+        byline: date, duration, name of the run.
+        cautions: caveats, one or two sentences each.
+        summary: what was done, for readers who do not program.
+        verdict: the main result in one sentence; may be empty.
+        headline_title: the images on which the headline metrics were measured.
     """
 
     title: str

@@ -1,7 +1,7 @@
-"""How the values of ``report.json`` read in a sentence or a table, whatever is in the file or is not.
+"""Values of ``report.json`` as text for sentences and tables.
 
-Nothing here raises: a report may be of another version, or written by hand. Metrics have digits of their own
-(:mod:`pneumo_cli.reports.labels`).
+Nothing here raises: a report may be of another version, or edited by hand. Metrics have their own digits
+(:mod:`pneumo_cli.evaluation.metric_names`).
 """
 
 from __future__ import annotations
@@ -12,22 +12,22 @@ from typing import Any
 from pneumo_cli.runtime.json_values import number, text
 
 DISCLAIMER = "Research software, no medical device: not for diagnosis, and not to be used on patients."
-"""What stands wherever a result is shown."""
+"""Shown with every result."""
 
 
 def count(value: Any) -> str:
-    """A whole number with its thousands apart; a dash where there is none."""
-    known = number(value)
-    return "–" if known is None else f"{known:,.0f}"
+    """A whole number with thousands separators; a dash where there is none."""
+    found = number(value)
+    return "–" if found is None else f"{found:,.0f}"
 
 
 def lowered(label: str) -> str:
-    """A label within a sentence: ``accuracy``, but ``ROC AUC``."""
+    """A label inside a sentence: ``accuracy``, but ``ROC AUC``."""
     return label if label[:2].isupper() or label[1:2].isdigit() else label[:1].lower() + label[1:]
 
 
 def when(value: Any) -> str:
-    """An ISO date and time as people write it."""
+    """An ISO date and time as it is written in English."""
     try:
         moment = datetime.fromisoformat(str(value))
     except ValueError:
@@ -37,7 +37,7 @@ def when(value: Any) -> str:
 
 
 def duration(value: Any) -> str:
-    """Seconds in the units that fit; nothing where there is no number."""
+    """Seconds in suitable units; empty where there is no number."""
     seconds = number(value)
     if seconds is None:
         return ""

@@ -1,6 +1,6 @@
-"""The page of a group's report: what ``report.json`` of a group holds, in sections, tables and sentences.
+"""The page of a group's report: the contents of its ``report.json`` in sections, tables and sentences.
 
-What it holds is put together by :mod:`pneumo_cli.reports.group_report`; the page of a single run is
+The contents are assembled by :mod:`pneumo_cli.reports.group_report`; the page of a single run is
 :mod:`pneumo_cli.reports.content`. Nothing here raises, whatever is missing.
 """
 
@@ -13,44 +13,43 @@ from typing import Any
 from pneumo_cli.evaluation.metric_names import in_order, is_known, metric_label, metric_text, sd_text
 from pneumo_cli.reports.content import settings_shown
 from pneumo_cli.reports.document import Block, Commands, Document, Headline, Paragraph, Section, Table
-from pneumo_cli.reports.formatting import count, duration, when
+from pneumo_cli.reports.formatting import count, duration, lowered, when
 from pneumo_cli.reports.results import headlines, pictures, results, verdict
+from pneumo_cli.runs.index import WHOLE as WHOLE
 from pneumo_cli.runtime.json_values import mapping, number, sequence, text
 
 _HEADLINES = 4
-_OF_A_MEMBER = ("auc", "accuracy", "psnr", "ssim", "mse", "loss")
-"""Metrics of a split that the table of members may show, the first few that there are."""
+_MEMBER_METRICS = ("auc", "accuracy", "psnr", "ssim", "mse", "loss")
+"""Metrics of a split for the table of members, which shows the first few of those measured."""
 _OF_A_SPLIT, _OF_THE_WHOLE, _COLUMNS = 3, 4, 8
-WHOLE = "whole"
-"""The metrics of what a task says of its result as a whole (the distances of a GAN), beside those of the splits."""
 
-_SIMPLE = {"pca": "principal components", "bicubic": "a bicubic reduction", "mean-image": "the mean image"}
+_SIMPLE = {"pca": "principal components", "bicubic": "bicubic downsampling", "mean-image": "the mean image"}
 _RECONSTRUCTED = re.compile(rf"(psnr|ssim)_test_({'|'.join(_SIMPLE)})")
-"""How well simple methods reconstruct test images, as :mod:`pneumo_autoencoder.reconstruction` names it."""
+"""Reconstruction quality of simple methods on test images, as named by :mod:`pneumo_autoencoder.reconstruction`."""
 
 
 def is_of_baseline(metric: str) -> bool:
-    """Whether a metric of the result as a whole is there for comparison: what simpler images get."""
-    compared = metric.startswith("kid_") and not metric.startswith("kid_spread_") and not is_known(metric)
-    return compared or _RECONSTRUCTED.fullmatch(metric) is not None
+    """Whether a metric of the whole run is a baseline: the same measure of simpler images."""
+    distance = metric.startswith("kid_") and not metric.startswith("kid_spread_") and not is_known(metric)
+    return distance or _RECONSTRUCTED.fullmatch(metric) is not None
 
 
 def document(report: Mapping[str, Any]) -> Document:
-    """Arrange a group's report; what is absent is left out."""
+    """Arrange a group's report; absent parts are left out."""
     failed = [one for one in map(mapping, sequence(report.get("members"))) if one.get("state") != "finished"]
     cautions = [f"{text(one.get('name'))} has no result: {text(one.get('error'))}" for one in failed]
     if failed and not mapping(report.get("evaluations")).get("test"):
-        cautions.append("The test images stay sealed until all members are finished.")
+        cautions.append("The test set stays sealed until all members are finished.")
     cautions += [text(mapping(rule).get("text")) for rule in sequence(report.get("caveats"))]
     title, numbers = headlines(report)
     if numbers:
-        title = f"Ensemble of the members. {title}"
+        title = f"Ensemble of the members, {lowered(title)}"
     else:
         title, numbers = _mean_headlines(report)
     sections = (
-        Section("spread", "Spread over the members", tuple(_spread(report))),
-        Section("samples", "What the members generate", tuple(pictures(report, "samples"))),
-        Section("members", "The runs", tuple(_members(report))),
+        Section("spread", "Variation between members", tuple(_spread(report))),
+        Section("samples", "Generated images", tuple(pictures(report, "samples"))),
+        Section("members", "Members", tuple(_members(report))),
         Section("results", "Ensemble", tuple(_ensemble(report))),
         Section("training", "Training", tuple(pictures(report, "training"))),
         Section("settings", "Settings", tuple(settings_shown(report))),
@@ -74,30 +73,32 @@ def document(report: Mapping[str, Any]) -> Document:
 def _summary(report: Mapping[str, Any]) -> str:
     folds, seeds = int(report.get("folds") or 0), sequence(report.get("seeds"))
     dataset, trainer = mapping(report.get("dataset")), mapping(report.get("trainer"))
-    finished = [p for p in map(mapping, sequence(report.get("members"))) if p.get("state") == "finished"]
-    said = [
-        f"The trainer {text(trainer.get('name'))} carried out one recipe {len(finished)} times on the "
-        f"{'synthetic ' if dataset.get('synthetic') else ''}dataset {text(dataset.get('name'))}."
+    finished = [
+        one for one in map(mapping, sequence(report.get("members"))) if one.get("state") == "finished"
+    ]
+    synthetic = "synthetic " if dataset.get("synthetic") else ""
+    sentences = [
+        f"The trainer {text(trainer.get('name'))} ran one recipe {len(finished)} times on the {synthetic}dataset "
+        f"{text(dataset.get('name'))}."
     ]
     if folds:
-        said.append(
-            f"The training pool was divided into {folds} folds; patients, and identical images, stayed together, "
-            "and each fold validated once while the others trained."
+        sentences.append(
+            f"The training pool was divided into {folds} folds by patient, with identical images in the same fold; "
+            "each fold was the validation set once."
         )
-        excluded = number(mapping(dataset.get("split")).get("excluded"))
-        if excluded:
-            said.append(f"{count(excluded)} images that share a patient with the test set were left out.")
+        if excluded := number(mapping(dataset.get("split")).get("excluded")):
+            sentences.append(f"{count(excluded)} images of patients in the test set were excluded.")
     if len(seeds) > 1:
-        said.append(f"Seeds: {', '.join(text(seed) for seed in seeds)}.")
+        sentences.append(f"Seeds: {', '.join(text(seed) for seed in seeds)}.")
     if mapping(report.get("evaluations")).get("test"):
-        said.append(
-            "The test set was evaluated on once, when all members were finished; nothing was chosen on it."
+        sentences.append(
+            "The test set was used once, after all members were finished; nothing was chosen on it."
         )
     elif "test" in mapping(report.get("spread")):
-        said.append(
-            "Each member was evaluated on the test set when its training was over; nothing was chosen on it."
+        sentences.append(
+            "Each member was evaluated on the test set after its training; nothing was chosen on it."
         )
-    return " ".join(said)
+    return " ".join(sentences)
 
 
 def _mean_headlines(report: Mapping[str, Any]) -> tuple[str, tuple[Headline, ...]]:
@@ -118,35 +119,34 @@ def _mean_headlines(report: Mapping[str, Any]) -> tuple[str, tuple[Headline, ...
 
 def _spread(report: Mapping[str, Any]) -> Iterator[Block]:
     for split, metrics in mapping(report.get("spread")).items():
-        title = "The result as a whole" if split == WHOLE else f"Single members, {split} images"
+        title = "Image quality" if split == WHOLE else f"Individual members, {split} set"
         yield _spread_table(title, {name: metric_label(name).label for name in in_order(metrics)}, metrics)
         if split == WHOLE:
-            yield from _compared(report)
+            yield from _baselines(report)
     yield from pictures(report, "spread")
     if report.get("folds"):
         yield Paragraph(
-            "The standard deviation over folds tells how the recipe varies with the patients that it is "
-            "trained and evaluated on. The folds share most of their training images, so it is no standard "
-            "error of the mean."
+            "The standard deviation over folds shows how the results vary with the patients used for training and "
+            "evaluation. It is not a standard error of the mean, because the folds share most of their training "
+            "images."
         )
 
 
-def _compared(report: Mapping[str, Any]) -> Iterator[Block]:
-    """What simpler images get, and how far a distance varies where nothing but the measurement does."""
+def _baselines(report: Mapping[str, Any]) -> Iterator[Block]:
+    """The same measures of simpler images, and what the distances of real images mean."""
     baselines = mapping(report.get("baselines"))
     if baselines:
         labels = {name: _baseline_label(name) for name in baselines}
-        yield _spread_table("Baselines that cost no training", labels, baselines)
+        yield _spread_table("Baselines without training", labels, baselines)
     if any(name.startswith("kid_real_") for name in mapping(mapping(report.get("spread")).get(WHOLE))):
         yield Paragraph(
-            "Real images of other patients are the same for each member, or nearly so: how much their "
-            "distance varies is how precisely a distance is measured. A smaller difference between members "
-            "means nothing."
+            "Real images of other patients are nearly the same for all members, so the variation of their distance "
+            "is the precision of the measurement. Smaller differences between members are not meaningful."
         )
 
 
 def _baseline_label(metric: str) -> str:
-    """What stands in a table for a metric that is there for comparison.
+    """The label of a baseline in a table.
 
     >>> _baseline_label("psnr_test_pca"), _baseline_label("kid_noise_pixels")
     ('PSNR (dB) of principal components, test', 'KID × 1000 of noise (pixels)')
@@ -161,11 +161,11 @@ def _baseline_label(metric: str) -> str:
 def _spread_table(title: str, labels: Mapping[str, str], metrics: Mapping[str, Any]) -> Table:
     rows = []
     for name, label in labels.items():
-        of = mapping(metrics[name])
-        found = _RECONSTRUCTED.fullmatch(name)
-        digits = found[1] if found else name
-        mean, low, high = (metric_text(digits, of.get(key)) for key in ("mean", "min", "max"))
-        rows.append((label, mean, sd_text(digits, of.get("sd")), low, high))
+        values = mapping(metrics[name])
+        reconstructed = _RECONSTRUCTED.fullmatch(name)
+        known = reconstructed[1] if reconstructed else name
+        mean, low, high = (metric_text(known, values.get(key)) for key in ("mean", "min", "max"))
+        rows.append((label, mean, sd_text(known, values.get("sd")), low, high))
     head = ("Metric", "Mean", "Standard deviation", "Lowest", "Highest")
     return Table(head, tuple(rows), frozenset(range(1, 5)), title=title)
 
@@ -177,7 +177,7 @@ def _members(report: Mapping[str, Any]) -> Iterator[Block]:
         if split == WHOLE:
             names = in_order(mapping(metrics))[:_OF_THE_WHOLE]
         else:
-            names = [name for name in _OF_A_MEMBER if name in mapping(metrics)][:_OF_A_SPLIT]
+            names = [name for name in _MEMBER_METRICS if name in mapping(metrics)][:_OF_A_SPLIT]
         columns += [(split, name) for name in names]
     columns = columns[:_COLUMNS]
     body = []
@@ -188,17 +188,10 @@ def _members(report: Mapping[str, Any]) -> Iterator[Block]:
             cells.append(metric_text(metric, value))
         cells += [duration(member.get("seconds")) or "–", text(member.get("state"))]
         body.append(tuple(cells))
-    head = (
-        "Member",
-        "Seed",
-        "Kept epoch",
-        *(
-            f"{metric_label(metric).label}{'' if split == WHOLE else f' ({split})'}"
-            for split, metric in columns
-        ),
-        "Time",
-        "State",
+    labels = (
+        metric_label(metric).label + ("" if split == WHOLE else f" ({split})") for split, metric in columns
     )
+    head = ("Member", "Seed", "Selected epoch", *labels, "Time", "State")
     links = tuple(
         f"{text(member.get('folder'))}/report.html" if member.get("state") == "finished" else ""
         for member in members
@@ -209,18 +202,18 @@ def _members(report: Mapping[str, Any]) -> Iterator[Block]:
 def _ensemble(report: Mapping[str, Any]) -> Iterator[Block]:
     if not mapping(report.get("evaluations")):
         return
-    several = len(sequence(report.get("seeds"))) > 1
-    who = "the members that were" if several else "the one member that was"
     if report.get("folds"):
+        several = len(sequence(report.get("seeds"))) > 1
+        members = "the members that were" if several else "the one member that was"
         yield Paragraph(
-            f"Validation here means out of fold: every image of the training pool is predicted by {who} not "
-            "trained on it, and all are pooled. The epoch that each member kept, its calibration and its "
-            "thresholds were chosen on these images, so the numbers are a little too good; those of the test "
+            f"Validation results are out of fold: each image of the training pool is predicted by {members} not "
+            "trained on it, and all predictions are pooled. The checkpoint, calibration and thresholds of each "
+            "member were chosen on these images, so these results are slightly too optimistic; those on the test "
             "set are not."
         )
     yield Paragraph(
-        "An ensemble predicts an image by the mean of its members' calibrated logits; an operating point lies at "
-        "the mean of the members' own."
+        "The ensemble averages the calibrated logits of its members; its operating points are the means of the "
+        "members' operating points."
     )
     yield from results(report)
 

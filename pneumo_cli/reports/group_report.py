@@ -1,15 +1,13 @@
-"""The report of a group: what several runs of one recipe say together, as JSON, HTML and Markdown.
+"""The report of a group: what several runs of one recipe show together, as JSON, HTML and Markdown.
 
-Each metric's mean and spread over the members, the mean of classifiers judged as one with intervals over
-patients, what trainers of images make side by side, all curves in one figure, and where each member's own
-report lies. How the members came to be is :mod:`pneumo_cli.training.groups`; a single run's report
-:mod:`pneumo_cli.reports.run_report`.
+It holds the mean and spread of each metric over the members, the ensemble of classifiers with intervals over
+patients, the generated images of each member, all training curves in one figure, and links to the members' reports.
+Groups are run by :mod:`pneumo_cli.training.groups`; :mod:`pneumo_cli.reports.run_report` reports a single run.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -19,10 +17,9 @@ import numpy as np
 from pneumo_cli.errors import PneumoError
 from pneumo_cli.evaluation.metric_names import is_known, metric_label
 from pneumo_cli.reports import caveats, html, markdown
-from pneumo_cli.reports.figures import style
 from pneumo_cli.reports.figures.spread import overlaid_curves, side_by_side, spread_of
 from pneumo_cli.reports.group_page import WHOLE, document, is_of_baseline
-from pneumo_cli.reports.predictions import predictions_csv
+from pneumo_cli.reports.run_report import evaluation_content, save_evaluation, save_figure
 from pneumo_cli.runs.report_format import FORMAT, read_report
 from pneumo_cli.runtime import atomic
 from pneumo_cli.runtime.json_values import mapping, number, sequence, text
@@ -30,12 +27,12 @@ from pneumo_cli.runtime.json_values import mapping, number, sequence, text
 if TYPE_CHECKING:
     from pneumo_cli.runs.groups import GroupMember, GroupResult
 
-_PICTURES = 12  # members whose images are shown; the others' lie in their own reports
-_SHARES = 3  # metrics that are shares, from which on their figure says more than the table
+_MOST_SHOWN = 12  # members whose images are shown; those of the others are in their own reports
+_SHARES = 3  # metrics between 0 and 1 from which on a figure of their spread is worthwhile
 
 
 def write_group_report(group: GroupResult) -> dict[str, Any]:
-    """Write everything that a person reads about a group.
+    """Write the report of a group.
 
     Returns:
         the content of ``report.json``.
@@ -47,24 +44,14 @@ def write_group_report(group: GroupResult) -> dict[str, Any]:
     reports = {member.name: _read(group, member) for member in group.done}
     try:
         report = _content(group, reports)
-        drawn = _figures(group, reports, report)
+        figures = _figures(group, reports, report)
         for split, evaluation in group.evaluations.items():
-            report["evaluations"][split] = dict(evaluation.metrics)
-            report["intervals"][split] = {name: list(ends) for name, ends in evaluation.intervals.items()}
-            report["tables"][split] = [asdict(table) for table in evaluation.tables]
-            report["details"][split] = dict(evaluation.details)
-            for figure in evaluation.figures:
-                file = f"figures/{figure.name}-{split}.png"
-                style.save(figure.draw(), folder.path / file)
-                caption = f"{split.capitalize()}. {figure.caption}"
-                drawn.append({"file": file, "caption": caption, "group": figure.group, "split": split})
-            rows = predictions_csv(evaluation, group.records)
-            atomic.write_text(folder.predictions / f"{split}.csv", rows)
-        report["figures"] = drawn
+            figures += save_evaluation(folder, split, evaluation, group.records)
+        report["figures"] = figures
         report["caveats"] = caveats_of(report, reports[group.done[0].name])
-        shown = document(report)
-        atomic.write_text(folder.report_html, html.render_document(shown, folder.path))
-        atomic.write_text(folder.report_markdown, markdown.render_document(shown, folder.path))
+        page = document(report)
+        atomic.write_text(folder.report_html, html.render_document(page, folder.path))
+        atomic.write_text(folder.report_markdown, markdown.render_document(page, folder.path))
         atomic.write_json(folder.report_json, report)
     except OSError as error:
         raise PneumoError(
@@ -89,7 +76,7 @@ def _content(group: GroupResult, reports: Mapping[str, Mapping[str, Any]]) -> di
     seeds = sorted({member.seed for member in group.members})
     folds = settings.folds if not settings.fold else 0
     trainer, dataset = mapping(first.get("trainer")), mapping(first.get("dataset"))
-    # Parts without a mean have looked at the test images themselves, which is one look of the group.
+    # Members that form no ensemble were evaluated on the test set one by one, which counts as one access.
     accesses = max([group.test_accesses, *(_accesses(report) for report in reports.values())])
     return {
         "format": FORMAT,
@@ -118,10 +105,7 @@ def _content(group: GroupResult, reports: Mapping[str, Mapping[str, Any]]) -> di
         ],
         "spread": spread(measured),
         "baselines": _baselines(reports),
-        "evaluations": {},
-        "intervals": {},
-        "tables": {},
-        "details": {},
+        **evaluation_content(group.evaluations),
         **({"test_access": {"count": accesses}} if accesses else {}),
         "environment": first.get("environment"),
         "reproduce": [f"pneumo run {group.resolved.entry.spec.name} --config {group.folder.settings}"],
@@ -144,27 +128,27 @@ def _accesses(report: Mapping[str, Any]) -> int:
 
 
 def _measured(name: str, report: Mapping[str, Any], group: GroupResult) -> dict[str, dict[str, float]]:
-    """One member's metrics: of the whole, then by split; the test images' may have been opened by the group."""
-    whole = mapping(mapping(report.get("summary")).get("metrics"))
-    found = {WHOLE: {str(k): v for k, v in whole.items() if number(v) is not None and is_known(str(k))}}
-    found |= {
-        str(split): {str(k): v for k, v in mapping(values).items() if number(v) is not None}
-        for split, values in mapping(report.get("evaluations")).items()
-    }
+    """One member's metrics: of the whole run, then by split; on the test set, perhaps evaluated by the group."""
+    whole = _numbers(mapping(report.get("summary")).get("metrics"))
+    measured = {WHOLE: {metric: value for metric, value in whole.items() if is_known(metric)}}
+    splits = mapping(report.get("evaluations")).items()
+    measured |= {str(split): _numbers(metrics) for split, metrics in splits}
     if name in group.predictions.get("test", {}):
-        found["test"] = group.predictions["test"][name].metrics()
-    return {split: values for split, values in found.items() if values}
+        measured["test"] = group.predictions["test"][name].metrics()
+    return {split: metrics for split, metrics in measured.items() if metrics}
 
 
 def _baselines(reports: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Mean and spread of the baselines of the result as a whole: the same distances of simpler images."""
-    found = {}
+    """Mean and spread of the baselines of the whole run: the same measures of simpler images."""
+    measured = {}
     for name, report in reports.items():
-        metrics = mapping(mapping(report.get("summary")).get("metrics"))
-        found[name] = {
-            WHOLE: {str(k): v for k, v in metrics.items() if number(v) is not None and is_of_baseline(str(k))}
-        }
-    return spread(found).get(WHOLE, {})
+        metrics = _numbers(mapping(report.get("summary")).get("metrics"))
+        measured[name] = {WHOLE: {metric: v for metric, v in metrics.items() if is_of_baseline(metric)}}
+    return spread(measured).get(WHOLE, {})
+
+
+def _numbers(metrics: Any) -> dict[str, float]:
+    return {str(name): value for name, value in mapping(metrics).items() if number(value) is not None}
 
 
 def spread(measured: Mapping[str, Mapping[str, Mapping[str, float]]]) -> dict[str, dict[str, Any]]:
@@ -174,8 +158,8 @@ def spread(measured: Mapping[str, Mapping[str, Mapping[str, float]]]) -> dict[st
         measured: by member, then split, then metric.
 
     Returns:
-        by split, then metric: ``members`` (how many), ``mean``, ``sd`` (of a sample: n - 1; None for one member),
-        ``min``, ``max`` and ``values`` by member.
+        by split, then metric: ``members`` (their number), ``mean``, ``sd`` (of a sample: n - 1; None for one
+        member), ``min``, ``max`` and ``values`` by member.
     """
     values: dict[str, dict[str, dict[str, float]]] = {}
     for member, splits in measured.items():
@@ -204,7 +188,7 @@ def _member(
     measured: Mapping[str, Mapping[str, float]] | None,
     group: GroupResult,
 ) -> dict[str, Any]:
-    known: dict[str, Any] = {
+    content: dict[str, Any] = {
         "name": member.name,
         "folder": str(group.folder.member(member.name).path.relative_to(group.folder.path)),
         "fold": member.fold,
@@ -212,10 +196,9 @@ def _member(
         "state": "failed" if report is None else "finished",
     }
     if report is None:
-        known["error"] = group.failures.get(member.name, "")
-        return known
+        return {**content, "error": group.failures.get(member.name, "")}
     return {
-        **known,
+        **content,
         "epochs": len(sequence(report.get("history"))) - 1,
         "epoch": mapping(report.get("monitor")).get("epoch"),
         "seconds": _seconds(report),
@@ -226,7 +209,7 @@ def _member(
 def _split(
     split: Mapping[str, Any], group: GroupResult, reports: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """The first member's split; with folds, all that validated is its validation row, and no row trains."""
+    """The first member's split; with folds, one validation row for all folds and no training row."""
     if not group.resolved.trainer.folds or group.resolved.trainer.fold:
         return dict(split)
     seed = group.members[0].seed
@@ -253,32 +236,35 @@ def _split(
 
 
 def _settings(group: GroupResult, rows: Sequence[Any]) -> list[dict[str, Any]]:
-    """The first member's settings, those that differ among the members as the group has them."""
+    """The first member's settings; those in which members differ have the group's values."""
     own = {name: getattr(group.resolved.trainer, name) for name in ("fold", "seed", "seeds", "evaluate_test")}
-    made = []
+    settings = []
     for row in map(mapping, rows):
         name = text(row.get("name"))
         if name in own:
             row = {**row, "value": own[name], "origin": group.resolved.origins[name]}
-        made.append(dict(row))
-    return made
+        settings.append(dict(row))
+    return settings
 
 
 def _figures(
     group: GroupResult, reports: Mapping[str, Mapping[str, Any]], report: Mapping[str, Any]
 ) -> list[dict[str, str]]:
-    drawn = []
+    figures = []
     histories = [list(sequence(one.get("history"))) for one in reports.values()]
+    entries = [mapping(row) for history in histories for row in history]
+    recorded = {
+        name for row in entries for side in ("train", "validation") for name in mapping(row.get(side))
+    }
     names = [str(name) for name in sequence(report.get("curves"))]
-    there = {name for history in histories for row in history for side in ("train", "validation")
-             for name in mapping(mapping(row).get(side))}  # fmt: skip
-    names = [name for name in names if name in there] or sorted(there)
+    names = [name for name in names if name in recorded] or sorted(recorded)
     if names:
-        file = "figures/curves.png"
-        style.save(overlaid_curves(histories, names), group.folder.path / file)
-        caption = f"All {len(histories)} members over the epochs (thin), and their mean (thick)."
-        drawn.append({"file": file, "caption": caption, "group": "training"})
-    drawn += _samples(group, reports)
+        caption = (
+            f"Metrics of all {len(histories)} members by epoch (thin lines), and their mean (thick lines)."
+        )
+        curves = overlaid_curves(histories, names)
+        figures.append(save_figure(group.folder, curves, "figures/curves.png", caption, "training"))
+    figures += _samples(group, reports)
     values = {
         split: {metric: list(of["values"].values()) for metric, of in metrics.items()}
         for split, metrics in report["spread"].items()
@@ -286,39 +272,35 @@ def _figures(
     }
     shares = {name for metrics in values.values() for name in metrics if metric_label(name).share}
     if len(shares) >= _SHARES:
-        file = "figures/spread.png"
-        style.save(spread_of(values), group.folder.path / file)
-        caption = "Each member's metrics, with their mean and standard deviation."
-        drawn.append({"file": file, "caption": caption, "group": "spread"})
-    return drawn
+        caption = "Metrics of each member, with their mean and standard deviation."
+        figures.append(save_figure(group.folder, spread_of(values), "figures/spread.png", caption, "spread"))
+    return figures
 
 
 def _samples(group: GroupResult, reports: Mapping[str, Mapping[str, Any]]) -> list[dict[str, str]]:
-    """What the members have generated, side by side: the pictures that each one kept of its chosen epoch."""
-    found = {}
+    """The images that each member generated in its selected epoch, side by side."""
+    images = {}
     for name, report in reports.items():
         epoch = number(mapping(report.get("monitor")).get("epoch"))
-        if epoch is not None and (picture := group.folder.member(name).epoch_images(int(epoch))).is_file():
-            found[f"{name}, epoch {epoch:.0f}"] = picture
-    if not found:
+        if epoch is not None and (file := group.folder.member(name).epoch_images(int(epoch))).is_file():
+            images[f"{name}, epoch {epoch:.0f}"] = file
+    if not images:
         return []
-    shown = dict(list(found.items())[:_PICTURES])
-    file = "figures/samples.png"
-    style.save(side_by_side(shown), group.folder.path / file)
-    caption = "What each member makes with the weights that it kept; larger in its own report."
-    if len(shown) < len(found):
-        caption += f" The first {len(shown)} of {len(found)} members."
-    return [{"file": file, "caption": caption, "group": "samples"}]
+    shown = dict(list(images.items())[:_MOST_SHOWN])
+    caption = "Images generated by the selected checkpoint of each member; larger in the member's own report."
+    if len(shown) < len(images):
+        caption += f" The first {len(shown)} of {len(images)} members are shown."
+    return [save_figure(group.folder, side_by_side(shown), "figures/samples.png", caption, "samples")]
 
 
 def caveats_of(report: Mapping[str, Any], first: Mapping[str, Any]) -> list[dict[str, str]]:
-    """The rules, looking at what one member chooses by, and at what all say together."""
+    """The caveats of a group, with the dataset of its first member; one on the seed only where there is one."""
     rules = caveats.fired({**report, "dataset": first.get("dataset")})
-    if len(sequence(report.get("seeds"))) > 1:
-        return [rule for rule in rules if rule["rule"] != "one-seed"]
-    said = (
-        "Every fold was trained with one seed: what lies between the folds holds other training images and other "
-        "patients to judge, but not the luck of a seed on its own. --seeds 3 adds it."
-    )
     rules = [rule for rule in rules if rule["rule"] != "one-seed"]
-    return [*rules, {"rule": "one-seed-per-fold", "text": said}]
+    if len(sequence(report.get("seeds"))) > 1:
+        return rules
+    sentences = (
+        "Each fold was trained with one seed: the spread over folds includes the variation between patients, but "
+        "not that between seeds by itself. --seeds 3 adds it."
+    )
+    return [*rules, {"rule": "one-seed-per-fold", "text": sentences}]

@@ -1,7 +1,7 @@
-"""The picture files of a run folder, as the two renderers may use them.
+"""The figure files of a run folder, for both renderers.
 
-A report names its figures by relative paths. They come from plugins too, so a path is looked at before it is
-followed: only PNG files that lie within the run folder are shown.
+A report names its figures by relative paths, some of them from plugins. Each path is checked: only PNG files inside
+the run folder are shown.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG file, ready to stand in a page. ``width`` and ``height`` are in pixels."""
+    """A PNG file as a ``data:`` URL; ``width`` and ``height`` are in pixels."""
 
     data: str
     width: int
@@ -24,9 +24,9 @@ class Picture:
 
 
 def inside(folder: Path, file: str) -> Path | None:
-    """The file, if it is a PNG file that truly lies within the folder; None otherwise.
+    """The file, if it is a PNG file inside the folder; None otherwise.
 
-    Absolute paths, paths with ``..`` and links that lead out of the folder are refused.
+    Absolute paths, paths with ``..`` and links that lead out of the folder are rejected.
     """
     try:
         path = (folder / file).resolve(strict=True)
@@ -39,7 +39,7 @@ def inside(folder: Path, file: str) -> Path | None:
 
 
 def embedded(folder: Path, file: str) -> Picture | None:
-    """The file as a ``data:`` address with its size, or None as :func:`inside`."""
+    """The file as a ``data:`` URL with its size; None where :func:`inside` gives None."""
     path = inside(folder, file)
     if path is None:
         return None

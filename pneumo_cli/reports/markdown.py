@@ -1,4 +1,4 @@
-"""``report.md``: the report for a repository, a pull request or an issue, with links to the figures."""
+"""``report.md``: the report for repositories, pull requests and issues, with links to the figures."""
 
 from __future__ import annotations
 
@@ -20,25 +20,24 @@ def render_markdown(report: Mapping[str, Any], folder: Path) -> str:
     """Render a report as GitHub-flavoured Markdown.
 
     Args:
-        report: what ``report.json`` holds; every part may be absent.
-        folder: the run folder. Figures are linked relative to it; one that does not lie in it as a PNG file
-            is named as missing.
+        report: the contents of ``report.json``; any part may be absent.
+        folder: the run folder. Figures are linked relative to it; one that is no PNG file in it is listed as
+            missing.
 
     Returns:
-        The text, ending in a newline. Whatever it quotes is escaped: it can neither break a table nor become
-        markup.
+        The text, ending in a newline. Quoted text is escaped: it cannot break a table or become markup.
     """
     return render_document(document(report), folder)
 
 
 def render_document(page: Document, folder: Path) -> str:
-    """Render a document as :func:`render_markdown` does; its pictures are linked relative to ``folder``."""
+    """Render a document as :func:`render_markdown` does, with figures linked relative to ``folder``."""
     blocks = [f"# {escaped(page.title)}", escaped(page.byline)]
     blocks += [f"> {DISCLAIMER}", escaped(page.summary)]
     if page.verdict:
         blocks.append(f"**{escaped(page.verdict)}**")
     if page.cautions:
-        blocks.append("**What to keep in mind**")
+        blocks.append("**Caveats**")
         blocks.append("\n".join(f"- {escaped(caution)}" for caution in page.cautions))
     if page.headlines:
         head = tuple(item.label for item in page.headlines)
@@ -54,7 +53,7 @@ def render_document(page: Document, folder: Path) -> str:
 
 
 def escaped(text: str) -> str:
-    """Text as it is to be read: on one line, with nothing in it that Markdown or HTML would act on."""
+    """Text on one line, without characters that Markdown or HTML would interpret."""
     line = " ".join(text.split())
     line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return _SPECIAL.sub(r"\\\1", line)
@@ -104,7 +103,7 @@ def _picture(file: str, caption: str, folder: Path) -> Iterator[str]:
 
 
 def _fenced(lines: Sequence[str]) -> str:
-    """A block of code whose fence is longer than any run of backticks in it."""
+    """A code block whose fence is longer than any run of backticks in it."""
     longest = max((len(run) for line in lines for run in re.findall("`+", line)), default=0)
     fence = "`" * max(3, longest + 1)
     return "\n".join([f"{fence}sh", *lines, fence])

@@ -1,4 +1,4 @@
-"""The file of predictions: what was computed of each image, a row each."""
+"""The predictions file: one row of outputs per image."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def predictions_csv(evaluation: Evaluation, records: Sequence[Record]) -> str:
     """Per-image outputs with the image's name, patient and subtype, as CSV text.
 
     Args:
-        records: of the dataset, at the positions that ``evaluation.outputs["index"]`` names.
+        records: of the dataset; ``evaluation.outputs["index"]`` holds positions in it.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

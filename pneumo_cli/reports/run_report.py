@@ -1,4 +1,4 @@
-"""From a finished run to its report: figures, predictions, ``report.json``, and the two pages made from it."""
+"""The report of a finished run: figures, predictions, ``report.json``, and the two pages made from it."""
 
 from __future__ import annotations
 
@@ -31,13 +31,15 @@ if TYPE_CHECKING:
 
     from pneumo_cli.data.loader import Loader
     from pneumo_cli.data.prepare import PreparedData
+    from pneumo_cli.data.records import Record
     from pneumo_cli.registry import Entry
+    from pneumo_cli.runs.folder import RunFolder
     from pneumo_cli.runs.run import Run
 
 # The report shows ten batches of training images and one of each other split (figures 5-7).
 _SAMPLE_BATCHES = {"train": 10, "validation": 1, "test": 1}
 _COLUMNS = 8
-_COMPARED = 10_000  # images, of which all pairs are compared within some seconds
+_MOST_COMPARED = 10_000  # images whose pairs are all compared for near-duplicates, which takes some seconds
 
 
 def write_report(
@@ -49,132 +51,118 @@ def write_report(
     summary: RunSummary | None = None,
     sections: Sequence[tuple[str, ReportSection]] = (),
 ) -> dict[str, Any]:
-    """Write everything that a person reads about a run.
+    """Write the report of a run.
 
     Args:
-        evaluations: of the best checkpoint, by split; a split without images is absent.
+        evaluations: of the selected checkpoint, by split; a split without images is absent.
         command: the command line, for the record.
-        sample_loaders: the batches that are shown as samples, by split.
-        summary: what the trainer says of the result as a whole, if anything.
-        sections: what plugins add, each with the name of its plugin.
+        sample_loaders: the batches shown as sample images, by split.
+        summary: the trainer's evaluation of the whole run, if any.
+        sections: those that plugins add, each with the name of its plugin.
 
     Returns:
         the content of ``report.json``.
 
     Raises:
-        PneumoError: the run folder cannot be written, or a picture that was kept of an epoch is damaged.
+        PneumoError: the run folder cannot be written, or an image kept of an epoch is damaged.
     """
     summary = summary or RunSummary()
+    folder = run.folder
     try:
         with run.progress.stage("report", 5 + len(evaluations), "parts") as advance:
-            drawn = _training_figures(run)
+            figures = _training_figures(run)
             advance(1)
             for split, evaluation in evaluations.items():
-                drawn += _evaluation_figures(run, split, evaluation)
-                atomic.write_text(
-                    run.folder.predictions / f"{split}.csv",
-                    predictions_csv(evaluation, run.data.dataset.records),
-                )
+                figures += save_evaluation(folder, split, evaluation, run.data.dataset.records)
                 advance(1)
-            drawn += [
-                _save(run, figure.draw(), f"figures/{figure.name}.png", figure.caption, figure.group)
-                for figure in summary.figures
-            ]
+            for figure in summary.figures:
+                file = f"figures/{figure.name}.png"
+                figures.append(save_figure(folder, figure.draw(), file, figure.caption, figure.group))
             advance(1)
-            drawn += _section_figures(run, sections)
-            drawn += _epoch_pictures(run)
+            figures += _section_figures(run, sections)
+            figures += _epoch_images(run)
             advance(1)
-            drawn += _sample_figures(run, sample_loaders)
+            figures += _sample_figures(run, sample_loaders)
             advance(1)
-            report = _content(run, evaluations, summary, drawn, command)
+            report = _content(run, evaluations, summary, figures, command)
             if sections:
                 report["sections"] = [_section(plugin, section) for plugin, section in sections]
             report["caveats"] = caveats.fired(report)
-            atomic.write_text(run.folder.report_html, render_html(report, run.folder.path))
-            atomic.write_text(run.folder.report_markdown, render_markdown(report, run.folder.path))
+            atomic.write_text(folder.report_html, render_html(report, folder.path))
+            atomic.write_text(folder.report_markdown, render_markdown(report, folder.path))
             advance(1)
-            # Last: this file says that the run is finished.
-            atomic.write_json(run.folder.report_json, report)
+            # Last: this file marks the run as finished.
+            atomic.write_json(folder.report_json, report)
     except OSError as error:
         raise PneumoError(
-            f"the report in {run.folder.path} cannot be written ({error.strerror}); the checkpoints are intact: "
-            f"pneumo resume {run.folder.path} writes it again"
+            f"the report in {folder.path} cannot be written ({error.strerror}); the checkpoints are intact: "
+            f"pneumo resume {folder.path} writes it again"
         ) from error
     return report
 
 
-def _save(run: Run, figure: Figure, file: str, caption: str, group: str) -> dict[str, str]:
-    path = run.folder.path / file
-    path.parent.mkdir(parents=True, exist_ok=True)
-    style.save(figure, path)
+def save_figure(folder: RunFolder, figure: Figure, file: str, caption: str, group: str) -> dict[str, str]:
+    """Write a figure into a folder; returns its entry in ``report["figures"]``."""
+    style.save(figure, folder.path / file)
     return {"file": file, "caption": caption, "group": group}
 
 
+def save_evaluation(
+    folder: RunFolder, split: str, evaluation: Evaluation, records: Sequence[Record]
+) -> list[dict[str, str]]:
+    """Write the figures and predictions of a split; returns the entries of its figures."""
+    figures = []
+    for figure in evaluation.figures:
+        file, caption = f"figures/{figure.name}-{split}.png", f"{split.capitalize()} set. {figure.caption}"
+        entry = save_figure(folder, figure.draw(), file, caption, figure.group)
+        figures.append({**entry, "split": split})
+    atomic.write_text(folder.predictions / f"{split}.csv", predictions_csv(evaluation, records))
+    return figures
+
+
+def evaluation_content(evaluations: Mapping[str, Evaluation]) -> dict[str, dict[str, Any]]:
+    """Metrics, intervals, tables and details, by split, as ``report.json`` holds them."""
+    content: dict[str, dict[str, Any]] = {"evaluations": {}, "intervals": {}, "tables": {}, "details": {}}
+    for split, evaluation in evaluations.items():
+        content["evaluations"][split] = dict(evaluation.metrics)
+        content["intervals"][split] = {name: list(ends) for name, ends in evaluation.intervals.items()}
+        content["tables"][split] = [asdict(table) for table in evaluation.tables]
+        content["details"][split] = dict(evaluation.details)
+    return content
+
+
 def _training_figures(run: Run) -> list[dict[str, str]]:
-    last = run.history[-1]
+    last, best = run.history[-1], run.best.epoch
     names = list(run.curves) or sorted(last["validation"] or last["train"])
-    # A reader has to see what chose the epoch.
-    names += [name for name in (run.monitor.metric,) if name and name not in names]
+    # The metric that selected the epoch is always shown.
+    names = list(dict.fromkeys((*names, run.monitor.metric)))
     names = [name for name in names if name in last["validation"] or name in last["train"]]
-    best = run.best.epoch
     sides = "Training and validation metrics" if last["validation"] else "Training metrics"
-    drawn = []
+    figures = []
     if names:
-        drawn.append(
-            _save(
-                run,
-                training.curves(run.history, names, best=best),
-                "figures/curves.png",
-                f"{sides} over the epochs. Epoch 0 is the untrained model. Training metrics are those of the "
-                "images as they are trained on, while the weights change.",
-                "training",
-            )
+        caption = (
+            f"{sides} by epoch. Epoch 0 is the untrained model. Training metrics are measured during the epoch, on "
+            "images as augmented, while the weights change."
         )
-    drawn += [
-        _save(
-            run,
-            training.learning_rate(run.history),
-            "figures/learning-rate.png",
-            "The learning rate of each epoch.",
-            "training",
-        ),
-        _save(
-            run,
-            training.class_balance(_split_rows(run)),
-            "figures/class-balance.png",
-            "Images of each class in each split.",
-            "data",
-        ),
-    ]
+        curves = training.curves(run.history, names, best=best)
+        figures.append(save_figure(run.folder, curves, "figures/curves.png", caption, "training"))
+    rate, file = training.learning_rate(run.history), "figures/learning-rate.png"
+    figures.append(save_figure(run.folder, rate, file, "Learning rate by epoch.", "training"))
+    balance, file = training.class_balance(_split_rows(run)), "figures/class-balance.png"
+    figures.append(save_figure(run.folder, balance, file, "Images of each class, by split.", "data"))
     for name in names:
         style.save(training.curve(run.history, name, best=best), run.folder.figures / f"curve-{name}.png")
-    return drawn
-
-
-def _evaluation_figures(run: Run, split: str, evaluation: Evaluation) -> list[dict[str, str]]:
-    return [
-        {
-            **_save(
-                run,
-                figure.draw(),
-                f"figures/{figure.name}-{split}.png",
-                f"{split.capitalize()}. {figure.caption}",
-                figure.group,
-            ),
-            "split": split,
-        }
-        for figure in evaluation.figures
-    ]
+    return figures
 
 
 def _section_figures(run: Run, sections: Sequence[tuple[str, ReportSection]]) -> list[dict[str, str]]:
-    """The figures of plugins' sections; one that cannot be drawn costs a note, and not the report."""
-    drawn = []
+    """The figures of plugins' sections; one that cannot be drawn is noted and left out."""
+    figures = []
     for place, (plugin, section) in enumerate(sections):
         for figure in section.figures:
-            file = f"figures/section-{place}-{figure.name}.png"
+            file, group = f"figures/section-{place}-{figure.name}.png", f"section-{place}"
             try:
-                drawn.append(_save(run, figure.draw(), file, figure.caption, f"section-{place}"))
+                figures.append(save_figure(run.folder, figure.draw(), file, figure.caption, group))
             except OSError:
                 raise
             except Exception as error:
@@ -182,75 +170,69 @@ def _section_figures(run: Run, sections: Sequence[tuple[str, ReportSection]]) ->
                     f"the figure {figure.name} of the plugin {plugin} cannot be drawn: "
                     f"{type(error).__name__}: {error}"
                 )
-    return drawn
+    return figures
 
 
 def _section(plugin: str, section: ReportSection) -> dict[str, Any]:
     return {
         "plugin": plugin,
         "title": section.title,
-        "paragraphs": [part for part in section.text.split("\n\n") if part.strip()],
+        "paragraphs": [paragraph for paragraph in section.text.split("\n\n") if paragraph.strip()],
         "tables": [asdict(table) for table in section.tables],
     }
 
 
-def _epoch_pictures(run: Run) -> list[dict[str, str]]:
-    """What was kept of the epochs: some of them, the kept one among them, and all as an animation."""
+def _epoch_images(run: Run) -> list[dict[str, str]]:
+    """The images kept of the epochs: some epochs, the selected one among them, and an animation of all."""
     kept = {row["epoch"]: run.folder.epoch_images(row["epoch"]) for row in run.history}
     kept = {epoch: file for epoch, file in kept.items() if file.is_file()}
     if not kept:
         return []
     animation = "samples/animation.png"
     write_animation(kept.values(), run.folder.path / animation)
-    drawn = [
-        {
-            "file": animation,
-            "caption": f"The same images over the epochs {min(kept)} to {max(kept)}, as an animation.",
-            "group": "training",
-        }
-    ]
-    # The report shows its samples after the first, the middle and the last epoch (figures 51-53).
     last = max(kept)
+    shown = {animation: f"The same images from epoch {min(kept)} to {last}, as an animation."}
+    # The report shows its samples after the first, the middle and the last epoch (figures 51-53).
     for epoch in sorted({min(1, last), -(-last // 2), last, run.best.epoch} & kept.keys()):
-        words = ", the one that was kept" if epoch == run.best.epoch else ""
-        file = str(kept[epoch].relative_to(run.folder.path))
-        drawn.append({"file": file, "caption": f"After epoch {epoch}{words}.", "group": "training"})
-    return drawn
+        selected = " (selected)" if epoch == run.best.epoch else ""
+        shown[str(kept[epoch].relative_to(run.folder.path))] = f"After epoch {epoch}{selected}."
+    return [{"file": file, "caption": caption, "group": "training"} for file, caption in shown.items()]
 
 
 def _sample_figures(run: Run, loaders: Mapping[str, Loader]) -> list[dict[str, str]]:
     classes = run.data.dataset.classes
-    drawn = []
+    figures = []
     for split, loader in loaders.items():
-        count = _SAMPLE_BATCHES[split]
+        batches = _SAMPLE_BATCHES[split]
+        shown = _COLUMNS if batches > 1 else 2 * _COLUMNS
         transform = run.transforms.train if split == "train" else run.transforms.evaluation
-        pictures = []
-        titles = []
-        for batch, _ in zip(loader, range(count), strict=False):
-            shown = _COLUMNS if count > 1 else 2 * _COLUMNS
-            pictures.append(transform.display(batch.images[:shown]).cpu().numpy())
+        images, titles = [], []
+        for batch, _ in zip(loader, range(batches), strict=False):
+            images.append(transform.display(batch.images[:shown]).cpu().numpy())
             titles += [classes[label] for label in batch.labels[:shown].tolist()]
-        if not pictures:
+        if not images:
             continue
         caption = (
-            f"{_COLUMNS} images of each of the first {len(pictures)} training batches, as augmented in epoch 1."
-            if count > 1
-            else f"Images of the {split} split, as the model receives them."
+            f"{_COLUMNS} images of each of the first {len(images)} training batches, as augmented in epoch 1."
+            if batches > 1
+            else f"Images of the {split} set, as the model receives them."
         )
-        figure = training.sample_grid(np.concatenate(pictures), titles, columns=_COLUMNS)
-        drawn.append(_save(run, figure, f"samples/{split}.png", caption, "samples"))
-    return drawn
+        figure = training.sample_grid(np.concatenate(images), titles, columns=_COLUMNS)
+        figures.append(save_figure(run.folder, figure, f"samples/{split}.png", caption, "samples"))
+    return figures
 
 
 def _content(
     run: Run,
     evaluations: Mapping[str, Evaluation],
     summary: RunSummary,
-    drawn: list[dict[str, str]],
+    figures: list[dict[str, str]],
     command: Sequence[str],
 ) -> dict[str, Any]:
     parameters = list(run.model.parameters())
-    monitor = run.monitor
+    monitor, measured = run.monitor, evaluation_content(evaluations)
+    # JSON has no NaN: a metric that is undefined is null.
+    metrics = {name: number(float(value)) for name, value in summary.metrics.items()}
     return {
         "format": FORMAT,
         "title": f"{run.spec.name} on {run.data.dataset.name}",
@@ -263,9 +245,9 @@ def _content(
             "seconds": round(run.seconds, 1),
             "resumed": run.resumed,
         },
-        "trainer": _part(run.resolved.entry),
+        "trainer": _registered(run.resolved.entry),
         "model": {
-            **_part(run.model_entry),
+            **_registered(run.model_entry),
             "parameters": sum(p.numel() for p in parameters),
             "trainable": sum(p.numel() for p in parameters if p.requires_grad),
         },
@@ -281,11 +263,11 @@ def _content(
         },
         "history": run.history,
         "curves": list(run.curves),
-        "evaluations": {split: dict(evaluation.metrics) for split, evaluation in evaluations.items()},
-        **_beside_metrics(evaluations),
-        **({summary.group: _summary_content(summary)} if summary != RunSummary() else {}),
+        "evaluations": measured.pop("evaluations"),
+        **{name: by_split for name, by_split in measured.items() if any(by_split.values())},
+        **({summary.group: {**summary.content(), "metrics": metrics}} if summary != RunSummary() else {}),
         **({"test_access": {"count": run.test_accesses}} if run.test_accesses else {}),
-        "figures": drawn,
+        "figures": figures,
         "notices": _notices(run),
         "notes": run.notes,
         "environment": describe_environment(run, list(command)),
@@ -297,26 +279,7 @@ def _content(
     }
 
 
-def _beside_metrics(evaluations: Mapping[str, Evaluation]) -> dict[str, Any]:
-    """Intervals, tables and details by split, as far as there are any."""
-    found: dict[str, dict[str, Any]] = {"intervals": {}, "tables": {}, "details": {}}
-    for split, evaluation in evaluations.items():
-        found["intervals"][split] = {name: list(ends) for name, ends in evaluation.intervals.items()}
-        found["tables"][split] = [asdict(table) for table in evaluation.tables]
-        found["details"][split] = dict(evaluation.details)
-    return {name: by_split for name, by_split in found.items() if any(by_split.values())}
-
-
-def _summary_content(summary: RunSummary) -> dict[str, Any]:
-    return {
-        # JSON has no NaN: a number that is none is null, and the report is written all the same.
-        "metrics": {name: number(float(value)) for name, value in summary.metrics.items()},
-        "tables": [asdict(table) for table in summary.tables],
-        "notes": list(summary.notes),
-    }
-
-
-def _part(entry: Entry[Any]) -> dict[str, str]:
+def _registered(entry: Entry[Any]) -> dict[str, str]:
     return {
         "name": entry.spec.name,
         "summary": entry.spec.summary,
@@ -326,23 +289,15 @@ def _part(entry: Entry[Any]) -> dict[str, str]:
 
 
 def _split_rows(run: Run) -> list[dict[str, Any]]:
-    return [
-        {
-            "split": row.split,
-            "counts": row.counts,
-            "images": row.images,
-            "patients": row.patients,
-            "ratio": row.ratio,
-        }
-        for row in run.data.table()
-    ]
+    names = ("split", "counts", "images", "patients", "ratio")
+    return [{name: getattr(row, name) for name in names} for row in run.data.table()]
 
 
 def _dataset(run: Run) -> dict[str, Any]:
     data = run.data
     dataset = data.dataset
     return {
-        **_part(run.dataset_entry),
+        **_registered(run.dataset_entry),
         "origin": dataset.origin,
         "place": dataset.place,
         "synthetic": dataset.synthetic,
@@ -365,18 +320,18 @@ def _dataset(run: Run) -> dict[str, Any]:
 
 
 def _shared(data: PreparedData) -> list[dict[str, Any]]:
-    """What each pair of splits has in common; altered copies among it, where looking for them takes seconds."""
-    if len(data.dataset.records) > _COMPARED:
-        return [
-            {
-                "between": f"{pair.first}/{pair.second}",
-                "patients": pair.patients,
-                "images": pair.images,
-                "identical": pair.identical,
-            }
-            for pair in data.overlaps.pairs
-        ]
-    return [{**leak.plain(), "between": f"{leak.first}/{leak.second}"} for leak in find_leaks(data).pairs]
+    """What each pair of splits has in common; with near-duplicates, where the search takes seconds."""
+    if len(data.dataset.records) <= _MOST_COMPARED:
+        return [{**leak.plain(), "between": f"{leak.first}/{leak.second}"} for leak in find_leaks(data).pairs]
+    return [
+        {
+            "between": f"{pair.first}/{pair.second}",
+            "patients": pair.patients,
+            "images": pair.images,
+            "identical": pair.identical,
+        }
+        for pair in data.overlaps.pairs
+    ]
 
 
 def _settings(run: Run) -> list[dict[str, Any]]:
@@ -385,9 +340,7 @@ def _settings(run: Run) -> list[dict[str, Any]]:
     for settings in (run.settings, run.machine):
         values = plain_values(settings)
         for name, info in type(settings).model_fields.items():
-            default = info.get_default(call_default_factory=True)
-            if name == "model":
-                default = run.spec.model
+            default = run.spec.model if name == "model" else info.get_default(call_default_factory=True)
             rows.append(
                 {
                     "name": name,
@@ -406,16 +359,15 @@ def _plain(value: Any) -> Any:
 
 
 def _notices(run: Run) -> list[str]:
-    """What a reader has to know before the numbers."""
-    data = run.data
+    """Images that were left out, which readers have to know before the results."""
+    unreadable, excluded = len(run.data.unreadable), len(run.data.split.excluded)
     notices = []
-    if data.unreadable:
-        count = len(data.unreadable)
-        left_out = "1 unreadable image was" if count == 1 else f"{count} unreadable images were"
-        notices.append(f"{left_out} left out (--skip-unreadable); the section on the data names them.")
-    if len(data.split.excluded):
+    if unreadable:
+        images = "1 unreadable image was" if unreadable == 1 else f"{unreadable} unreadable images were"
+        notices.append(f"{images} excluded (--skip-unreadable); see Setup for the names.")
+    if excluded:
         notices.append(
-            f"{len(data.split.excluded)} images of the training pool were left out because their patient or an "
-            "identical image is in the test set."
+            f"{excluded} images of the training pool were excluded: their patient or an identical image is in the "
+            "test set."
         )
     return notices

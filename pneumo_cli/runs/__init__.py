@@ -1,4 +1,4 @@
-"""Runs: a run and its folder, what is kept of it, found again, and known of it."""
+"""Runs: a run (run.py), its folder, checkpoints and records; lists and groups of runs."""
 
 from pneumo_cli._exports import exporting
 

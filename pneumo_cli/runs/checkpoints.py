@@ -1,9 +1,9 @@
-"""Checkpoints that survive: written whole or not at all, checked when read, never able to run code.
+"""Checkpoints: written atomically, verified when read, and loaded without running code.
 
-A checkpoint is tensors, plain scalars, lists and dictionaries, loaded with ``weights_only=True``. The manifest
-beside them holds each file's SHA-256, which finds damage (not forgery). It is written *before* the file is
-put in place and keeps the previous digest too, so that after a crash at any moment the file on the disk matches
-one of the two.
+A checkpoint holds tensors, plain scalars, lists and dictionaries, and is loaded with ``weights_only=True``. The
+manifest in the same folder holds each file's SHA-256, which detects damage (not forgery). It is written *before*
+the file is put in place and keeps the previous digest too, so that after a crash at any moment the file on disk
+matches one of the two.
 """
 
 from __future__ import annotations
@@ -25,21 +25,17 @@ _MANIFEST = "manifest.json"
 
 
 class Checkpoints:
-    """The checkpoints of one run.
-
-    Args:
-        folder: the run's ``checkpoints`` folder.
-    """
+    """The checkpoints of one run, in its folder ``checkpoints``."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def path(self, name: str) -> Path:
-        """Where the checkpoint ``best`` or ``last`` lies."""
+        """The file of the checkpoint ``best`` or ``last``."""
         return self.folder / f"{name}.pt"
 
     def save(self, name: str, state: Mapping[str, Any]) -> Path:
-        """Write a checkpoint. The one that it replaces stays intact until the new one is complete.
+        """Write a checkpoint. The previous one stays intact until the new one is complete.
 
         Raises:
             PneumoError: the disk is full or the folder cannot be written.
@@ -51,14 +47,14 @@ class Checkpoints:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with atomic.replace_file(path) as file:
-                torch.save({**state, "format": FORMAT}, cast("IO[bytes]", _Noting(file, failures)))
+                torch.save({**state, "format": FORMAT}, cast("IO[bytes]", _Recording(file, failures)))
                 file.flush()
                 digest = _sha256(Path(file.name))
                 manifest = self._manifest()
                 manifest[path.name] = {"sha256": digest, "previous": self._replaced(path, manifest)}
                 atomic.write_json(self.folder / _MANIFEST, manifest)
         except (OSError, RuntimeError) as error:
-            # torch's zip writer hides a failed write behind a RuntimeError about positions in the file.
+            # torch's zip writer replaces the error of a failed write by a RuntimeError about file positions.
             reason = _reason(failures[0] if failures else error)
             raise PneumoError(
                 f"the checkpoint {path} cannot be written ({reason}); the previous one is intact"
@@ -66,23 +62,23 @@ class Checkpoints:
         return path
 
     def load(self, name: str, device: torch.device | str = "cpu") -> dict[str, Any]:
-        """Read a checkpoint, checked.
+        """Read a checkpoint, and verify its digest.
 
         Raises:
-            UsageError: there is none, or it was written by another version of the format.
+            UsageError: there is none, or its format is that of another version.
             PneumoError: it is damaged.
         """
         path = self.path(name)
         if not path.is_file():
             raise UsageError(f"there is no checkpoint {path}")
         manifest = self.folder / _MANIFEST
-        known = self._manifest().get(path.name)
-        if known is None or "sha256" not in known:
-            wrong = "is damaged or says nothing of it" if manifest.is_file() else "is missing"
+        digests = self._manifest().get(path.name, {})
+        if "sha256" not in digests:
+            problem = "is damaged or has no entry for it" if manifest.is_file() else "is missing"
             raise PneumoError(
-                f"the checkpoint {path} cannot be checked: {manifest} {wrong}; copy it from where the run was made"
+                f"the checkpoint {path} cannot be verified: {manifest} {problem}; copy it from the original run"
             )
-        if _sha256(path) not in (known["sha256"], known.get("previous")):
+        if _sha256(path) not in (digests["sha256"], digests.get("previous")):
             raise PneumoError(f"the checkpoint {path} is damaged: it does not match {_MANIFEST}")
         try:
             state = torch.load(path, map_location=device, weights_only=True)
@@ -93,25 +89,24 @@ class Checkpoints:
         return state
 
     def _replaced(self, path: Path, manifest: Mapping[str, Any]) -> str:
-        """The digest of the intact file that is about to be replaced; empty where there is none.
+        """The digest of the intact file that is about to be replaced; empty if there is none.
 
-        Not simply the manifest's newest digest: a crash may have kept that file from being put in place.
+        Not simply the newest digest in the manifest: after a crash, its file may never have been put in place.
         """
-        known = manifest.get(path.name, {}).values()
         digest = _sha256(path) if path.is_file() else ""
-        return digest if digest in known else ""
+        return digest if digest in manifest.get(path.name, {}).values() else ""
 
     def _manifest(self) -> dict[str, Any]:
         try:
             content = json.loads((self.folder / _MANIFEST).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
-        known = content.items() if isinstance(content, dict) else ()
-        return {name: digests for name, digests in known if isinstance(digests, dict)}
+        entries = content.items() if isinstance(content, dict) else ()
+        return {name: digests for name, digests in entries if isinstance(digests, dict)}
 
 
-class _Noting:
-    """A file to write to that remembers why a write failed."""
+class _Recording:
+    """A writable file that records why a write failed."""
 
     def __init__(self, file: BinaryIO, failures: list[OSError]) -> None:
         self._file = file
@@ -129,13 +124,13 @@ class _Noting:
 
 
 def check_plain(state: Any, where: str = "state") -> None:
-    """Refuse what ``weights_only=True`` would refuse on reading, while it can still be mended."""
+    """Refuse when saving what ``weights_only=True`` would refuse when loading. Raises TypeError."""
     if state is None or isinstance(state, (torch.Tensor, bool, int, float, str)):
         return
     if isinstance(state, Mapping):
         for key, value in state.items():
             if not isinstance(key, (str, int)):
-                raise TypeError(f"{where}: the key {key!r} is neither text nor a number")
+                raise TypeError(f"{where}: the key {key!r} is neither a str nor an int")
             check_plain(value, f"{where}[{key!r}]")
     elif isinstance(state, (list, tuple)):
         for index, value in enumerate(state):

@@ -1,7 +1,7 @@
-"""A moving average of the weights, with which a run is judged and which its best checkpoint holds.
+"""The exponential moving average (EMA) of the weights, with which a run is evaluated.
 
-Single steps of training throw the decision threshold about; their average moves slowly and usually generalises
-better (Polyak and Juditsky 1992; Tarvainen and Valpola 2017, arXiv 1703.01780).
+The decision threshold fluctuates from step to step; averaged weights change slowly and usually generalise better
+(Polyak and Juditsky 1992; Tarvainen and Valpola 2017, arXiv 1703.01780).
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from torch.optim.swa_utils import AveragedModel
 class WeightAverage(AveragedModel):
     """An exponential moving average of parameters and buffers: ``average <- d * average + (1 - d) * current``.
 
-    The decay d begins small and rises to its setting, min(decay, (1 + n) / (10 + n)) after n updates, so that the
-    random start is soon forgotten. Buffers that are counted and not measured (integers) are copied.
+    The decay d after n updates is min(decay, (1 + n) / (10 + n)), so that the random initial weights soon lose
+    their influence. Integer buffers, which are counts, are copied.
 
     Args:
-        model: whose copy it starts from.
+        model: copied as the initial average.
         decay: in (0, 1).
     """
 

@@ -1,4 +1,4 @@
-"""What a result was made with: versions, machine, plugins, command line. For the record and for ``doctor``."""
+"""The environment of a run: versions, machine, plugins, command line. For its record and for ``doctor``."""
 
 from __future__ import annotations
 
@@ -12,22 +12,13 @@ if TYPE_CHECKING:
     from pneumo_cli.runs.run import Run
 
 _PACKAGES = (
-    "pneumo-cli",
-    "torch",
-    "torchvision",
-    "torchmetrics",
-    "numpy",
-    "pillow",
-    "matplotlib",
-    "pydantic",
-    "pydantic-settings",
-    "typer",
-    "pluggy",
+    *("pneumo-cli", "torch", "torchvision", "torchmetrics", "numpy", "pillow", "matplotlib"),
+    *("pydantic", "pydantic-settings", "typer", "pluggy"),
 )
 
 
 def package_versions() -> dict[str, str]:
-    """Versions of what pneumo builds on; ``missing`` where a package is not installed."""
+    """The versions of the main dependencies; ``missing`` for a package that is not installed."""
     versions = {}
     for name in _PACKAGES:
         try:
@@ -38,7 +29,7 @@ def package_versions() -> dict[str, str]:
 
 
 def _plugin_versions(participants: Sequence[str]) -> dict[str, str]:
-    """Distribution and version of each plugin that takes part in a run."""
+    """Distribution and version of each plugin of a run, by entry point."""
     return {
         point.name: f"{point.dist.name} {point.dist.version}"
         for point in sorted(entry_points(group="pneumo"), key=lambda point: point.name)

@@ -1,4 +1,4 @@
-"""A run's folder: where everything that belongs to a run lies. Made once, never overwritten."""
+"""A run's folder: the paths of all its files. It is created once and never overwritten."""
 
 from __future__ import annotations
 
@@ -12,19 +12,18 @@ from pneumo_cli.errors import PneumoError, UsageError
 from pneumo_cli.runtime import atomic
 
 GROUP_SETTINGS = "group.toml"
-"""The file of settings in the folder of a group of runs (:mod:`pneumo_cli.training.groups`), whose runs lie
-below it."""
+"""The settings file of a group of runs (:mod:`pneumo_cli.training.groups`)."""
 MEMBERS = ("members", "parts")
-"""The folder of a group's runs; versions before 0.2 named it by the second name."""
+"""The folder of a group's runs; the second name is that of versions before 0.2."""
 
 
 def is_group(path: Path) -> bool:
-    """Whether a folder is a group's."""
+    """Whether a folder is that of a group."""
     return (path / GROUP_SETTINGS).is_file()
 
 
 def group_of(path: Path) -> Path | None:
-    """The folder of the group that a run's folder belongs to, absolute; None where it belongs to none."""
+    """The absolute folder of the group that a run's folder belongs to; None if it belongs to none."""
     parent = path.absolute().parent
     return parent.parent if parent.name in MEMBERS and is_group(parent.parent) else None
 
@@ -52,12 +51,12 @@ class RunFolder:
         self.report_json = path / "report.json"
 
     def epoch_images(self, epoch: int) -> Path:
-        """Where the images that a trainer keeps of an epoch lie."""
+        """The file of the images that a trainer keeps of an epoch."""
         return self.samples / f"epoch-{epoch:03}.png"
 
     @classmethod
     def create(cls, output: Path, trainer: str, kind: str = "") -> Self:
-        """Make a new folder ``output/trainer/DATE-XXXX``, or ``…-KIND``.
+        """Create a new folder ``output/trainer/DATE-XXXX``, or ``…-KIND``.
 
         Raises:
             UsageError: the output folder cannot be written.
@@ -78,10 +77,10 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:
-        """Take an existing folder.
+        """Open an existing folder.
 
         Raises:
-            UsageError: it is no run folder.
+            UsageError: it is not a run folder.
         """
         folder = cls(path)
         if path.is_file():
@@ -100,7 +99,7 @@ class RunFolder:
         """Keep other processes from writing to this run until the returned file is closed.
 
         Raises:
-            PneumoError: another process is at it.
+            PneumoError: another process holds the lock.
         """
         file = (self.path / ".lock").open("w")
         try:
@@ -116,10 +115,9 @@ class RunFolder:
 
 
 class GroupFolder(RunFolder):
-    """Paths inside one group's folder, such as ``runs/cnn/2026-11-24-a1b2-folds``.
+    """Paths inside a group's folder, such as ``runs/cnn/2026-11-24-a1b2-folds``.
 
-    Its settings are in ``group.toml``, its runs below ``members``; reports, figures, predictions and
-    evaluations lie where those of a run do.
+    Its settings are in ``group.toml``, its runs below ``members``; all other paths are as in a run's folder.
     """
 
     def __init__(self, path: Path) -> None:
@@ -138,7 +136,7 @@ class GroupFolder(RunFolder):
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A record in a run's folder, for whoever can do without: empty where there is none or it is damaged."""
+    """An optional JSON object in a run's folder: empty if the file is missing or damaged."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -147,10 +145,10 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def check_writable(output: Path, trainer: str) -> None:
-    """Find out before the long steps whether a run folder could be made, and leave nothing behind.
+    """Check, before the long steps and leaving nothing behind, that a run folder can be created.
 
     Raises:
-        UsageError: it could not.
+        UsageError: it cannot.
     """
     try:
         atomic.try_folder(output / trainer)
@@ -159,16 +157,16 @@ def check_writable(output: Path, trainer: str) -> None:
 
 
 def _existing(path: Path) -> str:
-    """The newest runs near a path that was not one."""
+    """The newest runs near a path that is not a run."""
     for parent in (path, path.parent):
         runs = [*parent.glob("*/run.toml"), *parent.glob("*/*/run.toml")]
-        found = sorted(runs, key=lambda p: p.stat().st_mtime, reverse=True)[:3]
-        if found:
-            return "; the newest runs there: " + ", ".join(str(p.parent) for p in found)
+        newest = sorted(runs, key=lambda p: p.stat().st_mtime, reverse=True)[:3]
+        if newest:
+            return "; the newest runs there: " + ", ".join(str(p.parent) for p in newest)
     return ""
 
 
 def _above(path: Path) -> str:
     """The run that a file lies in."""
-    found = next((parent for parent in path.absolute().parents if (parent / "run.toml").is_file()), None)
-    return f", {found}" if found else ""
+    run = next((parent for parent in path.absolute().parents if (parent / "run.toml").is_file()), None)
+    return f", {run}" if run else ""

@@ -1,13 +1,13 @@
-"""Groups of runs in a list: what several runs of one recipe (folds, seeds) have come to together.
+"""Groups of runs (folds, seeds of one recipe) in a list of runs.
 
-Read from the group's own ``group.toml`` and ``report.json`` and from its parts as :mod:`pneumo_cli.runs.index`
-lists them; as there, nothing heavy is imported and one damaged folder is a line, not the end. Groups are
-carried out by :mod:`pneumo_cli.training.groups`.
+Read from a group's ``group.toml`` and ``report.json`` and from its members as :mod:`pneumo_cli.runs.index` lists
+them. As there, no heavy imports, and a damaged folder is reported and skipped.
 """
 
 from __future__ import annotations
 
 import tomllib
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -38,36 +38,35 @@ def find_runs(folder: Path, *, members: bool = False) -> tuple[list[ListedRun], 
     """Find the runs and groups in and below a folder, the newest first.
 
     Args:
-        members: list the runs of groups too, each as the run that it is. Those of the very folder are always
-        listed.
+        members: list the runs of groups too. Those of a group in ``folder`` itself are always listed.
 
     Raises:
         UsageError: there is no such folder.
     """
     found = search(folder)
     problems = list(found.problems)
-    by_group: dict[Path, list[ListedRun]] = {path.absolute(): [] for path in found.groups}
+    by_group = defaultdict(list)
     for run in found.runs:
-        if run.group in by_group:
-            by_group[run.group].append(run)
+        by_group[run.group].append(run)
     groups = []
     for path in found.groups:
         try:
             groups.append(_read_group(path, by_group[path.absolute()], folder))
         except PneumoError as error:
             problems.append(Problem(path, str(error)))
-    # A run whose group cannot be read is still a run.
+    # The runs of a group that cannot be read are listed.
     hidden = {group.path.absolute() for group in groups} - {folder.absolute()}
-    alone = [run for run in found.runs if members or run.group not in hidden]
-    listed = sorted([*groups, *alone], key=lambda run: (run.started, run.name), reverse=True)
+    runs = [run for run in found.runs if members or run.group not in hidden]
+    listed = sorted([*groups, *runs], key=lambda run: (run.started, run.name), reverse=True)
     return listed, problems
 
 
 def read_group(path: Path) -> ListedRun:
-    """One group, as :func:`find_runs` lists it.
+    """Read one group, as :func:`find_runs` lists it.
 
     Raises:
-        UsageError, PneumoError: its files cannot be read.
+        UsageError: ``group.toml`` cannot be read, or is not that of a group.
+        PneumoError: ``report.json`` is damaged.
     """
     group = path.absolute()
     runs = [run for run in search(path).runs if run.group == group]
@@ -75,15 +74,7 @@ def read_group(path: Path) -> ListedRun:
 
 
 def _read_group(path: Path, runs: Sequence[ListedRun], base: Path) -> ListedRun:
-    """Read what a group's folder says of it.
-
-    Args:
-        runs: those of the group.
-
-    Raises:
-        UsageError: ``group.toml`` cannot be read, or is not that of a group.
-        PneumoError: ``report.json`` is damaged.
-    """
+    """Read a group from its folder and its ``runs``. Raises as :func:`read_group`."""
     try:
         content = tomllib.loads((path / GROUP_SETTINGS).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -96,10 +87,10 @@ def _read_group(path: Path, runs: Sequence[ListedRun], base: Path) -> ListedRun:
     wanted = (1 if fold else max(1, folds)) * seeds
     done = [run for run in runs if run.state == FINISHED and run.epochs >= of]
     progress = GroupProgress(0 if fold else folds, seeds, wanted, min(len(done), wanted))
-    # The report follows the last run, and is written anew when all of them have been trained further.
-    listed = [mapping(member) for member in sequence(report.get("members"))]
-    reported = len(listed) == wanted and all(
-        member.get("state") == FINISHED and (number(member.get("epochs")) or 0) >= of for member in listed
+    # The report is written after the last run, and again when all runs have been trained further.
+    rows = [mapping(member) for member in sequence(report.get("members"))]
+    reported = len(rows) == wanted and all(
+        row.get("state") == FINISHED and (number(row.get("epochs")) or 0) >= of for row in rows
     )
     if is_locked(path):
         state = RUNNING
@@ -121,7 +112,7 @@ def _read_group(path: Path, runs: Sequence[ListedRun], base: Path) -> ListedRun:
         evaluations=numbers(_values(spread, mapping(report.get("evaluations")))),
         intervals={"test": mapping(mapping(report.get("intervals")).get("test"))},
         spread={
-            split: {name: number(mapping(of_one).get("sd")) for name, of_one in metrics.items()}
+            split: {name: number(mapping(statistics).get("sd")) for name, statistics in metrics.items()}
             for split, metrics in spread.items()
         },
         members=progress,
@@ -129,19 +120,17 @@ def _read_group(path: Path, runs: Sequence[ListedRun], base: Path) -> ListedRun:
 
 
 def _values(
-    spread: Mapping[str, Mapping[str, Any]], together: Mapping[str, Any]
+    spread: Mapping[str, Mapping[str, Any]], ensemble: Mapping[str, Any]
 ) -> dict[str, Mapping[str, Any]]:
-    """What stands for the group: the mean over its runs; on the test images what the ensemble has.
+    """The metrics that represent a group: means over its runs; on the test images those of the ensemble.
 
     Out-of-fold images are evaluated by one run each, so there mean and spread say more.
     """
     means: dict[str, Mapping[str, Any]] = {
-        split: {name: mapping(of_one).get("mean") for name, of_one in metrics.items()}
+        split: {name: mapping(statistics).get("mean") for name, statistics in metrics.items()}
         for split, metrics in spread.items()
     }
-    if together.get("test"):
-        means["test"] = mapping(together["test"])
-    return means
+    return means | ({"test": mapping(ensemble["test"])} if ensemble.get("test") else {})
 
 
 def _first(runs: Sequence[ListedRun], name: str) -> str:

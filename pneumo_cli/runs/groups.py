@@ -1,4 +1,4 @@
-"""Groups of runs: which runs a recipe asks for, and which of them are finished."""
+"""Groups of runs: the members that a recipe asks for, and those that are finished."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class GroupMember:
 
     Attributes:
         name: of its folder, such as ``fold-2-seed-43``.
-        fold: which validates, from 1; 0: there are no folds.
+        fold: the validation fold, from 1; 0 without folds.
         seed: of weights, order, augmentation and dropout.
     """
 
@@ -45,31 +45,31 @@ class GroupMember:
 def members_of(settings: TrainerSettings) -> tuple[GroupMember, ...]:
     """The members that settings ask for, in the order in which they run."""
     folds = [settings.fold] if settings.fold else list(range(1, settings.folds + 1)) or [0]
-    found = []
+    members = []
     for seed in range(settings.seed, settings.seed + settings.seeds):
         for fold in folds:
             words = [f"fold-{fold}"] if fold else []
             words += [f"seed-{seed}"] if settings.seeds > 1 else []
-            found.append(GroupMember("-".join(words), fold, seed))
-    return tuple(found)
+            members.append(GroupMember("-".join(words), fold, seed))
+    return tuple(members)
 
 
 def finished_members(registries: Registries, folder: GroupFolder) -> list[RunFolder]:
-    """The folders of a group's members that have a report, in the order in which they ran; a warning names others.
+    """The folders of a group's members that have a report, in their order; a warning names the others.
 
     Raises:
         UsageError: the group's settings are damaged, or no member is finished.
     """
     members = members_of(reopen_settings(registries, folder, {}).trainer)
-    found = {member.name: folder.member(member.name) for member in members}
-    done = [member for member in found.values() if member.report_json.is_file()]
+    folders = {member.name: folder.member(member.name) for member in members}
+    done = [member for member in folders.values() if member.report_json.is_file()]
     if not done:
         raise UsageError(f"no member of {folder.path} is finished: pneumo resume {folder.path}")
-    for name, member in found.items():
+    for name, member in folders.items():
         if not member.report_json.is_file():
             state = "is not finished" if member.path.is_dir() else "is missing"
             _log.warning(
-                "%s of %d %s: %s answers by the other %d; pneumo resume %s runs it",
+                "%s of %d %s: %s predicts with the other %d; pneumo resume %s runs it",
                 *(name, len(members), state, folder.path, len(done), folder.path),
             )
     return done
@@ -77,19 +77,17 @@ def finished_members(registries: Registries, folder: GroupFolder) -> list[RunFol
 
 @dataclass(frozen=True)
 class GroupResult:
-    """What has become of a group, for its report.
+    """The outcome of a group, for its report.
 
     Attributes:
-        folder: of the group.
-        resolved: its settings.
-        members: all that it asks for.
+        members: all that the group asks for.
         done: those that are finished, at least one.
         failures: why a member has no result, by its name.
-        averages: whether the members are classifiers, whose mean is evaluated.
-        members: what each member says of its images, by split, then by member; empty where there is no mean.
-        evaluations: of the mean, by split.
+        averages: whether the members are classifiers, which are evaluated as an ensemble.
+        predictions: of each member, by split, then by member; empty without an ensemble.
+        evaluations: of the ensemble, by split.
         records: of the dataset.
-        test_accesses: how often its test images have been looked at; 0: not by this group, or not known.
+        test_accesses: to its test images; 0: none by this group, or not known.
     """
 
     folder: GroupFolder

@@ -1,9 +1,8 @@
-"""The runs below a folder, read from what they wrote: ``run.toml``, ``report.json``, ``metrics.jsonl``, the lock.
+"""The runs below a folder, read from their files: ``run.toml``, ``report.json``, ``metrics.jsonl``, the lock.
 
-What several runs of one recipe are together is read by :mod:`pneumo_cli.runs.group_index`;
-:mod:`pneumo_cli.runs.query` filters and sorts. Imports neither torch nor pydantic nor numpy, asks no plugin,
-and writes nothing: a run of a plugin that is not installed is listed like any other; one damaged folder among
-thousands is a line, not the end.
+Groups of runs are read by :mod:`pneumo_cli.runs.group_index`; :mod:`pneumo_cli.runs.query` filters and sorts.
+Imports neither torch nor pydantic nor numpy, loads no plugin (runs of plugins that are not installed are listed
+too), and writes nothing. A damaged folder is reported and skipped.
 """
 
 from __future__ import annotations
@@ -26,36 +25,36 @@ from pneumo_cli.settings.renamed import recorded
 
 FINISHED, INTERRUPTED, RUNNING, EXPORTED = "finished", "interrupted", "running", "exported"
 WHOLE = "whole"
-"""The metrics of what a task says of its result as a whole (:data:`pneumo_cli.reports.group_page.WHOLE`)."""
+"""The metrics of a run's summary, which belong to no split (:data:`pneumo_cli.reports.group_page.WHOLE`)."""
 BUNDLE = "model.json"
-"""What tells an exported bundle from a run (:data:`pneumo_export.bundle.DESCRIPTION`, which imports torch)."""
+"""The file that marks an exported bundle (:data:`pneumo_export.bundle.DESCRIPTION`, which imports torch)."""
 
 _LARGEST = 64 * 2**20  # bytes of a report; a hundred times the largest one seen
 _EPOCHS = re.compile(r"^epochs = (\d+)$", re.MULTILINE)
 _OWN_FOLDERS = frozenset({"checkpoints", "figures", "samples", "predictions", "evaluations"})
-"""Folders of a run in which no other run is looked for."""
+"""Folders of a run that are not searched for other runs."""
 _RUN, _GROUP = "run", "group"
 
 
 @dataclass(frozen=True)
 class ListedRun:
-    """What a list says of one run.
+    """One run, or a group of runs, in a list.
 
     Attributes:
         path: its folder.
-        name: the same relative to the folder that was searched.
+        name: the folder relative to the one that was searched.
         trainer, model, dataset: registered names, without their distributions.
         split: the policy.
-        epochs: finished ones, the untrained model not counted; ``of`` as many.
-        started: ISO date and time; empty where it is not known.
-        state: ``finished``, ``interrupted``, ``running`` while a process is at it, or ``exported``: a bundle that
-            was made from a run, with its settings and without its results.
+        epochs: finished epochs (without epoch 0), out of ``of``.
+        started: ISO date and time; empty if unknown.
+        state: ``finished``, ``interrupted``, ``running`` while a process works on it, or ``exported``: a bundle
+            made from a run, with its settings and without its results.
         settings: as they were resolved.
         evaluations, intervals: split to metrics, and to their 95 % intervals; of a run without a report its last
-            epoch's validation. What is said of images that a run has made is under ``whole``.
+            validation metrics. The metrics of the summary, such as those of generated images, are under ``whole``.
         spread: of a group, split to the metrics' standard deviations over its runs; None: there is one run only.
-        members: of a group, how many runs it asks for and how many are done; of a run None.
-        group: the folder of the group that a run belongs to; None: to none.
+        members: of a group, the number of its runs and of those that are finished; of a run None.
+        group: the folder of the group that a run belongs to, if any.
     """
 
     path: Path
@@ -77,25 +76,22 @@ class ListedRun:
 
     @property
     def headline(self) -> str:
-        """The metric to see first: the ROC AUC where there is one, else the first that a report would show."""
+        """The metric to show: the ROC AUC if there is one, else the first that a report would show."""
         names = [name for metrics in self.evaluations.values() for name in metrics]
-        known = [name for name in in_order(dict.fromkeys(names)) if name != "loss"]
-        return "auc" if "auc" in known else next(iter(known or names), "")
+        ordered = [name for name in in_order(dict.fromkeys(names)) if name != "loss"]
+        return "auc" if "auc" in ordered else next(iter(ordered or names), "")
 
     def value(self, split: str, metric: str) -> float | None:
-        """A metric's value on a split, where it is known. Images that were made are judged beside test images."""
-        known = number(mapping(self.evaluations.get(split)).get(metric))
-        return self.value(WHOLE, metric) if known is None and split == "test" else known
+        """A metric on a split, or None. Metrics of the summary count as test metrics."""
+        value = number(mapping(self.evaluations.get(split)).get(metric))
+        return self.value(WHOLE, metric) if value is None and split == "test" else value
 
 
 @dataclass(frozen=True)
 class GroupProgress:
-    """How many runs a group asks for, and how many are done.
+    """How many runs a group asks for (``wanted``, of ``folds`` and ``seeds``) and how many are finished.
 
-    Attributes:
-        folds, seeds: that were asked for; 0 folds: none.
-        wanted: runs in all.
-        finished: those that have all their epochs.
+    ``folds`` is 0 without cross-validation.
     """
 
     folds: int
@@ -121,12 +117,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Found:
-    """What lies below a folder.
-
-    Attributes:
-        runs: every run, those of groups among them.
-        groups: the folders of groups.
-    """
+    """All runs below a folder (also those of groups), the folders of groups, and problems."""
 
     runs: list[ListedRun]
     groups: list[Path]
@@ -156,7 +147,7 @@ def search(folder: Path) -> Found:
 
 
 def _walk(folder: Path) -> Iterator[tuple[Path, str]]:
-    """Folders of runs and groups, and what they are; or those that look like a run, and what is wrong."""
+    """Yield folders with their kind, run or group; or, for a broken run, with the problem."""
     waiting = [folder]
     while waiting:
         path = waiting.pop()
@@ -178,10 +169,10 @@ def _walk(folder: Path) -> Iterator[tuple[Path, str]]:
 
 
 def read_run(path: Path, base: Path | None = None) -> ListedRun:
-    """Read what a run's folder says of it.
+    """Read a run from its folder.
 
     Args:
-        base: what its name is relative to; the folder of its parent by default.
+        base: the folder that its name is relative to; by default two levels up.
 
     Raises:
         UsageError: ``run.toml`` cannot be read or is not that of a run.
@@ -192,7 +183,7 @@ def read_run(path: Path, base: Path | None = None) -> ListedRun:
     try:
         written = folder.settings.read_text(encoding="utf-8")
         planned = _EPOCHS.search(written)
-        # Reading TOML takes longer than all the rest; a finished run's report has the settings too.
+        # Parsing TOML takes longer than everything else; a finished run's report has the settings too.
         content = _settings_of(report) if report and planned else tomllib.loads(written)
     except (OSError, ValueError, RecursionError) as error:
         raise unreadable("run.toml", error) from error
@@ -219,27 +210,27 @@ def read_run(path: Path, base: Path | None = None) -> ListedRun:
         started=text(facts.get("started")),
         state=state,
         settings=recorded({key: value for key, value in content.items() if not isinstance(value, Mapping)}),
-        evaluations=numbers({WHOLE: _judged(report), **mapping(report.get("evaluations"))})
-        if report
-        else numbers({"validation": last.get("validation")}),
-        intervals={name: mapping(ends) for name, ends in mapping(report.get("intervals")).items()}
-        if report
-        else {},
+        evaluations=numbers(
+            {WHOLE: _summary_metrics(report), **mapping(report.get("evaluations"))}
+            if report
+            else {"validation": last.get("validation")}
+        ),
+        intervals={split: mapping(of) for split, of in mapping(mapping(report).get("intervals")).items()},
         group=group_of(path),
     )
 
 
 def unreadable(file: str, error: Exception) -> UsageError:
-    """What to say of recorded settings that cannot be read."""
+    """The error for recorded settings that cannot be read."""
     return UsageError(f"{file} cannot be read: {text(getattr(error, 'strerror', None) or error)}")
 
 
 def taken_facts(content: dict[str, Any], file: str, kind: str) -> tuple[Mapping[str, Any], str]:
-    """Take the facts and the trainer's name out of recorded settings, which are left alone in ``content``.
+    """Remove the facts and the trainer's name from recorded settings, and return them.
 
     Args:
-        content: as it was read.
-        file, kind: where it was read, and of what: ``run`` or ``group``.
+        content: of the file; afterwards the settings alone.
+        file, kind: for the error: the file's name, and ``run`` or ``group``.
 
     Raises:
         UsageError: it names no trainer.
@@ -253,7 +244,7 @@ def taken_facts(content: dict[str, Any], file: str, kind: str) -> tuple[Mapping[
 
 
 def read_report(folder: RunFolder) -> dict[str, Any] | None:
-    """The content of ``report.json``; None where there is none, because the run is not finished.
+    """The content of ``report.json``; None if there is none, because the run is not finished.
 
     Raises:
         PneumoError: it is damaged.
@@ -263,7 +254,7 @@ def read_report(folder: RunFolder) -> dict[str, Any] | None:
     try:
         size = file.stat().st_size
         if size > _LARGEST:
-            raise PneumoError(f"{file} is no report: it has {size / 2**20:,.0f} MB")
+            raise PneumoError(f"{file} is not a report: it has {size / 2**20:,.0f} MB")
         report = read_report_file(file)
     except FileNotFoundError:
         return None
@@ -272,7 +263,7 @@ def read_report(folder: RunFolder) -> dict[str, Any] | None:
     except (ValueError, RecursionError) as error:
         raise PneumoError(f"{file} is damaged ({text(error)}); {again}") from error
     if not isinstance(report.get("evaluations"), dict):
-        raise PneumoError(f"{file} is damaged (it holds no evaluations); {again}")
+        raise PneumoError(f"{file} is damaged (it has no evaluations); {again}")
     return report
 
 
@@ -283,12 +274,12 @@ def _settings_of(report: Mapping[str, Any]) -> dict[str, Any]:
         for item in map(mapping, sequence(report.get("settings")))
         if item.get("name")
     }
-    facts = {part: mapping(report.get(part)).get("name") for part in ("trainer", "model", "dataset")}
+    facts = {kind: mapping(report.get(kind)).get("name") for kind in ("trainer", "model", "dataset")}
     return {**settings, "run": {**facts, "started": mapping(report.get("run")).get("started")}}
 
 
 def _rows(file: Path) -> list[Any]:
-    """The last row of ``metrics.jsonl`` that is whole, as a list of one; none where there is none."""
+    """The last complete row of ``metrics.jsonl``, as a list of at most one."""
     try:
         lines = file.read_bytes().splitlines()
     except OSError:
@@ -296,32 +287,30 @@ def _rows(file: Path) -> list[Any]:
     for line in reversed(lines):
         try:
             row = json.loads(line)
-        except (ValueError, RecursionError):  # a killed process may have written half of it
+        except (ValueError, RecursionError):  # a killed process may have written half a row
             continue
         if isinstance(row, dict):
             return [row]
     return []
 
 
-def _judged(report: Mapping[str, Any]) -> dict[str, Any]:
-    """What a report says of its result as a whole, without the numbers that stand there to be compared with."""
+def _summary_metrics(report: Mapping[str, Any]) -> dict[str, Any]:
+    """The metrics of a report's summary, without those of its baselines."""
     metrics = mapping(mapping(report.get("summary")).get("metrics"))
     return {name: value for name, value in metrics.items() if is_known(text(name))}
 
 
 def numbers(evaluations: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-    """The finite numbers of each split; a split without any is left out."""
-    found = {
-        split: {
-            name: known for name, value in mapping(metrics).items() if (known := number(value)) is not None
-        }
+    """The finite numbers of each split; splits without any are omitted."""
+    finite = {
+        split: {name: n for name, value in mapping(metrics).items() if (n := number(value)) is not None}
         for split, metrics in evaluations.items()
     }
-    return {split: metrics for split, metrics in found.items() if metrics}
+    return {split: metrics for split, metrics in finite.items() if metrics}
 
 
 def is_locked(path: Path) -> bool:
-    """Whether a process is working on a run. Looks, and holds nothing."""
+    """Whether a process is working on a run. The lock is tested and released at once."""
     try:
         import fcntl
     except ImportError:  # no such locks on this system
@@ -342,7 +331,7 @@ def bare(name: Any) -> str:
 
 
 def named(path: Path, base: Path) -> str:
-    """A folder relative to another, or as it is where it does not lie below it."""
+    """A folder relative to another; the absolute path if it is not below it."""
     try:
         relative = path.relative_to(base).as_posix()
     except ValueError:

@@ -1,9 +1,10 @@
-"""Calling the factory of a registered model."""
+"""Calling the code of plugins: the factory of a registered model, and errors in one line."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -13,29 +14,39 @@ from pneumo_cli.registry import Entry
 from pneumo_cli.specs import ModelSpec, load_reference
 
 
+@contextmanager
+def plugin_errors(
+    message: str, *, passing: tuple[type[Exception], ...] = (), kind: type[UsageError] = UsageError
+) -> Iterator[None]:
+    """Turn whatever a plugin's code raises into one line: the message, the error's type and its text.
+
+    Args:
+        passing: errors that are raised as they are.
+        kind: of all others.
+    """
+    try:
+        yield
+    except passing:
+        raise
+    except Exception as error:
+        raise kind(" ".join(f"{message}: {type(error).__name__}: {error}".split())) from error
+
+
 def build_registered(entry: Entry[ModelSpec], options: Mapping[str, Any]) -> torch.nn.Module:
-    """Call a registered model's factory with those options that it takes; its ``name`` is one of them.
+    """Call a registered model's factory with those of the options, ``name`` among them, that it takes.
 
     Raises:
         UsageError: the factory cannot be imported, fails, or returns no module.
     """
     who = f"the model {entry.spec.name} ({entry.provenance})"
     options = {**options, "name": entry.spec.name}
-    try:
+    with plugin_errors(f"{who} cannot be imported from {entry.spec.factory}"):
         factory = load_reference(entry.spec.factory)
-    except Exception as error:
-        raise UsageError(
-            f"{who} cannot be imported from {entry.spec.factory}: {type(error).__name__}: {error}"
-        ) from error
-    taken = inspect.signature(factory).parameters
-    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in taken.values()):
-        options = {name: value for name, value in options.items() if name in taken}
-    try:
+    parameters = inspect.signature(factory).parameters
+    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        options = {name: value for name, value in options.items() if name in parameters}
+    with plugin_errors(f"{who} cannot be built", passing=(UsageError,)):
         model = factory(**options)
-    except UsageError:
-        raise
-    except Exception as error:
-        raise UsageError(f"{who} cannot be built: {type(error).__name__}: {error}") from error
     if not isinstance(model, torch.nn.Module):
         raise UsageError(f"{who} returned {type(model).__name__}, not a torch.nn.Module")
     return model

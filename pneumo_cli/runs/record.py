@@ -1,4 +1,4 @@
-"""What a run writes down about itself before it trains: its settings, and what they are applied with."""
+"""A run's record of its settings and environment, written before it trains, and reading it back."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from pneumo_cli.runs.folder import RunFolder
 from pneumo_cli.runs.report_format import read_report
 from pneumo_cli.runs.run import Run
 from pneumo_cli.runtime import atomic
+from pneumo_cli.runtime.json_values import mapping
 from pneumo_cli.settings.renamed import RENAMED
 from pneumo_cli.settings.resolve import Resolved, read_toml, resolve
 
 
 def facts_of(run: Run) -> dict[str, str]:
-    """Which registered parts a new run uses, and when it began: the table ``[run]`` of its ``run.toml``."""
+    """The registered plugins of a new run and its start time: the table ``[run]`` of its ``run.toml``."""
     return {
         "trainer": run.resolved.entry.qualified_name,
         "model": run.model_entry.qualified_name,
@@ -41,7 +42,7 @@ def record_settings(run: Run, facts: Mapping[str, Any], command: list[str]) -> N
 
 
 def recorded_facts(settings_file: Path) -> dict[str, Any]:
-    """The table ``[run]`` of a ``run.toml``: what :meth:`Resolved.to_toml` was given.
+    """The table ``[run]`` of a ``run.toml``, as given to :meth:`Resolved.to_toml`.
 
     Raises:
         UsageError: the file is damaged.
@@ -52,42 +53,34 @@ def recorded_facts(settings_file: Path) -> dict[str, Any]:
     return facts
 
 
-def recorded_origins(settings_file: Path) -> dict[str, str]:
-    """The table ``[origin]`` of a ``run.toml``; empty where it is missing."""
-    origins = read_toml(settings_file).get("origin")
-    if not isinstance(origins, dict):
-        return {}
-    return {RENAMED.get(name, name): str(origin) for name, origin in origins.items()}
-
-
 def reopen_settings(registries: Registries, folder: RunFolder, flags: Mapping[str, Any]) -> Resolved:
-    """The settings of an existing run, as it recorded them, with a few flags on top.
+    """The recorded settings of an existing run, with a few flags on top.
 
-    The environment and ``pneumo.toml`` have no say: a run goes on as it began.
+    The environment and ``pneumo.toml`` are ignored: a run continues as it began.
 
     Raises:
         UsageError: the run's trainer is not installed, or its settings do not fit the installed version.
     """
     entry = registries.trainers.get(str(recorded_facts(folder.settings).get("trainer")))
-    origins = recorded_origins(folder.settings)
+    table = mapping(read_toml(folder.settings).get("origin"))
+    origins = {RENAMED.get(name, name): str(origin) for name, origin in table.items()}
     resolved = resolve(registries, entry, flags, config=folder.settings, environ={})
     given = {name for name, value in flags.items() if value is not None}
     merged = {
-        name: origin if name in given else str(origins.get(name, origin))
+        name: origin if name in given else origins.get(name, origin)
         for name, origin in resolved.origins.items()
     }
     machine = resolved.machine
     if "dataset" in given and "data_root" not in given:
-        # The recorded place is that of the run's own dataset.
+        # The recorded folder is that of the run's own dataset.
         machine = machine.model_copy(update={"data_root": None})
         merged["data_root"] = "default"
     return Resolved(entry, resolved.preset, resolved.trainer, machine, merged)
 
 
 def finished_epochs(folder: RunFolder) -> int | None:
-    """How many epochs the run's report covers; None where it has none (the run is not finished)."""
+    """How many epochs a run's report covers; None if there is no report (the run is not finished)."""
     try:
-        report = read_report(folder.report_json)
-        return len(report["history"]) - 1
+        return len(read_report(folder.report_json)["history"]) - 1
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -1,4 +1,4 @@
-"""``report.json`` of any version, in the words of this one. Reading it anywhere goes through here."""
+"""Reading ``report.json`` of any version in the format of this one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pneumo_cli.runtime.json_values import mapping, number, sequence, text
 from pneumo_cli.settings.renamed import RENAMED
 
 FORMAT = 2
-"""What this version writes. Format 1 had other names for some parts (:data:`_RENAMED`)."""
+"""What this version writes. Format 1 used other names for some parts (:data:`_RENAMED`)."""
 
 _RENAMED = {
     "judgement": "summary",
@@ -28,7 +28,7 @@ def read_report(file: Path) -> dict[str, Any]:
 
     Raises:
         OSError: it cannot be read.
-        ValueError: it is no JSON object.
+        ValueError: it is not a JSON object.
     """
     content = json.loads(file.read_text(encoding="utf-8"))
     if not isinstance(content, dict):
@@ -37,41 +37,41 @@ def read_report(file: Path) -> dict[str, Any]:
 
 
 def current(report: Mapping[str, Any]) -> dict[str, Any]:
-    """The same report in the format of this version; what is not as expected stays as it is."""
+    """The same report in the format of this version; whatever is not as expected is kept."""
     if number(report.get("format")) != 1:
         return dict(report)
-    found = {_RENAMED.get(name, name): value for name, value in report.items()}
-    if "seal" in found:
-        found["test_access"] = {"count": mapping(found.pop("seal")).get("looks")}
-    found["figures"] = [
-        {**one, "group": _GROUPS.get(text(one.get("group")), one.get("group"))}
-        for one in map(mapping, sequence(found.get("figures")))
+    new = {_RENAMED.get(name, name): value for name, value in report.items()}
+    if "seal" in new:
+        new["test_access"] = {"count": mapping(new.pop("seal")).get("looks")}
+    new["figures"] = [
+        {**figure, "group": _GROUPS.get(text(figure.get("group")), figure.get("group"))}
+        for figure in map(mapping, sequence(new.get("figures")))
     ]
-    found["settings"] = [
+    new["settings"] = [
         {**row, "name": RENAMED.get(text(row.get("name")), row.get("name"))}
-        for row in map(mapping, sequence(found.get("settings")))
+        for row in map(mapping, sequence(new.get("settings")))
     ]
-    found["details"] = {name: _details(mapping(of)) for name, of in mapping(found.get("details")).items()}
-    found["spread"] = {
+    new["details"] = {split: _details(mapping(of)) for split, of in mapping(new.get("details")).items()}
+    new["spread"] = {
         split: {name: _renamed(mapping(of), "parts", "members") for name, of in mapping(metrics).items()}
-        for split, metrics in mapping(found.get("spread")).items()
+        for split, metrics in mapping(new.get("spread")).items()
     }
-    return found | {"format": FORMAT}
+    return new | {"format": FORMAT}
 
 
 def _details(details: Mapping[str, Any]) -> dict[str, Any]:
-    """What was found of one split: thresholds were called cuts, predictions calls."""
-    found = dict(details)
-    if "operating_points" in found:
-        points = mapping(found["operating_points"]).items()
-        found["operating_points"] = {
-            name: _renamed(mapping(one), "cut", "logit_threshold") for name, one in points
+    """The details of one split: thresholds were named "cut", predictions "called"."""
+    new = dict(details)
+    if "operating_points" in new:
+        points = mapping(new["operating_points"]).items()
+        new["operating_points"] = {
+            name: _renamed(mapping(point), "cut", "logit_threshold") for name, point in points
         }
-    errors = mapping(found.get("errors"))
+    errors = mapping(new.get("errors"))
     if "rows" in errors:
         rows = [_renamed(mapping(row), "called", "predicted") for row in sequence(errors["rows"])]
-        found["errors"] = {**errors, "rows": rows}
-    return found
+        new["errors"] = {**errors, "rows": rows}
+    return new
 
 
 def _renamed(values: Mapping[str, Any], old: str, new: str) -> dict[str, Any]:

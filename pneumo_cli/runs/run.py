@@ -1,4 +1,4 @@
-"""One run, as every hook receives it: what is being done, with what, and how far it is."""
+"""The run object that every hook receives: settings, data, model, optimizers, progress."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ _log = logging.getLogger("pneumo")
 
 
 class Monitor(NamedTuple):
-    """The metric that chooses the best checkpoint, whether more of it is better, and on which images it is taken.
+    """The metric that selects the best checkpoint, its direction, and the images it is computed on.
 
-    ``side`` is ``train`` where it is one of the training metrics: for a task that validates nothing. With an empty
-    ``metric`` nothing chooses, and the last epoch's is kept.
+    ``side`` is ``train`` for a training metric, as of a task without validation. With an empty ``metric`` the
+    last epoch is kept as the best.
     """
 
     metric: str
@@ -47,10 +47,8 @@ class Monitor(NamedTuple):
     side: Literal["validation", "train"] = "validation"
 
     def improves(self, value: float, best: float | None) -> bool:
-        """Whether a value beats the best so far; the first of equal values stays the best."""
-        if best is None:
-            return True
-        return value > best if self.mode == "max" else value < best
+        """Whether a value is better than the best so far; of equal values the first stays the best."""
+        return best is None or (value > best if self.mode == "max" else value < best)
 
 
 @dataclass
@@ -75,34 +73,34 @@ _FORMER = {
 class Run(FormerNames, former=_FORMER):
     """One execution of a trainer.
 
-    Hooks read it; the runner alone writes to it. ``model``, ``optimizers``, ``schedulers``, ``transforms``,
+    Hooks read it; only the runner writes to it. ``model``, ``optimizers``, ``schedulers``, ``transforms``,
     ``sources``, ``average``, ``updates`` and ``folder`` are set when the run starts.
 
     Attributes:
-        registries: everything that is installed, by name.
+        registries: all installed trainers, models and datasets.
         resolved: the settings with their origins.
         model_entry, dataset_entry: the registered model and dataset in use.
-        device: where it computes, and in which precision.
-        ranks: the processes that share it.
+        device: the device and the precision.
+        ranks: the processes that share the run.
         data: decoded images, labels and splits.
-        progress: where long steps are shown.
-        monitor: the metric that chooses the best checkpoint.
+        progress: shows long steps.
+        monitor: the metric that selects the best checkpoint.
         curves: the metrics whose curves the report shows first; empty: all of them.
-        participants: the names of the plugins that take part, the trainer among them.
+        participants: the names of the plugins of this run, the trainer among them.
         extensions: the names of those that wrap a task hook.
         epoch: the current or last epoch; 0 before training.
         step: the current step within the epoch, from 0.
         history: one row per finished epoch, epoch 0 included.
         best: the best epoch so far.
-        average: the moving average of the weights, with which the run is judged; None where there is none.
-        updates: how losses become updates of the weights, see :meth:`optimize`.
+        average: the EMA of the weights, with which the run is evaluated; None without one.
+        updates: performs weight updates, see :meth:`optimize`.
         calibration: what the trainer has fitted on the validation images
             (:meth:`~pneumo_cli.trainers.base.Trainer.calibrate`); empty before.
         test_accesses: how often the test images have been evaluated on, by this run too; 0 before.
-        notes: what has been found worth saying about this run, see :meth:`note`.
-        resumed: how many times the run has been taken up again.
+        notes: remarks for the report, see :meth:`note`.
+        resumed: how many times the run has been resumed.
         started: when the run began, in UTC.
-        seconds_before: how long it had worked when it was taken up again.
+        seconds_before: the run's duration before it was last resumed.
     """
 
     registries: Registries
@@ -140,7 +138,7 @@ class Run(FormerNames, former=_FORMER):
 
     @property
     def seconds(self) -> float:
-        """Time spent on this run, over all its resumptions."""
+        """The run's duration, over all resumptions."""
         return self.seconds_before + time.monotonic() - self._clock
 
     @property
@@ -150,41 +148,39 @@ class Run(FormerNames, former=_FORMER):
 
     @property
     def settings(self) -> TrainerSettings:
-        """The recipe."""
+        """The trainer's settings: the recipe."""
         return self.resolved.trainer
 
     @property
     def machine(self) -> MachineSettings:
-        """What belongs to the machine."""
+        """The settings of the machine: device, folders."""
         return self.resolved.machine
 
     @property
     def updates_per_epoch(self) -> int:
-        """How many times an epoch changes the weights."""
-        whole, rest = divmod(len(self.data.split.train), self.settings.batch_size)
-        steps = whole + (rest >= self.ranks.world)
+        """Weight updates per epoch."""
+        full, rest = divmod(len(self.data.split.train), self.settings.batch_size)
+        steps = full + (rest >= self.ranks.world)
         return -(-steps // self.settings.accumulate)
 
     @cached_property
     def images(self) -> torch.Tensor:
-        """All images, uint8 [N, S, S]: on the accelerator where they take little of its memory."""
+        """All images, uint8 [N, S, S]: on a GPU if they take less than a quarter of its free memory."""
         device = self.device.torch
-        if device.type == "cuda":
-            free, _ = torch.cuda.mem_get_info(device)
-            if self.data.images.size < free / 4:
-                return self.data.images_on(device)
+        if device.type == "cuda" and self.data.images.size < torch.cuda.mem_get_info(device)[0] / 4:
+            return self.data.images_on(device)
         return self.data.images_on(torch.device("cpu"))
 
     def image_inputs(self, transform: Transform) -> ImageInputs:
-        """Make batches of the run's images, for its device."""
+        """Batches of the run's images, on its device."""
         return ImageInputs(self.images, transform, self.device.torch, self.device.memory_format)
 
     def create_model(self, **options: Any) -> torch.nn.Module:
-        """Make the registered model that the settings name.
+        """Build the registered model that the settings name.
 
         Args:
-            options: what the kind's trainers offer (``channels`` and ``outputs`` for a classifier); a factory
-                receives those that it takes.
+            options: for the factory (``channels`` and ``outputs`` for a classifier), which receives those that
+                it takes.
 
         Raises:
             UsageError: the factory cannot be imported, fails, or returns no module.
@@ -192,7 +188,7 @@ class Run(FormerNames, former=_FORMER):
         return build_registered(self.model_entry, options)
 
     def note(self, text: str) -> None:
-        """Say something about the run that is worth knowing: on stderr, in its log, in its report."""
+        """Add a remark to stderr, the run's log and its report."""
         if self.ranks.first and text not in self.notes:
             self.notes.append(text)
             _log.log(NOTICE, "%s", text)
@@ -200,17 +196,17 @@ class Run(FormerNames, former=_FORMER):
     def optimize(self, loss: torch.Tensor, name: str = "main") -> None:
         """Make one update: backward, accumulation, the sum over ranks, clipping, the optimizer's step.
 
-        Gradients go to the named optimizer's parameters only, so that a generator's loss leaves nothing behind
-        in the discriminator that it passed through.
+        Only the named optimizer's parameters receive gradients, so that a generator's loss adds none to the
+        discriminator that it is computed with.
 
         Args:
             loss: 0-d tensor, the mean over this rank's images of the batch.
-            name: which of ``optimizers``.
+            name: of one of ``optimizers``.
         """
         self.updates.make(loss, name)
 
     def gather(self, outputs: Mapping[str, torch.Tensor]) -> dict[str, NDArray[np.generic]]:
-        """Bring per-image values of all ranks together, in the order of ``outputs["index"]``.
+        """Gather per-image values of all ranks, in the order of ``outputs["index"]``.
 
         Args:
             outputs: tensors [n] of this rank by name; ``index`` (int64) among them.
@@ -218,11 +214,11 @@ class Run(FormerNames, former=_FORMER):
         Returns:
             arrays [N] by name, the same on every rank, without duplicates.
         """
-        mine = {
+        own = {
             name: (value.detach().float() if value.is_floating_point() else value.detach()).cpu().numpy()
             for name, value in outputs.items()
         }
-        parts = self.ranks.gather(mine)
-        merged = {name: np.concatenate([part[name] for part in parts]) for name in mine}
+        parts = self.ranks.gather(own)
+        merged = {name: np.concatenate([part[name] for part in parts]) for name in own}
         order = np.argsort(merged["index"], kind="stable")
         return {name: value[order] for name, value in merged.items()}

@@ -1,9 +1,8 @@
-"""The test-set access log: who has evaluated on which test images, how often, with which checkpoint.
+"""The test-set access log: which runs have been evaluated on which test images, how often, with which checkpoint.
 
-A test set is worth what nobody has chosen by it. pneumo chooses nothing by it, but people do, run after run; so
-each access is recorded, below the folder of imported datasets, under a fingerprint of the very images, whatever
-the dataset is called and wherever it lies. A further access is allowed, and counted where its numbers are
-shown.
+A test set is unbiased only as long as nothing is selected by its results. pneumo selects nothing by them, but
+people may, run after run. So each access is recorded, below the folder of imported datasets, under a fingerprint
+of the images themselves. Further accesses are allowed, and their number is shown with the results.
 """
 
 from __future__ import annotations
@@ -34,9 +33,9 @@ class Access:
 
     Attributes:
         when: in UTC, ISO 8601.
-        run: the folder of the run, or of the group that is evaluated as an ensemble, absolute.
+        run: the absolute folder of the run, or of the group that is evaluated as an ensemble.
         checkpoint: ``best`` or ``last``.
-        epoch: after which it was written.
+        epoch: of the checkpoint.
         by: the command: ``run``, ``evaluate``, ``evaluate-images`` or ``tstr``.
     """
 
@@ -48,7 +47,7 @@ class Access:
 
 
 class AccessLog:
-    """All accesses to one set of test images, in a file of one line each.
+    """All accesses to one set of test images, in a file with one line per access.
 
     Args:
         home: the folder of imported datasets.
@@ -61,10 +60,10 @@ class AccessLog:
         self._earlier = home / "test-looks" / name  # of versions before 0.2
 
     def all(self) -> list[Access]:
-        """Return the accesses in their order; a line that is damaged is none.
+        """Return the accesses in their order; damaged lines are ignored.
 
         Raises:
-            OSError: the file is there and cannot be read.
+            OSError: an existing file cannot be read.
         """
         return [*_read(self._earlier), *_read(self.path)]
 
@@ -72,16 +71,16 @@ class AccessLog:
         """Record an access, and return all.
 
         Raises:
-            OSError: the file cannot be written; what it holds is as it was.
+            OSError: the file cannot be written; its content is unchanged.
         """
-        with self._alone():
+        with self._locked():
             own = [*_read(self.path), access]
             atomic.write_text(self.path, "".join(json.dumps(asdict(one)) + "\n" for one in own))
         return [*_read(self._earlier), *own]
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Let runs that end at the same moment wait for each other."""
+    def _locked(self) -> Iterator[None]:
+        """Serialise the writes of runs that end at the same moment."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         try:
             import fcntl
@@ -94,7 +93,7 @@ class AccessLog:
 
 
 def fingerprint_of_test(dataset: Dataset) -> str:
-    """SHA-256 over the contents and labels of the test pool, in hexadecimal; names and places do not matter."""
+    """SHA-256, in hexadecimal, of the contents and labels of the test pool; names and folders do not matter."""
     contents = sorted(
         f"{record.digest} {record.label}" for record in dataset.records if record.pool == "test"
     )
@@ -102,14 +101,14 @@ def fingerprint_of_test(dataset: Dataset) -> str:
 
 
 def record_test_access(run: Run, checkpoint: str, *, by: str) -> None:
-    """Record an access to a run's test images, and let the run know how many there have been.
+    """Record an access to a run's test images, and set the run's number of accesses.
 
     A run that was killed while it wrote its report evaluates again with the same weights: that is the same
-    access. The runs of a group that are evaluated one by one, as those that make images are, are one access
-    together: nobody chooses among them, their mean and spread is the result.
+    access. The runs of a group that are evaluated one by one, such as those of generative models, count as one
+    access: none of them is selected, the result is their mean and spread.
 
     Args:
-        checkpoint: that is evaluated, ``best`` or ``last``.
+        checkpoint: the one that is evaluated, ``best`` or ``last``.
         by: see :class:`Access`.
     """
     if not run.ranks.first:
@@ -123,50 +122,40 @@ def record_test_access(run: Run, checkpoint: str, *, by: str) -> None:
         again = by == "run" and not run.folder.report_json.exists()
     run.test_accesses = record_access(run.machine.data_home, run.data.dataset, access, again=again)
     if not run.test_accesses:
-        run.note("this access to the test images could not be recorded: how many there were is not known")
+        run.note("this access to the test images could not be recorded: their number is not known")
 
 
 def access_now(run: Path, checkpoint: str, epoch: int, by: str) -> Access:
-    """An access that happens now.
-
-    Args:
-        run: the run's folder.
-    """
+    """An access at this moment, by the run in the folder ``run``."""
     when = datetime.now(UTC).isoformat(timespec="seconds")
     return Access(when, str(run.absolute()), checkpoint, epoch, by)
 
 
 def record_access(home: Path, dataset: Dataset, access: Access, *, again: bool = False) -> int:
-    """Record an access to a dataset's test images, and warn where it is not the first.
+    """Record an access to a dataset's test images, and warn if it is not the first.
 
     Args:
         home: the folder of imported datasets.
-        again: take an earlier access of the same run with the same checkpoint for this one.
+        again: do not count an access that equals an earlier one in all but its time.
 
     Returns:
-        how many accesses there have been; 0 where it could not be recorded.
+        the number of accesses so far; 0 if it could not be recorded.
     """
     log = AccessLog(home, fingerprint_of_test(dataset))
     try:
-        known = log.all()
-        if not (again and any(_same(access, other) for other in known)):
-            known = log.add(access)
+        accesses = log.all()
+        if not (again and any(replace(access, when=other.when) == other for other in accesses)):
+            accesses = log.add(access)
     except OSError as error:
         _log.warning("accesses to the test images cannot be recorded in %s: %s", log.path, error.strerror)
         return 0
-    if len(known) > 1 and not dataset.synthetic:
+    if len(accesses) > 1 and not dataset.synthetic:
         _log.warning(
-            "this test set has now been evaluated on %d times (%s): what is chosen by such numbers is no longer "
-            "tested by them",
-            len(known),
-            log.path,
+            "this test set has now been evaluated on %d times (%s): results are biased where models are selected "
+            "by them",
+            *(len(accesses), log.path),
         )
-    return len(known)
-
-
-def _same(access: Access, other: Access) -> bool:
-    """Whether two accesses differ in nothing but when they were."""
-    return replace(access, when=other.when) == other
+    return len(accesses)
 
 
 def _read(file: Path) -> list[Access]:
@@ -178,10 +167,8 @@ def _read(file: Path) -> list[Access]:
 
 def _parsed(line: str) -> Access | None:
     try:
-        fields: Any = json.loads(line)
-        return Access(**{name: kind(fields[name]) for name, kind in _FIELDS.items()})
+        values: Any = json.loads(line)
+        texts = {name: str(values[name]) for name in ("when", "run", "checkpoint", "by")}
+        return Access(**texts, epoch=int(values["epoch"]))
     except (ValueError, TypeError, KeyError):
         return None
-
-
-_FIELDS = {"when": str, "run": str, "checkpoint": str, "epoch": int, "by": str}

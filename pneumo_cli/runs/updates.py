@@ -1,4 +1,4 @@
-"""How losses become updates of the weights: precision, accumulation, all ranks, clipping, the optimizer's step."""
+"""Weight updates: loss scaling, gradient accumulation, the sum over ranks, clipping, the optimizer's step."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from pneumo_cli.runtime.distributed import Ranks
 class Updates:
     """Makes the updates of one run, for each of its optimizers.
 
-    Gradients are summed over ranks here, in one collective, and not by DistributedDataParallel around the module: a
-    task that alternates between optimizers needs no special case, and the model stays the module that was built.
+    Gradients are summed over ranks here, in one collective, and not by DistributedDataParallel: alternating
+    optimizers need no special case, and the model remains the module that was built.
 
     Args:
         optimizers: by the name that :meth:`make` is called with.
         device_type: ``cpu``, ``cuda`` or ``mps``.
-        scaler: of the losses; disabled unless the run computes in fp16.
+        scaler: of the losses; disabled except in fp16.
         ranks: the processes that share each batch.
         accumulate: batches per update.
-        clip_norm: largest norm of the gradient; 0: not clipped.
+        clip_norm: maximum norm of the gradient; 0: no clipping.
 
     Attributes:
-        batch_share: this rank's images of the current batch as a share of all images of the update that it is
-            part of (one batch over all ranks, or ``accumulate`` of them).
-        last_step: whether the current step is the last of its epoch, which ends every update.
+        batch_share: this rank's images of the current batch as a share of all images of its update (one batch
+            over all ranks, or ``accumulate`` of them).
+        last_step: whether the current step is the last of its epoch, which completes every update.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Updates:
 
     @property
     def complete(self) -> bool:
-        """Whether no gradient is held back for a later update, so that the state on the disk is complete."""
+        """Whether no accumulated gradient is pending, so that a checkpoint is complete."""
         return not any(self._pending.values())
 
     def make(self, loss: torch.Tensor, name: str) -> None:
@@ -61,11 +61,10 @@ class Updates:
         pending = self._pending.get(name, 0)
         if pending == 0:
             optimizer.zero_grad(set_to_none=True)
-        # Batches of one update, and ranks' shares of a batch, need not be equal: weighted by their number of
-        # images, the sum of the gradients is that of the mean over all images of the update.
-        share = loss * self.batch_share
+        # Batches of one update, and ranks' shares of a batch, may differ in size: weighted by their number of
+        # images, the gradients sum to that of the mean over all images of the update.
         with torch.autocast(self._device_type, enabled=False):
-            self.scaler.scale(share).backward(inputs=parameters)
+            self.scaler.scale(loss * self.batch_share).backward(inputs=parameters)
         self._pending[name] = pending + 1
         if self._pending[name] < self._accumulate and not self.last_step:
             return

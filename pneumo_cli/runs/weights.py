@@ -1,4 +1,4 @@
-"""The weights of a checkpoint, and a model that takes them."""
+"""The weights of a checkpoint, and loading them into a model."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from pneumo_cli.errors import UsageError
 
 
 def evaluation_weights(state: Mapping[str, Any]) -> dict[str, torch.Tensor]:
-    """The weights of a checkpoint that the run was, or would be, judged with: their average where there is one."""
+    """The weights of a checkpoint that its run is evaluated with: their moving average if there is one."""
     average = state.get("average")
     if not average:
         return dict(state["model"])
-    prefix = "module."
+    prefix = "module."  # AveragedModel's
     return {name.removeprefix(prefix): value for name, value in average.items() if name.startswith(prefix)}
 
 
 def load_weights(model: torch.nn.Module, weights: Mapping[str, torch.Tensor]) -> None:
-    """Put a checkpoint's weights into a model.
+    """Load a checkpoint's weights into a model.
 
     Raises:
-        UsageError: they are another model's.
+        UsageError: they are those of another model.
     """
     try:
         model.load_state_dict(weights)

@@ -1,4 +1,4 @@
-"""Runtime: files that survive, seeds, devices, processes, signals, threads, progress. Knows no images."""
+"""Runtime: atomic files, seeds, devices, processes, signals, threads, progress."""
 
 from pneumo_cli._exports import exporting
 

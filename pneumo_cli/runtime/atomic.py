@@ -1,10 +1,10 @@
-"""Files that are either whole or not there: a reader sees the old content or the new, whatever happens.
+"""Atomic file writes: a reader sees the old content or the new, never a part of either.
 
-A file is written under a temporary name beside its target, flushed to the disk, renamed, and the rename
-itself is flushed. Not for files that grow line by line (logs, metrics): those are appended to.
+A file is written under a temporary name in the folder of its target, flushed to disk and renamed; the rename is
+flushed too. Not for files that grow line by line (logs, metrics): those are appended to.
 
-Failures of the disk (full, read-only, no permission) arrive as the ``OSError`` that they are, after the
-temporary file is gone; the caller knows what the file was for and says so.
+Disk errors (full, read-only, no permission) are raised as ``OSError`` after the temporary file is removed; the
+caller knows what the file was for and reports it.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 TEMPORARY_SUFFIX = ".tmp"
-"""How the names of unfinished files end; they begin with a dot. A killed process may leave one behind."""
+"""Suffix of unfinished files, whose names begin with a dot. A killed process may leave one behind."""
 
 
 @contextmanager
 def replace_file(path: Path) -> Iterator[BinaryIO]:
-    """Yield a handle, open for writing and reading, whose content becomes ``path`` when the block ends well.
+    """Yield a handle, open for reading and writing, whose content replaces ``path`` when the block succeeds.
 
-    Missing folders are made. If the block raises (KeyboardInterrupt included), ``path`` stays as it was and
-    the temporary file is removed.
+    Missing folders are created. If the block raises (KeyboardInterrupt included), ``path`` is unchanged and the
+    temporary file is removed.
 
     Raises:
-        OSError: the folder cannot be made or written to, or the disk is full.
+        OSError: the folder cannot be created or written to, or the disk is full.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(6)}{TEMPORARY_SUFFIX}")
     try:
-        # Not tempfile: its files are private to the user, and a shared result has to follow the umask.
+        # Not tempfile, whose files only their owner may read: a shared result has to follow the umask.
         with temporary.open("x+b") as handle:
             yield handle
             handle.flush()
@@ -47,12 +47,12 @@ def replace_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def try_folder(folder: Path) -> None:
-    """Find out whether a folder that may not be there yet could be written to, and leave nothing behind.
+    """Check that a folder, which need not exist yet, can be written to; leaves nothing behind.
 
-    Tried, not asked for: an administrator may write anywhere, but not to a file system that is read-only.
+    Permission bits are not enough: an administrator has them all, even on a read-only file system.
 
     Raises:
-        OSError: it could not.
+        OSError: it cannot be written to.
     """
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
@@ -62,7 +62,7 @@ def try_folder(folder: Path) -> None:
 
 
 def flush_folder(folder: Path) -> None:
-    """Make the renames in ``folder`` survive a power failure, where the system can."""
+    """Make renames in ``folder`` survive a power failure, where the system supports it."""
     if os.name == "nt":  # folders cannot be opened there; NTFS journals its renames
         return
     handle = os.open(folder, os.O_RDONLY)
@@ -79,7 +79,7 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write ``text`` as UTF-8, with its line ends as they are."""
+    """Write ``text`` as UTF-8; line ends are not converted."""
     write_bytes(path, text.encode("utf-8"))
 
 
@@ -87,7 +87,7 @@ def write_json(path: Path, value: Any) -> None:
     """Write ``value`` as indented JSON with a final newline.
 
     Raises:
-        ValueError: the value holds a NaN or an infinity, which JSON does not have; nothing is written.
-        TypeError: the value holds something that is not JSON; nothing is written.
+        ValueError: the value holds a NaN or an infinity, which JSON lacks. Nothing is written.
+        TypeError: the value holds something that is not JSON. Nothing is written.
     """
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")

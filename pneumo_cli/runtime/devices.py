@@ -1,7 +1,7 @@
-"""Where a run computes, and in which precision.
+"""The device of a run and its precision.
 
-bf16 pays only where the hardware multiplies it (AVX-512 BF16, AMX, recent CUDA); elsewhere it is emulated and
-slower than fp32, so ``auto`` asks the hardware.
+bf16 is faster only where the hardware supports it (AVX-512 BF16, AMX, recent CUDA); elsewhere it is emulated and
+slower than fp32, so ``auto`` checks the hardware.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 @dataclass(frozen=True)
 class Device:
-    """A torch device, and how it is used.
+    """A torch device and the precision used on it.
 
     Attributes:
-        torch: the device that tensors live on.
+        torch: the device that holds the tensors.
         precision: ``fp32``, ``bf16`` or ``fp16`` (the last with gradient scaling).
-        name: what a person calls it.
+        name: readable name.
     """
 
     torch: torch.device
@@ -40,24 +40,24 @@ class Device:
     name: str
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
-        """Compute in this precision; exact fp32 is left alone."""
+        """Context that computes in this precision; does nothing for fp32."""
         if self.precision == "fp32":
             return contextlib.nullcontext()
         return torch.autocast(self.torch.type, dtype=_DTYPES[self.precision])
 
     @property
     def fused(self) -> bool:
-        """Whether torch's fused optimizers run here: one kernel per update, not a dozen."""
+        """Whether torch's fused optimizers run here: one kernel per update instead of a dozen."""
         return self.torch.type in ("cpu", "cuda")
 
     @property
     def memory_format(self) -> Any:
-        """The layout of images and convolution weights: the channels last wherever that is faster."""
+        """Memory layout of images and convolution weights: channels last where that is faster."""
         return torch.contiguous_format if self.torch.type == "mps" else torch.channels_last
 
 
 def cpu_name() -> str:
-    """The processor's marketing name where the system tells it."""
+    """The processor's marketing name, where the system provides it."""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():
         for line in cpuinfo.read_text(errors="replace").splitlines():
@@ -67,35 +67,35 @@ def cpu_name() -> str:
 
 
 def fast_bf16(device: torch.device) -> bool:
-    """Whether the hardware multiplies bf16 natively."""
+    """Whether the hardware computes in bf16 natively."""
     if device.type == "cpu":
-        found = torch.cpu.get_capabilities()
-        return bool(found.get("avx512_bf16") or found.get("amx_bf16") or found.get("bf16"))
+        features = torch.cpu.get_capabilities()
+        return any(features.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     return False
 
 
 def precisions(device: torch.device) -> dict[str, str]:
-    """What each precision is on a device: ``fast``, ``slow`` (emulated) or ``unsupported``."""
+    """Support of each precision on a device: ``fast``, ``slow`` (emulated) or ``unsupported``."""
     if device.type == "mps":
         return {"fp32": "fast", "bf16": "unsupported", "fp16": "unsupported"}
     bf16 = "fast" if fast_bf16(device) else "slow"
-    # A CPU's fp16 convolutions are emulated so slowly that a single batch can take minutes.
+    # CPUs emulate fp16 convolutions so slowly that one batch can take minutes.
     fp16 = "fast" if device.type == "cuda" else "unsupported"
     return {"fp32": "fast", "bf16": bf16, "fp16": fp16}
 
 
 def available() -> list[torch.device]:
-    """Every device of this machine, the preferred one first."""
-    found = [torch.device("cuda", index) for index in range(torch.cuda.device_count())]
+    """All devices of this machine, the preferred one first."""
+    devices = [torch.device("cuda", index) for index in range(torch.cuda.device_count())]
     if torch.backends.mps.is_available():
-        found.append(torch.device("mps"))
-    return [*found, torch.device("cpu")]
+        devices.append(torch.device("mps"))
+    return [*devices, torch.device("cpu")]
 
 
 def device_name(device: torch.device) -> str:
-    """What a person calls a device."""
+    """Readable name of a device."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     if device.type == "mps":
@@ -105,11 +105,11 @@ def device_name(device: torch.device) -> str:
 
 
 def set_threads(wanted: int) -> None:
-    """Compute with this many CPU threads.
+    """Set the number of CPU threads.
 
     Args:
-        wanted: the setting ``threads``; 0 leaves the choice to ``OMP_NUM_THREADS``, or else takes one thread per
-            usable core (torch itself counts the machine's, which in a container may be many more).
+        wanted: the setting ``threads``; 0: as ``OMP_NUM_THREADS`` says, else one per usable core (torch counts all
+            cores of the machine, which may be many more than a container may use).
     """
     if wanted or "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(wanted or min(usable_cores(), torch.get_num_threads()))
@@ -118,9 +118,9 @@ def set_threads(wanted: int) -> None:
 def keep_freed_memory() -> None:
     """Let the C library keep large blocks that torch frees, for the next tensor of that size.
 
-    glibc gives each freed block of some MiB back to the system and faults it in anew, page by page, for the next
-    one. A network's activations are such blocks: inference of an EfficientNet on a CPU is two to three times as
-    fast without. Costs memory that stays at its peak. Does nothing where the library has no such setting.
+    glibc returns each freed block of some MiB to the system, and the next one is faulted in again page by page.
+    Activations are such blocks: EfficientNet inference on a CPU is two to three times as fast with this. The cost:
+    memory use stays at its peak. Does nothing where the library lacks these settings.
     """
     with contextlib.suppress(OSError, AttributeError):
         library = ctypes.CDLL(None)
@@ -129,41 +129,35 @@ def keep_freed_memory() -> None:
 
 
 def choose_device(device: str, precision: str, local_rank: int = 0) -> Device:
-    """Turn the settings ``device`` and ``precision`` into a device.
+    """Choose the device from the settings ``device`` and ``precision``.
 
     Args:
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
-        local_rank: this process's number on this machine; each takes the CUDA device of its number.
+        local_rank: rank of this process on this machine, which is also the index of its CUDA device.
 
     Raises:
-        UsageError: the machine has no such device, or the device no such precision.
+        UsageError: the machine has no such device, or the device does not support the precision.
     """
-    found = available()
-    if device == "auto":
-        chosen = found[0]
-    else:
-        chosen = torch.device(device)
-        if chosen.type not in {one.type for one in found}:
-            here = ", ".join(str(one) for one in found)
-            raise UsageError(f"device = {device!r}: this machine has {here}")
+    devices = available()
+    chosen = devices[0] if device == "auto" else torch.device(device)
+    if chosen.type not in {one.type for one in devices}:
+        raise UsageError(f"device = {device!r}: this machine has {', '.join(map(str, devices))}")
     if chosen.type == "cuda":
         count = torch.cuda.device_count()
         index = local_rank if chosen.index is None or local_rank else chosen.index
         if index >= count:
-            raise UsageError(f"device cuda:{index} is not there: this machine has {count} CUDA devices")
+            raise UsageError(f"there is no device cuda:{index}: this machine has {count} CUDA devices")
         chosen = torch.device("cuda", index)
         torch.cuda.set_device(chosen)
     support = precisions(chosen)
     if precision == "auto":
-        if support["bf16"] == "fast":
-            precision = "bf16"
-        else:
-            # A GPU of before 2020 has no bf16, and its fp16 units are many times faster than fp32.
-            precision = "fp16" if chosen.type == "cuda" else "fp32"
+        # GPUs from before 2020 lack bf16, and their fp16 units are many times faster than fp32.
+        fallback = "fp16" if chosen.type == "cuda" else "fp32"
+        precision = "bf16" if support["bf16"] == "fast" else fallback
     elif support[precision] == "unsupported":
         usable = " or ".join(name for name, how in support.items() if how != "unsupported")
-        raise UsageError(f"precision = {precision!r}: {chosen} computes in {usable}")
+        raise UsageError(f"precision = {precision!r}: {chosen} supports {usable}")
     if precision == "fp32":
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False

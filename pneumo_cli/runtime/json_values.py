@@ -1,6 +1,6 @@
-"""Values read from JSON and TOML files, whatever is in them: nothing here raises.
+"""Lenient readers for values from JSON and TOML files: nothing here raises.
 
-A report may be of another version, or written by hand; what is missing or of another type reads as nothing.
+A report may be from another version, or edited by hand; a value that is missing or of another type reads as empty.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from typing import Any
 
 
 def number(value: object) -> float | None:
-    """A finite float, or None for everything else (absent, null, text, NaN, infinite)."""
+    """A finite float; None for everything else (null, text, NaN, infinity)."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return float(value) if math.isfinite(value) else None
 
 
 def number_ends(value: object) -> tuple[float, float] | None:
-    """The two ends of an interval, or None for everything else."""
+    """The two ends of an interval; None for everything else."""
     if not isinstance(value, list | tuple) or len(value) != 2:
         return None
     low, high = number(value[0]), number(value[1])
@@ -27,22 +27,22 @@ def number_ends(value: object) -> tuple[float, float] | None:
 
 
 def mapping(value: Any) -> Mapping[str, Any]:
-    """The mapping; an empty one where there is none."""
+    """The mapping; an empty one for everything else."""
     return value if isinstance(value, Mapping) else {}
 
 
 def sequence(value: Any) -> Sequence[Any]:
-    """The list; an empty one where there is none."""
+    """The list; an empty one for everything else."""
     return value if isinstance(value, list | tuple) else ()
 
 
 def text(value: Any) -> str:
-    """One line of text; nothing where there is none."""
+    """The value as one line of text; empty for None."""
     return "" if value is None else " ".join(str(value).split())
 
 
 def value_text(value: Any) -> str:
-    """A setting's value as a person would type it."""
+    """A setting's value as one would type it."""
     if value is None:
         return "none"
     if isinstance(value, bool):

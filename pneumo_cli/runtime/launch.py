@@ -1,7 +1,7 @@
-"""``--devices N``: the same command line in N processes on this machine, which find each other.
+"""``--devices N``: the same command line in N processes on this machine that form one process group.
 
-What torchrun does for one machine, without its agent: exit codes and signals pass through unchanged. For several
-machines use torchrun itself: ``torchrun … -m pneumo_cli run cnn``.
+What torchrun does on one machine, without its agent: exit codes and signals pass through unchanged. For several
+machines use torchrun: ``torchrun … -m pneumo_cli run cnn``.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import Any
 
-# A rank whose neighbour has died waits in a collective: it gets this long to say its own reason, then it ends.
+# After one rank has died the others wait in a collective: they get this long to report their own errors.
 _GRACE_SECONDS = 10.0
 
 
 def inside_launcher() -> bool:
-    """Whether this process is one of several that were started together."""
+    """Whether a launcher started this process as one of several ranks."""
     return "WORLD_SIZE" in os.environ
 
 
@@ -29,7 +29,7 @@ def launch(count: int, arguments: Sequence[str]) -> int:
     """Run ``pneumo ARGUMENTS`` in ``count`` processes.
 
     Returns:
-        0 if all of them succeed, else the exit code of the first that failed.
+        0 if all succeed, else the exit code of the first that failed.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

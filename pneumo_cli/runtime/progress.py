@@ -1,6 +1,6 @@
 """Progress of long steps: a null object for libraries and tests, rich bars for a terminal.
 
-Code that takes long receives a :class:`Progress` and opens a *stage*; it never asks whether anybody is looking.
+Long steps receive a :class:`Progress` and open a *stage*, whether or not anything is shown.
 """
 
 from __future__ import annotations
@@ -11,36 +11,36 @@ from contextlib import contextmanager
 Advance = Callable[[int], None]
 
 NOTICE = 25
-"""Level of log messages that a person at a terminal should read although nothing is wrong."""
+"""Log level of messages that are shown on a terminal although nothing is wrong."""
 
 
 class Progress:
-    """Shows nothing. The base of everything that does."""
+    """Shows nothing; base class of those that do."""
 
     @contextmanager
     def stage(self, name: str, total: int, unit: str = "images") -> Iterator[Advance]:
-        """Open a step of ``total`` ``unit``; call the yielded function with how many more are done."""
+        """Open a step of ``total`` ``unit``; the yielded function takes the number of units just completed."""
         yield lambda count: None
 
 
 class WatchedProgress(Progress):
-    """Shows what another one shows, and looks up at each advance.
+    """Wraps another progress and calls back after each advance.
 
     Args:
-        shown: does the showing.
-        look: called after each advance; what it raises ends the step.
+        progress: shows the stages.
+        callback: called after each advance; an exception from it ends the step.
     """
 
-    def __init__(self, shown: Progress, look: Callable[[], None]) -> None:
-        self._shown, self._look = shown, look
+    def __init__(self, progress: Progress, callback: Callable[[], None]) -> None:
+        self._progress, self._callback = progress, callback
 
     @contextmanager
     def stage(self, name: str, total: int, unit: str = "images") -> Iterator[Advance]:
-        with self._shown.stage(name, total, unit) as shown:
+        with self._progress.stage(name, total, unit) as show:
 
             def advance(count: int) -> None:
-                shown(count)
-                self._look()
+                show(count)
+                self._callback()
 
             yield advance
 
@@ -50,6 +50,8 @@ class TerminalProgress(Progress):
 
     @contextmanager
     def stage(self, name: str, total: int, unit: str = "images") -> Iterator[Advance]:
+        import sys
+
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as Bars
@@ -62,13 +64,10 @@ class TerminalProgress(Progress):
             TimeRemainingColumn(compact=True),
             TextColumn("left"),
         )
-        import sys
-
-        # What is printed meanwhile goes above the bar, through the bar's console, which is stderr: right only
-        # where both are the same terminal.
-        lines = sys.stdout.isatty()
-        console = Console(stderr=True)
-        with Bars(*columns, console=console, transient=True, expand=True, redirect_stdout=lines) as bars:
+        # With redirection, printed lines go above the bar through its console, which is stderr: right only where
+        # stdout is the terminal, too.
+        redirect, console = sys.stdout.isatty(), Console(stderr=True)
+        with Bars(*columns, console=console, transient=True, expand=True, redirect_stdout=redirect) as bars:
             task = bars.add_task(name, total=total, rate="")
 
             def advance(count: int) -> None:
@@ -79,7 +78,7 @@ class TerminalProgress(Progress):
 
 
 def for_stderr(wanted: bool = True) -> Progress:
-    """Bars where stderr is a terminal and NO_COLOR is not set; silence elsewhere."""
+    """Progress bars where stderr is a terminal and NO_COLOR is not set; nothing elsewhere."""
     import os
     import sys
 

@@ -1,7 +1,6 @@
-"""Random numbers that depend on where a run is and not on how it got there.
+"""Seeds derived from the position in a run, so that no generator state has to be saved.
 
-Every step seeds all generators from (seed, epoch, step, rank), so dropout and noise of a resumed run need no
-saved generator state.
+Each step seeds all generators from (seed, epoch, step, rank): dropout and noise of a resumed run are the same.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import torch
 
 
 def derive(seed: int, *parts: int | str) -> int:
-    """A 63-bit seed for one purpose, independent of the seeds for others.
+    """A 63-bit seed for one purpose, independent of the seeds for other purposes.
 
     >>> derive(42, "model") != derive(42, "order", 1)
     True
@@ -24,7 +23,7 @@ def derive(seed: int, *parts: int | str) -> int:
 
 
 def seed_all(seed: int, *parts: int | str) -> None:
-    """Seed Python, numpy and torch (all its devices) for one purpose."""
+    """Seed Python, NumPy and torch (all devices) for one purpose."""
     value = derive(seed, *parts)
     random.seed(value)
     np.random.seed(value & 0xFFFFFFFF)

@@ -1,7 +1,7 @@
-"""Signals that end a run in an orderly way: Ctrl-C, SIGTERM, a closed terminal.
+"""Orderly interruption by a signal: Ctrl-C, SIGTERM, a closed terminal.
 
-The first signal is noted and the loop, which asks at every step, saves and stops. A second Ctrl-C ends the
-process at once.
+The first signal is recorded; the training loop checks for it at every step, saves and stops. A second Ctrl-C ends
+the process at once.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ class Interruption:
     """The signal that was received, if any.
 
     Attributes:
-        number: the signal's number; 0 while there was none.
+        number: number of the signal; 0: none so far.
     """
 
     number = 0
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
+    def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.number and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.number = number
@@ -32,16 +32,16 @@ class Interruption:
 
 @contextmanager
 def interruption() -> Iterator[Interruption]:
-    """Note signals instead of dying of them, while the block runs."""
-    noted = Interruption()
-    before: dict[int, Any] = {}
+    """Record signals instead of ending the process, while the block runs."""
+    received = Interruption()
+    previous: dict[int, Any] = {}
     try:
         for number in _SIGNALS:
             try:
-                before[number] = signal.signal(number, noted._note)
-            except ValueError:  # only the main thread can take signals
+                previous[number] = signal.signal(number, received._handle)
+            except ValueError:  # only the main thread can handle signals
                 break
-        yield noted
+        yield received
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)

@@ -1,7 +1,7 @@
 """Threads for work that releases the interpreter lock: reading, hashing, decoding.
 
-Not processes: Pillow, hashlib and NumPy run beside each other in threads, and threads need no pickling, no
-start-up and no cleaning up after a crash.
+Not processes: Pillow, hashlib and NumPy run in parallel in threads, which need no pickling, no start-up time and no
+cleaning up after a crash.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Result = TypeVar("Result")
 
 
 def usable_cores() -> int:
-    """How many cores this process may run on, which in containers is often fewer than the machine has."""
+    """Number of cores that this process may use; in containers often fewer than the machine has."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
@@ -30,8 +30,8 @@ def usable_cores() -> int:
 def ordered_map(function: Callable[[Item], Result], items: Iterable[Item]) -> Generator[Result, None, None]:
     """Yield ``function(item)`` in the order of ``items``, computed ahead in threads.
 
-    Only a few results are held at a time. An exception of ``function`` is raised where its result was due.
-    When the iterator is closed, or anything is raised, items that have not begun are dropped. Close it
+    Only a few results are held at a time. An exception of ``function`` is raised in place of its result. When the
+    iterator is closed or anything is raised, items that have not been started are dropped; close it
     (``contextlib.closing``) where the consumer may stop early.
     """
     workers = usable_cores()

@@ -1,4 +1,4 @@
-"""Settings: what can be set, in which bounds, and where values come from. Needs no torch."""
+"""Settings: what can be set, within which bounds, and where values come from. No torch."""
 
 from pneumo_cli._exports import exporting
 from pneumo_cli.compat import former_names

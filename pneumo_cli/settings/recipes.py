@@ -1,7 +1,7 @@
-"""Values that the presets of several trainers share. Imported at discovery: imports nothing.
+"""Values shared by the presets of several trainers. Imported at discovery, so it imports nothing.
 
-``STRONG`` is what was found to be best on validation images of other patients and to hold on images as another
-scanner might have taken them; the README shows what each part brings (``examples/measure_recipes.py``).
+``STRONG`` performed best on validation images of other patients and held up on images as another scanner might have
+taken them; the README shows the effect of each part (``examples/measure_recipes.py``).
 """
 
 from __future__ import annotations
@@ -34,4 +34,4 @@ STRONG: Mapping[str, Any] = MappingProxyType(
         "blur": 1.0,
     }
 )
-"""The parts of the presets ``strong`` of the classification trainers that do not depend on the network."""
+"""What the presets ``strong`` of the classification trainers have in common, whatever the network."""

@@ -1,4 +1,4 @@
-"""Settings that had another name: flags, variables, files and plugins of earlier versions still say it."""
+"""Renamed settings: flags, variables, files and plugins of earlier versions may use the former names."""
 
 from __future__ import annotations
 
@@ -13,37 +13,35 @@ RENAMED: Mapping[str, str] = {
     "judge_test": "evaluate_test",
     "judged": "fidelity_images",
 }
-"""The former name of a setting to its name."""
+"""Former name to present name."""
 
 _log = logging.getLogger("pneumo")
 
 
 def recorded(values: Mapping[str, Any]) -> dict[str, Any]:
-    """All settings of a run, as any version recorded them, under the names of this version."""
+    """All settings of a run, recorded by any version, under the present names."""
     if "evaluate_test" in values:
         return dict(values)
     return {RENAMED.get(name, name): value for name, value in values.items()}
 
 
 def with_current_names(values: Mapping[str, Any], known: Collection[str], where: str = "") -> dict[str, Any]:
-    """The same values under the names of this version.
+    """The same values under the present names.
 
     Args:
         values: by setting.
-        known: the settings that there are; a plugin may have one of a former name.
-        where: what said them, for a remark in the log; empty: nobody needs to know.
+        known: the settings that exist; a plugin may have one with a former name.
+        where: the origin of the values, for a warning about former names; empty: no warning.
 
     Raises:
-        UsageError: a setting is there under both of its names.
+        UsageError: a setting is given under both of its names.
     """
-    found: dict[str, Any] = {}
+    renamed: dict[str, Any] = {}
     for name, value in values.items():
-        new = RENAMED.get(name, name) if name not in known else name
-        if new != name and new not in known:
-            new = name
-        if new in found or (new != name and new in values):
-            raise UsageError(f"{name} is the former name of {new}: say one of them")
+        new = name if name in known or RENAMED.get(name) not in known else RENAMED[name]
+        if new in renamed or (new != name and new in values):
+            raise UsageError(f"{name} is the former name of {new}: give only one of them")
         if new != name and where:
-            _log.warning("%s is called %s now (%s)", name, new, where)
-        found[new] = value
-    return found
+            _log.warning("%s is now called %s (%s)", name, new, where)
+        renamed[new] = value
+    return renamed

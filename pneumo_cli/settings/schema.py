@@ -1,11 +1,10 @@
-"""The settings themselves: what can be set, in which bounds and units, with which defaults.
+"""The settings with their bounds, units and defaults.
 
-What every trainer has (:class:`TrainerSettings`), what the classification trainers share
-(:class:`ClassificationSettings`), those among them that begin with pre-trained weights
-(:class:`TransferSettings`), and those that make images (:class:`GenerativeSettings`); and what belongs to the
-machine and not to the recipe (:class:`MachineSettings`). A trainer derives its own from one of the first four;
-its fields become the flags of ``pneumo run NAME``. Where values come from is
-:mod:`pneumo_cli.settings.resolve`. Must not import torch.
+The settings of every trainer (:class:`TrainerSettings`), of classification trainers
+(:class:`ClassificationSettings`), of those that start from pre-trained weights (:class:`TransferSettings`), of
+generative trainers (:class:`GenerativeSettings`), and those of the machine, which are no part of a recipe
+(:class:`MachineSettings`). A trainer derives its own from one of the first four; its fields become the flags of
+``pneumo run NAME``. :mod:`pneumo_cli.settings.resolve` collects the values. Must not import torch.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ SplitPolicy = Literal["source", "patient", "last", "all"]
 
 
 class _Settings(BaseSettings):
-    """Checked values and nothing else: reading the environment and files is the business of the layers."""
+    """Validated values only: the environment and files are read by :mod:`pneumo_cli.settings.resolve`."""
 
     model_config = SettingsConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -41,7 +40,7 @@ class _Settings(BaseSettings):
 
     @classmethod
     def __pydantic_init_subclass__(cls, **options: Any) -> None:
-        """Let a plugin's field that bears the former name of one of ours be ours."""
+        """Rename a plugin's field that overrides one of ours by its former name."""
         super().__pydantic_init_subclass__(**options)
         fields = cls.__pydantic_fields__
         former = {old: new for old, new in RENAMED.items() if old in fields and new in fields}
@@ -60,57 +59,51 @@ class _Settings(BaseSettings):
 
 
 class TrainerSettings(_Settings):
-    """What every trainer has: the recipe. Defaults are the source report's (SOURCE 1 and 2)."""
+    """The recipe of any trainer. Defaults are those of the source report (SOURCE 1 and 2)."""
 
     model: str = Field("", description="registered model to train; empty: the trainer's own default")
     dataset: str = Field("phantom", description="registered dataset to train on")
     split: SplitPolicy = Field(
         "source",
-        description="how the training pool is divided: 'patient' so that no patient and no identical image is on "
-        "both sides; as the report does, image by image: 'source' at random, 'last' the last of each class "
-        "validate, 'all' none validates",
+        description="how the training pool is divided: 'patient': no patient and no identical image is in both "
+        "training and validation; image by image, as in the report: 'source' at random, 'last' the last images of "
+        "each class validate, 'all' all images train",
     )
-    validation_fraction: float = Field(
-        0.25, gt=0, lt=1, description="share of the training pool that validates"
-    )
+    validation_fraction: float = Field(0.25, gt=0, lt=1, description="share of the pool used for validation")
     split_seed: int = Field(42, ge=0, lt=2**63, description="seed of the split, apart from the run's seed")
     folds: int = Field(
         0,
         ge=0,
         le=100,
-        description="cross-validation: one run for each of so many parts of the training pool, patients apart, "
-        "which validates on that part (validation_fraction has no say); 0: none",
+        description="number of folds for cross-validation by patient: one run per fold, which is its validation "
+        "set (validation_fraction is ignored); 0: none",
     )
-    fold: int = Field(
-        0, ge=0, le=100, description="the part that validates, to run one of the folds alone; 0: all in turn"
-    )
-    seeds: int = Field(
-        1, ge=1, le=100, description="one run for each of so many seeds: seed, seed + 1 and so on"
-    )
+    fold: int = Field(0, ge=0, le=100, description="run only this fold; 0: all folds in turn")
+    seeds: int = Field(1, ge=1, le=100, description="number of runs, with the seeds seed, seed + 1 and so on")
     evaluate_test: bool = Field(
-        True, description="evaluate on the test set when training is over; if not, it stays sealed"
+        True, description="evaluate on the test set after training; if not, the test set stays sealed"
     )
     skip_unreadable: bool = Field(
-        False, description="leave unreadable images out, and count them in the report, instead of stopping"
+        False, description="exclude unreadable images and count them in the report, instead of stopping"
     )
     seed: int = Field(42, ge=0, lt=2**63, description="seed of weights, order, augmentation and dropout")
     epochs: int = Field(20, ge=1, le=100_000, description="passes over the training images")
     batch_size: int = Field(16, ge=1, le=65_536, description="images per step, over all devices")
     image_size: int = Field(256, ge=8, le=2048, description="height and width of the input, in pixels")
-    accumulate: int = Field(1, ge=1, le=1024, description="steps whose gradients are added up per update")
+    accumulate: int = Field(1, ge=1, le=1024, description="steps whose gradients are accumulated per update")
     ema: float = Field(
         0.0,
         ge=0,
         lt=1,
-        description="decay per update of a moving average of the weights, which is then what is evaluated and "
-        "kept; 0: none",
+        description="decay per update of an exponential moving average of the weights, which is evaluated and "
+        "saved in place of the weights; 0: none",
     )
-    clip_norm: float = Field(0.0, ge=0, description="largest norm of the gradient; 0: not clipped")
+    clip_norm: float = Field(0.0, ge=0, description="maximum norm of the gradient; 0: no clipping")
 
     @model_validator(mode="before")
     @classmethod
     def _folds_keep_patients_together(cls, values: Any) -> Any:
-        """Where there are folds and nobody names a split, it is ``patient``."""
+        """With folds the default of ``split`` is ``patient``."""
         if isinstance(values, dict) and str(values.get("folds", 0)) != "0":
             return {"split": "patient", **values}
         return values
@@ -118,82 +111,63 @@ class TrainerSettings(_Settings):
     @model_validator(mode="after")
     def _folds_fit(self) -> Self:
         if self.folds == 1:
-            raise ValueError("folds = 1: cross-validation needs at least 2 of them, and 0 means none")
+            raise ValueError("folds = 1: cross-validation needs at least 2; 0 means none")
         if self.fold > self.folds:
             raise ValueError(f"fold = {self.fold}: there are {self.folds} folds")
         if self.folds and self.split != "patient":
-            raise ValueError(
-                f"split = {self.split!r}: with folds, which keep patients apart, it is 'patient'"
-            )
+            raise ValueError(f"split = {self.split!r}: with folds, which are by patient, use 'patient'")
         return self
 
 
 class ClassificationSettings(TrainerSettings):
-    """What the binary classification trainers share. Defaults are SOURCE 2 and 4."""
+    """Settings of the binary classification trainers. Defaults are SOURCE 2 and 4."""
 
-    optimizer: Literal["sgd", "adamw"] = Field("sgd", description="what changes the weights")
-    lr: float = Field(
-        0.01, gt=0, le=10, description="learning rate; of the head, where layer_decay is below 1"
-    )
+    optimizer: Literal["sgd", "adamw"] = Field("sgd", description="optimizer of the weights")
+    lr: float = Field(0.01, gt=0, le=10, description="learning rate (of the head if layer_decay < 1)")
     layer_decay: float = Field(
-        1.0,
-        gt=0,
-        le=1,
-        description="factor of the learning rate per stage away from the head; 1: one rate for all",
+        1.0, gt=0, le=1, description="learning rate factor per stage below the head; 1: one rate for all"
     )
     momentum: float = Field(0.9, ge=0, lt=1, description="momentum of SGD")
-    nesterov: bool = Field(True, description="Nesterov's form of momentum")
+    nesterov: bool = Field(True, description="use Nesterov momentum")
     weight_decay: float = Field(1e-5, ge=0, le=1, description="weight decay")
-    decay_norms: bool = Field(True, description="let biases and normalisation decay as well")
+    decay_norms: bool = Field(True, description="apply weight decay to biases and normalisation layers, too")
     schedule: Literal["step", "cosine"] = Field(
-        "step",
-        description="step: the learning rate is cut every lr_step epochs; cosine: it falls to 0 smoothly",
+        "step", description="of the learning rate; step: times lr_gamma every lr_step epochs; cosine: to 0"
     )
-    warmup: float = Field(
-        0.0, ge=0, description="epochs over which the learning rate rises before the cosine begins"
-    )
-    lr_step: int = Field(5, ge=1, description="epochs between two cuts of the learning rate")
-    lr_gamma: float = Field(0.5, gt=0, le=1, description="factor of each cut of the learning rate")
+    warmup: float = Field(0.0, ge=0, description="epochs of warm-up of the learning rate before the cosine")
+    lr_step: int = Field(5, ge=1, description="epochs between two steps of the learning rate")
+    lr_gamma: float = Field(0.5, gt=0, le=1, description="factor of the learning rate at each step")
     label_smoothing: float = Field(
         0.0, ge=0, lt=1, description="share of each label that is spread evenly over the classes"
     )
     subtypes: bool = Field(
-        False,
-        description="tell the subtypes of PNEUMONIA (bacteria, virus) apart in training; they are evaluated as one",
+        False, description="train on subtypes of PNEUMONIA (bacteria, virus); evaluated as one class"
     )
     weighted_loss: bool = Field(
-        True, description="weigh the positive class by NORMAL : PNEUMONIA of the training split"
+        True, description="weight the positive class by the NORMAL : PNEUMONIA ratio of the training split"
     )
     augment: bool = Field(True, description="rotate, flip and jitter the training images")
-    rotation: float = Field(30.0, ge=0, le=180, description="largest rotation, in degrees")
+    rotation: float = Field(30.0, ge=0, le=180, description="maximum rotation, in degrees")
     flip: float = Field(0.5, ge=0, le=1, description="probability of a horizontal flip")
-    brightness: float = Field(0.2, ge=0, le=1, description="largest relative change of brightness")
-    contrast: float = Field(0.2, ge=0, le=1, description="largest relative change of contrast")
-    zoom: float = Field(0.0, ge=0, lt=0.9, description="largest relative change of scale, crops among it")
-    shift: float = Field(0.0, ge=0, le=0.5, description="largest shift, as a share of the side")
-    gamma: float = Field(0.0, ge=0, le=2, description="largest change of the logarithm of gamma")
-    border: float = Field(
-        0.0, ge=0, le=0.5, description="largest width of a collimated border, as a share of the side"
-    )
-    blur: float = Field(
-        0.0, ge=0, le=10, description="largest sigma of a blur, in pixels of an image of 224 px"
-    )
+    brightness: float = Field(0.2, ge=0, le=1, description="maximum relative change of brightness")
+    contrast: float = Field(0.2, ge=0, le=1, description="maximum relative change of contrast")
+    zoom: float = Field(0.0, ge=0, lt=0.9, description="maximum relative change of scale, cropping included")
+    shift: float = Field(0.0, ge=0, le=0.5, description="maximum shift, as a share of the side")
+    gamma: float = Field(0.0, ge=0, le=2, description="maximum change of the logarithm of gamma")
+    border: float = Field(0.0, ge=0, le=0.5, description="maximum collimation border, as a share of the side")
+    blur: float = Field(0.0, ge=0, le=10, description="maximum sigma of the blur, in pixels at 224 px")
     standardize: bool = Field(
-        False,
-        description="bring each image to the same mean and standard deviation, in training and elsewhere",
+        False, description="bring every image to the same mean and standard deviation, also in evaluation"
     )
-    flip_tta: bool = Field(
-        False,
-        description="average the prediction over each image and its horizontal flip (test-time augmentation)",
-    )
+    flip_tta: bool = Field(False, description="horizontal-flip TTA: average over each image and its flip")
     monitor: Literal["accuracy", "auc", "f1", "loss"] = Field(
-        "accuracy", description="validation metric that chooses the best checkpoint"
+        "accuracy", description="validation metric that selects the best checkpoint"
     )
     operating_point: Literal["default", "balanced", "screening", "cost"] = Field(
         "default",
-        description="threshold of the reported metrics and of predict, chosen on the validation images: "
-        "default: 0.5, as in the report; balanced: the largest sum of sensitivity and specificity; screening: the "
-        "wanted sensitivity; cost: the smallest cost",
+        description="how the threshold of the reported metrics and of predict is chosen on the validation images: "
+        "default: 0.5, as in the report; balanced: maximum sum of sensitivity and specificity; screening: the "
+        "wanted sensitivity; cost: minimum cost",
     )
     wanted_sensitivity: float = Field(
         0.95, gt=0, le=1, description="sensitivity of the operating point screening on the validation images"
@@ -202,84 +176,76 @@ class ClassificationSettings(TrainerSettings):
         10.0,
         gt=0,
         le=1_000_000,
-        description="cost of a missed image of class 1, in false alarms, for the operating point cost",
+        description="cost of a false negative, in false positives, for the operating point cost",
     )
 
 
 class TransferSettings(ClassificationSettings):
-    """What the trainers share that begin with a network trained elsewhere. Defaults are SOURCE 5."""
+    """Settings of the trainers that start from pre-trained weights. Defaults are SOURCE 5."""
 
-    lr: float = Field(
-        0.005, gt=0, le=10, description="learning rate; of the head, where layer_decay is below 1"
-    )
+    lr: float = Field(0.005, gt=0, le=10, description="learning rate (of the head if layer_decay < 1)")
     weights: str = Field(
         "imagenet",
         min_length=1,
-        description="weights to begin with: imagenet, none, or the path of a state dict or of a run's checkpoint",
+        description="initial weights: imagenet, none, or the path of a state dict or of a run's checkpoint",
     )
     freeze_mode: Literal["strict", "source"] = Field(
         "strict",
-        description="strict: what is frozen does not change and is not random; source: as the report, "
-        "BatchNorm statistics move and stochastic depth stays on",
+        description="strict: frozen layers run in eval mode; source: as in the report, their BatchNorm statistics "
+        "are updated and stochastic depth stays active",
     )
     feature_cache: bool = Field(
-        True, description="compute what is strictly frozen once per image, and not in every epoch"
+        True, description="compute the output of strictly frozen layers once per image, not in every epoch"
     )
     feature_views: int = Field(
         0,
         ge=0,
         le=1000,
-        description="augmented views of each training image to compute once and use in turn; 0: with "
-        "augmentation, training images pass the frozen part anew in every epoch",
+        description="augmented views of each training image that are computed once and used in turn; 0: with "
+        "augmentation, training images pass the frozen layers in every epoch",
     )
 
 
 class GenerativeSettings(TrainerSettings):
-    """What the generative trainers share: they learn the images of one class (SOURCE 7 and 8)."""
+    """Settings of the generative trainers, which learn the images of one class (SOURCE 7 and 8)."""
 
-    images_of: str = Field("PNEUMONIA", description="class whose images are learnt; empty: all classes")
+    images_of: str = Field("PNEUMONIA", description="class to learn; empty: all classes")
     extractor: str = Field(
         "auto",
         min_length=1,
-        description="what compares images: pixels, a registered classifier with ImageNet weights, or a run of a "
-        "classifier; auto: efficientnet-lite0 where it is installed, else pixels",
+        description="features in which images are compared: pixels, a registered classifier with ImageNet weights, "
+        "or a classifier's run; auto: efficientnet-lite0 if installed, else pixels",
     )
     fidelity_images: int = Field(
-        1000,
-        ge=0,
-        le=100_000,
-        description="images that are generated at the end to measure their fidelity; 0: none",
+        1000, ge=0, le=100_000, description="images to generate after training to measure fidelity; 0: none"
     )
 
 
 class MachineSettings(_Settings):
-    """What belongs to the machine: the same for all trainers, and no part of a recipe."""
+    """Settings of the machine: the same for all trainers, and no part of a recipe."""
 
     device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
-        "auto", description="auto: bf16 where the hardware has it; fp32: exact, for parity"
+        "auto", description="auto: bf16 where the hardware supports it; fp32: exact, for parity"
     )
-    devices: int = Field(1, ge=1, le=64, description="processes that share each batch, one device each")
+    devices: int = Field(1, ge=1, le=64, description="processes that share each batch, one per device")
     threads: int = Field(
         0,
         ge=0,
         le=1024,
-        description="CPU threads of each process; 0: one per usable core. On a machine that is busy with other "
-        "work fewer are faster. The same number gives the same bits",
+        description="CPU threads of each process; 0: one per usable core. On a busy machine fewer are faster. "
+        "The same number gives bit-identical results",
     )
-    output: Path = Field(Path("runs"), description="folder that receives the run folders")
+    output: Path = Field(Path("runs"), description="parent of the run folders")
     cache: Path = Field(
         default_factory=lambda: user_cache_path("pneumo"),
         description="folder of decoded images; may be deleted at any time",
     )
     data_home: Path = Field(
-        default_factory=lambda: user_data_path("pneumo"),
-        description="folder of imported datasets",
+        default_factory=lambda: user_data_path("pneumo"), description="folder of imported datasets"
     )
     data_root: Path | None = Field(None, description="folder or zip archive of the dataset's images")
-    checkpoint_minutes: float = Field(
-        10.0, gt=0, description="an epoch that takes longer is also saved on the way, this often"
-    )
+    checkpoint_minutes: float = Field(10.0, gt=0, description="minutes between checkpoints in a long epoch")
 
     @field_validator("device")
     @classmethod

@@ -1,6 +1,6 @@
-"""The conformance suite: what every trainer, model and dataset plugin has to do, as tests to derive from.
+"""Testing: what every trainer, model and dataset plugin has to do, as tests to derive from.
 
-A plugin's author writes one class per thing that is registered; pytest runs the inherited tests::
+The author of a plugin writes one class per registered name; pytest runs the inherited tests::
 
     from pneumo_cli.testing import ModelConformance, TrainerConformance
 
@@ -10,11 +10,10 @@ A plugin's author writes one class per thing that is registered; pytest runs the
     class TestModel(ModelConformance):
         name = "tiny"
 
-The plugin has to be installed, for it is found as ``pneumo`` finds it. Needs pytest; with
-``pytest.register_assert_rewrite("pneumo_cli.testing")`` in ``conftest.py`` failures show their values.
-Also here: the small datasets that the suite trains on, :func:`empty_workplace` for a test to work in, and
-:func:`invoke` and :func:`runner_of`, which run the program or one run inside the test's process.
-Not for what only one plugin promises: that belongs into its own tests.
+The plugin has to be installed. Needs pytest; with ``pytest.register_assert_rewrite("pneumo_cli.testing")`` in
+``conftest.py`` failures show their values. Also here: the small datasets that the suite trains on,
+:func:`empty_workplace`, and :func:`invoke` and :func:`runner_of`, which run ``pneumo`` or one run in the test's
+process. What a single plugin promises belongs in its own tests.
 """
 
 from pneumo_cli.testing.dataset_suite import DatasetConformance

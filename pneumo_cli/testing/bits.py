@@ -1,4 +1,4 @@
-"""Equality of tensors to the last bit."""
+"""Exact equality of tensors."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ import torch
 
 
 def same_bits(one: torch.Tensor, other: torch.Tensor) -> bool:
-    """Whether two tensors are of one type and equal in every value."""
+    """Whether two tensors have the same dtype and the same values."""
     return one.dtype == other.dtype and torch.equal(one, other)

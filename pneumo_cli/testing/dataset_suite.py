@@ -1,4 +1,4 @@
-"""What every dataset does."""
+"""The tests that every dataset has to pass."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pneumo_cli.trainers.session import open_dataset
 
 
 class DatasetConformance:
-    """What every dataset does. The author's whole test, where the images lie in a folder::
+    """The tests that every dataset has to pass; for a dataset that reads a folder::
 
         class TestClinic(DatasetConformance):
             name = "clinic"
@@ -28,8 +28,8 @@ class DatasetConformance:
 
     Attributes:
         name: the registered name, or ``distribution:name``.
-        size: the height and width in pixels that images are asked for.
-        reads: how many images, spread over the records, are read.
+        size: the height and width of the requested images, in pixels.
+        reads: number of images that are read, spread over the records.
     """
 
     name: ClassVar[str]
@@ -38,12 +38,12 @@ class DatasetConformance:
 
     @pytest.fixture
     def data_root(self) -> Path | None:
-        """Where the images lie; None for a dataset without a folder of the user's."""
+        """The folder of the images; None for a dataset that has none."""
         return None
 
     @pytest.fixture
     def dataset(self, data_root: Path | None, tmp_path: Path) -> Dataset:
-        """The dataset under test, opened."""
+        """The dataset under test."""
         return self._open(data_root, tmp_path / "cache")
 
     def test_every_record_is_complete(self, dataset: Dataset) -> None:
@@ -54,43 +54,43 @@ class DatasetConformance:
             assert record.digest, record
 
     def test_both_pools_hold_every_class(self, dataset: Dataset) -> None:
-        found = {(record.pool, record.label) for record in dataset.records}
         labels = range(len(dataset.classes))
-        assert found == {(pool, label) for pool in ("train", "test") for label in labels}
+        expected = {(pool, label) for pool in ("train", "test") for label in labels}
+        assert {(record.pool, record.label) for record in dataset.records} == expected
 
-    def test_records_stand_in_the_order_of_their_labels(self, dataset: Dataset) -> None:
+    def test_records_are_sorted_by_label(self, dataset: Dataset) -> None:
         labels = [record.label for record in dataset.records]
         assert labels == sorted(labels)
 
-    def test_it_says_what_it_is(self, dataset: Dataset) -> None:
+    def test_it_states_its_name_origin_and_place(self, dataset: Dataset) -> None:
         assert dataset.name == discover().datasets.get(self.name).spec.name
         assert dataset.origin.strip()
         assert dataset.place.strip()
 
-    def test_two_openings_have_one_fingerprint(
+    def test_the_fingerprint_is_the_same_when_opened_again(
         self, dataset: Dataset, data_root: Path | None, tmp_path: Path
     ) -> None:
         assert self._open(data_root, tmp_path / "other cache").fingerprint == dataset.fingerprint
 
-    def test_images_are_grey_levels_that_lose_nothing_at_the_size_asked_for(self, dataset: Dataset) -> None:
-        for record in self._some(dataset):
-            whole, asked = dataset.read(record), dataset.read(record, self.size)
-            for image in (whole, asked):
+    def test_images_are_uint8_gray_levels_of_sufficient_size(self, dataset: Dataset) -> None:
+        for record in self._sample(dataset):
+            whole, sized = dataset.read(record), dataset.read(record, self.size)
+            for image in (whole, sized):
                 assert image.dtype == np.uint8, record
                 assert image.ndim == 2, record
             enough = [min(2 * self.size, side) for side in whole.shape]
-            exact = asked.shape == (self.size, self.size)
-            assert exact or all(a >= e for a, e in zip(asked.shape, enough, strict=True)), record
+            exact = sized.shape == (self.size, self.size)
+            assert exact or all(s >= e for s, e in zip(sized.shape, enough, strict=True)), record
 
-    def test_images_are_the_same_in_whatever_order_and_thread(self, dataset: Dataset) -> None:
-        records = self._some(dataset)
+    def test_images_depend_on_neither_order_nor_thread(self, dataset: Dataset) -> None:
+        records = self._sample(dataset)
         expected = [dataset.read(record, self.size) for record in records]
         with ThreadPoolExecutor(4) as pool:
             actual = list(pool.map(lambda record: dataset.read(record, self.size), records[::-1]))[::-1]
         for record, one, other in zip(records, expected, actual, strict=True):
             assert np.array_equal(one, other), record
 
-    def _some(self, dataset: Dataset) -> list[Record]:
+    def _sample(self, dataset: Dataset) -> list[Record]:
         spread = np.unique(np.linspace(0, len(dataset.records) - 1, self.reads).astype(int))
         return [dataset.records[position] for position in spread]
 

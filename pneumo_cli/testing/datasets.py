@@ -1,4 +1,4 @@
-"""Small datasets to train on in tests, and the plugins that are installed with them."""
+"""Small datasets for tests, and the installed plugins together with them."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ SMALL = DatasetSpec(
     factory="pneumo_cli.testing.datasets:open_small",
     synthetic=True,
 )
-"""For tasks that judge images by distances; :func:`installed_plugins` registers it too."""
+"""For tasks that evaluate images by distances; :func:`installed_plugins` registers it too."""
 
 
 class TinyDataset(Dataset):
-    """Noise, and in every second image a bright disc: learnt within a few epochs by whatever can see.
+    """Noise, and in every second image a bright disc: any classifier learns it within a few epochs.
 
     Args:
-        seed: selects other images and so another fingerprint.
-        images: how many; three quarters of them in the train pool, two per patient, half of each class.
+        seed: of the images, and so of the fingerprint.
+        images: their number; three quarters in the train pool, two per patient, half of each class.
     """
 
     classes = ("NORMAL", "PNEUMONIA")
     synthetic = True
     origin = "Noise and discs, for tests."
-    place = "drawn in memory"
+    place = "generated in memory"
     side = 32
 
     def __init__(self, name: str = TINY.name, seed: int = 0, images: int = 64) -> None:
@@ -67,7 +67,7 @@ class TinyDataset(Dataset):
         return image.clip(0, 255).astype(np.uint8)
 
     def read(self, record: Record, size: int | None = None) -> NDArray[np.uint8]:
-        """Return the image at its only size."""
+        """The image, at its only size."""
         if record.name not in self._pixels:
             raise UnreadableImage(f"there is no image {record.name}")
         return self._pixels[record.name]
@@ -84,7 +84,7 @@ def open_small(request: DatasetRequest) -> TinyDataset:
 
 
 def installed_plugins() -> Plugins:
-    """What ``pneumo`` finds here, and the suite's datasets."""
+    """All installed plugins, and the suite's datasets."""
     plugins = discover()
     for spec in (TINY, SMALL):
         plugins.datasets.add(spec, Provenance("pneumo-cli", "testing"))

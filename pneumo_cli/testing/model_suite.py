@@ -1,4 +1,4 @@
-"""What every model does."""
+"""The tests that every model has to pass."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from pneumo_cli.testing.bits import same_bits
 
 
 class ModelConformance:
-    """What every model does. The author's whole test::
+    """The tests that every model has to pass::
 
         class TestTiny(ModelConformance):
             name = "tiny"
 
     Attributes:
         name: the registered name, or ``distribution:name``.
-        options: what the kind's trainers offer to the factory.
-        sizes: heights and widths in pixels that it has to take.
+        options: what trainers of its kind pass to the factory.
+        sizes: heights and widths of input images that it has to accept, in pixels.
     """
 
     name: ClassVar[str]
@@ -35,8 +35,8 @@ class ModelConformance:
     sizes: ClassVar[tuple[int, ...]] = (32, 64)
 
     def output(self, model: torch.nn.Module, size: int) -> torch.Tensor:
-        """What the model makes of four random images. Override it where a kind is not called with images."""
-        # A generator of its own: a model that draws random numbers in eval mode has to be found out.
+        """The model's output for four random images; to be overridden for kinds with another input."""
+        # A separate generator, so that a model that uses the global one in eval mode is detected.
         generator = torch.Generator().manual_seed(0)
         result = model(torch.randn(4, self.options.get("channels", 1), size, size, generator=generator))
         assert isinstance(result, torch.Tensor)

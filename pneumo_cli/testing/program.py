@@ -1,4 +1,4 @@
-"""The program inside the test's process."""
+"""Runs ``pneumo`` in the test's process."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ def invoke(*arguments: object, suite_datasets: bool = False) -> Invocation:
     """Run ``pneumo ARGUMENTS`` in this process, in the working folder and environment as they are.
 
     Args:
-        suite_datasets: register :data:`TINY` and :data:`SMALL` beside what is installed.
+        suite_datasets: register :data:`TINY` and :data:`SMALL`, too.
     """
     stdout, stderr = io.StringIO(), io.StringIO()
-    found = installed_plugins if suite_datasets else discover
+    plugins = installed_plugins if suite_datasets else discover
     root, own = logging.getLogger(), logging.getLogger("pneumo")
     before = root.handlers[:], root.level, own.level
-    root.handlers = []  # so that the program sets up its own, on the stderr of this invocation
+    root.handlers = []  # so that the program makes its own, on the stderr of this invocation
     code: object = 0
     try:
         with (
             mock.patch.object(sys, "argv", ["pneumo", *map(str, arguments)]),
-            mock.patch("pneumo_cli.cli.main.discover", found),
+            mock.patch("pneumo_cli.cli.main.discover", plugins),
             contextlib.redirect_stdout(stdout),
             contextlib.redirect_stderr(stderr),
         ):

@@ -1,4 +1,4 @@
-"""What every trainer does."""
+"""The tests that every trainer has to pass."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from pneumo_cli.training.runner import Runner, open_runner
 
 
 class _Died(BaseException):
-    """Stands for the death of the process: no error that anybody may handle."""
+    """Simulates the death of the process; no handler of errors catches it."""
 
 
-class _DiesAtStep:
-    """Ends the run after a step, unsaved."""
+class _Dies:
+    """Ends the run unsaved after a step of an epoch; without a step, after the epoch's checkpoints."""
 
-    def __init__(self, epoch: int, step: int) -> None:
+    def __init__(self, epoch: int, step: int = 0) -> None:
         self._at = (epoch, step)
 
     @hookimpl
@@ -42,16 +42,21 @@ class _DiesAtStep:
         if (run.epoch, run.step) == self._at:
             raise _Died
 
+    @hookimpl
+    def epoch_finished(self, run: Any) -> None:
+        if (run.epoch, 0) == self._at:
+            raise _Died
+
 
 class TrainerConformance:
-    """What every trainer does. The author's whole test::
+    """The tests that every trainer has to pass::
 
         class TestProbe(TrainerConformance):
             name = "probe"
 
     Attributes:
         name: the registered name, or ``distribution:name``.
-        settings: what to set for the short runs on 64 images of 32 px.
+        settings: of the short runs on 64 images of 32 px.
     """
 
     name: ClassVar[str]
@@ -59,7 +64,7 @@ class TrainerConformance:
 
     @pytest.fixture
     def plugins(self) -> Plugins:
-        """What is installed."""
+        """All installed plugins."""
         return installed_plugins()
 
     @pytest.fixture
@@ -86,9 +91,7 @@ class TrainerConformance:
     def test_every_preset_resolves(self, plugins: Plugins, entry: Entry[TrainerSpec]) -> None:
         for preset in entry.spec.presets:
             resolved = resolve(plugins, entry, {}, preset=preset.name, environ={})
-            values = (
-                resolved.preset.values
-            )  # those of the fallback, where the preset's model is not installed
+            values = resolved.preset.values  # the fallback's if the preset's model is not installed
             assert values.keys() >= preset.values.keys()
             assert {name: getattr(resolved.trainer, name) for name in values} == values
 
@@ -99,44 +102,35 @@ class TrainerConformance:
         )
         assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
-    def test_a_run_ends_with_a_report(
+    def test_a_run_that_dies_resumes_to_the_same_bits_and_ends_with_a_report(
         self, plugins: Plugins, entry: Entry[TrainerSpec], tmp_path: Path
     ) -> None:
-        folder = _start(plugins, self._resolved(plugins, entry, tmp_path, epochs=1))
-        assert folder.report_html.is_file()
-        assert folder.report_json.is_file()
-        assert folder.checkpoints.joinpath("best.pt").is_file()
-
-    def test_a_run_that_dies_resumes_to_the_same_bits(
-        self, plugins: Plugins, entry: Entry[TrainerSpec], tmp_path: Path
-    ) -> None:
-        whole = _start(plugins, self._resolved(plugins, entry, tmp_path / "whole", epochs=2))
-        broken = self._resolved(plugins, entry, tmp_path / "broken", epochs=2)
-        with pytest.raises(_Died):
-            _start(plugins, broken, _DiesAtStep(epoch=2, step=1))
-        (path,) = broken.machine.output.glob("*/*")
-        folder = RunFolder(path)
-        resolved = reopen_settings(plugins, folder, {})
-        _runner(plugins, resolved).resume(folder)
+        whole, broken = (
+            _start_until(death, plugins, self._resolved(plugins, entry, tmp_path / name, epochs=2))
+            for name, death in (("whole", _Dies(epoch=2)), ("broken", _Dies(epoch=2, step=1)))
+        )
+        _runner(plugins, reopen_settings(plugins, broken, {})).resume(broken)
         for name in ("best", "last"):
-            expected, actual = (Checkpoints(f.checkpoints).load(name)["model"] for f in (whole, folder))
+            expected, actual = (Checkpoints(f.checkpoints).load(name)["model"] for f in (whole, broken))
             assert expected.keys() == actual.keys()
             assert [key for key in expected if not same_bits(expected[key], actual[key])] == []
+        assert broken.report_html.is_file()
+        assert broken.report_json.is_file()
 
-    def test_images_that_it_draws_depend_on_seed_and_index_alone(
+    def test_sampled_images_depend_only_on_seed_and_index(
         self, plugins: Plugins, entry: Entry[TrainerSpec], tmp_path: Path
     ) -> None:
         runner = _runner(plugins, self._resolved(plugins, entry, tmp_path, epochs=1))
         trainer = runner.trainer.as_generator()
         if trainer is None:
-            pytest.skip(f"{self.name} makes no images")
+            pytest.skip(f"{self.name} generates no images")
         runner.build()
         model = runner.run.model.eval()
         if not trainer.can_sample(model):
-            pytest.skip(f"{runner.run.model_entry.spec.name} draws no new images")
-        many = trainer.sample(model, 7, np.arange(CHUNK + 3))
-        torch.manual_seed(1)  # nor on the global generator
-        assert torch.equal(trainer.sample(model, 7, np.array([CHUNK + 1, 2])), many[[CHUNK + 1, 2]])
+            pytest.skip(f"{runner.run.model_entry.spec.name} samples no new images")
+        images = trainer.sample(model, 7, np.arange(CHUNK + 3))
+        torch.manual_seed(1)  # the global generator has no influence
+        assert torch.equal(trainer.sample(model, 7, np.array([CHUNK + 1, 2])), images[[CHUNK + 1, 2]])
 
     def _resolved(self, plugins: Plugins, entry: Entry[TrainerSpec], folder: Path, epochs: int) -> Resolved:
         machine = {"device": "cpu", "output": folder / "runs", "cache": folder / "cache"}
@@ -149,7 +143,8 @@ def _runner(plugins: Plugins, resolved: Resolved, *extra: object) -> Runner:
     return open_runner(set_up(plugins, resolved), taking_part, command=["pneumo"])
 
 
-def _start(plugins: Plugins, resolved: Resolved, *extra: object) -> RunFolder:
-    runner = _runner(plugins, resolved, *extra)
-    runner.start()
+def _start_until(death: _Dies, plugins: Plugins, resolved: Resolved) -> RunFolder:
+    runner = _runner(plugins, resolved, death)
+    with pytest.raises(_Died):
+        runner.start()
     return runner.run.folder

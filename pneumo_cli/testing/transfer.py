@@ -1,4 +1,4 @@
-"""For tests of trainers that begin with pre-trained weights: a small network, weights that tell images apart."""
+"""For tests of trainers that start from pre-trained weights: a small network, and weights for it."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ SMALL_NETWORK = MappingProxyType(
         "dataset": TINY.name,
     }
 )
-"""Settings of a run of seconds, alike on every processor."""
+"""Settings of a run that takes seconds, in fp32 on the CPU."""
 
 
 def write_weights(path: Path) -> Path:
-    """Write a state dict of the small network with 1000 outputs, whose features tell images apart; return its path.
+    """Write a state dict of the small network with 1000 outputs; return its path. Features differ between images.
 
-    Those of a network as it is made do not: before its BatchNorm statistics fit, it gives the same for all.
+    In a new network they do not: its BatchNorm statistics are not fitted, so all images give the same output.
     """
     import torch
     from torch import nn

@@ -1,4 +1,4 @@
-"""A place for a test to work in, and runs inside the test's process."""
+"""A working folder for a test, and runs in the test's process."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 
 def empty_workplace(folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Make an empty working folder below ``folder``, apart from the user's settings, data and runs, and enter it.
+    """Make and enter an empty working folder, isolated from the user's settings, data and runs.
 
     Args:
-        folder: of this test alone.
-        cache: where decoded images are kept; tests may share it.
-        monkeypatch: takes everything back at the test's end.
+        folder: of this test alone; the working folder is made in it.
+        cache: of decoded images; tests may share it.
+        monkeypatch: undoes everything at the end of the test.
     """
     for name in [name for name in os.environ if name.upper().startswith("PNEUMO_")]:
         monkeypatch.delenv(name)
@@ -33,13 +33,13 @@ def empty_workplace(folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def runner_of(trainer: str, *, observed: bool = False, preset: str | None = None, **settings: Any) -> Runner:
-    """Open a run with everything but its start; the datasets of the suite are registered.
+    """Set up a run without starting it; the datasets of the suite are registered.
 
     Args:
         trainer: its registered name.
-        observed: let the installed observers (console, files) watch it.
-        preset: of the settings that are not given; None: the trainer's defaults.
-        settings: as flags would give them; ``output`` and ``cache`` are folders.
+        observed: with the installed observers (console, files).
+        preset: for the settings that are not given; None: the trainer's default preset.
+        settings: as flags; ``output`` and ``cache`` are folders.
     """
     from pneumo_cli.settings.resolve import resolve
     from pneumo_cli.trainers.session import set_up

@@ -1,4 +1,4 @@
-"""Trainers: the base classes that plugins derive from, and what takes a trained model up again."""
+"""Trainers: the base classes of tasks (base.py), and opening a run from settings (session.py)."""
 
 from pneumo_cli._exports import exporting
 

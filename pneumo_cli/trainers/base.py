@@ -1,9 +1,8 @@
-"""What a trainer is: three hooks and typed settings.
+"""The base class of trainers: three hooks and typed settings.
 
-Philosophy: the author owns the model, the update of one batch and the judgement of one split; the runner owns
-everything around them (devices, precision, data, order, checkpoints, interruption, reports).
-Not here: the loop (:mod:`pneumo_cli.training.runner`), and what classification tasks share
-(:mod:`pneumo_cli.trainers.classification`).
+The author is responsible for the model, the update of one batch and the evaluation of one split; the runner
+(:mod:`pneumo_cli.training.runner`) for everything else: devices, precision, data, order, checkpoints,
+interruption, reports.
 """
 
 from __future__ import annotations
@@ -30,19 +29,18 @@ if TYPE_CHECKING:
     from pneumo_cli.specs import ModelSpec
     from pneumo_cli.trainers.capabilities import Classifier, ImageGenerator
 
-
 _FORMER = {"assess": "describe_evaluation", "judge": "summarize", "wanted_class": "only_class"}
 
 
 class Trainer(FormerNames, ABC, former=_FORMER):
-    """Base class of every trainer. Its methods are the implementations of the task hooks.
+    """Base class of every trainer. Its methods implement the task hooks.
 
     Args:
-        settings: the checked settings, an instance of the class that the spec names.
+        settings: validated, an instance of the class that the spec names.
 
     Attributes:
         curves: the metrics whose curves the report shows first; empty: all of them.
-        scheduler_interval: whether schedulers are stepped once per epoch or after each update.
+        scheduler_interval: whether schedulers step once per epoch or after each update.
     """
 
     curves: Sequence[str] = ()
@@ -53,12 +51,12 @@ class Trainer(FormerNames, ABC, former=_FORMER):
 
     @property
     def monitor(self) -> Monitor:
-        """What chooses the best checkpoint: the smallest validation loss, unless a trainer says otherwise."""
+        """The metric that selects the best checkpoint. Default: the lowest validation loss."""
         return Monitor("loss", "min")
 
     @abstractmethod
     def build_model(self, run: Run) -> torch.nn.Module:
-        """Make the one module that is trained and saved (:class:`~pneumo_cli.plugins.hookspecs.TaskHooks`)."""
+        """Build the one module that is trained and saved (:class:`~pneumo_cli.plugins.hookspecs.TaskHooks`)."""
 
     @abstractmethod
     def train_step(self, run: Run, batch: Batch) -> Mapping[str, torch.Tensor]:
@@ -66,7 +64,7 @@ class Trainer(FormerNames, ABC, former=_FORMER):
 
     @abstractmethod
     def evaluate(self, run: Run, loader: Loader) -> Evaluation:
-        """Judge the model on one split, in eval mode and without gradients."""
+        """Evaluate the model on one split, in eval mode without gradients."""
 
     def build_optimizers(self, run: Run) -> dict[str, torch.optim.Optimizer]:
         """Optimizers by the name that ``run.optimize`` is called with. Default: ``main``, AdamW at 1e-3."""
@@ -74,7 +72,7 @@ class Trainer(FormerNames, ABC, former=_FORMER):
         return {"main": torch.optim.AdamW(parameters, lr=1e-3, fused=run.device.fused)}
 
     def build_schedulers(self, run: Run) -> dict[str, torch.optim.lr_scheduler.LRScheduler]:
-        """Schedulers by optimizer name, stepped as ``scheduler_interval`` says. Default: constant rates."""
+        """Schedulers by optimizer name, see ``scheduler_interval``. Default: constant learning rates."""
         return {}
 
     def build_transforms(self, run: Run) -> Transforms:
@@ -82,45 +80,45 @@ class Trainer(FormerNames, ABC, former=_FORMER):
         return Transforms(EvaluationTransform(), EvaluationTransform())
 
     def build_sources(self, run: Run) -> Sources:
-        """What the loaders' batches are made of. Default: images, transformed anew each time."""
+        """The sources of the loaders' batches. Default: images, transformed anew each time."""
         evaluation = run.image_inputs(run.transforms.evaluation)
         return Sources(run.image_inputs(run.transforms.train), evaluation, evaluation)
 
     def cache_sources(self, run: Run) -> Sources:
-        """Compute once what every epoch would compute anew. Default: nothing.
+        """Compute once what every epoch would recompute. Default: nothing.
 
-        Called when a run begins or is taken up again, when its weights are in place.
+        Called when a run starts or resumes, after its weights are loaded.
         """
         return run.sources
 
     @property
     def only_class(self) -> str:
-        """The class whose images alone the run is given. Default: the empty string, all classes."""
+        """The only class whose images the run uses. Default: empty, all classes."""
         return ""
 
     def epoch_images(self, run: Run) -> torch.Tensor | None:
-        """Images to keep of each epoch, uint8 [N, S, S], such as a GAN's of the same noise. Default: none.
+        """Images to save of each epoch, uint8 [N, S, S], such as a GAN's from fixed noise. Default: none.
 
         Called in eval mode without gradients.
         """
         return None
 
     def calibrate(self, run: Run, validation: Evaluation) -> dict[str, Any]:
-        """Fit on the validation images what is fitted when training is over. Default: nothing.
+        """Fit a calibration, thresholds and the like on the validation images after training. Default: nothing.
 
-        Thresholds, a calibration: what is returned, tensors and plain values, is kept in the checkpoint ``best``
-        and is ``run.calibration`` wherever that is judged. The test images have not been looked at by then.
+        The result, tensors and plain values, is stored in the checkpoint ``best`` and is ``run.calibration``
+        wherever that is evaluated. The test images have not been evaluated on by then.
 
         Args:
-            validation: of the best checkpoint; where no image validates, the method is not called.
+            validation: of the best checkpoint; without validation images, the method is not called.
         """
         return {}
 
     def describe_evaluation(self, run: Run, split: str, evaluation: Evaluation) -> Evaluation:
-        """Add to an evaluation what only a reader wants: intervals, tables, figures. Default: nothing.
+        """Add intervals, tables and figures for the report to an evaluation. Default: nothing.
 
-        Called with what :meth:`evaluate` returned for the best checkpoint, not in every epoch, on the first rank
-        only, in eval mode without gradients.
+        Called with the result of :meth:`evaluate` for the best checkpoint, on the first rank only, in eval mode
+        without gradients.
 
         Args:
             split: ``train``, ``validation`` or ``test``.
@@ -128,44 +126,41 @@ class Trainer(FormerNames, ABC, former=_FORMER):
         return evaluation
 
     def summarize(self, run: Run, evaluations: Mapping[str, Evaluation]) -> RunSummary | None:
-        """Say something about the result as a whole, for the report of a finished run. Default: nothing.
+        """Summarize the results as a whole, for the report of a finished run. Default: nothing.
 
         Called once, with the best checkpoint, in eval mode without gradients, on the first rank only.
 
         Args:
-            evaluations: by split, assessed; empty where a checkpoint is judged again.
+            evaluations: by split, from :meth:`describe_evaluation`; empty if a checkpoint is re-evaluated.
         """
         return None
 
     def can_summarize(self, run: Run) -> bool:
-        """Whether :meth:`summarize` has something to say of a built model. Default: where it is overridden."""
+        """Whether :meth:`summarize` returns a summary for a built model. Default: if it is overridden."""
         return type(self).summarize is not Trainer.summarize
 
     def as_classifier(self) -> Classifier | None:
-        """How this trainer's models classify images; None (the default) where they do not."""
+        """How this trainer's models classify images; None (the default) if they do not."""
         return None
 
     def as_generator(self) -> ImageGenerator | None:
-        """How this trainer's models make images; None (the default) where they do not."""
+        """How this trainer's models generate images; None (the default) if they do not."""
         return None
 
     def check_request(self, entry: Entry[ModelSpec]) -> None:
-        """Find what can be found wrong with a new run before its data are read. Default: nothing.
-
-        Args:
-            entry: the model that is asked for.
+        """Check a new run with the model ``entry`` before its data are read. Default: nothing.
 
         Raises:
-            UsageError: something that was asked for cannot be had.
+            UsageError: the request cannot be carried out.
         """
         return
 
     def model_options(self) -> dict[str, Any]:
-        """What the trainer offers to the factory of a model of its kind, as far as the settings tell."""
+        """Options for the factory of a model of the trainer's kind, as far as the settings determine them."""
         return {}
 
     def freeze(self, entry: Entry[ModelSpec], model: torch.nn.Module) -> dict[str, str]:
-        """Choose what of a new model is trained. Default: everything.
+        """Freeze parameters of a new model. Default: none.
 
         Returns:
             facts about the choice by title, for ``pneumo show`` and the report.
@@ -173,13 +168,13 @@ class Trainer(FormerNames, ABC, former=_FORMER):
         return {}
 
     def load_pretrained(self, run: Run) -> str:
-        """Put weights from elsewhere into the model of a new run. Default: they stay as they were drawn.
+        """Load pretrained weights into the model of a new run. Default: it keeps its random weights.
 
         Returns:
-            what was loaded, in one line; empty where nothing was.
+            what was loaded, in one line; empty for nothing.
 
         Raises:
-            UsageError: the weights cannot be had, or are another model's.
+            UsageError: the weights are not available, or are those of another model.
         """
         return ""
 
@@ -190,7 +185,7 @@ class Trainer(FormerNames, ABC, former=_FORMER):
     def training_metrics(
         self, run: Run, means: Mapping[str, float], outputs: Mapping[str, NDArray[np.generic]]
     ) -> dict[str, float]:
-        """Turn what ``train_step`` returned during an epoch into the epoch's training metrics.
+        """Turn the results of ``train_step`` during an epoch into the epoch's training metrics.
 
         Args:
             means: 0-d tensors, averaged over the epoch by batch size.

@@ -1,15 +1,14 @@
-"""What a trainer's models can do beside training: classify images, or make some. For those who use trained models.
+"""What a trainer's models can do apart from training: classify or generate images.
 
-A trainer says so through :meth:`~pneumo_cli.trainers.base.Trainer.as_classifier` and
-:meth:`~pneumo_cli.trainers.base.Trainer.as_generator`; whoever predicts, averages, exports or generates asks for
-these and for no class.
+Code that predicts, averages, exports or generates asks for these through
+:meth:`~pneumo_cli.trainers.base.Trainer.as_classifier` and
+:meth:`~pneumo_cli.trainers.base.Trainer.as_generator`, not for a class.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -24,60 +23,65 @@ if TYPE_CHECKING:
 
 
 class Classifier(Protocol):
-    """A trainer whose models tell class 1 from class 0."""
+    """A trainer whose models distinguish class 1 from class 0."""
 
     @property
     def mirrored(self) -> bool:
-        """Whether each image is judged together with its mirror image."""
+        """Whether logits are averaged over each image and its horizontal flip (flip TTA)."""
 
     def evaluation_transform(self, spec: ModelSpec) -> EvaluationTransform:
-        """How gray levels become the input of a model where it is evaluated and used."""
+        """How gray levels become the input of a model outside training."""
 
     def decision_rule(self, state: Mapping[str, Any], classes: Sequence[str] = ()) -> DecisionRule:
         """How logits become probabilities and decisions, at the operating point that the settings name.
 
         Args:
-            state: what :meth:`~pneumo_cli.trainers.base.Trainer.calibrate` returned, as a checkpoint keeps it.
-            classes: the dataset's, where nothing was fitted.
+            state: the result of :meth:`~pneumo_cli.trainers.base.Trainer.calibrate`, as stored in a checkpoint.
+            classes: the dataset's, if nothing was fitted.
         """
 
 
 class ImageGenerator(Protocol):
-    """A trainer whose models make gray images [S, S] of the side ``image_size``.
-
-    Attributes:
-        image_size: S, in pixels.
-        images_of: the class whose images were learnt; empty: all.
-    """
+    """A trainer whose models generate or reconstruct gray images [S, S] of the side ``image_size``."""
 
     @property
-    def image_size(self) -> int: ...
+    def image_size(self) -> int:
+        """S, height and width of the images, in pixels."""
 
     @property
-    def images_of(self) -> str: ...
+    def images_of(self) -> str:
+        """The class whose images are learnt; empty: all."""
 
     def can_sample(self, model: nn.Module) -> bool:
-        """Whether new images can be drawn from a model."""
+        """Whether new images can be sampled from a model."""
 
     def sample(self, model: nn.Module, seed: int, index: NDArray[np.int64]) -> Tensor:
-        """New images, uint8 [B, S, S] on the CPU, each of which depends on ``seed`` and its own index alone."""
+        """Sample new images, each of which depends only on ``seed`` and its own index.
+
+        Args:
+            model: in eval mode.
+            index: int64 [B].
+
+        Returns:
+            uint8 [B, S, S] on the CPU.
+        """
 
     def reconstruct(self, model: nn.Module, images: Tensor) -> Tensor:
-        """What a model makes of images: [B, C, S, S] of images [B, C, S, S].
+        """The reconstructions [B, C, S, S] of images [B, C, S, S] by a model in eval mode.
 
         Raises:
-            UsageError: this trainer's models take no images.
+            UsageError: this trainer's models have no image input.
         """
 
     def interpolate(self, model: nn.Module, first: Tensor, last: Tensor, steps: int) -> Tensor:
-        """Images [steps, C, S, S] on the way from one image [1, C, S, S] to another.
+        """Images [steps, C, S, S] between one image [1, C, S, S] and another.
 
         Raises:
-            UsageError: this trainer's models take no images.
+            UsageError: this trainer's models have no image input.
         """
 
-    def to_gray_levels(self, images: torch.Tensor) -> Tensor:
-        """A model's images [B, C, S, S] as gray levels: uint8 [B, S, S] on the CPU."""
+    def to_gray_levels(self, images: Tensor) -> Tensor:
+        """A model's images [B, C, S, S] as gray levels: uint8 [B, S, S] on the CPU, channels averaged."""
 
     def from_gray_levels(self, images: Tensor) -> Tensor:
         """Gray levels, uint8 [B, S, S], as a model's images: float32 [B, C, S, S]."""

@@ -1,9 +1,9 @@
-"""The shared base of binary classification trainers. Public: third parties derive from it.
+"""The base class of binary classification trainers. Public: third parties derive from it.
 
 A network maps images to one logit each; PNEUMONIA (class 1) is positive. The default recipe is the report's
-(SOURCE 2 and 4): weighted binary cross-entropy, SGD with Nesterov momentum, a learning rate that is cut in steps.
-Settings offer what has been found to be better since; the presets ``strong`` use it. A subclass usually states
-nothing but its name in a spec; it overrides what its task does differently.
+(SOURCE 2 and 4): weighted binary cross-entropy, SGD with Nesterov momentum, a step schedule of the learning rate.
+Settings offer better techniques, which the presets ``strong`` use. A subclass overrides what its task does
+differently; usually nothing.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 
 class ClassificationTrainer(Trainer):
-    """Trains a registered model of kind ``classifier`` to tell class 1 from class 0.
+    """Trains a registered model of kind ``classifier`` to distinguish class 1 from class 0.
 
     Args:
         settings: an instance of :class:`~pneumo_cli.settings.schema.ClassificationSettings` or a subclass.
@@ -58,19 +58,19 @@ class ClassificationTrainer(Trainer):
 
     @property
     def monitor(self) -> Monitor:
-        """The metric that the settings name; the loss is the one of which less is better."""
+        """The metric that the settings name; higher is better, except for the loss."""
         return Monitor(self.settings.monitor, "min" if self.settings.monitor == "loss" else "max")
 
     def build_model(self, run: Run) -> torch.nn.Module:
-        """The registered classifier, for three channels and the outputs that the targets ask for.
+        """The registered classifier, with three channels and the outputs that the targets need.
 
         Raises:
-            UsageError: the dataset has not two classes, or the model cannot take its images.
+            UsageError: the dataset does not have two classes, or the model does not support its images.
         """
         classes = run.data.dataset.classes
         if len(classes) != 2:
             raise UsageError(
-                f"{run.spec.name} tells two classes apart, and the dataset {run.data.dataset.name} has "
+                f"{run.spec.name} is for two classes, and the dataset {run.data.dataset.name} has "
                 f"{len(classes)}: {', '.join(classes)}"
             )
         weight, smoothing = self.positive_weight(run), self.settings.label_smoothing
@@ -88,7 +88,7 @@ class ClassificationTrainer(Trainer):
         return {"channels": 3, "outputs": 3 if self.settings.subtypes else 1}
 
     def build_optimizers(self, run: Run) -> dict[str, torch.optim.Optimizer]:
-        """SGD as SOURCE 4 has it, or AdamW."""
+        """SGD as in SOURCE 4, or AdamW."""
         s = self.settings
         groups = parameter_groups(
             run.model,
@@ -98,17 +98,14 @@ class ClassificationTrainer(Trainer):
             decay_norms=s.decay_norms,
             layer_decay=s.layer_decay,
         )
+        common: Any = {"lr": s.lr, "fused": run.device.fused}
         if s.optimizer == "adamw":
-            return {"main": torch.optim.AdamW(groups, lr=s.lr, fused=run.device.fused)}
+            return {"main": torch.optim.AdamW(groups, **common)}
         nesterov = s.nesterov and s.momentum > 0
-        return {
-            "main": torch.optim.SGD(
-                groups, lr=s.lr, momentum=s.momentum, nesterov=nesterov, fused=run.device.fused
-            )
-        }
+        return {"main": torch.optim.SGD(groups, momentum=s.momentum, nesterov=nesterov, **common)}
 
     def build_schedulers(self, run: Run) -> dict[str, torch.optim.lr_scheduler.LRScheduler]:
-        """StepLR as SOURCE 4 has it, per epoch; or a warm-up and a cosine, per update."""
+        """StepLR as in SOURCE 4, per epoch; or a linear warm-up and a cosine, per update."""
         s = self.settings
         optimizer = run.optimizers["main"]
         if s.schedule == "step":
@@ -118,38 +115,32 @@ class ClassificationTrainer(Trainer):
         return {"main": torch.optim.lr_scheduler.LambdaLR(optimizer, factor)}
 
     def build_transforms(self, run: Run) -> Transforms:
-        """The report's augmentation for training, plain normalisation elsewhere (SOURCE 2).
+        """The report's augmentation for training, plain normalisation for evaluation (SOURCE 2).
 
-        Where a setting asks for what the report does not do, an augmentation that models another scanner.
+        Settings beyond the report's select an augmentation that models other scanners.
         """
         s = self.settings
         spec = run.model_entry.spec
-        normal: Any = {"mean": spec.mean, "std": spec.std, "standardize": s.standardize}
         evaluation = self.evaluation_transform(spec)
         if not s.augment:
             return Transforms(evaluation, evaluation)
-        basic: Any = {
-            "seed": s.seed,
-            "rotation": s.rotation,
-            "flip": s.flip,
-            "brightness": s.brightness,
-            "contrast": s.contrast,
-        }
+        names = ("seed", "rotation", "flip", "brightness", "contrast", "standardize")
+        options: Any = {name: getattr(s, name) for name in names} | {"mean": spec.mean, "std": spec.std}
         scanner = {name: getattr(s, name) for name in ("zoom", "shift", "gamma", "border", "blur")}
         augmentation: Transform
         if any(scanner.values()):
-            augmentation = ScannerAugmentation(**basic, **scanner, **normal)
+            augmentation = ScannerAugmentation(**options, **scanner)
         else:
-            augmentation = ReportAugmentation(**basic, **normal)
+            augmentation = ReportAugmentation(**options)
         return Transforms(augmentation, evaluation)
 
     def evaluation_transform(self, spec: ModelSpec) -> EvaluationTransform:
-        """How grey levels become a model's input where it is judged and used."""
+        """How gray levels become a model's input outside training."""
         return EvaluationTransform(mean=spec.mean, std=spec.std, standardize=self.settings.standardize)
 
     @property
     def mirrored(self) -> bool:
-        """Whether each image is judged together with its mirror image."""
+        """Whether evaluation uses horizontal-flip TTA."""
         return self.settings.flip_tta
 
     def as_classifier(self) -> Classifier:
@@ -157,17 +148,17 @@ class ClassificationTrainer(Trainer):
         return self
 
     def decision_rule(self, state: Mapping[str, Any], classes: Sequence[str] = ()) -> DecisionRule:
-        """What was fitted on the validation images, at the operating point that the settings name."""
+        """The rule fitted on the validation images, at the operating point that the settings name."""
         rule = DecisionRule.from_state(state, classes)
         return rule.at(self.settings.operating_point) if rule.images else rule
 
     def build_sources(self, run: Run) -> Sources:
-        """Images; where the settings ask for it, judged together with their mirror images."""
+        """Images; for evaluation with their horizontal flips, if the settings ask for flip TTA."""
         sources = super().build_sources(run)
         if not self.settings.flip_tta:
             return sources
-        mirrored = FlipTTA(run.image_inputs(run.transforms.evaluation))
-        return Sources(sources.train, mirrored, mirrored)
+        flipped = FlipTTA(run.image_inputs(run.transforms.evaluation))
+        return Sources(sources.train, flipped, flipped)
 
     def forward(self, run: Run, batch: Batch) -> torch.Tensor:
         """The model's outputs for a batch, [B, outputs]; or [V * B, outputs] for V views of each image."""
@@ -182,7 +173,7 @@ class ClassificationTrainer(Trainer):
         return float((labels == 0).sum() / (labels == 1).sum())
 
     def loss(self, run: Run, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """What a split is judged with: binary cross-entropy, class 1 weighted, averaged over images.
+        """The loss for evaluation: binary cross-entropy, class 1 weighted, averaged over images.
 
         Args:
             logits: float [B].
@@ -202,22 +193,17 @@ class ClassificationTrainer(Trainer):
     def training_metrics(
         self, run: Run, means: Mapping[str, float], outputs: Mapping[str, NDArray[np.generic]]
     ) -> dict[str, float]:
-        """The metrics of the predictions made while training: of changing weights, on augmented images."""
+        """The metrics of the predictions during training: of changing weights, on augmented images."""
         return {**means, **binary_metrics(outputs["logits"], outputs["labels"])}
 
     def evaluate(self, run: Run, loader: Loader) -> Evaluation:
         """Loss and binary metrics at the threshold 0.5."""
-        logits = []
-        labels = []
-        index = []
+        rows = []
         for batch in loader:
             views = positive_logits(self.forward(run, batch)).view(-1, len(batch.labels))
-            logits.append(views.mean(0))
-            labels.append(batch.labels)
-            index.append(batch.index)
-        outputs = run.gather(
-            {"index": torch.cat(index), "logits": torch.cat(logits), "labels": torch.cat(labels)}
-        )
+            rows.append((batch.index, views.mean(0), batch.labels))
+        columns = map(torch.cat, zip(*rows, strict=True))
+        outputs = run.gather(dict(zip(("index", "logits", "labels"), columns, strict=True)))
         if not np.isfinite(outputs["logits"]).all():
             return Evaluation(metrics={"loss": float("nan")}, outputs=outputs)
         loss = self.loss(run, torch.from_numpy(outputs["logits"]), torch.from_numpy(outputs["labels"]))
@@ -225,7 +211,7 @@ class ClassificationTrainer(Trainer):
         return Evaluation(metrics, outputs=outputs)
 
     def calibrate(self, run: Run, validation: Evaluation) -> dict[str, Any]:
-        """Calibration, operating points, and what tells images unlike the training images."""
+        """Fit the calibration, the operating points, and the detectors of OOD images and of orientation."""
         outputs, data, s = validation.outputs, run.data, self.settings
         if not np.isfinite(outputs["logits"]).all():
             return {}
@@ -248,13 +234,13 @@ class ClassificationTrainer(Trainer):
         return rule.state()
 
     def describe_evaluation(self, run: Run, split: str, evaluation: Evaluation) -> Evaluation:
-        """Intervals, operating points, subtypes, a baseline, and what was called wrong."""
+        """Add intervals, operating points, subtypes, a baseline, and the misclassified images."""
         outputs = evaluation.outputs
         if not np.isfinite(outputs["logits"]).all():
             return evaluation
         rule = self.decision_rule(run.calibration, run.data.dataset.classes)
         records = [run.data.dataset.records[int(position)] for position in outputs["index"]]
-        found = Predictions(
+        predictions = Predictions(
             logits=outputs["logits"].astype(np.float64),
             labels=outputs["labels"].astype(np.int64),
             names=[record.name for record in records],
@@ -266,11 +252,11 @@ class ClassificationTrainer(Trainer):
             chunks = np.array_split(outputs["index"], len(records) // 1024 + 1)
             baseline = np.concatenate([rule.baseline.logits(run.data.images[chunk]) for chunk in chunks])
         seed = self.settings.seed
-        described = classification_report(evaluation, found, rule, baseline, seed)
-        return with_figures(described, found, rule, seed)
+        described = classification_report(evaluation, predictions, rule, baseline, seed)
+        return with_figures(described, predictions, rule, seed)
 
     def summarize(self, run: Run, evaluations: Mapping[str, Evaluation]) -> RunSummary | None:
-        """What the decisions rest on: the surest right and wrong cases, and whether their maps say anything."""
+        """Saliency maps of the most confident correct and incorrect predictions, and sanity checks of the maps."""
         split = next((name for name in ("test", "validation") if name in evaluations), "")
         if not split or not np.isfinite(evaluations[split].outputs["logits"]).all():
             return None
@@ -278,23 +264,23 @@ class ClassificationTrainer(Trainer):
 
 
 def check_outputs(model: torch.nn.Module, size: int, outputs: int, name: str) -> None:
-    """Find out with one black image whether a module is a classifier of such images.
+    """Check with one black image that a module is a classifier of such images.
 
     Raises:
-        UsageError: it fails on them or returns another shape than [1, outputs].
+        UsageError: it fails or returns another shape than [1, outputs].
     """
     was_training = model.training
     model.eval()
     try:
         with torch.no_grad():
-            made = model(torch.zeros(1, 3, size, size))
+            result = model(torch.zeros(1, 3, size, size))
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UsageError(f"the model {name} cannot take images of 3 x {size} x {size}: {reason}") from error
     finally:
         model.train(was_training)
-    if not isinstance(made, torch.Tensor) or made.shape != (1, outputs):
-        shape = list(made.shape) if isinstance(made, torch.Tensor) else type(made).__name__
+    if not isinstance(result, torch.Tensor) or result.shape != (1, outputs):
+        shape = list(result.shape) if isinstance(result, torch.Tensor) else type(result).__name__
         raise UsageError(
             f"the model {name} returns {shape} for one image, where a classifier returns [1, {outputs}]"
         )

@@ -1,12 +1,12 @@
-"""What a classifier's decisions rest on, for a report: the surest right and wrong cases with their Grad-CAM maps.
+"""Saliency maps for a classifier's report: Grad-CAM of its most confident correct and incorrect predictions.
 
-The maps stand beside checks of whether they say anything at all. A model that is not convolutional has none, and
-the report says so.
+The maps are reported with sanity checks. A model that is not convolutional has none, and the report says so.
 """
 
 from __future__ import annotations
 
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from pneumo_cli.data.augmentation import Transform
     from pneumo_cli.runs.run import Run
 
-_CHECKED = 16  # images that the maps are checked on
-_SHOWN = 6  # cases of each sort
+_CHECKED = 16  # images in the sanity checks
+_SHOWN = 6  # images per row of the figure
 
 
 def explain(run: Run, split: str, evaluation: Evaluation, transform: Transform) -> RunSummary:
-    """Explain the surest cases of a split.
+    """Explain the most confident predictions on a split.
 
     Args:
         evaluation: of the split; its outputs are ``index``, ``logits`` and ``labels``, finite.
@@ -38,6 +38,7 @@ def explain(run: Run, split: str, evaluation: Evaluation, transform: Transform) 
     from pneumo_cli.reports.figures.saliency import CaseRow, explained_cases, most_confident
 
     rule = DecisionRule.from_state(run.calibration, run.data.dataset.classes)
+    threshold = rule.point.logit_threshold
     index = evaluation.outputs["index"].astype(np.int64)
     logits = evaluation.outputs["logits"].astype(np.float64)
     labels = evaluation.outputs["labels"].astype(np.int64)
@@ -45,31 +46,22 @@ def explain(run: Run, split: str, evaluation: Evaluation, transform: Transform) 
     try:
         cam = GradCam(run.model, positive_logits, inputs(index[:1], 0))
     except UsageError as error:
-        return RunSummary(
-            notes=(f"There are no maps of what a decision rests on: {error}.",), group="explanations"
-        )
-    rows = most_confident(
-        logits, labels, rule.classes, logit_threshold=rule.point.logit_threshold, most=_SHOWN
-    )
+        return RunSummary(notes=(f"There are no saliency maps: {error}.",), group="explanations")
+    rows = most_confident(logits, labels, rule.classes, logit_threshold=threshold, most=_SHOWN)
     cases = [case for row in rows for case in row.cases]
-    chosen = index[cases]
-    images = inputs(chosen, 0)
-    called = torch.from_numpy((logits[cases] >= rule.point.logit_threshold).astype(np.int64)).to(
-        images.device
-    )
-    maps = cam.maps(images, called).cpu().numpy()
-    probabilities = rule.probabilities(logits[cases])
-    numbered = iter(range(len(cases)))
+    images = inputs(index[cases], 0)
+    predicted = torch.from_numpy((logits[cases] >= threshold).astype(np.int64)).to(images.device)
+    places = iter(range(len(cases)))
     figure = NamedFigure(
         "surest-cases",
-        f"The {split} images about which the model was surest, and below each the evidence for what it was called. "
-        f"The number is its probability of {rule.classes[1]}.",
+        f"The {split} images with the most confident predictions, and below each the saliency map of its predicted "
+        f"class. The number is the predicted probability of {rule.classes[1]}.",
         partial(
             explained_cases,
-            run.data.images[chosen] / np.float32(255),
-            maps,
-            [f"{probability:.3f}" for probability in probabilities],
-            [CaseRow(row.label, tuple(next(numbered) for _ in row.cases)) for row in rows],
+            run.data.images[index[cases]] / np.float32(255),
+            cam.maps(images, predicted).cpu().numpy(),
+            [f"{probability:.3f}" for probability in rule.probabilities(logits[cases])],
+            [CaseRow(row.label, tuple(islice(places, len(row.cases)))) for row in rows],
         ),
         "explanations",
     )
@@ -77,16 +69,16 @@ def explain(run: Run, split: str, evaluation: Evaluation, transform: Transform) 
     if len(checked) < 2:
         return RunSummary(figures=(figure,), group="explanations")
     checks = saliency_checks(
-        cam, inputs(index[checked], 0), seed=run.settings.seed, logit_threshold=rule.point.logit_threshold
+        cam, inputs(index[checked], 0), seed=run.settings.seed, logit_threshold=threshold
     )
     notes = (
-        () if checks.passed else ("These maps do not pass all checks below: do not build on what they show.",)
+        () if checks.passed else ("The saliency maps fail at least one check below: do not rely on them.",)
     )
     return RunSummary(checks.metrics(), (checks.table(rule.classes),), (figure,), notes, "explanations")
 
 
 def spread_over(labels: NDArray[np.int64], most: int) -> NDArray[np.int64]:
-    """Places of at most ``most`` images, as many of each class as there are, spread evenly over each."""
+    """Positions of at most ``most // 2`` images of each class, evenly spread."""
     chosen = []
     for label in (0, 1):
         places = np.flatnonzero(labels == label)

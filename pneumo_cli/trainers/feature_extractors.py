@@ -1,10 +1,8 @@
-"""What turns images into features, in which sets of images are compared: pixels, or a classifier without its head.
+"""Feature extractors for comparing sets of images: pixels, or a classifier without its head.
 
 Features are float32 whatever precision a run computes in, so that a distance is the same number on every machine.
-Every extractor has a name, and whoever shows a number that it led to shows that name beside it.
-
-Not here: what is done with features (:mod:`pneumo_cli.evaluation.generative.distances`, ``neighbours``), and
-caching them (:mod:`pneumo_cli.data.feature_cache` does that for training).
+An extractor's name is shown with every number that is computed with it. Distances are computed in
+:mod:`pneumo_cli.evaluation.generative.distances`.
 """
 
 from __future__ import annotations
@@ -35,42 +33,41 @@ from pneumo_cli.trainers.pretrained import load_pretrained
 AUTO = "auto"
 PIXELS = "pixels"
 _PREFERRED = "efficientnet-lite0"  # small, and its weights come with pip: the same offline and everywhere
-_SIDE_OF_BACKBONES = 128  # px; the generated images are smaller, and larger inputs cost time for nothing
+_SIDE_OF_BACKBONES = 128  # px; generated images are smaller, and larger inputs would only take longer
 
 
 def find_extractor(
     wanted: str, registries: Registries, device: Device, progress: Progress = _SILENT
 ) -> Extractor:
-    """Make the extractor that a setting names.
+    """Create the extractor that a setting names.
 
     Args:
-        wanted: ``auto`` (efficientnet-lite0 where it is installed, else pixels); ``pixels`` (areas averaged to
-            32 x 32, from -2 to 2); the name of a registered classifier with ImageNet weights; or the folder of a
-            classification run, whose best checkpoint is taken.
+        wanted: ``auto`` (efficientnet-lite0 if it is installed, else pixels); ``pixels`` (averaged over areas to
+            32 x 32, scaled to -2 to 2); the name of a registered classifier with ImageNet weights; or the folder
+            of a classification run, for its best checkpoint.
         device: where networks compute.
-        progress: where a download is shown.
+        progress: shows a download.
 
     Raises:
-        UsageError: there is no such model or run, it has no weights, or it is no classifier in stages.
+        UsageError: there is no such model or run, it has no weights, or it is not a classifier with stages.
     """
+    entries = registries.models.entries()
     if wanted == AUTO:
         wanted = _PREFERRED if _PREFERRED in registries.models.names() else PIXELS
     if wanted == PIXELS:
         name = f"pixels at {_SIDE_OF_PIXELS} px"
         return Extractor(name, PIXELS, _SIDE_OF_PIXELS**2, _Pixels(_SIDE_OF_PIXELS))
-    registered = {e.spec.name for e in registries.models.entries()}
-    registered |= {e.qualified_name for e in registries.models.entries()}
-    if wanted in registered:
+    if any(wanted in (entry.spec.name, entry.qualified_name) for entry in entries):
         return _backbone(wanted, registries, device, progress)
     path = Path(os.path.expanduser(wanted))
     if os.sep in wanted or path.is_dir():
         return _run(path, registries, device)
-    choices = [AUTO, PIXELS, *(e.spec.name for e in registries.models.entries() if _usable(e.spec))]
-    # Of the many models only those that the writer may have meant.
+    choices = [AUTO, PIXELS, *(entry.spec.name for entry in entries if _usable(entry.spec))]
+    # There may be a hundred models: name only similar ones.
     close = difflib.get_close_matches(wanted, choices) or [AUTO, PIXELS]
     raise UsageError(
-        f"unknown extractor {wanted!r}; {nearest(wanted, close)} (possible are also a classifier with ImageNet "
-        "weights, which pneumo list-models shows, and the folder of a classification run)"
+        f"unknown extractor {wanted!r}; {nearest(wanted, close)} (a classifier with ImageNet weights, see pneumo "
+        "list-models, or the folder of a classification run is possible too)"
     )
 
 
@@ -88,7 +85,7 @@ def _backbone(wanted: str, registries: Registries, device: Device, progress: Pro
             f"extractor {wanted!r}: this model {what}; an extractor is a classifier with ImageNet weights, a "
             f"run's folder, {AUTO} or {PIXELS}"
         )
-    with torch.random.fork_rng(devices=[]):  # the head that is drawn and left out
+    with torch.random.fork_rng(devices=[]):  # the discarded head is initialised at random
         model = build_registered(entry, {"channels": 3, "outputs": 1})
     stages = stages_of(spec, model)
     load_pretrained(model, stages, entry, "imagenet", progress)
@@ -99,32 +96,27 @@ def _backbone(wanted: str, registries: Registries, device: Device, progress: Pro
 
 
 def _run(path: Path, registries: Registries, device: Device) -> Extractor:
-    """A classifier that pneumo has trained, as its best checkpoint has it."""
-    # Where it computes is this run's matter, not that of the run that it comes from.
-    here = {
-        "device": str(device.torch),
-        "precision": device.precision,
-        "threads": torch.get_num_threads(),
-    }
+    """A classifier trained by pneumo, with its best checkpoint."""
+    # It computes as the current run does, not as the run that trained it.
+    machine = {"device": str(device.torch), "precision": device.precision, "threads": torch.get_num_threads()}
     with torch.random.fork_rng(devices=[]):
-        trained = load_trained(registries, RunFolder.open(path), "best", here)
+        trained = load_trained(registries, RunFolder.open(path), "best", machine)
     classifier = trained.trainer.as_classifier()
     if classifier is None:
         raise UsageError(
             f"extractor {str(path)!r}: this is a run of {trained.resolved.entry.spec.name}, which trains no "
             "classifier; an extractor is the folder of a classification run"
         )
-    settings, spec = trained.trainer.settings, trained.entry.spec
+    size, spec = trained.trainer.settings.image_size, trained.entry.spec
     transform = classifier.evaluation_transform(spec)
     stages = stages_of(spec, trained.model)
-    module = _without_head(stages, transform, settings.image_size, device, trained.entry.qualified_name)
-    name = f"run {trained.name} ({spec.name} at {settings.image_size} px)"
+    module = _without_head(stages, transform, size, device, trained.entry.qualified_name)
     slug = re.sub(r"[^a-z0-9]+", "-", trained.name.lower()).strip("-")
-    return Extractor(name, slug, module.num_features, module)
+    return Extractor(f"run {trained.name} ({spec.name} at {size} px)", slug, module.num_features, module)
 
 
 class _Backbone(nn.Module):
-    """A classifier's stages but the head, on images that are resized and normalised for it.
+    """A classifier's stages without the head, for gray images, which it resizes and normalises.
 
     Args:
         stages: without the head.
@@ -147,12 +139,11 @@ class _Backbone(nn.Module):
         self.num_features = self(torch.zeros(1, side, side, dtype=torch.uint8)).shape[1]
 
     def forward(self, images: Tensor) -> Tensor:
-        images = images.to(self.device.torch)
-        levels = images.unsqueeze(1).float()
+        levels = images.to(self.device.torch).unsqueeze(1).float()
         if images.shape[-1] != self.side:
             levels = F.interpolate(levels, size=self.side, mode="bilinear", antialias=True)
         inputs = self.transform.normalize(levels / 255)
-        # Whoever calls may be in a context of lower precision.
+        # The caller may have enabled autocast.
         with torch.autocast(self.device.torch.type, enabled=False):
             features: Tensor = self.stages(inputs.contiguous(memory_format=self.device.memory_format))
         return features.flatten(1).float()
@@ -161,10 +152,10 @@ class _Backbone(nn.Module):
 def _without_head(
     stages: Sequence[nn.Module], transform: EvaluationTransform, side: int, device: Device, name: str
 ) -> _Backbone:
-    """Leave the head out.
+    """Remove the head.
 
     Raises:
-        UsageError: the model has no stages, or cannot take images of this size.
+        UsageError: the model has no stages, or does not support images of this size.
     """
     if len(stages) < 2:
         raise UsageError(
@@ -175,4 +166,4 @@ def _without_head(
             return _Backbone(stages[:-1], transform, side, device)
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UsageError(f"the model {name} makes no features of images of {side} px: {reason}") from error
+        raise UsageError(f"the model {name} computes no features of {side} px images: {reason}") from error

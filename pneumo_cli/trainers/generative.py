@@ -1,12 +1,9 @@
-"""The shared base of trainers that learn what images look like. Public: third parties derive from it.
+"""The base class of generative trainers. Public: third parties derive from it.
 
-They are given the images of one class, grey, and make images: new ones from noise (:meth:`GenerativeTrainer.draw`),
-or others from given ones (:meth:`GenerativeTrainer.reconstruct`, :meth:`GenerativeTrainer.interpolate`). A
-trainer says which of these it can; the report, ``pneumo generate`` and ``pneumo judge`` ask for nothing else. All
-three work on a model and need neither the run's data nor its optimizers.
-
-Not here: how images are judged (:mod:`pneumo_cli.evaluation`), and how they are written
-(:mod:`pneumo_synthetic.generate`).
+They train on gray images of one class, and generate images from noise (:meth:`GenerativeTrainer.sample`) or from
+given images (:meth:`GenerativeTrainer.reconstruct`, :meth:`GenerativeTrainer.interpolate`). A trainer implements
+those that its models support; they take a model and need neither the run's data nor its optimizers. Images are
+evaluated in :mod:`pneumo_cli.evaluation.generative`.
 """
 
 from __future__ import annotations
@@ -36,10 +33,9 @@ if TYPE_CHECKING:
     from pneumo_cli.trainers.capabilities import ImageGenerator
 
 CHUNK = 64
-"""Images that are made together: those of one block of indices, whatever was asked for. The last bits of a product
-of matrices depend on its size and on the place within it; an image is to depend on its seed and index alone.
+"""Images per batch of :meth:`GenerativeTrainer.sample`: always a complete block of indices. The last bits of a
+matrix product depend on its size and on the position within it; an image must depend on its seed and index alone.
 """
-
 
 _FORMER = {
     "darkest": "black_level",
@@ -52,14 +48,14 @@ _FORMER = {
 
 
 class GenerativeTrainer(Trainer, former=_FORMER):
-    """Trains a registered model to make images.
+    """Trains a registered model to generate images.
 
     Args:
         settings: an instance of :class:`~pneumo_cli.settings.schema.GenerativeSettings` or a subclass.
 
     Attributes:
-        channels: of the model's images; the grey image is repeated.
-        black_level: what black is to the model; white is 1.
+        channels: of the model's images, in which the gray image is repeated.
+        black_level: the model's value of black; white is 1.
     """
 
     settings: GenerativeSettings
@@ -77,7 +73,7 @@ class GenerativeTrainer(Trainer, former=_FORMER):
 
     @property
     def images_of(self) -> str:
-        """The class whose images are learnt; empty: all."""
+        """The class to train on; empty: all."""
         return self.settings.images_of
 
     def as_generator(self) -> ImageGenerator:
@@ -90,50 +86,41 @@ class GenerativeTrainer(Trainer, former=_FORMER):
         return self.settings.images_of
 
     def model_options(self) -> dict[str, Any]:
-        """What a factory of the kind is offered: channels and the size of the images."""
+        """Channels and size of the images."""
         return {"channels": self.channels, "size": self.settings.image_size}
 
     def check_request(self, entry: Entry[ModelSpec]) -> None:
-        """Find out whether the architecture can take the images.
-
-        Raises:
-            UsageError: it cannot.
-        """
+        """Build the model on the meta device. Raises UsageError if it does not support the images."""
         with torch.device("meta"):
             build_registered(entry, self.model_options())
 
     def build_model(self, run: Run) -> nn.Module:
-        """The registered model.
-
-        Raises:
-            UsageError: it cannot take the images.
-        """
+        """The registered model. Raises UsageError if it does not support the images."""
         return run.create_model(**self.model_options())
 
     def cache_sources(self, run: Run) -> Sources:
-        """Nothing is cached; but what could only fail after training is found out now.
+        """Cache nothing, but check what would otherwise fail only after training.
 
         Raises:
-            UsageError: there are fewer training images than a batch holds, or what is to compare images cannot be
-                had.
+            UsageError: there are fewer training images than in a batch, or the feature extractor is not available.
         """
         count = len(run.data.split.train)
         if count < run.settings.batch_size:
             of = f" of {self.only_class}" if self.only_class else ""
             raise UsageError(
-                f"a batch of {run.settings.batch_size} images is more than the {count} images{of} that there "
-                "are to train on: lower --batch-size"
+                f"a batch of {run.settings.batch_size} images is more than the {count} images{of} for training: "
+                "lower --batch-size"
             )
         if run.ranks.first and self.compares(run):
             self.extractor(run)
         return super().cache_sources(run)
 
     def compares(self, run: Run) -> bool:
-        """Whether new images will be compared with real ones, in training or at the end of it."""
+        """Whether generated images are compared with real ones, during or after training."""
         return bool(self.settings.fidelity_images) and self.can_sample(run.model)
 
     def build_transforms(self, run: Run) -> Transforms:
-        """Grey levels from ``black_level`` to 1, not augmented."""
+        """Gray levels from ``black_level`` to 1, without augmentation."""
         span = 1 - self.black_level
         plain = EvaluationTransform(
             channels=self.channels,
@@ -143,56 +130,40 @@ class GenerativeTrainer(Trainer, former=_FORMER):
         return Transforms(plain, plain)
 
     def to_gray_levels(self, images: Tensor) -> Tensor:
-        """The model's images [B, C, S, S] as grey levels: uint8 [B, S, S] on the CPU, channels averaged."""
-        grey = (images.float().mean(1) - self.black_level) / (1 - self.black_level)
-        return (grey.clamp(0, 1) * 255).round().to(torch.uint8).cpu()
+        """The model's images [B, C, S, S] as gray levels: uint8 [B, S, S] on the CPU, channels averaged."""
+        gray = (images.float().mean(1) - self.black_level) / (1 - self.black_level)
+        return (gray.clamp(0, 1) * 255).round().to(torch.uint8).cpu()
 
     def from_gray_levels(self, images: Tensor) -> Tensor:
-        """Grey levels, uint8 [B, S, S], as the model's images: float32 [B, C, S, S]."""
-        grey = images.unsqueeze(1).float() / 255 * (1 - self.black_level) + self.black_level
-        return grey.expand(-1, self.channels, -1, -1)
+        """Gray levels, uint8 [B, S, S], as the model's images: float32 [B, C, S, S]."""
+        gray = images.unsqueeze(1).float() / 255 * (1 - self.black_level) + self.black_level
+        return gray.expand(-1, self.channels, -1, -1)
 
     def can_sample(self, model: nn.Module) -> bool:
-        """Whether new images can be drawn from a model of this trainer. Default: no."""
+        """Whether new images can be sampled from a model of this trainer. Default: no."""
         return False
 
     def noise(self, model: nn.Module, generators: list[torch.Generator]) -> Tensor:
-        """What one image each is made of, drawn from one generator each: float32 [B, ...] on the CPU."""
+        """The noise of one image from each generator: float32 [B, ...] on the CPU."""
         raise NotImplementedError
 
     def from_noise(self, model: nn.Module, noise: Tensor) -> Tensor:
-        """Images [B, C, S, S] that a model in eval mode makes of noise."""
+        """Images [B, C, S, S] that a model in eval mode generates from noise."""
         raise NotImplementedError
 
     def reconstruct(self, model: nn.Module, images: Tensor) -> Tensor:
-        """What a model in eval mode makes of images: [B, C, S, S] of images [B, C, S, S].
-
-        Raises:
-            UsageError: this trainer's models take no images.
-        """
-        raise UsageError(f"{type(self).__name__} makes images of noise and reconstructs none")
+        """See :class:`ImageGenerator`. Default: UsageError."""
+        raise UsageError(f"{type(self).__name__} generates images from noise and reconstructs none")
 
     def interpolate(self, model: nn.Module, first: Tensor, last: Tensor, steps: int) -> Tensor:
-        """Images [steps, C, S, S] on the way from one image [1, C, S, S] to another.
-
-        Raises:
-            UsageError: this trainer's models take no images.
-        """
-        raise UsageError(f"{type(self).__name__} makes images of noise and interpolates between none")
+        """See :class:`ImageGenerator`. Default: UsageError."""
+        raise UsageError(f"{type(self).__name__} generates images from noise and interpolates between none")
 
     def sample(self, model: nn.Module, seed: int, index: NDArray[np.int64]) -> Tensor:
-        """Draw new images, each of which depends on ``seed`` and its own index and on nothing else.
-
-        Args:
-            model: in eval mode.
-            index: int64 [B].
-
-        Returns:
-            uint8 [B, S, S] on the CPU.
-        """
+        """Images uint8 [B, S, S] of the indices [B], see :class:`ImageGenerator`."""
         blocks, places = np.unique(index // CHUNK, return_inverse=True)
-        made = torch.stack([self._block(model, seed, int(block)) for block in blocks])
-        return made[torch.from_numpy(places), torch.from_numpy(index % CHUNK)]
+        samples = torch.stack([self._block(model, seed, int(block)) for block in blocks])
+        return samples[torch.from_numpy(places), torch.from_numpy(index % CHUNK)]
 
     def _block(self, model: nn.Module, seed: int, block: int) -> Tensor:
         device = next(model.parameters()).device
@@ -204,7 +175,7 @@ class GenerativeTrainer(Trainer, former=_FORMER):
             return self.to_gray_levels(self.from_noise(model, self.noise(model, generators).to(device)))
 
     def extractor(self, run: Run) -> Extractor:
-        """What compares images in this run, made once."""
+        """The feature extractor for comparing images in this run, built once."""
         from pneumo_cli.trainers.feature_extractors import find_extractor
 
         if self._extractor is None:
@@ -212,22 +183,20 @@ class GenerativeTrainer(Trainer, former=_FORMER):
         return self._extractor
 
     def evaluation_parts(self, run: Run) -> dict[str, NDArray[np.int64]]:
-        """Positions of the images that may be judged on, by split, the test images last; none of them empty.
+        """Positions of the images to evaluate on, by split, the test images last; without empty splits.
 
-        Without the test images where they stay sealed (``evaluate_test``): then a result is that of validation
-        images.
+        With ``evaluate_test`` off, the test images are left out, and results are those of validation images.
         """
-        sealed = {"train"} if run.settings.evaluate_test else {"train", "test"}
-        return {
-            name: part for name, part in run.data.split.parts().items() if name not in sealed and len(part)
-        }
+        excluded = {"train"} if run.settings.evaluate_test else {"train", "test"}
+        splits = run.data.split.parts().items()
+        return {name: positions for name, positions in splits if name not in excluded and len(positions)}
 
     def can_summarize(self, run: Run) -> bool:
-        """Where new images are compared with real ones, or a subclass says something of its own."""
+        """Whether generated images are compared with real ones, or a subclass has a summary of its own."""
         return self.compares(run) or type(self).summarize is not GenerativeTrainer.summarize
 
     def summarize(self, run: Run, evaluations: Mapping[str, Evaluation]) -> RunSummary | None:
-        """New images beside real ones of held-out patients, if there are new images and they are to be judged."""
+        """Compare generated images with real ones of held-out patients, if the settings ask for it."""
         if not self.compares(run):
             return None
         from pneumo_cli.evaluation.generative.fidelity import measure_fidelity
@@ -236,7 +205,7 @@ class GenerativeTrainer(Trainer, former=_FORMER):
         samples = self.sample(run.model, run.settings.seed, np.arange(self.settings.fidelity_images))
         records = run.data.dataset.records
         held_out = next(reversed(self.evaluation_parts(run).values()), np.empty(0, np.int64))
-        found = measure_fidelity(
+        fidelity = measure_fidelity(
             {"generated": samples},
             training=run.data.gray_levels(run.data.split.train),
             held_out=run.data.gray_levels(held_out),
@@ -245,4 +214,4 @@ class GenerativeTrainer(Trainer, former=_FORMER):
             seed=run.settings.seed,
             progress=run.progress,
         )
-        return fidelity_summary(found)
+        return fidelity_summary(fidelity)

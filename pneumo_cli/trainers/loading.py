@@ -1,7 +1,7 @@
-"""A run's model as it was trained, without the run's data: what makes images, or features, of something else.
+"""A run's trained model without the run's data, to predict, generate or extract features with.
 
-A run folder that was copied to another machine is enough, with the same plugins there. Judging a checkpoint on the
-run's own images again is :mod:`pneumo_cli.training.reevaluation`.
+It needs only the run folder, on any machine with the same plugins. Re-evaluating a checkpoint on the run's own
+images is :mod:`pneumo_cli.training.reevaluation`.
 """
 
 from __future__ import annotations
@@ -31,20 +31,17 @@ CHECKPOINTS = ("best", "last")
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained model, and what it belongs to.
+    """A trained model, with its run.
 
     Attributes:
-        folder: of the run.
-        resolved: the run's settings.
-        trainer: made from these settings.
+        trainer: of the run, with its settings.
         entry: the registered model.
-        model: with the checkpoint's weights (their average, where the run kept one), in eval mode, on ``device``.
-        device: where it computes.
+        model: with the checkpoint's weights (their EMA if the run kept one), in eval mode, on ``device``.
         checkpoint: ``best`` or ``last``.
-        epoch: after which the checkpoint was written.
-        fingerprint: of the data that it was trained on.
-        dataset: the registered name of these data.
-        calibration: what the trainer fitted when training was over; empty where nothing was.
+        epoch: of the checkpoint.
+        fingerprint: of the training data.
+        dataset: the registered name of the training data.
+        calibration: the result of the trainer's ``calibrate``; empty if there is none.
     """
 
     folder: RunFolder
@@ -61,7 +58,7 @@ class Trained:
 
     @property
     def name(self) -> str:
-        """What a person calls it: trainer and run."""
+        """A name to show: trainer and run."""
         return f"{self.resolved.entry.spec.name}/{self.folder.path.absolute().name}"
 
 
@@ -71,10 +68,10 @@ def load_trained(
     checkpoint: str = "best",
     flags: Mapping[str, Any] | None = None,
 ) -> Trained:
-    """Build a run's model and put a checkpoint's weights into it.
+    """Build a run's model and load a checkpoint's weights into it.
 
     Args:
-        flags: settings that replace the run's own, such as ``device``; None stands for not given.
+        flags: settings that replace the run's own, such as ``device``; None means not given.
 
     Raises:
         UsageError: the run has no such checkpoint, or its plugins are not installed or build another model.
@@ -106,10 +103,6 @@ def load_trained(
 
 
 def check_checkpoint(name: str) -> None:
-    """Refuse what is no checkpoint's name.
-
-    Raises:
-        UsageError: it is neither ``best`` nor ``last``.
-    """
+    """Raise UsageError if ``name`` is neither ``best`` nor ``last``."""
     if name not in CHECKPOINTS:
         raise UsageError(f"{name!r} is none of {', '.join(CHECKPOINTS)}; {nearest(name, CHECKPOINTS)}")

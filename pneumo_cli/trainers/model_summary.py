@@ -1,28 +1,28 @@
-"""The table of a model's layers, as the report prints it (figure 11): output shapes, parameters, memory.
+"""A table of a model's layers, as in the report (figure 11): output shapes, parameters, memory.
 
-Runs on the meta device: shapes are computed and nothing else, so the largest network takes milliseconds.
+Computed on the meta device: only shapes, so that the largest network takes milliseconds.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-_FLOAT_BYTES = 4
-_MEBIBYTE = 1024**2
+_FLOATS_PER_MEBIBYTE = 1024**2 / 4
 
 
 @dataclass(frozen=True)
 class LayerRow:
-    """One layer without children, in the order of the forward pass.
+    """A layer without children, or a stage, in the order of the forward pass.
 
     Attributes:
         name: type and number, ``Conv2d-1``.
         shape: of the output, without the batch.
-        parameters: number of its own.
+        parameters: their number; of a layer those of its own.
     """
 
     name: str
@@ -32,14 +32,14 @@ class LayerRow:
 
 @dataclass(frozen=True)
 class LayerTable:
-    """All layers, and the totals below them.
+    """All layers, and the totals.
 
     Attributes:
         rows: one per call of a layer without children.
         parameters, trainable: counts over the whole module.
-        input_mb: one input in MiB of fp32.
-        forward_backward_mb: all outputs, and their gradients, of one image in MiB.
-        parameters_mb: all parameters in MiB.
+        input_mb: one input, in MiB of fp32.
+        forward_backward_mb: all outputs of one image and their gradients, in MiB.
+        parameters_mb: all parameters, in MiB.
     """
 
     rows: tuple[LayerRow, ...]
@@ -51,7 +51,7 @@ class LayerTable:
 
     @property
     def total_mb(self) -> float:
-        """The estimate of the report: input, outputs with gradients, parameters."""
+        """The report's estimate: input, outputs with gradients, parameters."""
         return self.input_mb + self.forward_backward_mb + self.parameters_mb
 
 
@@ -63,14 +63,13 @@ def layer_table(model: nn.Module, input_shape: tuple[int, ...]) -> LayerTable:
     """
     rows: list[LayerRow] = []
 
-    def note(module: nn.Module, inputs: object, output: object) -> None:
+    def record(module: nn.Module, inputs: object, output: object) -> None:
         if isinstance(output, torch.Tensor):
             own = sum(p.numel() for p in module.parameters(recurse=False))
-            name = f"{type(module).__name__}-{len(rows) + 1}"
-            rows.append(LayerRow(name, tuple(output.shape[1:]), own))
+            rows.append(LayerRow(f"{type(module).__name__}-{len(rows) + 1}", tuple(output.shape[1:]), own))
 
     leaves = [module for module in model.modules() if not list(module.children())]
-    handles = [leaf.register_forward_hook(note) for leaf in leaves]
+    handles = [leaf.register_forward_hook(record) for leaf in leaves]
     model.eval()
     try:
         with torch.no_grad():
@@ -79,20 +78,18 @@ def layer_table(model: nn.Module, input_shape: tuple[int, ...]) -> LayerTable:
         for handle in handles:
             handle.remove()
     parameters = sum(p.numel() for p in model.parameters())
-    outputs = sum(_elements(row.shape) for row in rows)
     return LayerTable(
         rows=tuple(rows),
         parameters=parameters,
         trainable=sum(p.numel() for p in model.parameters() if p.requires_grad),
-        input_mb=_elements(input_shape) * _FLOAT_BYTES / _MEBIBYTE,
-        forward_backward_mb=2 * outputs * _FLOAT_BYTES / _MEBIBYTE,
-        parameters_mb=parameters * _FLOAT_BYTES / _MEBIBYTE,
+        input_mb=math.prod(input_shape) / _FLOATS_PER_MEBIBYTE,
+        forward_backward_mb=2 * sum(math.prod(row.shape) for row in rows) / _FLOATS_PER_MEBIBYTE,
+        parameters_mb=parameters / _FLOATS_PER_MEBIBYTE,
     )
 
 
 def stage_rows(stages: Sequence[nn.Module], input_shape: tuple[int, ...]) -> tuple[LayerRow, ...]:
-    """One row per stage of a model (:func:`pneumo_cli.trainers.backbone.stages_of`): readable where layers are
-    too many.
+    """One row per stage (:func:`pneumo_cli.trainers.backbone.stages_of`), for models with too many layers to list.
 
     Args:
         stages: on the meta device; left in eval mode.
@@ -102,13 +99,8 @@ def stage_rows(stages: Sequence[nn.Module], input_shape: tuple[int, ...]) -> tup
     with torch.no_grad():
         for number, stage in enumerate(stages, 1):
             values = stage.eval()(values)
-            own = sum(p.numel() for p in stage.parameters())
-            rows.append(LayerRow(f"{type(stage).__name__.strip('_')}-{number}", tuple(values.shape[1:]), own))
+            count = sum(p.numel() for p in stage.parameters())
+            rows.append(
+                LayerRow(f"{type(stage).__name__.strip('_')}-{number}", tuple(values.shape[1:]), count)
+            )
     return tuple(rows)
-
-
-def _elements(shape: tuple[int, ...]) -> int:
-    count = 1
-    for size in shape:
-        count *= size
-    return count

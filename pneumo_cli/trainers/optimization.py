@@ -1,4 +1,4 @@
-"""Which learning rate and weight decay each weight gets, and how rates change over a run."""
+"""Parameter groups with their learning rates and weight decays, and the warm-up and cosine schedule."""
 
 from __future__ import annotations
 
@@ -21,13 +21,12 @@ def parameter_groups(
     """Sort a model's trainable parameters into groups for an optimizer.
 
     Args:
-        stages: the model in pieces, the head last (:func:`pneumo_cli.trainers.backbone.stages_of`); may be empty.
-        lr: learning rate of the head, and of parameters that belong to no stage.
+        stages: of the model, the head last (:func:`pneumo_cli.trainers.backbone.stages_of`); may be empty.
+        lr: learning rate of the head, and of parameters outside the stages.
         weight_decay: of weights.
-        decay_norms: whether biases and the parameters of normalisation decay as well: those of less than two
-            dimensions.
-        layer_decay: factor of the learning rate per stage away from the head, counting only stages that have
-            trainable parameters (discriminative rates: Howard and Ruder 2018, arXiv 1801.06146).
+        decay_norms: whether biases and normalisation parameters (those with fewer than two dimensions) decay too.
+        layer_decay: factor of the learning rate per stage away from the head, counting only stages with trainable
+            parameters (discriminative rates: Howard and Ruder 2018, arXiv 1801.06146).
 
     Returns:
         groups with ``params``, ``lr`` and ``weight_decay``, the head's first; none is empty.
@@ -48,18 +47,18 @@ def parameter_groups(
 
 
 def warm_cosine(updates: int, warmup: int) -> Callable[[int], float]:
-    """The factor of the learning rate for each update: a linear rise, then half a cosine down to 0.
+    """The factor of the learning rate for each update: a linear warm-up (Goyal et al. 2017, arXiv 1706.02677), then
+    half a cosine down to 0 (Loshchilov and Hutter 2017, arXiv 1608.03983).
 
     Args:
         updates: of the whole run.
-        warmup: of the rise (Goyal et al. 2017, arXiv 1706.02677); the cosine: Loshchilov and Hutter 2017,
-            arXiv 1608.03983.
+        warmup: updates of the warm-up.
     """
 
     def factor(update: int) -> float:
         if update < warmup:
             return (update + 1) / (warmup + 1)
-        done = (update - warmup) / max(updates - warmup, 1)
-        return 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+        progress = (update - warmup) / max(updates - warmup, 1)
+        return 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
 
     return factor

@@ -1,6 +1,6 @@
-"""From resolved settings to a run that can begin, and from a run's folder back to it.
+"""From resolved settings to a run that is ready to start: its trainer, model, dataset and device.
 
-Everything that can be wrong with what was asked for is found here, before anything is written.
+All errors in a request are found here, before anything is written.
 """
 
 from __future__ import annotations
@@ -8,11 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pneumo_cli.data.imports import remembered
-from pneumo_cli.data.prepare import PreparedData, prepare
+from pneumo_cli.data.prepare import PreparedData, SplitRequest, prepare
 from pneumo_cli.data.records import Dataset, DatasetRequest
 from pneumo_cli.errors import DataError, PneumoError, UsageError
 from pneumo_cli.registry import Entry, Registries
 from pneumo_cli.runs.folder import check_writable
+from pneumo_cli.runs.model_factory import plugin_errors
 from pneumo_cli.runs.run import Run
 from pneumo_cli.runtime.devices import Device, choose_device, keep_freed_memory, set_threads
 from pneumo_cli.runtime.distributed import Ranks
@@ -22,18 +23,12 @@ from pneumo_cli.settings.schema import MachineSettings
 from pneumo_cli.specs import DatasetSpec, ModelSpec, load_reference
 from pneumo_cli.trainers.base import Trainer
 
-_LISTED = 6  # models that an error names
+_LISTED = 6  # models in an error
 
 
 @dataclass(frozen=True)
 class Setup:
-    """What settings ask for, looked up and made: found out once, before anything of a run is opened.
-
-    Attributes:
-        resolved: the settings.
-        trainer: made from them.
-        model, dataset: the registered parts that they name.
-    """
+    """The trainer, and the registered model and dataset, that the settings ``resolved`` name."""
 
     registries: Registries
     resolved: Resolved
@@ -42,20 +37,15 @@ class Setup:
     dataset: Entry[DatasetSpec]
 
     def check_request(self) -> None:
-        """Let the trainer look at what a new run asks for, before minutes are spent on its data.
-
-        Raises:
-            UsageError: something that was asked for cannot be had.
-        """
+        """Let the trainer check a new run before its data are read. Raises UsageError."""
         self.trainer.check_request(self.model)
 
 
 def set_up(registries: Registries, resolved: Resolved) -> Setup:
-    """Access up the parts that the settings name, and make the trainer.
+    """Look up the model and dataset that the settings name, and create the trainer.
 
     Raises:
-        UsageError: a part is unknown or ambiguous, the model is of a kind that the trainer does not train, or the
-            plugin's reference does not lead to a complete trainer.
+        UsageError: as :func:`choose_model` and :func:`make_trainer`, or the dataset is unknown or ambiguous.
     """
     model = choose_model(registries, resolved)
     dataset = registries.datasets.get(resolved.trainer.dataset)
@@ -63,14 +53,14 @@ def set_up(registries: Registries, resolved: Resolved) -> Setup:
 
 
 def choose_model(registries: Registries, resolved: Resolved) -> Entry[ModelSpec]:
-    """Access up the model that the settings name.
+    """Look up the model that the settings name.
 
     Raises:
         UsageError: it is unknown or ambiguous, or of a kind that the trainer does not train.
     """
     entry = resolved.entry
     wanted = resolved.trainer.model
-    # A trainer's default model is the one that its own distribution brings, whoever else uses the name.
+    # The default model is that of the trainer's own distribution, even if others use the same name.
     default = resolved.origins["model"] == "default"
     model = registries.models.get(wanted, prefer=entry.provenance.distribution if default else "")
     if model.spec.kind != entry.spec.kind:
@@ -87,13 +77,13 @@ def choose_model(registries: Registries, resolved: Resolved) -> Entry[ModelSpec]
 def open_dataset(
     entry: Entry[DatasetSpec], machine: MachineSettings, progress: Progress, *, root_given: bool = False
 ) -> Dataset:
-    """Open a registered dataset where its images lie.
+    """Open a registered dataset.
 
     Args:
-        root_given: whether a person named ``data_root`` for this very command.
+        root_given: whether ``data_root`` was given as a flag.
 
     Raises:
-        DataError: the images are missing, or not what the dataset reads.
+        DataError: the images are missing, or not in the dataset's layout.
         UsageError: the plugin cannot be imported.
     """
     spec = entry.spec
@@ -108,61 +98,50 @@ def open_dataset(
             )
     elif root is not None and root_given:
         raise UsageError(f"the dataset {spec.name} has no folder of images: --data-root does not go with it")
-    try:
+    who = f"the dataset {spec.name} ({entry.provenance})"
+    with plugin_errors(f"{who} cannot be imported from {spec.factory}"):
         factory = load_reference(spec.factory)
-    except Exception as error:
-        raise UsageError(
-            f"the dataset {spec.name} ({entry.provenance}) cannot be imported from {spec.factory}: "
-            f"{type(error).__name__}: {error}"
-        ) from error
     request = DatasetRequest(root if spec.needs_root else None, machine.cache, progress)
-    try:
+    with plugin_errors(f"{who} cannot be opened", passing=(PneumoError, OSError), kind=DataError):
         dataset = factory(request)
-    except (PneumoError, OSError):
-        raise
-    except Exception as error:
-        raise DataError(
-            f"the dataset {spec.name} ({entry.provenance}) cannot be opened: {type(error).__name__}: {error}"
-        ) from error
     if not isinstance(dataset, Dataset):
-        raise UsageError(f"the dataset {spec.name} ({entry.provenance}) returned no Dataset")
+        raise UsageError(f"{who} returned no Dataset")
     return dataset
 
 
 def open_data(
     entry: Entry[DatasetSpec], resolved: Resolved, progress: Progress, *, size: int, only: str
 ) -> PreparedData:
-    """Open, split and decode a dataset as a run's settings say.
+    """Open, split and decode a dataset by a run's settings.
 
     Args:
         size: height and width of the images, in pixels.
         only: the class to keep; empty: all.
 
     Raises:
-        UsageError: the data cannot be had, or not so.
+        UsageError: the data are not available, or do not fit the settings.
     """
     settings, machine = resolved.trainer, resolved.machine
     given = resolved.origins["data_root"].startswith("--")
+    split = SplitRequest(
+        settings.split, settings.validation_fraction, settings.split_seed, settings.folds, settings.fold
+    )
     return prepare(
         open_dataset(entry, machine, progress, root_given=given),
         size=size,
-        policy=settings.split,
-        fraction=settings.validation_fraction,
-        seed=settings.split_seed,
+        split=split,
         cache=machine.cache,
         progress=progress,
         skip_unreadable=settings.skip_unreadable,
         only=only,
-        folds=settings.folds,
-        fold=settings.fold,
     )
 
 
 def open_run(setup: Setup, progress: Progress, ranks: Ranks) -> Run:
-    """Make everything that a run needs, data decoded and split, with nothing written but caches.
+    """Create a run, with its data decoded and split. Only caches are written.
 
     Raises:
-        UsageError: something that was asked for cannot be had.
+        UsageError: the device or the data are not available, or the output folder cannot be written.
     """
     resolved = setup.resolved
     device = prepare_device(resolved.machine, ranks.local_rank)
@@ -181,7 +160,7 @@ def open_run(setup: Setup, progress: Progress, ranks: Ranks) -> Run:
 
 
 def run_on(setup: Setup, data: PreparedData, device: Device, progress: Progress, ranks: Ranks) -> Run:
-    """A run on data that are there already."""
+    """Create a run on prepared data."""
     return Run(
         registries=setup.registries,
         resolved=setup.resolved,
@@ -197,10 +176,10 @@ def run_on(setup: Setup, data: PreparedData, device: Device, progress: Progress,
 
 
 def prepare_device(machine: MachineSettings, local_rank: int = 0) -> Device:
-    """Set this process up for computing as the settings say, and choose its device.
+    """Configure the threads and memory of this process, and choose its device.
 
     Raises:
-        UsageError: there is no such device, or it cannot compute in the precision that is asked for.
+        UsageError: there is no such device, or it does not support the precision.
     """
     set_threads(machine.threads)
     keep_freed_memory()
@@ -215,14 +194,8 @@ def make_trainer(resolved: Resolved) -> Trainer:
     """
     entry = resolved.entry
     who = f"the trainer {entry.spec.name} ({entry.provenance})"
-    try:
-        made = load_reference(entry.spec.trainer)(resolved.trainer)
-    except PneumoError:
-        raise
-    except Exception as error:
-        raise UsageError(
-            f"{who} cannot be made from {entry.spec.trainer}: {type(error).__name__}: {error}"
-        ) from error
-    if not isinstance(made, Trainer):
+    with plugin_errors(f"{who} cannot be made from {entry.spec.trainer}", passing=(PneumoError,)):
+        trainer = load_reference(entry.spec.trainer)(resolved.trainer)
+    if not isinstance(trainer, Trainer):
         raise UsageError(f"{who} is no subclass of pneumo_cli.trainers.base.Trainer")
-    return made
+    return trainer

@@ -1,6 +1,6 @@
-"""What a binary classifier is trained to say: one logit, or one score per subtype that are judged as one.
+"""The outputs and losses of binary classifiers: one logit, or one score per subtype of class 1.
 
-Judging is the same for both, on one logit per image (:mod:`pneumo_cli.trainers.classification`).
+Both are evaluated on one logit per image (:mod:`pneumo_cli.trainers.classification`).
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from pneumo_cli.errors import UsageError
 
 
 class Targets(ABC):
-    """How outputs become logits and losses.
+    """The loss of a classifier's outputs.
 
     Args:
         positive_weight: weight of images of class 1 in the loss.
         smoothing: share of each label that is spread evenly over the classes (label smoothing).
 
     Attributes:
-        outputs: how many the network has.
+        outputs: the network's number of outputs.
     """
 
     outputs: int
@@ -34,14 +34,14 @@ class Targets(ABC):
         self.smoothing = smoothing
 
     def weighted_mean(self, losses: Tensor, labels: Tensor) -> Tensor:
-        """Return the mean, 0-d, of losses [B], those of class 1 weighted."""
+        """The mean, 0-d, of losses [B], with those of class 1 weighted."""
         if self.positive_weight != 1:
             losses = losses * torch.where(labels == 1, self.positive_weight, 1.0)
         return losses.mean()
 
     @abstractmethod
     def loss(self, outputs: Tensor, labels: Tensor, index: Tensor) -> Tensor:
-        """Return the mean loss, 0-d, of outputs [B, outputs] for labels and positions in the records [B]."""
+        """The mean loss, 0-d, of outputs [B, outputs], for labels [B] and positions in the records [B]."""
 
 
 class BinaryTargets(Targets):
@@ -56,25 +56,21 @@ class BinaryTargets(Targets):
 
 
 class SubtypeTargets(Targets):
-    """Class 0 and each subtype of class 1, by cross-entropy; the logit is that of any subtype against class 0.
-
-    Args:
-        dataset: whose records tell the subtypes of class 1.
+    """Cross-entropy over class 0 and the subtypes of class 1 in the dataset's records.
 
     Raises:
-        UsageError: the dataset does not tell them, or tells only one.
+        UsageError: as :func:`subtypes`.
     """
 
     def __init__(self, dataset: Dataset, positive_weight: float, smoothing: float) -> None:
         super().__init__(positive_weight, smoothing)
         self.subtypes = subtypes(dataset)
         self.outputs = 1 + len(self.subtypes)
-        number = {subtype: 1 + place for place, subtype in enumerate(self.subtypes)}
+        number = {subtype: n for n, subtype in enumerate(self.subtypes, 1)}
         self._classes = torch.tensor([number[r.subtype] if r.label else 0 for r in dataset.records])
 
     def loss(self, outputs: Tensor, labels: Tensor, index: Tensor) -> Tensor:
-        if self._classes.device != index.device:
-            self._classes = self._classes.to(index.device)
+        self._classes = self._classes.to(index.device)
         losses = F.cross_entropy(
             outputs.float(), self._classes[index], reduction="none", label_smoothing=self.smoothing
         )
@@ -84,8 +80,8 @@ class SubtypeTargets(Targets):
 def positive_logits(outputs: Tensor) -> Tensor:
     """The logit of class 1 against class 0, float32 [B], of a classifier's outputs [B, K].
 
-    With one output it is that; with more, the first is the score of class 0 and the others are those of the
-    subtypes of class 1, any of which counts.
+    A single output is that logit. Of several, the first is the score of class 0 and the others are those of the
+    subtypes of class 1, which are combined.
     """
     outputs = outputs.float()
     if outputs.shape[1] == 1:
@@ -97,7 +93,7 @@ def subtypes(dataset: Dataset) -> Sequence[str]:
     """The subtypes of class 1, sorted.
 
     Raises:
-        UsageError: some image of class 1 has none, all have the same, or there is no such image.
+        UsageError: an image of class 1 has no subtype, all have the same, or there is no such image.
     """
     positive = [record.subtype for record in dataset.records if record.label == 1]
     unknown = sum(not subtype for subtype in positive)
@@ -109,7 +105,7 @@ def subtypes(dataset: Dataset) -> Sequence[str]:
         else:
             reason = f"all are {positive[0]!r}"
         raise UsageError(
-            f"the dataset {dataset.name} tells no subtypes of {dataset.classes[1]} apart ({reason}): use "
+            f"the dataset {dataset.name} does not distinguish subtypes of {dataset.classes[1]} ({reason}): use "
             "--no-subtypes"
         )
     return sorted(set(positive))

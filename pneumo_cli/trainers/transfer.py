@@ -1,14 +1,15 @@
-"""The shared base of trainers that begin with a network trained elsewhere. Public: third parties derive from it.
+"""The base class of transfer learning trainers. Public: third parties derive from it.
 
-The first part of the network is frozen (SOURCE 5 and 6): it does not change, is not random, and so its output is
-computed once per image and kept. A subclass says which share is frozen. The head is always new and trained.
+The first layers of a pretrained network are frozen (SOURCE 5 and 6), so their output is deterministic and is
+computed once per image and cached. A subclass defines the frozen share. The head is always trained.
 """
 
 from __future__ import annotations
 
 import logging
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -39,7 +40,7 @@ _log = logging.getLogger("pneumo")
 
 
 class TransferTrainer(ClassificationTrainer):
-    """Trains what is left of a pre-trained classifier when its first part is frozen.
+    """Trains the layers of a pretrained classifier that are not frozen.
 
     Args:
         settings: an instance of :class:`~pneumo_cli.settings.schema.TransferSettings` or a subclass.
@@ -53,18 +54,17 @@ class TransferTrainer(ClassificationTrainer):
     @property
     @abstractmethod
     def frozen_share(self) -> float:
-        """Share of the model's parameter tensors that is frozen, in [0, 1]: the first int(share * tensors)."""
+        """The frozen share of the model's parameter tensors, in [0, 1]: the first int(share * tensors)."""
 
     def check_request(self, entry: Entry[ModelSpec]) -> None:
-        """Are the weights there, and can they be read?"""
+        """Check that the pretrained weights are available and can be read."""
         find_weights(entry, self.settings.weights, Progress())
 
     def build_model(self, run: Run) -> nn.Module:
-        """The registered classifier, its first part frozen.
+        """The registered classifier, its first layers frozen.
 
         Raises:
-            UsageError: as for every classifier; nothing is left to train; or cached views were asked for where
-                they cannot be had.
+            UsageError: as for every classifier; as :meth:`freeze`; or ``feature_views`` has no effect.
         """
         model = super().build_model(run)
         s = self.settings
@@ -103,33 +103,30 @@ class TransferTrainer(ClassificationTrainer):
         return {"Parameter tensors": f"{len(tensors):,}, of which the first {frozen:,} are frozen"}
 
     def load_pretrained(self, run: Run) -> str:
-        """Put the weights into the model that the setting ``weights`` names."""
+        """Load the weights that the setting ``weights`` names."""
         stages = stages_of(run.model_entry.spec, run.model)
         return load_pretrained(run.model, stages, run.model_entry, self.settings.weights, run.progress)
 
     def train_mode(self, run: Run) -> None:
-        """Training mode, except, in the mode ``strict``, for modules that are frozen as a whole."""
+        """Training mode; in the mode ``strict``, completely frozen modules stay in eval mode."""
         super().train_mode(run)
-        if self.settings.freeze_mode == "source":
-            return
-        for module in run.model.modules():
-            if _frozen(module):
-                module.eval()
+        if self.settings.freeze_mode != "source":
+            for module in run.model.modules():
+                if _frozen(module):
+                    module.eval()
 
     def prefix_length(self, run: Run, model: nn.Module) -> int:
-        """How many of the model's first stages do not change while it is trained, and are not random."""
+        """How many of the model's first stages are frozen and deterministic."""
         if self.settings.freeze_mode == "source":
             return 0
-        length = 0
-        for stage in stages_of(run.model_entry.spec, model):
+        for length, stage in enumerate(stages := stages_of(run.model_entry.spec, model)):
             trained = any(parameter.requires_grad for parameter in stage.parameters())
             if trained or (_random(stage) and not _frozen(stage)):
-                break
-            length += 1
-        return length
+                return length
+        return len(stages)
 
     def forward(self, run: Run, batch: Batch) -> torch.Tensor:
-        """The outputs, from the stage on that the batch has reached."""
+        """The outputs, computed from the stage that the batch's features have reached."""
         if not batch.stage:
             return super().forward(run, batch)
         values = batch.images
@@ -138,20 +135,20 @@ class TransferTrainer(ClassificationTrainer):
         return values
 
     def cache_sources(self, run: Run) -> Sources:
-        """Let batches hold the frozen part's output, computed once, wherever that is possible.
+        """Cache the output of the frozen stages where possible.
 
-        For judging it always is; for training without augmentation, or in as many views as ``feature_views``
-        says. What is not cached although it is frozen is logged.
+        That is always so for evaluation, and for training without augmentation or with ``feature_views`` views per
+        image. A note says if training images are not cached.
         """
         length = self.prefix_length(run, run.model)
         s = self.settings
         if not length or not s.feature_cache:
             return run.sources
         parts = run.data.split.parts()
-        # Not the test images: they are looked at once, when everything is over.
-        judged = np.concatenate((parts["train"], parts["validation"]))
+        # Without the test images, which are evaluated on only once, after training.
+        evaluated = np.concatenate((parts["train"], parts["validation"]))
         plain = run.transforms.evaluation
-        evaluation = self._cached(run, length, run.sources.evaluation, plain, judged, [1])
+        evaluation = self._cached(run, length, run.sources.evaluation, plain, evaluated, [1])
         train: Inputs | None = None
         if not s.augment and not s.flip_tta:
             train = evaluation
@@ -162,8 +159,8 @@ class TransferTrainer(ClassificationTrainer):
             train = self._cached(run, length, run.sources.train, run.transforms.train, parts["train"], views)
         else:
             run.note(
-                f"training images are augmented, so they pass the {length} frozen stages anew in every epoch; to "
-                "do so once: --no-augment, or --feature-views K for K augmented views of each"
+                f"training images are augmented, so they pass the {length} frozen stages in every epoch; to cache "
+                "the output: --no-augment, or --feature-views K for K augmented views of each"
             )
         return Sources(train or run.sources.train, evaluation or run.sources.evaluation, run.sources.test)
 
@@ -176,44 +173,42 @@ class TransferTrainer(ClassificationTrainer):
         positions: NDArray[np.int64],
         epochs: list[int],
     ) -> Features | None:
-        """The output of the first ``length`` stages for some records; None where it cannot be kept."""
-        made_by = getattr(transform, "identity", None)
-        if made_by is None:
-            _log.warning(
-                "the transform %s has no identity, so what is made of its images is not kept",
-                type(transform).__name__,
-            )
+        """The output of the first ``length`` stages for some records; None if it cannot be cached."""
+        transform_identity = getattr(transform, "identity", None)
+        if transform_identity is None:
+            name = type(transform).__name__
+            _log.warning("the transform %s has no identity, so features of its images are not cached", name)
             return None
         run.model.eval()
         stages = stages_of(run.model_entry.spec, run.model)[:length]
 
         def prefix(values: torch.Tensor) -> torch.Tensor:
             with torch.no_grad(), run.device.autocast():
-                for stage in stages:
-                    values = stage(values)
-            return values
+                features: torch.Tensor = nn.Sequential(*stages)(values)
+            return features
 
         identity = {
             "dataset": run.data.fingerprint,
             "size": run.data.size,
-            "transform": made_by,
+            "transform": transform_identity,
             "inputs": type(inputs).__name__,
             "prefix": prefix_digest(stages),
             "precision": run.device.precision,
             "device": run.device.torch.type,
             "torch": torch.__version__,
         }
-        frozen = Frozen(prefix, length, inputs, epochs, np.sort(positions), identity)
+        cached = partial(
+            cached_features,
+            Frozen(prefix, length, inputs, epochs, np.sort(positions), identity),
+            records=len(run.data.labels),
+            device=run.device.torch,
+            cache=run.machine.cache,
+            progress=run.progress,
+        )
         # The first rank computes; the others then only read.
-        options: Any = {
-            "records": len(run.data.labels),
-            "device": run.device.torch,
-            "cache": run.machine.cache,
-            "progress": run.progress,
-        }
-        made = cached_features(frozen, **options) if run.ranks.first else None
+        features = cached() if run.ranks.first else None
         run.ranks.barrier()
-        return made if run.ranks.first else cached_features(frozen, **options, writes=False)
+        return features if run.ranks.first else cached(writes=False)
 
 
 def _frozen(module: nn.Module) -> bool:
@@ -223,5 +218,5 @@ def _frozen(module: nn.Module) -> bool:
 
 
 def _random(stage: nn.Module) -> bool:
-    """Whether a stage draws random numbers in training mode."""
+    """Whether a stage is random in training mode."""
     return any(isinstance(module, _DropoutNd | StochasticDepth) for module in stage.modules())

@@ -1,1 +1,1 @@
-"""Training: the loop, its batches and checkpoints, groups of runs, evaluating a run again."""
+"""Training: the loop (runner.py), saving and resuming, groups of runs, re-evaluation."""

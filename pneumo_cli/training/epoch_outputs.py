@@ -1,6 +1,6 @@
-"""What one epoch of training has yielded so far: the outputs of its steps, kept on the device unread.
+"""The outputs of one epoch's training steps so far, kept on the device without reading them.
 
-Its state is part of a checkpoint, so an epoch that is taken up in the middle ends with the metrics of an
+Their state is part of a checkpoint, so that an epoch that is resumed halfway ends with the metrics of an
 uninterrupted one.
 """
 
@@ -18,11 +18,7 @@ from pneumo_cli.runtime.distributed import Ranks
 
 
 class EpochOutputs:
-    """Collects what ``train_step`` returns.
-
-    Args:
-        ranks: the processes whose outputs belong together.
-    """
+    """Collects what ``train_step`` returns, on each of the ``ranks`` that share the epoch."""
 
     def __init__(self, ranks: Ranks) -> None:
         self._ranks = ranks
@@ -33,10 +29,10 @@ class EpochOutputs:
         self._first_step = 0
 
     def add(self, outputs: Mapping[str, torch.Tensor], index: torch.Tensor) -> None:
-        """Take one step's outputs.
+        """Add the outputs of one step.
 
         Args:
-            outputs: detached tensors, 0-d or [B].
+            outputs: tensors, 0-d or [B].
             index: int64 [B], the images' positions in the records.
 
         Raises:
@@ -55,12 +51,11 @@ class EpochOutputs:
                 self._rows.setdefault(name, []).append(value)
             else:
                 raise PneumoError(
-                    f"train_step returned {name!r} of shape {list(value.shape)}; "
-                    f"0-d and [{size}] can be collected"
+                    f"train_step returned {name!r} of shape {list(value.shape)}; it has to be 0-d or [{size}]"
                 )
 
     def check_finite(self) -> None:
-        """Read the losses that have come since the last call.
+        """Read the losses that were added since the last call.
 
         Raises:
             PneumoError: one of them is NaN or infinite; names the step.
@@ -75,24 +70,28 @@ class EpochOutputs:
         self._checked = len(self._means["loss"])
 
     def results(self) -> tuple[dict[str, float], dict[str, NDArray[np.generic]]]:
-        """The epoch's means over all images, and its per-image values in the order of ``index``."""
-        states = self._ranks.gather(self._local_state())
-        merged = _merge(states)
-        sizes = merged["sizes"].double()
+        """The epoch's means over all images, and its per-image values in the order of ``index``. Collective."""
+        state = self.state()
+        sizes = state["sizes"].double()
         means = {
             name: float((values.double() * sizes).sum() / sizes.sum())
-            for name, values in merged["means"].items()
+            for name, values in state["means"].items()
         }
-        rows = {name: values.numpy() for name, values in merged["rows"].items()}
+        rows = {name: values.numpy() for name, values in state["rows"].items()}
         order = np.argsort(rows["index"], kind="stable")
         return means, {name: values[order] for name, values in rows.items()}
 
     def state(self) -> dict[str, Any]:
         """All ranks' outputs so far, as tensors for a checkpoint. Collective."""
-        return _merge(self._ranks.gather(self._local_state()))
+        local = {
+            "sizes": torch.tensor(self._sizes, dtype=torch.int64),
+            "means": {name: torch.stack(values).float().cpu() for name, values in self._means.items()},
+            "rows": {name: _concatenated(values) for name, values in self._rows.items()},
+        }
+        return _merged(self._ranks.gather(local))
 
     def restore(self, state: Mapping[str, Any], step: int) -> None:
-        """Take up an epoch of which ``step`` steps are done. The first rank holds what is there already."""
+        """Resume an epoch of which ``step`` steps are done. The first rank keeps all earlier outputs."""
         self._first_step = step
         if not self._ranks.first or not len(state["sizes"]):
             return
@@ -102,20 +101,13 @@ class EpochOutputs:
         self._checked = len(self._sizes)
         self._first_step = step - self._checked
 
-    def _local_state(self) -> dict[str, Any]:
-        return {
-            "sizes": torch.tensor(self._sizes, dtype=torch.int64),
-            "means": {name: torch.stack(values).float().cpu() for name, values in self._means.items()},
-            "rows": {name: _joined(values) for name, values in self._rows.items()},
-        }
 
-
-def _joined(values: list[torch.Tensor]) -> torch.Tensor:
+def _concatenated(values: list[torch.Tensor]) -> torch.Tensor:
     joined = torch.cat([value.cpu() for value in values])
     return joined.float() if joined.is_floating_point() else joined
 
 
-def _merge(states: list[dict[str, Any]]) -> dict[str, Any]:
+def _merged(states: list[dict[str, Any]]) -> dict[str, Any]:
     states = [state for state in states if len(state["sizes"])]
     if not states:
         return {"sizes": torch.zeros(0, dtype=torch.int64), "means": {}, "rows": {}}

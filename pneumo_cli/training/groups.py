@@ -1,11 +1,10 @@
-"""A group: one recipe carried out as several runs (folds, seeds, or both), and what they say together.
+"""A group: one recipe carried out as several runs (folds, seeds, or both), with one report.
 
-The members are ordinary runs in the group's folder, one after the other; the folder's state is theirs, so that a
-group that was killed anywhere goes on where it was: finished members are kept, an interrupted one resumes to the
-same bits, the others follow. Members that are classifiers leave the test images sealed: these are opened once, when
-all members are there, by the mean of the members (:mod:`pneumo_cli.evaluation.ensemble`), which is one access. Of a
-task that has no such mean each member is evaluated by itself, one access each. What a reader sees of it is
-:mod:`pneumo_cli.reports.group_report`.
+The members are ordinary runs in the group's folder, one after the other, and all state is in their folders. So a
+group that was killed anywhere resumes there: finished members are kept, an interrupted one resumes to the same
+bits, the others follow. Classifiers do not evaluate the test images as members: their ensemble
+(:mod:`pneumo_cli.evaluation.ensemble`) does, once all are finished, which is one test-set access. Members of other
+tasks each evaluate the test images themselves. The report: :mod:`pneumo_cli.reports.group_report`.
 """
 
 from __future__ import annotations
@@ -46,18 +45,16 @@ _SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(s
 
 
 class Group:
-    """One group, new or taken up again.
+    """One group of runs, new or resumed.
 
     Args:
         plugins: everything that is installed.
         resolved: the settings of the group.
-        progress: where long steps are shown.
-        ranks: the processes that share each member.
-        command: the command line, for the record.
-        folder: of an existing group; None: a new one, which is made when the first member is sure to begin.
+        progress, ranks, command: as for :func:`pneumo_cli.training.runner.open_runner`.
+        folder: of an existing group; None: a new one, made when the first member has passed all its checks.
 
     Attributes:
-        failures: why a member has no result, by its name; of the latest attempt.
+        failures: why a member failed in this attempt, by its name.
     """
 
     def __init__(
@@ -74,23 +71,28 @@ class Group:
         self.failures: dict[str, str] = {}
         self._plugins, self._progress, self._ranks, self._command = plugins, progress, ranks, command
         self._folder = folder
-        self._locked: IO[str] | None = None
-        self._signals = _Signals()
+        self._lock_file: IO[str] | None = None
+        self._interruption = _Interruption()
 
     @property
     def folder(self) -> GroupFolder:
-        """The group's folder, once it stands."""
+        """The group's folder, once it exists."""
         if self._folder is None:
             raise RuntimeError("the group has no folder yet")
         return self._folder
 
     @property
     def complete(self) -> bool:
-        """Whether all members are done."""
-        return all(self.done(member) for member in self.members)
+        """Whether all members are finished."""
+        return all(self.finished(member) for member in self.members)
+
+    def finished(self, member: GroupMember) -> bool:
+        """Whether a member has a report of at least as many epochs as the settings ask for."""
+        epochs = finished_epochs(self.folder.member(member.name))
+        return epochs is not None and epochs >= self.resolved.trainer.epochs
 
     def reported(self) -> bool:
-        """Whether there is a report of all members, with as many epochs as are asked for."""
+        """Whether the group's report covers all members, with as many epochs as the settings ask for."""
         try:
             report = read_report(self.folder.report_json)
             states = {member["name"]: (member["state"], member["epochs"]) for member in report["members"]}
@@ -99,53 +101,46 @@ class Group:
         wanted = ("finished", self.resolved.trainer.epochs)
         return all(states.get(member.name) == wanted for member in self.members)
 
-    def done(self, member: GroupMember) -> bool:
-        """Whether a member is finished, with as many epochs as are asked for."""
-        epochs = finished_epochs(self.folder.member(member.name))
-        return epochs is not None and epochs >= self.resolved.trainer.epochs
-
     def carry_out(self) -> None:
-        """Run what is left to run, then gather. Every rank calls it.
+        """Run the members that are left, then evaluate the ensemble and report. Every rank calls it.
 
         Raises:
-            UsageError: the first member cannot begin; nothing is written then.
-            PneumoError: a member failed; the others have been carried out and gathered.
-            Interrupted: the group was told to stop, and has saved itself.
+            UsageError: the first member cannot start; nothing is written.
+            PneumoError: a member failed; the others have been run and reported.
+            Interrupted: a signal stopped the group, which has saved its state.
         """
-        with self._signals:
+        with self._interruption:
             try:
-                if self._folder is not None:
-                    self._lock()
-                    if self._ranks.first:
-                        self.record(recorded_facts(self.folder.settings))
+                if self._folder is not None and self._ranks.first:
+                    self._lock(recorded_facts(self._folder.settings))
                 for number, member in enumerate(self.members, 1):
-                    if self._folder is None or not self.done(member):
-                        self._say(f"member {number} of {len(self.members)}: {member.name}")
-                        self._attempt(member)
-                self._gather()
+                    if self._folder is None or not self.finished(member):
+                        if self._ranks.first:
+                            _log.log(NOTICE, "member %d of %d: %s", number, len(self.members), member.name)
+                        self._try_member(member)
+                self._report()
             except Interrupted as error:
-                where = f"; go on with: pneumo resume {self._folder.path}" if self._folder is not None else ""
-                raise Interrupted(f"{str(error).partition(';')[0]}{where}", error.exit_code) from None
+                hint = f"; go on with: pneumo resume {self._folder.path}" if self._folder is not None else ""
+                raise Interrupted(f"{str(error).partition(';')[0]}{hint}", error.exit_code) from None
             finally:
-                if self._locked is not None:
-                    self._locked.close()
+                if self._lock_file is not None:
+                    self._lock_file.close()
         if self.failures:
             name, reason = next(iter(self.failures.items()))
             raise PneumoError(
-                f"{len(self.failures)} of {len(self.members)} members failed ({name}: {reason}); the others are "
-                f"gathered in {self.folder.path}; to try again: pneumo resume {self.folder.path}"
+                f"{len(self.failures)} of {len(self.members)} members failed ({name}: {reason}); the report of the "
+                f"others is in {self.folder.path}; to try again: pneumo resume {self.folder.path}"
             )
 
-    def _attempt(self, member: GroupMember) -> None:
-        """Carry out one member, or what is left of it; a failure is recorded, and the next member's turn
-        comes."""
+    def _try_member(self, member: GroupMember) -> None:
+        """Run one member; if it fails, record why and let the next one run."""
         try:
-            self._carry_out(member)
+            self._run_member(member)
         except Interrupted:
             raise
         except Exception as error:
-            self._signals.look()
-            # Ranks that fail one by one would wait for each other: there the group ends, and resumes.
+            self._interruption.check()
+            # Ranks that fail one by one would wait for each other: with several, the group ends and can be resumed.
             if self._folder is None or self._ranks.world > 1:
                 raise
             reason = str(error) if isinstance(error, PneumoError) else f"{type(error).__name__}: {error}"
@@ -154,126 +149,114 @@ class Group:
         finally:
             _free_memory()
 
-    def _carry_out(self, member: GroupMember) -> None:
-        runner = self.runner(member)
+    def _run_member(self, member: GroupMember) -> None:
+        """Start a member, or resume it from its last checkpoint."""
+        runner = self._open(member)
         folder = self._folder.member(member.name) if self._folder is not None else None
         if folder is not None and (folder.checkpoints / "last.pt").is_file():
             runner.resume(folder)
         else:
-            runner.start(partial(self._make_folder, member))
+            runner.start(partial(self._make_member_folder, member))
             self._folder = self._folder or GroupFolder(runner.run.folder.path.parent.parent)
-        # One that came when the member was as good as done.
-        self._signals.look(runner.told)
+        self._interruption.check(runner.interrupted)  # by a signal after the member's last check
 
-    def runner(self, member: GroupMember) -> Runner:
-        """What carries out a member, or evaluates it again."""
-        setup = set_up(self._plugins, self.settings_of(member))
+    def _open(self, member: GroupMember) -> Runner:
+        """Open the run of a member, without starting it."""
         runner = open_runner(
-            setup,
+            set_up(self._plugins, self._settings_of(member)),
             self._plugins.observing(),
             progress=self._progress,
             ranks=self._ranks,
             command=self._command,
         )
-        self._signals.look()
+        self._interruption.check()
         return runner
 
-    def settings_of(self, member: GroupMember) -> Resolved:
-        """The settings of a member: with them ``pneumo run`` does the same again, alone."""
+    def _settings_of(self, member: GroupMember) -> Resolved:
+        """The settings of a member; ``pneumo run`` with them repeats the member alone."""
         group = self.resolved
         own = {"fold": member.fold, "seed": member.seed, "seeds": 1}
-        if self.averages:
+        if self._averages:
             own["evaluate_test"] = False
         origins = {**group.origins, **dict.fromkeys(own, "group")}
         trainer = group.trainer.model_copy(update=own)
         return Resolved(group.entry, group.preset, trainer, group.machine, origins)
 
     @cached_property
-    def averages(self) -> bool:
-        """Whether the members are classifiers, whose mean is evaluated."""
+    def _averages(self) -> bool:
+        """Whether the members are classifiers, whose ensemble is evaluated."""
         return make_trainer(self.resolved).as_classifier() is not None
 
-    def _make_folder(self, member: GroupMember) -> RunFolder:
+    def _make_member_folder(self, member: GroupMember) -> RunFolder:
         """Make a member's folder, the group's before it; on the first rank."""
         if self._folder is None:
             kind = "folds" if self.resolved.trainer.folds else "seeds"
-            folder = GroupFolder.create(self.resolved.machine.output, self.resolved.entry.spec.name, kind)
-            self._folder = folder
-            self._lock()
-            self.record({"trainer": self.resolved.entry.qualified_name, "started": _now()})
-        made = self.folder.member(member.name)
-        # Left behind by a member that ended before its first checkpoint: there is nothing in it to go on with.
-        if made.path.exists():
-            shutil.rmtree(made.path)
-        made.path.mkdir(parents=True)
-        return made
+            entry = self.resolved.entry
+            self._folder = GroupFolder.create(self.resolved.machine.output, entry.spec.name, kind)
+            started = datetime.now(UTC).isoformat(timespec="seconds")
+            self._lock({"trainer": entry.qualified_name, "started": started})
+        folder = self.folder.member(member.name)
+        if folder.path.exists():  # left by a member that ended before its first checkpoint
+            shutil.rmtree(folder.path)
+        folder.path.mkdir(parents=True)
+        return folder
 
-    def _lock(self) -> None:
-        if self._ranks.first:
-            self._locked = self.folder.lock()
-
-    def record(self, facts: Mapping[str, Any]) -> None:
-        """Write the group's settings.
-
-        Args:
-            facts: for the table ``[run]``.
-
-        Raises:
-            PneumoError: the folder cannot be written.
-        """
+    def _lock(self, facts: Mapping[str, Any]) -> None:
+        """Lock the group's folder and write its settings, with ``facts`` as their table ``[run]``."""
+        self._lock_file = self.folder.lock()
         try:
             atomic.write_text(self.folder.settings, self.resolved.to_toml(facts))
         except OSError as error:
             raise PneumoError(f"{self.folder.path} cannot be written: {error.strerror}") from error
 
-    def _gather(self) -> None:
-        """Evaluate the ensemble, and write the report."""
+    def _report(self) -> None:
+        """Evaluate the ensemble, and write the group's report."""
         from pneumo_cli.reports.group_report import write_group_report
 
-        done = tuple(member for member in self.members if self.done(member))
-        if not done:
+        finished = tuple(member for member in self.members if self.finished(member))
+        if not finished:
             return
         result = GroupResult(
-            folder=self.folder,
-            resolved=self.resolved,
-            members=self.members,
-            done=done,
-            failures=self.failures,
-            averages=self.averages,
+            self.folder, self.resolved, self.members, finished, self.failures, averages=self._averages
         )
-        if self.averages:
+        if self._averages:
             result = self._with_ensemble(result)
         if self._ranks.first:
             write_group_report(result)
         self._ranks.barrier()
 
     def _with_ensemble(self, result: GroupResult) -> GroupResult:
-        """Add what the ensemble predicts of the images that each member keeps; of the test images only if all are
-        finished."""
-        opened = len(result.done) == len(self.members) and self.resolved.trainer.evaluate_test
+        """Evaluate the ensemble on the validation images, and on the test images if all members are finished."""
+        settings = self.resolved.trainer
+        evaluate_test = len(result.done) == len(self.members) and settings.evaluate_test
         predictions: dict[str, dict[str, MemberPredictions]] = {}
         records: Sequence[Record] = ()
         test_accesses = 0
         for member in result.done:
-            runner = self.runner(member)
-            split = runner.run.data.split
-            records = runner.run.data.dataset.records
-            wanted = ["validation"] if len(split.validation) else []
-            if opened and len(split.test):
+            runner = self._open(member)
+            data = runner.run.data
+            records = data.dataset.records
+            splits = ["validation"] if len(data.split.validation) else []
+            if evaluate_test and len(data.split.test):
+                splits.append("test")
                 if not test_accesses and self._ranks.first:
-                    test_accesses = self._record_test_access(runner)
-                wanted.append("test")
-            found = predict_members(runner, self.folder.member(member.name), "best", wanted)
-            for name, found_of in found.items():
-                predictions.setdefault(name, {})[member.name] = found_of
-            del runner
+                    # One access for the whole group. A group that was killed at this point repeats the same one.
+                    test_accesses = record_access(
+                        self.resolved.machine.data_home,
+                        data.dataset,
+                        access_now(self.folder.path, "best", settings.epochs, "run"),
+                        again=not self.folder.report_json.exists(),
+                    )
+            found = predict_members(runner, self.folder.member(member.name), "best", splits)
+            for split, of_split in found.items():
+                predictions.setdefault(split, {})[member.name] = of_split
+            del runner, data
             _free_memory()
         evaluations = {}
         if self._ranks.first:
-            seed = self.resolved.trainer.seed
             evaluations = {
-                split: evaluate_ensemble(list(of.values()), records, seed=seed)
-                for split, of in predictions.items()
+                split: evaluate_ensemble(list(by_member.values()), records, seed=settings.seed)
+                for split, by_member in predictions.items()
             }
         return replace(
             result,
@@ -283,71 +266,44 @@ class Group:
             test_accesses=test_accesses,
         )
 
-    def _record_test_access(self, runner: Runner) -> int:
-        """Record one access for the whole group; that of a group that was killed at this point is the same."""
-        return record_access(
-            self.resolved.machine.data_home,
-            runner.run.data.dataset,
-            access_now(self.folder.path, "best", self.resolved.trainer.epochs, "run"),
-            again=not self.folder.report_json.exists(),
-        )
 
-    def _say(self, text: str) -> None:
-        if self._ranks.first:
-            _log.log(NOTICE, "%s", text)
+class _Interruption:
+    """Notes signals while no member runs. Nothing is lost then, as finished members are on the disk.
 
-
-class _Signals:
-    """Lets a signal end the group where no member is under way: what is done is on the disk, so nothing is lost.
-
-    While a member runs, the member's own handlers are in force, which let it save
-    (:mod:`pneumo_cli.runtime.signals`). Between two members plugins are imported and datasets opened, by code
-    that takes every exception for a failure of what it calls; so what came is remembered, and looked for when
-    that is over.
+    While a member runs, its own handlers save its state (:mod:`pneumo_cli.runtime.signals`). Between members,
+    plugins are imported and datasets opened by code that may take ``Interrupted`` for a failure of what it calls.
+    So the signal is remembered too, and :meth:`check` raises again afterwards.
     """
 
     def __init__(self) -> None:
         self._number = 0
-        self._before: dict[int, Any] = {}
+        self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> None:
         for number in _SIGNALS:
             try:
-                self._before[number] = signal.signal(number, self._stop)
-            except ValueError:  # only the main thread can take signals
+                self._previous[number] = signal.signal(number, self._handle)
+            except ValueError:  # only the main thread receives signals
                 break
 
     def __exit__(self, *raised: object) -> None:
-        for number, handler in self._before.items():
+        for number, handler in self._previous.items():
             signal.signal(number, handler)
 
-    def _stop(self, number: int, frame: FrameType | None) -> None:
-        self._number = number
-        self.look()
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        self.check(number)
 
-    def look(self, told: int = 0) -> None:
-        """Leave, if a signal came.
-
-        Args:
-            told: the number of one that somebody else noted; 0: none.
-
-        Raises:
-            Interrupted: it did.
-        """
-        self._number = self._number or told
+    def check(self, number: int = 0) -> None:
+        """Raise ``Interrupted`` if a signal was received, here or elsewhere (its ``number``; 0: none)."""
+        self._number = number or self._number
         if self._number:
             raise Interrupted("stopped between two members", 128 + self._number)
 
 
 def _free_memory() -> None:
-    """Give back what the last member held: a member is as large as a run, and hooks and traces refer to each
-    other."""
+    """Free what the last member held: hooks and tracebacks form reference cycles."""
     import torch
 
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

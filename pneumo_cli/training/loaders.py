@@ -1,4 +1,4 @@
-"""Which batches a run sees: training batches in a seeded order, every split in order for judging it."""
+"""The batches of a run: training batches in a seeded order, each split in order for evaluation."""
 
 from __future__ import annotations
 
@@ -11,18 +11,12 @@ from pneumo_cli.data.loader import Loader
 from pneumo_cli.runs.run import Run
 from pneumo_cli.runtime.seeding import derive
 
-# Evaluation keeps no gradients, so it takes larger batches than training does.
-_EVALUATION_BATCH = 64
-# Images of a split that the report shows.
-_SAMPLES = 16
+_EVALUATION_BATCH = 64  # at least: evaluation keeps no gradients, so larger batches fit
+_SAMPLES = 16  # images of a split that the report shows
 
 
 class Loaders:
-    """Makes the loaders of one run.
-
-    Args:
-        run: with data and device; its transforms and sources have to stand when a loader is made.
-    """
+    """Makes the loaders of one run, whose ``transforms`` and ``sources`` have to be set."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
@@ -41,18 +35,17 @@ class Loaders:
     def samples(self) -> dict[str, Loader]:
         """Images for the report, by split.
 
-        Of training the batches of epoch 1; of the others one batch spread evenly over the split: in order it
-        would show one class only.
+        Of training the batches of epoch 1; of the others one batch spread evenly over the split, as its first
+        images are all of one class.
         """
         run = self._run
         plain = run.image_inputs(run.transforms.evaluation)
         loaders = {"train": self._shuffled(run.image_inputs(run.transforms.train), 1)}
         for split in ("validation", "test"):
             positions = run.data.split.parts()[split]
-            if not len(positions):
-                continue
-            spread = np.unique(np.linspace(0, len(positions) - 1, _SAMPLES).astype(np.int64))
-            loaders[split] = self._loader(positions[spread], plain, _SAMPLES, None)
+            if len(positions):
+                spread = np.unique(np.linspace(0, len(positions) - 1, _SAMPLES).astype(np.int64))
+                loaders[split] = self._loader(positions[spread], plain, _SAMPLES, None)
         return loaders
 
     def _shuffled(self, inputs: Inputs, epoch: int) -> Loader:

@@ -1,4 +1,4 @@
-"""Evaluating a checkpoint of an existing run again (``pneumo evaluate``). Nothing of the run is changed."""
+"""Evaluating a checkpoint of an existing run again (``pneumo evaluate``). The run itself is not changed."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ from typing import Any
 
 import numpy as np
 
+from pneumo_cli.data.prepare import PreparedData
 from pneumo_cli.errors import PneumoError, UsageError
 from pneumo_cli.evaluation.ensemble import MemberPredictions
-from pneumo_cli.evaluation.result import plain
+from pneumo_cli.evaluation.result import Evaluation, plain
 from pneumo_cli.inference.ensemble import evaluate_ensemble
 from pneumo_cli.runs.checkpoints import Checkpoints
 from pneumo_cli.runs.folder import RunFolder
 from pneumo_cli.runs.test_access import access_now, record_access, record_test_access
 from pneumo_cli.runs.weights import evaluation_weights, load_weights
 from pneumo_cli.runtime import atomic
+from pneumo_cli.trainers.capabilities import Classifier
 from pneumo_cli.training.evaluation import describe_evaluation
 from pneumo_cli.training.runner import Runner
 
@@ -25,7 +27,7 @@ _log = logging.getLogger("pneumo")
 
 
 def reevaluate(runner: Runner, folder: RunFolder, checkpoint: str, split: str) -> dict[str, Any]:
-    """Judge a checkpoint on one split, and keep the result in the folder ``evaluations`` of its run.
+    """Evaluate a checkpoint on one split, and save the result in the folder ``evaluations`` of its run.
 
     Args:
         runner: of the run's settings, not started.
@@ -37,32 +39,14 @@ def reevaluate(runner: Runner, folder: RunFolder, checkpoint: str, split: str) -
         _log.warning("these are not the data that the run was trained on: its own splits mean nothing here")
     if split == "test":
         record_test_access(run, checkpoint, by="evaluate")
-    evaluation = describe_evaluation(
-        run, runner.trainer, split, runner.evaluate(split, f"{checkpoint} checkpoint, {split}")
-    )
-    now = datetime.now(UTC)
-    result = {
-        "when": now.isoformat(timespec="seconds"),
-        "checkpoint": checkpoint,
-        "epoch": run.epoch,
-        "dataset": run.data.dataset.name,
-        "fingerprint": run.data.fingerprint,
-        "split": split,
-        "images": len(run.data.split.parts()[split]),
-        "metrics": plain(evaluation.metrics),
-    }
-    if run.test_accesses:
-        result["test_accesses"] = run.test_accesses
-    if evaluation.intervals:
-        result["intervals"] = {name: list(ends) for name, ends in evaluation.intervals.items()}
-    result.update(evaluation.details)
-    name = f"{now:%Y%m%dT%H%M%S}-{checkpoint}-{run.data.dataset.name}-{split}"
-    _write(folder, name, result)
-    return result
+    evaluation = runner.evaluate(split, f"{checkpoint} checkpoint, {split}")
+    evaluation = describe_evaluation(run, runner.trainer, split, evaluation)
+    model = {"checkpoint": checkpoint, "epoch": run.epoch}
+    return _save(folder, checkpoint, model, run.data, split, evaluation, run.test_accesses)
 
 
 def load_checkpoint(runner: Runner, folder: RunFolder, checkpoint: str) -> str:
-    """Build the run's model and put a checkpoint's weights into it; return its data's fingerprint."""
+    """Build the run's model with a checkpoint's weights, and return the fingerprint of its data."""
     run = runner.run
     runner.build()
     run.folder = folder
@@ -73,17 +57,17 @@ def load_checkpoint(runner: Runner, folder: RunFolder, checkpoint: str) -> str:
     return str(state["fingerprint"])
 
 
-def _write(folder: RunFolder, name: str, result: dict[str, Any]) -> None:
-    try:
-        atomic.write_json(folder.evaluations / f"{name}.json", result)
-    except OSError as error:
-        raise PneumoError(f"{folder.evaluations} cannot be written: {error.strerror}") from error
+def _classifier(runner: Runner, folder: RunFolder) -> Classifier:
+    classifier = runner.trainer.as_classifier()
+    if classifier is None:
+        raise UsageError(f"{folder.path} is a run of {runner.run.spec.name}, which classifies no images")
+    return classifier
 
 
 def predict_members(
     runner: Runner, folder: RunFolder, checkpoint: str, splits: Sequence[str]
 ) -> dict[str, MemberPredictions]:
-    """Judge the images of some splits with a checkpoint of a run. Every rank calls it.
+    """Predict the images of some splits with a checkpoint of a run, as a member of an ensemble. Collective.
 
     Args:
         runner: of the run's settings, not started.
@@ -94,23 +78,19 @@ def predict_members(
         PneumoError: its outputs are not finite, or the checkpoint is damaged.
     """
     run = runner.run
-    classifier = runner.trainer.as_classifier()
-    if classifier is None:
-        raise UsageError(
-            f"{folder.path} is a run of {run.spec.name}, which classifies no images to be averaged"
-        )
+    classifier = _classifier(runner, folder)
     if load_checkpoint(runner, folder, checkpoint) != run.data.fingerprint:
         _log.warning("these are not the data that %s was trained on", folder.path)
     rule = classifier.decision_rule(run.calibration, run.data.dataset.classes)
-    found = {}
+    predictions = {}
     for split in splits:
         if not len(run.data.split.parts()[split]):
-            raise UsageError(f"{folder.path} keeps no {split} images")
+            raise UsageError(f"{folder.path} has no {split} images")
         outputs = runner.evaluate(split, f"{folder.path.name}, {split}").outputs
         logits = outputs["logits"].astype(np.float64)
         if not np.isfinite(logits).all():
             raise PneumoError(f"{folder.path}: the {checkpoint} checkpoint gives outputs that are not finite")
-        found[split] = MemberPredictions(
+        predictions[split] = MemberPredictions(
             folder=folder.path,
             epoch=run.epoch,
             fingerprint=run.data.fingerprint,
@@ -119,15 +99,13 @@ def predict_members(
             logits=logits,
             labels=outputs["labels"].astype(np.int64),
         )
-    return found
+    return predictions
 
 
 def reevaluate_ensemble(
     runners: Sequence[tuple[Runner, RunFolder]], home: RunFolder, checkpoint: str, split: str, point: str = ""
 ) -> dict[str, Any]:
-    """Judge the mean of several runs on the images of one split, and keep the result.
-
-    Looking at test images is one look, whatever the number of runs.
+    """Evaluate the ensemble of several runs on one split, as :func:`reevaluate` a run. It is one test-set access.
 
     Args:
         runners: of each run's settings, not started, with its folder; at least one.
@@ -136,50 +114,65 @@ def reevaluate_ensemble(
         split: ``train``, ``validation`` or ``test``.
         point: the operating point; empty: the runs' own.
 
-    Returns:
-        what is written, as :func:`pneumo_cli.training.reevaluation.reevaluate` has it for one run.
-
     Raises:
-        UsageError: the runs have no such images, not the same ones, or cannot be averaged.
+        UsageError: the runs have no images of this split, different ones, or cannot form an ensemble.
         PneumoError: a checkpoint is damaged, or the result cannot be written.
     """
-    first, folder = runners[0]
+    first, first_folder = runners[0]
     data = first.run.data
-    for other, place in runners[1:]:
-        if other.run.data.fingerprint != data.fingerprint:
+    for runner, folder in runners[1:]:
+        other = runner.run.data
+        if other.fingerprint != data.fingerprint:
             raise UsageError(
-                f"{folder.path} and {place.path} have different data ({data.dataset.name}, "
-                f"{other.run.data.dataset.name}): --dataset NAME judges both on the same"
+                f"{first_folder.path} and {folder.path} have different data ({data.dataset.name}, "
+                f"{other.dataset.name}): --dataset NAME evaluates both on the same"
             )
-        if not np.array_equal(other.run.data.split.parts()[split], data.split.parts()[split]):
+        if not np.array_equal(other.split.parts()[split], data.split.parts()[split]):
             raise UsageError(
-                f"{folder.path} and {place.path} do not have the same {split} images: what one was judged on the "
-                "other may have trained on (a group's report has the mean over its folds)"
+                f"{first_folder.path} and {folder.path} do not have the same {split} images: one may have been "
+                "trained on those of the other (a group's report evaluates its folds as an ensemble)"
             )
-    for runner, place in runners:
-        if runner.trainer.as_classifier() is None:
-            raise UsageError(f"{place.path} is a run of {runner.run.spec.name}, which classifies no images")
+    for runner, folder in runners:
+        _classifier(runner, folder)  # before the test-set access is recorded
     accesses = 0
     if split == "test":
-        look = access_now(home.path, checkpoint, first.run.settings.epochs, "evaluate")
-        accesses = record_access(first.run.machine.data_home, data.dataset, look)
-    members = [predict_members(runner, place, checkpoint, [split])[split] for runner, place in runners]
+        access = access_now(home.path, checkpoint, first.run.settings.epochs, "evaluate")
+        accesses = record_access(first.run.machine.data_home, data.dataset, access)
+    members = [predict_members(runner, folder, checkpoint, [split])[split] for runner, folder in runners]
     evaluation = evaluate_ensemble(members, data.dataset.records, seed=first.run.settings.seed, point=point)
+    runs = [{"folder": str(one.folder), "epoch": one.epoch, "metrics": one.metrics()} for one in members]
+    model = {"checkpoint": checkpoint, "runs": runs}
+    return _save(home, f"mean-{checkpoint}", model, data, split, evaluation, accesses)
+
+
+def _save(
+    folder: RunFolder,
+    name: str,
+    model: dict[str, Any],
+    data: PreparedData,
+    split: str,
+    evaluation: Evaluation,
+    accesses: int,
+) -> dict[str, Any]:
+    """Write an evaluation of one split into ``evaluations``, and return what is written."""
     now = datetime.now(UTC)
     result: dict[str, Any] = {
         "when": now.isoformat(timespec="seconds"),
-        "checkpoint": checkpoint,
-        "runs": [
-            {"folder": str(one.folder), "epoch": one.epoch, "metrics": one.metrics()} for one in members
-        ],
+        **model,
         "dataset": data.dataset.name,
         "fingerprint": data.fingerprint,
         "split": split,
-        "images": len(members[0].index),
+        "images": len(data.split.parts()[split]),
         "metrics": plain(evaluation.metrics),
-        **({"test_accesses": accesses} if accesses else {}),
-        "intervals": {name: list(ends) for name, ends in evaluation.intervals.items()},
-        **evaluation.details,
     }
-    _write(home, f"{now:%Y%m%dT%H%M%S}-mean-{checkpoint}-{data.dataset.name}-{split}", result)
+    if accesses:
+        result["test_accesses"] = accesses
+    if evaluation.intervals:
+        result["intervals"] = {name: list(ends) for name, ends in evaluation.intervals.items()}
+    result.update(evaluation.details)
+    path = folder.evaluations / f"{now:%Y%m%dT%H%M%S}-{name}-{data.dataset.name}-{split}.json"
+    try:
+        atomic.write_json(path, result)
+    except OSError as error:
+        raise PneumoError(f"{folder.evaluations} cannot be written: {error.strerror}") from error
     return result

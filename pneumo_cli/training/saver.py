@@ -1,8 +1,7 @@
-"""When a run is saved, and which state of it is kept as the best. What a checkpoint holds is in ``state.py``.
+"""When a run is saved, and which epoch is kept as the best. What a checkpoint holds is in ``state.py``.
 
-Saving takes at most a tenth of the time where it takes long: a large state after each short epoch would take more
-time than it could ever save, and what is lost is done again, to the same bits. What is quickly saved is saved after
-every epoch.
+Quick saves happen after every epoch. Slow ones take at most a tenth of the time: saving a large state after each
+short epoch would cost more time than it can save, and what is lost is recomputed to the same bits.
 """
 
 from __future__ import annotations
@@ -19,41 +18,34 @@ from pneumo_cli.training.epoch_outputs import EpochOutputs
 from pneumo_cli.training.state import best_state, training_state
 
 _QUICK = 0.2  # seconds
-_SHARE = 0.1  # of the time, for what is not quickly saved
+_SHARE = 0.1  # of the time, for slow saves
 
 
 class Saver:
     """Writes the checkpoints ``last`` and ``best`` of one run. Every rank calls its methods, the first one writes.
 
     Args:
-        run: with its folder.
-        told: called with each checkpoint's path when it is written.
+        on_saved: called with a checkpoint's path when it is written.
     """
 
-    def __init__(self, run: Run, told: Callable[[Path], None]) -> None:
+    def __init__(self, run: Run, on_saved: Callable[[Path], None]) -> None:
         self.checkpoints = Checkpoints(run.folder.checkpoints)
         self._run = run
-        self._told = told
-        self._when = time.monotonic()
+        self._on_saved = on_saved
+        self._saved_at = time.monotonic()
         self._took = 0.0
 
     def load(self, name: str) -> dict[str, Any]:
-        """Read a checkpoint onto the run's device; raises as
-        :meth:`pneumo_cli.runs.checkpoints.Checkpoints.load`."""
+        """Read a checkpoint onto the run's device; raises as :meth:`Checkpoints.load`."""
         return self.checkpoints.load(name, self._run.device.torch)
 
     def save(self, outputs: EpochOutputs) -> None:
-        """Write ``last``: all that is needed to go on to the same bits.
-
-        Args:
-            outputs: of the epoch under way.
-        """
+        """Write ``last``, with the current epoch's outputs: all that is needed to go on to the same bits."""
         collected = outputs.state()
         began = time.monotonic()
-        if self._run.ranks.first:
-            self._told(self.checkpoints.save("last", training_state(self._run, collected)))
-        self._when = time.monotonic()
-        self._took = self._when - began
+        self._write("last", training_state(self._run, collected))
+        self._saved_at = time.monotonic()
+        self._took = self._saved_at - began
 
     def save_epoch(self) -> None:
         """Write ``last`` between two epochs, if that is worth its time."""
@@ -68,46 +60,37 @@ class Saver:
         if run.ranks.largest(int(self._unsaved > 60 * run.machine.checkpoint_minutes)):
             self.save(outputs)
 
-    def keep_if_best(self, measured: Mapping[str, float]) -> None:
-        """Write ``best``, if the monitored metric says so; or after the last epoch, if none is monitored.
-
-        Args:
-            measured: metrics of the side that is monitored.
+    def keep_if_best(self, metrics: Mapping[str, float]) -> None:
+        """Write ``best`` if the monitored metric has improved; after the last epoch if none is monitored.
 
         Raises:
-            PneumoError: the monitored one is not among them.
+            PneumoError: the monitored metric is not among the ``metrics`` of its split.
         """
-        run = self._run
-        monitor = run.monitor
+        run, monitor = self._run, self._run.monitor
         if not monitor.metric:
             run.best = Best(run.epoch)
             if run.epoch == run.settings.epochs:
-                self._keep()
+                self._write("best", best_state(run))
             return
-        if monitor.metric not in measured:
+        if monitor.metric not in metrics:
             raise PneumoError(
                 f"there is no {monitor.side} {monitor.metric!r}, by which the best checkpoint is chosen; "
-                f"there is {', '.join(sorted(measured)) or 'nothing'}"
+                f"there is {', '.join(sorted(metrics)) or 'nothing'}"
             )
-        value = float(measured[monitor.metric])
+        value = float(metrics[monitor.metric])
         if monitor.improves(value, run.best.value):
             run.best = Best(run.epoch, value)
-            self._keep()
+            self._write("best", best_state(run))
 
-    def add_to_best(self, best: Mapping[str, Any], **found: Any) -> None:
-        """Add to ``best`` what was found out about its weights, in place of what was found before.
+    def add_to_best(self, best: Mapping[str, Any], **values: Any) -> None:
+        """Add values to the content of the checkpoint ``best``, in place of earlier ones of the same name."""
+        self._write("best", {**best, **values})
 
-        Args:
-            best: what the checkpoint holds.
-        """
+    def _write(self, name: str, state: Mapping[str, Any]) -> None:
         if self._run.ranks.first:
-            self._told(self.checkpoints.save("best", {**best, **found}))
-
-    def _keep(self) -> None:
-        if self._run.ranks.first:
-            self._told(self.checkpoints.save("best", best_state(self._run)))
+            self._on_saved(self.checkpoints.save(name, state))
 
     @property
     def _unsaved(self) -> float:
         """Seconds since ``last`` was written."""
-        return time.monotonic() - self._when
+        return time.monotonic() - self._saved_at

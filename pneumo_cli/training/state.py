@@ -1,4 +1,4 @@
-"""What a checkpoint holds of a run, and how a run takes it back. Writing and reading files is not done here."""
+"""The content of a run's checkpoints, and how a run is restored from it. Files are written and read elsewhere."""
 
 from __future__ import annotations
 
@@ -15,11 +15,7 @@ from pneumo_cli.training.epoch_outputs import EpochOutputs
 
 
 def training_state(run: Run, outputs: Mapping[str, Any]) -> dict[str, Any]:
-    """The content of ``last``: all that is needed to go on to the same bits.
-
-    Args:
-        outputs: of the epoch under way, :meth:`EpochOutputs.state`.
-    """
+    """The content of ``last``; ``outputs`` is the :meth:`EpochOutputs.state` of the current epoch."""
     return {
         "fingerprint": run.data.fingerprint,
         "epoch": run.epoch,
@@ -41,7 +37,7 @@ def training_state(run: Run, outputs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def best_state(run: Run) -> dict[str, Any]:
-    """The content of ``best``: the weights alone, their average where there is one, and what they are."""
+    """The content of ``best``: the weights (averaged if the run averages them), and which epoch's they are."""
     return {
         "fingerprint": run.data.fingerprint,
         "epoch": run.epoch,
@@ -52,17 +48,14 @@ def best_state(run: Run) -> dict[str, Any]:
 
 
 def restore_training(run: Run, state: Mapping[str, Any]) -> EpochOutputs:
-    """Put a ``last`` checkpoint back into a run.
-
-    Returns:
-        what the epoch under way had yielded.
+    """Restore a run from its ``last`` checkpoint, and return the outputs of the current epoch so far.
 
     Raises:
         UsageError: the checkpoint is of other data, or of another model than the installed plugins build.
     """
     if state["fingerprint"] != run.data.fingerprint:
         raise UsageError(
-            "the dataset has changed since this run began: its images, labels or patients are others "
+            "the dataset has changed since this run began: its images, labels or patients differ "
             "(a new run can use it; this one needs the old data)"
         )
     load_weights(run.model, state["model"])
@@ -74,10 +67,8 @@ def restore_training(run: Run, state: Mapping[str, Any]) -> EpochOutputs:
         for name, scheduler in run.schedulers.items():
             scheduler.load_state_dict(state["schedulers"][name])
     except (RuntimeError, KeyError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise UsageError(
-            f"the checkpoint does not fit the optimizers of the installed plugins: {reason}"
-        ) from error
+        text = "the checkpoint does not fit the optimizers of the installed plugins"
+        raise UsageError(f"{text}: {str(error).splitlines()[0]}") from error
     run.updates.scaler.load_state_dict(state["scaler"])
     run.epoch, run.step = state["epoch"], state["step"]
     run.history = list(state["history"])
@@ -92,7 +83,7 @@ def restore_training(run: Run, state: Mapping[str, Any]) -> EpochOutputs:
 
 
 def _scheduler_state(scheduler: torch.optim.lr_scheduler.LRScheduler) -> dict[str, Any]:
-    """A scheduler's state without what is rebuilt from the settings anyway (functions, in LambdaLR)."""
+    """A scheduler's state without what the settings rebuild (the functions of LambdaLR)."""
     return {
         name: value
         for name, value in scheduler.state_dict().items()

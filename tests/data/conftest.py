@@ -1,4 +1,4 @@
-"""A small dataset on real files, for the tests of the data room."""
+"""A small dataset on real files, for the tests of pneumo_cli.data."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from pneumo_cli.specs import DatasetSpec
 
 def png(seed: int, size: int = 12) -> bytes:
     """A PNG whose pixels depend on ``seed``."""
-    levels = np.random.default_rng(seed).integers(0, 256, (size, size), dtype=np.uint8)
+    pixels = np.random.default_rng(seed).integers(0, 256, (size, size), dtype=np.uint8)
     buffer = io.BytesIO()
-    Image.fromarray(levels).save(buffer, "PNG")
+    Image.fromarray(pixels).save(buffer, "PNG")
     return buffer.getvalue()
 
 
@@ -34,7 +34,7 @@ class FolderDataset(Dataset):
     name = "toy"
     classes = ("A", "B")
     synthetic = False
-    origin = "made for a test"
+    origin = "a test"
 
     def __init__(self, root: Path, cache: Path, progress: Progress) -> None:
         self.files = ImageFiles(root)

@@ -1,3 +1,5 @@
+"""The cache of decoded images."""
+
 import json
 import os
 import resource
@@ -17,7 +19,7 @@ from pneumo_cli.runtime.progress import Progress
 SIZE = 8
 
 
-def test_every_row_is_the_record_decoded_and_resized(tree: Path, cache: Path, open_tree: Callable) -> None:
+def test_each_row_is_the_decoded_and_resized_image(tree: Path, cache: Path, open_tree: Callable) -> None:
     dataset = open_tree(tree)
     found = decoded_images(dataset, SIZE, cache, Progress())
     assert found.unreadable == {}
@@ -26,7 +28,7 @@ def test_every_row_is_the_record_decoded_and_resized(tree: Path, cache: Path, op
         assert np.array_equal(found.images[position], resize(decode((tree / record.name).read_bytes()), SIZE))
 
 
-def test_a_second_run_decodes_nothing_and_another_size_does(
+def test_a_second_run_decodes_nothing_except_at_another_size(
     tree: Path, cache: Path, open_tree: Callable
 ) -> None:
     first = decoded_images(open_tree(tree), SIZE, cache, Progress())
@@ -49,8 +51,8 @@ def test_a_changed_file_is_decoded_again(
     assert np.array_equal(row, resize(decode(make_png(999, 20)), SIZE))
 
 
-@pytest.mark.parametrize("damage", ["flip", "cut", "grow", "manifest", "no data", "empty manifest"])
-def test_a_damaged_cache_is_found_and_rebuilt_with_one_warning(
+@pytest.mark.parametrize("damage", ["flip", "truncate", "grow", "manifest", "no data", "empty manifest"])
+def test_a_damaged_cache_is_detected_and_rebuilt_with_one_warning(
     tree: Path, cache: Path, open_tree: Callable, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     before = np.array(decoded_images(open_tree(tree), SIZE, cache, Progress()).images)
@@ -61,7 +63,7 @@ def test_a_damaged_cache_is_found_and_rebuilt_with_one_warning(
     match damage:
         case "flip":
             data.write_bytes(content)
-        case "cut":
+        case "truncate":
             data.write_bytes(content[:-1])
         case "grow":
             data.write_bytes(content + b"x")
@@ -80,7 +82,7 @@ def test_a_damaged_cache_is_found_and_rebuilt_with_one_warning(
     assert caplog.records == []
 
 
-def test_unreadable_images_are_zero_rows_with_a_reason_until_they_can_be_read(
+def test_unreadable_images_are_zero_rows_until_they_can_be_read(
     tree: Path, cache: Path, open_tree: Callable
 ) -> None:
     name = open_tree(tree).records[3].name
@@ -91,14 +93,14 @@ def test_unreadable_images_are_zero_rows_with_a_reason_until_they_can_be_read(
     assert not found.images[3].any()
     assert found.images[2].any()
     assert decoded_images(open_tree(tree), SIZE, cache, Progress()).unreadable == found.unreadable
-    # A failure that passes (the network drive is back) without any change of the file's content.
+    # A temporary failure (such as of a network drive) without any change of the content.
     dataset = open_tree(tree)
     dataset.read = lambda record, size=None: decode(whole)  # type: ignore[method-assign]
     assert decoded_images(dataset, SIZE, cache, Progress()).unreadable == {}
 
 
 @pytest.mark.parametrize("failure", [KeyboardInterrupt, RuntimeError])
-def test_interrupted_decoding_leaves_nothing_and_stops_soon(
+def test_interrupted_decoding_leaves_no_files_and_no_threads(
     tree: Path, cache: Path, open_tree: Callable, failure: type[BaseException]
 ) -> None:
     class Stops(Progress):
@@ -115,7 +117,7 @@ def test_interrupted_decoding_leaves_nothing_and_stops_soon(
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("pneumo-data")]
 
 
-def test_two_processes_that_decode_at_once_do_not_harm_each_other(
+def test_decoding_twice_at_the_same_time_gives_one_correct_cache(
     tree: Path, cache: Path, open_tree: Callable
 ) -> None:
     datasets = [open_tree(tree) for _ in range(4)]
@@ -134,9 +136,7 @@ def test_two_processes_that_decode_at_once_do_not_harm_each_other(
     assert sorted(Path(name).suffix for name in os.listdir(cache / "decoded")) == [".json", ".u8"]
 
 
-def test_a_full_disk_is_one_clear_error_and_leaves_nothing(
-    tree: Path, cache: Path, open_tree: Callable
-) -> None:
+def test_a_full_disk_is_one_error_and_leaves_no_file(tree: Path, cache: Path, open_tree: Callable) -> None:
     dataset = open_tree(tree)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
@@ -153,11 +153,13 @@ def test_a_cache_that_cannot_be_used_is_a_usage_error(tree: Path, cache: Path, o
     dataset = open_tree(tree)
     file = cache / "file"
     file.write_text("in the way")
-    with pytest.raises(UsageError, match="--cache or PNEUMO_CACHE names another"):
+    with pytest.raises(UsageError, match="choose another one with --cache or PNEUMO_CACHE"):
         decoded_images(dataset, SIZE, file, Progress())
 
 
-def test_leftovers_of_killed_processes_go_after_a_day(tree: Path, cache: Path, open_tree: Callable) -> None:
+def test_leftovers_of_killed_processes_are_removed_after_a_day(
+    tree: Path, cache: Path, open_tree: Callable
+) -> None:
     (cache / "decoded").mkdir(parents=True)
     old, young = cache / "decoded" / ".a.tmp", cache / "decoded" / ".b.tmp"
     old.write_bytes(b"x")
@@ -168,7 +170,7 @@ def test_leftovers_of_killed_processes_go_after_a_day(tree: Path, cache: Path, o
     assert young.exists()
 
 
-def test_the_manifest_says_what_the_data_are(tree: Path, cache: Path, open_tree: Callable) -> None:
+def test_the_manifest_names_dataset_and_shape(tree: Path, cache: Path, open_tree: Callable) -> None:
     dataset = open_tree(tree)
     decoded_images(dataset, SIZE, cache, Progress())
     (path,) = (cache / "decoded").glob("*.json")

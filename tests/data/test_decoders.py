@@ -1,4 +1,4 @@
-"""Formats that plugins decode: told by their content, checked, and named where the plugin is missing."""
+"""Image formats of plugins: recognised by content, checked, and named if the plugin is missing."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def spec(**changes: object) -> DecoderSpec:
     return DecoderSpec(**{**values, **changes})
 
 
-class Bringing:
+class PgmPlugin:
     """A plugin with the hook, as discovery calls it."""
 
     @hookimpl
@@ -41,17 +41,17 @@ class Bringing:
 @pytest.fixture(autouse=True)
 def module(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     """The plugin's decoder, registered for the test alone."""
-    made = ModuleType("pgm_for_tests")
-    made.decode = lambda data, max_pixels: np.frombuffer(data[-4:], np.uint8).reshape(2, 2)
-    made.part = lambda data: "KNEE"
-    made.recognize = lambda data: data[3:4] == b"2"
-    monkeypatch.setitem(sys.modules, "pgm_for_tests", made)
-    decoders.replace(Bringing().register_decoders())
-    yield made
+    decoder = ModuleType("pgm_for_tests")
+    decoder.decode = lambda data, max_pixels: np.frombuffer(data[-4:], np.uint8).reshape(2, 2)
+    decoder.part = lambda data: "KNEE"
+    decoder.recognize = lambda data: data[3:4] == b"2"
+    monkeypatch.setitem(sys.modules, "pgm_for_tests", decoder)
+    decoders.replace(PgmPlugin().register_decoders())
+    yield decoder
     decoders.replace(())
 
 
-def test_a_file_is_decoded_by_the_plugin_that_knows_its_content_and_resized() -> None:
+def test_a_file_is_decoded_by_the_plugin_that_recognises_its_content() -> None:
     assert decode_image(PGM).tolist() == [[0, 80], [160, 240]]
     assert decode_image(PGM, 1).shape == (1, 1)
     assert body_part(PGM) == ""
@@ -59,7 +59,7 @@ def test_a_file_is_decoded_by_the_plugin_that_knows_its_content_and_resized() ->
     assert body_part(PGM) == "KNEE"
 
 
-def test_its_files_are_found_in_folders_by_suffix_and_without_one_by_content(tmp_path: Path) -> None:
+def test_files_in_folders_are_found_by_suffix_or_else_by_content(tmp_path: Path) -> None:
     for name in ("one.pgm", "two", "three.txt", "4"):
         (tmp_path / name).write_bytes(PGM)
     assert [path.name for path in expand([str(tmp_path)])] == ["4", "one.pgm", "two"]
@@ -68,7 +68,7 @@ def test_its_files_are_found_in_folders_by_suffix_and_without_one_by_content(tmp
     assert [path.name for path in expand([str(tmp_path)])] == ["a.png"]
 
 
-def test_where_magic_bytes_are_not_enough_the_plugin_is_asked() -> None:
+def test_a_plugin_can_check_more_than_magic_bytes() -> None:
     decoders.replace([spec(recognize="pgm_for_tests:recognize")])
     assert decode_image(PGM).shape == (2, 2)
     with pytest.raises(UnreadableImage, match="not a JPEG, PNG, TIFF or PGM image"):
@@ -85,7 +85,7 @@ def test_where_magic_bytes_are_not_enough_the_plugin_is_asked() -> None:
         (lambda data, max_pixels: None, "returned NoneType"),
     ],
 )
-def test_what_a_decoder_raises_or_returns_that_is_no_image_is_a_reason(
+def test_errors_and_wrong_results_of_a_decoder_make_an_image_unreadable(
     module: ModuleType, decode: object, words: str
 ) -> None:
     module.decode = decode
@@ -93,13 +93,13 @@ def test_what_a_decoder_raises_or_returns_that_is_no_image_is_a_reason(
         decode_image(PGM)
 
 
-def test_a_jpeg_or_png_file_is_nobody_elses() -> None:
+def test_plugins_never_decode_jpeg_and_png() -> None:
     decoders.replace([spec(magic=(((0, b"\xff\xd8"),), ((0, b"\x89PNG"),)))])
     for start in (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"):
         assert decoders.find(start + PGM) is None
 
 
-def test_a_dicom_file_without_the_plugin_names_it(tmp_path: Path) -> None:
+def test_a_dicom_file_without_the_plugin_names_the_package(tmp_path: Path) -> None:
     dicom = bytes(128) + b"DICM" + bytes(64)
     with pytest.raises(UnreadableImage, match="a DICOM file: pip install pneumo-dicom to read it"):
         decode_image(dicom)
@@ -118,6 +118,6 @@ def test_a_dicom_file_without_the_plugin_names_it(tmp_path: Path) -> None:
         {"recognize": "nowhere"},
     ],
 )
-def test_a_spec_that_cannot_be_is_refused(wrong: dict[str, object]) -> None:
+def test_an_invalid_spec_is_an_error(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="pgm: "):
         spec(**wrong)

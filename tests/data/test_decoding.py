@@ -1,3 +1,5 @@
+"""Decoding of JPEG, PNG and TIFF files to 8-bit gray levels."""
+
 import contextlib
 import io
 import struct
@@ -23,16 +25,16 @@ def gradient(height: int = 60, width: int = 90) -> np.ndarray:
     return (255 * (0.6 * down / height + 0.4 * across / width)).astype(np.uint8)
 
 
-GREY = gradient()
+GRAY = gradient()
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA", "P"])
-def test_png_of_every_mode_gives_the_grey_levels_that_went_in(mode: str) -> None:
-    assert np.array_equal(decode(encoded(Image.fromarray(GREY).convert(mode))), GREY)
+def test_png_of_every_mode_gives_the_original_gray_levels(mode: str) -> None:
+    assert np.array_equal(decode(encoded(Image.fromarray(GRAY).convert(mode))), GRAY)
 
 
 def test_a_png_of_one_bit_becomes_black_and_white() -> None:
-    bits = GREY > 100
+    bits = GRAY > 100
     assert np.array_equal(decode(encoded(Image.fromarray(bits))), np.where(bits, 255, 0))
 
 
@@ -55,31 +57,31 @@ def test_sixteen_bits_are_read_in_the_byte_order_of_png() -> None:
     assert decode(data).tolist() == [[1, 255]]
 
 
-def test_grey_jpeg_rgb_jpeg_and_cmyk_jpeg_of_one_picture_agree() -> None:
-    picture = Image.fromarray(GREY)
+def test_gray_rgb_and_cmyk_jpegs_of_one_image_agree() -> None:
+    image = Image.fromarray(GRAY)
     for mode in ("L", "RGB", "CMYK"):
-        levels = decode(encoded(picture.convert(mode), "JPEG", quality=95)).astype(int)
-        assert np.abs(levels - GREY).max() <= 3, mode
+        levels = decode(encoded(image.convert(mode), "JPEG", quality=95)).astype(int)
+        assert np.abs(levels - GRAY).max() <= 3, mode
 
 
 def test_colour_becomes_luminance() -> None:
     colours = np.zeros((16, 48, 3), np.uint8)
     colours[:, :16, 0] = colours[:, 16:32, 1] = colours[:, 32:, 2] = 200
-    picture = Image.fromarray(colours)
-    expected = np.asarray(picture.convert("L")).astype(int)
-    assert np.array_equal(decode(encoded(picture)), expected)
+    image = Image.fromarray(colours)
+    expected = np.asarray(image.convert("L")).astype(int)
+    assert np.array_equal(decode(encoded(image)), expected)
     for size in (None, 16):
-        levels = decode(encoded(picture, "JPEG", quality=95, subsampling=0), size).astype(int)
+        levels = decode(encoded(image, "JPEG", quality=95, subsampling=0), size).astype(int)
         wanted = expected if size is None else resize(expected.astype(np.uint8), size).astype(int)
         assert np.abs(levels - wanted).max() <= 3
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
 @pytest.mark.parametrize("shape", [(1200, 1600), (1221, 1523), (2085, 2180)])
-def test_a_large_jpeg_decoded_at_a_fraction_equals_the_whole_one_resized(
+def test_a_large_jpeg_decoded_at_a_fraction_equals_the_resized_full_one(
     mode: str, shape: tuple[int, int]
 ) -> None:
-    """Odd sides matter: the last partial pixel of a fraction must not shift the picture."""
+    """Odd sides matter: the last partial pixel of a fraction must not shift the image."""
     smooth = 127 + 100 * np.sin(np.mgrid[0 : shape[0], 0 : shape[1]] / 40).prod(0)
     data = encoded(Image.fromarray(smooth.astype(np.uint8)).convert(mode), "JPEG", quality=95)
     for size in (64, 256):
@@ -87,29 +89,29 @@ def test_a_large_jpeg_decoded_at_a_fraction_equals_the_whole_one_resized(
         assert fast.shape == (size, size)
         difference = np.abs(fast.astype(int) - whole)
         assert difference[:-1, :-1].max() <= 2
-        assert difference.max() <= 3  # the last partial pixel is averaged with what the encoder put beyond
+        assert difference.max() <= 3  # the last partial pixel is averaged with the padding of the encoder
 
 
 @pytest.mark.parametrize("size", [None, 30])
 def test_the_exif_orientation_is_applied(size: int | None) -> None:
     exif = Image.Exif()
-    exif[0x0112] = 6  # shown turned by 90 degrees clockwise
-    levels = decode(encoded(Image.fromarray(GREY), "JPEG", quality=100, exif=exif), size).astype(int)
-    upright = np.rot90(GREY, -1)
+    exif[0x0112] = 6  # shown rotated by 90 degrees clockwise
+    levels = decode(encoded(Image.fromarray(GRAY), "JPEG", quality=100, exif=exif), size).astype(int)
+    upright = np.rot90(GRAY, -1)
     expected = upright if size is None else resize(np.ascontiguousarray(upright), size)
     assert levels.shape == expected.shape
     assert np.abs(levels - expected).max() <= 2
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
-def test_damaged_exif_does_not_hide_the_picture() -> None:
-    data = encoded(Image.fromarray(GREY), "JPEG", quality=100, exif=b"Exif\0\0II*\0\xff\xff\xff\xff")
-    assert decode(data).shape == GREY.shape
+def test_an_image_with_damaged_exif_is_decoded() -> None:
+    data = encoded(Image.fromarray(GRAY), "JPEG", quality=100, exif=b"Exif\0\0II*\0\xff\xff\xff\xff")
+    assert decode(data).shape == GRAY.shape
 
 
-def test_resizing_is_that_of_the_report() -> None:
-    expected = TF.resize(Image.fromarray(GREY), [32, 32])
-    assert np.array_equal(resize(GREY, 32), np.asarray(expected))
+def test_resizing_is_as_in_the_report() -> None:
+    expected = TF.resize(Image.fromarray(GRAY), [32, 32])
+    assert np.array_equal(resize(GRAY, 32), np.asarray(expected))
 
 
 @pytest.mark.parametrize(
@@ -117,13 +119,13 @@ def test_resizing_is_that_of_the_report() -> None:
     [
         (b"", "empty"),
         (b"this is text, not an image", "not a JPEG or PNG"),
-        (encoded(Image.fromarray(GREY), "JPEG")[:700], "truncated"),
-        (encoded(Image.fromarray(GREY))[:80], "."),
-        (encoded(Image.fromarray(GREY), "GIF"), "not a JPEG or PNG"),
-        (encoded(Image.fromarray(GREY))[:20], "."),
+        (encoded(Image.fromarray(GRAY), "JPEG")[:700], "truncated"),
+        (encoded(Image.fromarray(GRAY))[:80], "."),
+        (encoded(Image.fromarray(GRAY), "GIF"), "not a JPEG or PNG"),
+        (encoded(Image.fromarray(GRAY))[:20], "."),
     ],
 )
-def test_what_is_no_whole_image_is_unreadable_with_a_short_reason(data: bytes, reason: str) -> None:
+def test_an_incomplete_image_is_unreadable_with_a_short_reason(data: bytes, reason: str) -> None:
     with pytest.raises(UnreadableImage, match=reason) as caught:
         decode(data)
     assert "\n" not in str(caught.value)
@@ -132,26 +134,26 @@ def test_what_is_no_whole_image_is_unreadable_with_a_short_reason(data: bytes, r
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize("side", [10_001, 30_000])
-def test_an_image_bomb_is_refused_before_it_is_decoded(side: int) -> None:
+def test_a_decompression_bomb_is_not_decoded(side: int) -> None:
     header = b"IHDR" + struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
     head = b"\x89PNG\r\n\x1a\n\0\0\0\r" + header + struct.pack(">I", zlib.crc32(header))
     with pytest.raises(UnreadableImage, match="more than 100 million"):
         decode(head + b"\0\0\0\0IEND\xaeB`\x82")
 
 
-# --- what people want judged: TIFF, too ----------------------------------------------------------------------
+# --- prediction: TIFF, too -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("compression", [None, "tiff_lzw", "tiff_adobe_deflate", "packbits"])
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "P", "CMYK"])
-def test_tiff_of_every_mode_gives_the_grey_levels_that_went_in(mode: str, compression: str | None) -> None:
-    data = encoded(Image.fromarray(GREY).convert(mode), "TIFF", compression=compression)
-    assert np.abs(decode_image(data).astype(int) - GREY).max() <= (1 if mode == "CMYK" else 0)
+def test_tiff_of_every_mode_gives_the_original_gray_levels(mode: str, compression: str | None) -> None:
+    data = encoded(Image.fromarray(GRAY).convert(mode), "TIFF", compression=compression)
+    assert np.abs(decode_image(data).astype(int) - GRAY).max() <= (1 if mode == "CMYK" else 0)
     assert np.array_equal(decode_image(data, 32), resize(decode_image(data), 32))
 
 
 def test_a_tiff_of_one_bit_becomes_black_and_white() -> None:
-    bits = GREY > 100
+    bits = GRAY > 100
     data = encoded(Image.fromarray(bits), "TIFF", compression="group4")
     assert np.array_equal(decode_image(data), np.where(bits, 255, 0))
 
@@ -167,7 +169,7 @@ def tiff(pixels: bytes, shape: tuple[int, int], bits: int, *, order: str = "<", 
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
-def test_a_tiff_of_16_bits_is_scaled_as_a_png_is(order: str) -> None:
+def test_a_tiff_of_16_bits_is_scaled_as_a_png(order: str) -> None:
     levels = np.array([[0, 128, 129, 257, 30_000, 65_535]], np.uint16)
     data = tiff(levels.astype(f"{order}u2").tobytes(), levels.shape, 16, order=order)
     assert np.array_equal(decode_image(data), decode_image(encoded(Image.fromarray(levels))))
@@ -175,8 +177,8 @@ def test_a_tiff_of_16_bits_is_scaled_as_a_png_is(order: str) -> None:
 
 @pytest.mark.parametrize("bits", [8, 16])
 def test_a_tiff_in_which_0_is_white_is_inverted(bits: int) -> None:
-    stored = (255 - GREY).astype("<u2") * 257 if bits == 16 else 255 - GREY
-    assert np.array_equal(decode_image(tiff(stored.tobytes(), GREY.shape, bits, t262=0)), GREY)
+    stored = (255 - GRAY).astype("<u2") * 257 if bits == 16 else 255 - GRAY
+    assert np.array_equal(decode_image(tiff(stored.tobytes(), GRAY.shape, bits, t262=0)), GRAY)
 
 
 def test_a_tiff_of_12_bits_fills_the_range() -> None:
@@ -195,38 +197,38 @@ def test_floating_point_runs_from_0_to_1_or_from_the_lowest_to_the_highest() -> 
         ([[-1000.0, 0.0, 3000.0]], [[0, 64, 255]]),
         ([[7.0, 7.0]], [[0, 0]]),
     ):
-        picture = Image.fromarray(np.array(values, np.float32))
-        assert decode_image(encoded(picture, "TIFF")).tolist() == expected
+        image = Image.fromarray(np.array(values, np.float32))
+        assert decode_image(encoded(image, "TIFF")).tolist() == expected
 
 
 def test_the_orientation_of_a_tiff_is_applied() -> None:
-    data = tiff(GREY.tobytes(), GREY.shape, 8, t274=6)
-    assert np.array_equal(decode_image(data), np.rot90(GREY, -1))
+    data = tiff(GRAY.tobytes(), GRAY.shape, 8, t274=6)
+    assert np.array_equal(decode_image(data), np.rot90(GRAY, -1))
 
 
-def test_only_what_is_to_be_judged_may_be_a_tiff() -> None:
+def test_a_tiff_is_only_for_prediction() -> None:
     with pytest.raises(UnreadableImage, match="not a JPEG or PNG image"):
-        decode(encoded(Image.fromarray(GREY), "TIFF"))
+        decode(encoded(Image.fromarray(GRAY), "TIFF"))
 
 
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
         (b"", "empty"),
-        (encoded(Image.fromarray(GREY), "GIF"), "not a JPEG, PNG or TIFF image"),
+        (encoded(Image.fromarray(GRAY), "GIF"), "not a JPEG, PNG or TIFF image"),
         (
-            encoded(Image.fromarray(GREY), "TIFF", save_all=True, append_images=[Image.fromarray(GREY)]),
+            encoded(Image.fromarray(GRAY), "TIFF", save_all=True, append_images=[Image.fromarray(GRAY)]),
             "pages",
         ),
-        (encoded(Image.fromarray(GREY), "TIFF")[:900], "."),
-        (encoded(Image.fromarray(GREY), "TIFF", compression="tiff_lzw")[:-400], "."),
+        (encoded(Image.fromarray(GRAY), "TIFF")[:900], "."),
+        (encoded(Image.fromarray(GRAY), "TIFF", compression="tiff_lzw")[:-400], "."),
         (encoded(Image.fromarray(np.array([[np.nan, 1.0]], np.float32)), "TIFF"), "not finite"),
-        (encoded(Image.fromarray(GREY.astype(np.int32)), "TIFF"), "32 bits"),
+        (encoded(Image.fromarray(GRAY.astype(np.int32)), "TIFF"), "32 bits"),
         (tiff(b"", (20_000, 20_000), 8), "more than 100 million"),
         (tiff(b"", (2**31, 2**31), 8), "."),
     ],
 )
-def test_a_tiff_that_cannot_be_judged_has_a_reason(data: bytes, reason: str) -> None:
+def test_an_unreadable_tiff_has_a_reason(data: bytes, reason: str) -> None:
     with pytest.raises(UnreadableImage, match=reason) as caught:
         decode_image(data)
     assert "\n" not in str(caught.value)
@@ -234,19 +236,19 @@ def test_a_tiff_that_cannot_be_judged_has_a_reason(data: bytes, reason: str) -> 
 
 
 @pytest.mark.parametrize("compression", [None, "tiff_lzw", "tiff_adobe_deflate", "jpeg"])
-def test_damaged_tiffs_give_a_picture_or_a_reason_and_no_warnings(
+def test_damaged_tiffs_give_an_image_or_a_reason_and_no_warnings(
     compression: str | None, capfd: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder
 ) -> None:
-    whole = np.frombuffer(encoded(Image.fromarray(GREY), "TIFF", compression=compression), np.uint8)
+    whole = np.frombuffer(encoded(Image.fromarray(GRAY), "TIFF", compression=compression), np.uint8)
     random = np.random.default_rng(3)
     for _ in range(50):
         damaged = whole.copy()
         damaged[random.integers(8, len(whole), 8)] = random.integers(0, 256, 8)
-        # The directory lies at the end or at the beginning: hit it, too.
+        # The directory is at the end or at the beginning: damage it, too.
         damaged[random.integers(8, 200, 2)] = random.integers(0, 256, 2)
         damaged[-random.integers(1, 200, 2)] = random.integers(0, 256, 2)
         with contextlib.suppress(UnreadableImage):
             assert decode_image(damaged.tobytes()).dtype == np.uint8
-    if compression is None:  # libtiff itself writes what it thinks of damaged data to stderr
+    if compression is None:  # libtiff itself reports damaged data on stderr
         assert capfd.readouterr() == ("", "")
     assert not recwarn.list

@@ -1,3 +1,5 @@
+"""Folders and zip archives of images: names, content and digests."""
+
 import hashlib
 import json
 import os
@@ -59,7 +61,7 @@ def test_backslashes_in_an_archive_separate_folders(tmp_path: Path) -> None:
     assert files.read_bytes("train/a.png") == b"1"
 
 
-def test_an_archive_is_read_right_from_many_threads(tmp_path: Path) -> None:
+def test_an_archive_is_read_correctly_from_many_threads(tmp_path: Path) -> None:
     content = {f"{number}.png": os.urandom(20_000) for number in range(60)}
     with zipfile.ZipFile(tmp_path / "many.zip", "w", zipfile.ZIP_DEFLATED) as file:
         for name, data in content.items():
@@ -85,7 +87,7 @@ def test_links_are_followed_but_loops_are_not(folder: Path, tmp_path: Path) -> N
     ]
 
 
-def test_what_cannot_be_read_has_a_digest_of_its_own(folder: Path, cache: Path) -> None:
+def test_an_unreadable_file_has_a_placeholder_digest(folder: Path, cache: Path) -> None:
     (folder / "broken.png").symlink_to(folder / "nowhere")
     files = ImageFiles(folder)
     assert files.digests(files.names(), cache, Progress())["broken.png"] == "unreadable:broken.png"
@@ -105,7 +107,7 @@ def test_a_damaged_member_of_an_archive_is_unreadable_and_the_others_are_not(
     assert digests == {"a.png": "unreadable:a.png", "b.png": hashlib.sha256(b"B" * 500).hexdigest()}
 
 
-def test_digests_are_remembered_until_a_file_changes(
+def test_digests_are_cached_until_a_file_changes(
     folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = ImageFiles(folder)
@@ -120,15 +122,15 @@ def test_digests_are_remembered_until_a_file_changes(
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"format": 1, "root": 3}', b"\xff\xfe"])
-def test_a_damaged_memory_of_digests_is_rebuilt(folder: Path, cache: Path, damage: bytes) -> None:
+def test_a_damaged_cache_of_digests_is_rebuilt(folder: Path, cache: Path, damage: bytes) -> None:
     before = ImageFiles(folder).digests(IMAGES, cache, Progress())
-    (memory,) = (cache / "digests").iterdir()
-    memory.write_bytes(damage)
+    (cached,) = (cache / "digests").iterdir()
+    cached.write_bytes(damage)
     assert ImageFiles(folder).digests(IMAGES, cache, Progress()) == before
-    assert set(json.loads(memory.read_bytes())["files"]) == set(IMAGES)
+    assert set(json.loads(cached.read_bytes())["files"]) == set(IMAGES)
 
 
-def test_what_is_no_folder_and_no_archive_is_refused_in_one_line(tmp_path: Path, archive: Path) -> None:
+def test_neither_a_folder_nor_an_archive_is_an_error_of_one_line(tmp_path: Path, archive: Path) -> None:
     (tmp_path / "text").write_text("hello")
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "cut.zip").write_bytes(archive.read_bytes()[:-30])
@@ -144,20 +146,12 @@ def test_what_is_no_folder_and_no_archive_is_refused_in_one_line(tmp_path: Path,
         assert "\n" not in str(caught.value)
 
 
-def test_a_name_that_is_not_unicode_is_refused_in_one_line(
+def test_a_name_that_is_not_unicode_is_an_error_of_one_line(
     tmp_path: Path, make_png: Callable[..., bytes]
 ) -> None:
     try:
         (tmp_path / os.fsdecode(b"\xff.png")).write_bytes(make_png(1))
     except OSError:
-        pytest.skip("this file system takes no such names")
+        pytest.skip("this file system refuses such names")
     with pytest.raises(DataError, match="not valid UTF-8"):
         ImageFiles(tmp_path).names()
-
-
-def test_the_pool_stops_soon_when_its_consumer_does() -> None:
-    begun = []
-    results = ordered_map(lambda number: begun.append(number) or number, range(10_000))
-    assert next(results) == 0
-    results.close()
-    assert len(begun) < 1000

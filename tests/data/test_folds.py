@@ -1,4 +1,4 @@
-"""K-fold cross-validation: everybody validates once, nobody is on two sides, classes are spread evenly."""
+"""K-fold cross-validation: each image is validated once, no patient is in two folds, classes are balanced."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_invariants_of_folds(records: list[Record], folds: int, seed: int, rando
     assert sorted(np.concatenate([*parts, excluded]).tolist()) == pool
     groups, leaking = groups_apart_from_test(records)
     assert sorted(leaking) == excluded.tolist()
-    # Who belongs together is together.
+    # Each group of patients is in one fold.
     for group in groups:
         assert sum(bool(set(group) & set(part.tolist())) for part in parts) == 1
     # Two folds differ in a stratum by at most its largest group.
@@ -58,7 +58,7 @@ def test_invariants_of_folds(records: list[Record], folds: int, seed: int, rando
         largest = max((len(group) for group in groups if stratum_of[group[0]] == stratum), default=0)
         sizes = [len(part) for part in inside]
         assert max(sizes) - min(sizes) <= largest
-    # The order in which records come does not matter.
+    # The order of the records does not matter.
     again = list(records)
     random.shuffle(again)  # type: ignore[attr-defined]
     shuffled, _ = divide(again, folds, seed)
@@ -68,7 +68,7 @@ def test_invariants_of_folds(records: list[Record], folds: int, seed: int, rando
 
 
 def patients(*counts: int) -> list[Record]:
-    """One training image per patient, as many per stratum as said; two test patients."""
+    """One training image per patient, with ``counts`` per stratum; two test patients."""
     records = [record(0, 0, "t0", "test", "", ""), record(1, 1, "t1", "test", "", "virus")]
     for (label, subtype), count in zip(STRATA, counts, strict=True):
         for _ in range(count):
@@ -77,12 +77,12 @@ def patients(*counts: int) -> list[Record]:
     return records
 
 
-def test_each_fold_validates_once_and_the_others_train() -> None:
+def test_each_fold_is_the_validation_set_once() -> None:
     records = patients(40, 60, 20)
     splits = [fold_split(records, 5, fold) for fold in range(1, 6)]
-    validating = Counter(position for split in splits for position in split.validation.tolist())
-    assert set(validating) == set(range(2, 122))
-    assert set(validating.values()) == {1}
+    validated = Counter(position for split in splits for position in split.validation.tolist())
+    assert set(validated) == set(range(2, 122))
+    assert set(validated.values()) == {1}
     for split in splits:
         assert not set(split.train.tolist()) & set(split.validation.tolist())
         assert len(split.train) + len(split.validation) == 120
@@ -92,14 +92,14 @@ def test_each_fold_validates_once_and_the_others_train() -> None:
         assert (split.policy, split.fraction) == ("patient", 1 / 5)
 
 
-def test_another_seed_makes_other_folds() -> None:
+def test_another_seed_gives_other_folds() -> None:
     records = patients(40, 60, 20)
     one, two = (fold_split(records, 5, 1, seed).validation.tolist() for seed in (1, 2))
     assert one != two
     assert fold_split(records, 5, 1, 1).validation.tolist() == one
 
 
-def test_folds_that_leave_a_class_empty_are_refused_whichever_fold_is_asked_for() -> None:
+def test_folds_without_a_class_are_an_error_for_every_fold() -> None:
     records = patients(3, 20, 20)
     for fold in (1, 4):
         with pytest.raises(
@@ -115,6 +115,6 @@ def test_one_patient_of_a_class_cannot_be_cross_validated() -> None:
 
 
 @pytest.mark.parametrize(("folds", "fold"), [(5, 0), (5, 6), (1, 1)])
-def test_a_fold_that_is_none_is_refused(folds: int, fold: int) -> None:
+def test_a_fold_out_of_range_is_an_error(folds: int, fold: int) -> None:
     with pytest.raises(UsageError):
         fold_split(patients(9, 9, 9), folds, fold)

@@ -1,3 +1,5 @@
+"""Batches: each image exactly once, in the same order on any number of ranks and after a resume."""
+
 from itertools import chain
 
 import numpy as np
@@ -7,21 +9,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pneumo_cli.data.augmentation import EvaluationTransform, ReportAugmentation, Transform
-from pneumo_cli.data.batch_inputs import FlipTTA, ImageInputs
+from pneumo_cli.data.batch_inputs import ImageInputs
 from pneumo_cli.data.loader import Batch, Loader
 from pneumo_cli.errors import UsageError
 
 N = 50
 IMAGES = torch.arange(N, dtype=torch.uint8).view(N, 1, 1).expand(N, 4, 4).contiguous()
 LABELS = torch.arange(N) % 2
-GREY = EvaluationTransform(channels=1, mean=(0.0,), std=(1.0,))
+GRAY = EvaluationTransform(channels=1, mean=(0.0,), std=(1.0,))
 
 
 def loader(
     positions: np.ndarray,
     batch_size: int = 8,
     seed: int | None = 1,
-    transform: Transform = GREY,
+    transform: Transform = GRAY,
     **options: int,
 ) -> Loader:
     inputs = ImageInputs(IMAGES, transform, torch.device("cpu"))
@@ -60,7 +62,7 @@ def test_training_visits_every_sample_once_in_an_order_of_the_epoch() -> None:
 
 
 @pytest.mark.parametrize("start", range(6))
-def test_a_pass_taken_up_at_any_step_has_the_same_batches(start: int) -> None:
+def test_an_epoch_resumed_at_any_step_has_the_same_batches(start: int) -> None:
     batches = loader(np.arange(N), 11, transform=ReportAugmentation(seed=5), epoch=3)
     whole = list(batches)
     rest = list(batches.iterate(start))
@@ -80,20 +82,22 @@ def test_evaluation_over_ranks_sees_every_sample_exactly_once(
 
 
 @given(st.integers(0, N), st.integers(5, 12), st.integers(1, 5))
-def test_training_over_ranks_deals_out_the_batches_of_one(count: int, batch_size: int, world: int) -> None:
+def test_ranks_share_the_training_batches_of_a_single_process(
+    count: int, batch_size: int, world: int
+) -> None:
     single = indices(loader(np.arange(count), batch_size))
     ranks = [loader(np.arange(count), batch_size, rank=rank, world=world) for rank in range(world)]
-    dealt = [indices(rank) for rank in ranks]
-    assert len({len(batches) for batches in dealt}) == 1, "a rank would wait for ever"
-    assert all(batch for batches in dealt for batch in batches), "a rank would be idle"
-    kept = len(dealt[0])
+    shares = [indices(rank) for rank in ranks]
+    assert len({len(batches) for batches in shares}) == 1, "a rank would wait for ever"
+    assert all(batch for batches in shares for batch in batches), "a rank would be idle"
+    kept = len(shares[0])
     for step in range(kept):
-        assert sorted(chain(*(batches[step] for batches in dealt))) == sorted(single[step])
+        assert sorted(chain(*(batches[step] for batches in shares))) == sorted(single[step])
     assert all(len(batch) < world for batch in single[kept:])
 
 
 @given(st.integers(0, N), st.integers(5, 12), st.integers(1, 5), st.sampled_from([None, 1]))
-def test_batch_sizes_are_known_before(count: int, batch_size: int, world: int, seed: int | None) -> None:
+def test_batch_sizes_are_known_in_advance(count: int, batch_size: int, world: int, seed: int | None) -> None:
     ranks = [loader(np.arange(count), batch_size, seed, rank=rank, world=world) for rank in range(world)]
     sizes = [[len(batch) for batch in indices(rank)] for rank in ranks]
     for rank, own in zip(ranks, sizes, strict=True):
@@ -103,22 +107,8 @@ def test_batch_sizes_are_known_before(count: int, batch_size: int, world: int, s
             assert rank.batch_sizes(step)[1] == sum(other[step] for other in sizes if step < len(other))
 
 
-def test_the_memory_format_is_that_asked_for() -> None:
-    inputs = ImageInputs(IMAGES, EvaluationTransform(), torch.device("cpu"), torch.channels_last)
-    batches = Loader(inputs, LABELS, np.arange(8), 4, torch.device("cpu"), shuffle_seed=None)
-    assert next(iter(batches)).images.is_contiguous(memory_format=torch.channels_last)
-
-
-def test_mirrored_views_come_after_the_images_as_they_are() -> None:
-    pictures = torch.arange(64, dtype=torch.uint8).view(4, 4, 4)
-    plain = ImageInputs(pictures, GREY, torch.device("cpu"))
-    both = FlipTTA(plain)(np.array([2, 0]), 0)
-    assert torch.equal(both[:2], plain(np.array([2, 0]), 0))
-    assert torch.equal(both[2:], both[:2].flip(-1))
-
-
-def test_batches_that_cannot_be_dealt_are_refused() -> None:
+def test_batches_that_ranks_cannot_share_are_errors() -> None:
     with pytest.raises(UsageError, match="at least 1"):
         loader(np.arange(4), 0)
-    with pytest.raises(UsageError, match="cannot be dealt to 4 devices"):
+    with pytest.raises(UsageError, match="batch size 3 is below the number of devices, 4"):
         loader(np.arange(40), 3, world=4)

@@ -1,3 +1,5 @@
+"""Decoding and splitting a dataset for a run."""
+
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -6,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from pneumo_cli.data.prepare import PreparedData, prepare
+from pneumo_cli.data.prepare import PreparedData, SplitRequest, prepare
 from pneumo_cli.errors import DataError, UsageError
 from pneumo_cli.runtime.progress import Progress
 
@@ -16,9 +18,7 @@ def prepared(tree: Path, cache: Path, open_tree: Callable) -> Callable[..., Prep
     def run(**changes: Any) -> PreparedData:
         arguments: dict[str, Any] = {
             "size": 8,
-            "policy": "patient",
-            "fraction": 0.25,
-            "seed": 42,
+            "split": SplitRequest("patient"),
             "cache": cache,
             "progress": Progress(),
             "skip_unreadable": False,
@@ -28,7 +28,7 @@ def prepared(tree: Path, cache: Path, open_tree: Callable) -> Callable[..., Prep
     return run
 
 
-def test_everything_a_run_needs_belongs_together(prepared: Callable[..., PreparedData]) -> None:
+def test_images_labels_and_splits_belong_together(prepared: Callable[..., PreparedData]) -> None:
     data = prepared()
     assert data.images.shape == (48, 8, 8)
     assert data.labels.tolist() == [record.label for record in data.dataset.records]
@@ -64,13 +64,13 @@ def test_unreadable_images_stop_the_run_and_are_named(
     assert "\n" not in message
 
 
-def test_skipped_images_are_in_no_split_and_nobody_else_moves(
+def test_skipped_images_are_in_no_split_and_the_others_do_not_move(
     tree: Path, prepared: Callable[..., PreparedData]
 ) -> None:
     before = prepared()
     names = [record.name for record in before.dataset.records]
     lost = [int(before.split.train[0]), int(before.split.validation[0]), int(before.split.test[0])]
-    # With the same content, as after a download that failed: that does not make them images of one patient.
+    # With the same content, as after a download that failed: which does not make them images of one patient.
     for position in lost:
         (tree / names[position]).write_bytes(b"broken")
     after = prepared(skip_unreadable=True)
@@ -100,7 +100,7 @@ def test_a_size_below_one_is_an_error(prepared: Callable[..., PreparedData]) -> 
         prepared(size=0)
 
 
-def test_one_class_alone_has_the_division_that_it_has_among_all(
+def test_one_class_alone_is_split_as_among_all(
     prepared: Callable[..., PreparedData],
 ) -> None:
     whole, one = prepared(), prepared(only="B")
@@ -112,8 +112,8 @@ def test_one_class_alone_has_the_division_that_it_has_among_all(
     assert not any(len(part) for part in whole.others.parts().values())
 
 
-def test_nothing_validates_where_everything_is_to_train(prepared: Callable[..., PreparedData]) -> None:
-    data = prepared(policy="all", only="B")
+def test_the_split_all_has_no_validation_images(prepared: Callable[..., PreparedData]) -> None:
+    data = prepared(split=SplitRequest("all"), only="B")
     assert (len(data.split.train), len(data.split.validation), len(data.split.test)) == (16, 0, 8)
 
 

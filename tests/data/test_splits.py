@@ -1,3 +1,5 @@
+"""Splits of the records: of the report, by patient, by order."""
+
 from collections import Counter
 
 import numpy as np
@@ -24,7 +26,7 @@ def names(records: list[Record], positions: np.ndarray) -> set[str]:
 
 
 def report_records() -> list[Record]:
-    """As many records as the report has, in its order."""
+    """The number of records of the report, in its order."""
     counts = ((0, "train", 1349), (0, "test", 234), (1, "train", 3883), (1, "test", 390))
     labels = [(label, pool) for label, pool, count in counts for _ in range(count)]
     return [record(number, label, f"p{number}", pool) for number, (label, pool) in enumerate(labels)]
@@ -42,7 +44,7 @@ def test_source_is_the_split_of_the_report() -> None:
     assert [f"{row.ratio:.2f}" for row in rows] == ["2.86", "2.94", "1.67"]
 
 
-def test_source_is_what_random_split_gives_with_the_global_seed() -> None:
+def test_source_equals_random_split_with_the_global_seed() -> None:
     pool = [position for position, item in enumerate(report_records()) if item.pool == "train"]
     torch.manual_seed(42)
     train, validation = torch.utils.data.random_split(pool, [3924, 1308])
@@ -51,14 +53,14 @@ def test_source_is_what_random_split_gives_with_the_global_seed() -> None:
     assert split.validation.tolist() == list(validation)
 
 
-def test_the_last_fifth_of_one_class_validates_as_in_the_report_s_autoencoder() -> None:
+def test_last_is_the_split_of_the_reports_autoencoder() -> None:
     records = report_records()
     split = split_records(records, "last", fraction=0.2).where(lambda position: records[position].label == 1)
     assert (len(split.train), len(split.validation), len(split.test)) == (3106, 777, 390)
     assert split.validation.min() == split.train.max() + 1
 
 
-def test_all_of_the_train_pool_trains_as_in_the_report_s_gan() -> None:
+def test_all_is_the_split_of_the_reports_gan() -> None:
     records = report_records()
     split = split_records(records, "all").where(lambda position: records[position].label == 1)
     assert (len(split.train), len(split.validation), len(split.test)) == (3883, 0, 390)
@@ -99,13 +101,13 @@ def test_patient_split_invariants(records: list[Record], seed: int, random: obje
     assert sorted(np.concatenate(parts).tolist()) == list(range(len(records)))
     # The test pool is the dataset's own.
     assert names(records, split.test) == {item.name for item in records if item.pool == "test"}
-    # Nobody on two sides, by patient or by content.
+    # No patient and no content is in two splits.
     for key in ("patient", "digest"):
         seen = [{getattr(records[position], key) for position in part} for part in parts[:3]]
         assert not seen[0] & seen[1]
         assert not seen[0] & seen[2]
         assert not seen[1] & seen[2]
-    # Each stratum's validation part reaches its quota within the largest group, and never exceeds it.
+    # Each stratum's validation images reach the quota within the largest group, and never exceed it.
     usable = [position for part in parts[:2] for position in part]
     groups = [group for group in patient_groups(records) if set(group) <= set(usable)]
     for stratum in {(records[p].label, records[p].subtype) for p in usable}:
@@ -114,7 +116,7 @@ def test_patient_split_invariants(records: list[Record], seed: int, random: obje
         filled = len(set(inside) & set(split.validation.tolist()))
         largest = max(len(group) for group in groups if group[0] in set(inside))
         assert quota - largest < filled <= quota
-    # The order in which records come does not matter.
+    # The order of the records does not matter.
     shuffled = list(records)
     random.shuffle(shuffled)  # type: ignore[attr-defined]
     again = split_records(shuffled, "patient", FRACTION, seed)
@@ -163,7 +165,7 @@ def test_overlaps_count_patients_images_and_identical_files() -> None:
     assert not overlaps(records, split.without([0, 1, 4])).leaks
 
 
-def test_leaving_records_out_moves_nobody_else() -> None:
+def test_excluded_records_do_not_move_the_others() -> None:
     records = [record(number, number % 2, f"p{number}") for number in range(80)]
     split = split_records(records, "patient")
     lost = [int(split.train[3]), int(split.validation[0])]
@@ -173,7 +175,7 @@ def test_leaving_records_out_moves_nobody_else() -> None:
 
 
 @pytest.mark.parametrize("policy", ["source", "patient"])
-def test_a_class_without_images_on_one_side_is_an_error(policy: str) -> None:
+def test_a_class_without_images_in_a_split_is_an_error(policy: str) -> None:
     records = [record(number, 0, f"p{number}") for number in range(40)] + [record(40, 1, "q")]
     with pytest.raises(DataError, match="leaves no image of class 1"):
         split_records(records, policy)

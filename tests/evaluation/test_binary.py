@@ -29,19 +29,19 @@ def random_split(seed: int, size: int = 400, ties: bool = False) -> tuple[np.nda
 
 def expected_metrics(logits: np.ndarray, labels: np.ndarray, threshold: float) -> dict[str, float]:
     probabilities = 1 / (1 + np.exp(-logits))
-    called = (logits >= np.log(threshold / (1 - threshold))).astype(int)
+    predicted = (logits >= np.log(threshold / (1 - threshold))).astype(int)
     metrics = {
-        "accuracy": reference.accuracy_score(labels, called),
-        "precision": reference.precision_score(labels, called, zero_division=0),
-        "recall": reference.recall_score(labels, called, zero_division=0),
-        "specificity": reference.recall_score(labels, called, pos_label=0, zero_division=0),
-        "f1": reference.f1_score(labels, called, zero_division=0),
-        "mcc": reference.matthews_corrcoef(labels, called),
+        "accuracy": reference.accuracy_score(labels, predicted),
+        "precision": reference.precision_score(labels, predicted, zero_division=0),
+        "recall": reference.recall_score(labels, predicted, zero_division=0),
+        "specificity": reference.recall_score(labels, predicted, pos_label=0, zero_division=0),
+        "f1": reference.f1_score(labels, predicted, zero_division=0),
+        "mcc": reference.matthews_corrcoef(labels, predicted),
         "brier": np.mean((probabilities - labels) ** 2),
         "ece": calibration_error(probabilities, labels, 15),
     }
     if 0 < labels.sum() < labels.size:
-        metrics["balanced_accuracy"] = reference.balanced_accuracy_score(labels, called)
+        metrics["balanced_accuracy"] = reference.balanced_accuracy_score(labels, predicted)
         metrics["auc"] = reference.roc_auc_score(labels, logits)
         metrics["average_precision"] = reference.average_precision_score(labels, logits)
     return metrics
@@ -81,18 +81,18 @@ def test_metrics_equal_those_of_scikit_learn_with_any_ties_and_classes(
     assert measured == pytest.approx(expected_metrics(logits, labels, threshold), abs=1e-9)
 
 
-def test_a_cut_is_the_threshold_as_a_logit_and_does_not_saturate() -> None:
+def test_a_logit_threshold_is_the_logit_of_the_threshold_and_does_not_saturate() -> None:
     logits, labels = random_split(6)
     assert binary_metrics(logits, labels, logit_threshold=np.log(0.2 / 0.8)) == binary_metrics(
         logits, labels, threshold=0.2
     )
     assert confusion([49.0, 51.0], [0, 1], logit_threshold=50.0).tolist() == [[1, 0], [0, 1]]
-    for cut in (float("nan"), float("inf")):
+    for invalid in (float("nan"), float("inf")):
         with pytest.raises(ValueError, match="finite logit"):
-            binary_metrics(logits, labels, logit_threshold=cut)
+            binary_metrics(logits, labels, logit_threshold=invalid)
 
 
-def test_metrics_wait_for_no_heavy_library() -> None:
+def test_metrics_import_neither_torch_nor_torchmetrics() -> None:
     code = (
         "import sys; from pneumo_cli.evaluation.binary import binary_metrics; "
         "binary_metrics([0.0, 1.0], [0, 1]); assert not {'torch', 'torchmetrics'} & set(sys.modules)"
@@ -100,7 +100,7 @@ def test_metrics_wait_for_no_heavy_library() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
-def test_areas_do_not_suffer_from_the_saturation_of_the_sigmoid() -> None:
+def test_areas_are_exact_where_the_sigmoid_saturates() -> None:
     logits, labels = random_split(2)
     far = logits * 10 + 300  # every probability is 1.0 in double precision
     measured = binary_metrics(far, labels)
@@ -110,7 +110,7 @@ def test_areas_do_not_suffer_from_the_saturation_of_the_sigmoid() -> None:
     )
 
 
-def test_logits_between_zero_and_one_are_not_taken_for_probabilities() -> None:
+def test_logits_between_zero_and_one_are_no_probabilities() -> None:
     assert binary_metrics([0.1, 0.2, 0.3], [1, 1, 1])["accuracy"] == 1.0
 
 
@@ -122,7 +122,7 @@ def test_with_one_class_the_areas_are_absent_and_nothing_is_nan(label: int, reca
     assert all(np.isfinite(value) for value in measured.values())
 
 
-def test_precision_and_f1_are_zero_where_nothing_is_called_positive() -> None:
+def test_precision_and_f1_are_zero_without_positive_predictions() -> None:
     measured = binary_metrics([-3.0, -2.0], [0, 1])
     assert (measured["precision"], measured["recall"], measured["f1"]) == (0.0, 0.0, 0.0)
 
@@ -161,13 +161,13 @@ def test_every_point_of_the_curve_is_the_confusion_at_its_threshold() -> None:
     points = roc_points(logits, labels)
     for fpr, tpr, logit in zip(*(part[1:-1] for part in points), strict=True):
         threshold = 1 / (1 + np.exp(0.25 - logit))  # between this whole number and the next lower one
-        (negatives, false_positives), (misses, hits) = confusion(logits, labels, threshold)
-        assert fpr == pytest.approx(false_positives / (negatives + false_positives))
-        assert tpr == pytest.approx(hits / (misses + hits))
+        (tn, fp), (fn, tp) = confusion(logits, labels, threshold)
+        assert fpr == pytest.approx(fp / (tn + fp))
+        assert tpr == pytest.approx(tp / (fn + tp))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
-def test_tensors_give_what_arrays_give(dtype: torch.dtype) -> None:
+def test_tensors_give_the_same_results_as_arrays(dtype: torch.dtype) -> None:
     logits, labels = random_split(4, ties=True)  # whole numbers: exact in every type
     tensor = torch.tensor(logits, dtype=dtype, requires_grad=True)
     assert binary_metrics(tensor, torch.tensor(labels)) == binary_metrics(logits, labels)
@@ -187,7 +187,7 @@ def test_tensors_give_what_arrays_give(dtype: torch.dtype) -> None:
     ],
 )
 @pytest.mark.parametrize("function", [binary_metrics, confusion, roc_points, precision_recall_points])
-def test_input_that_means_nothing_is_an_error_that_says_so(function, logits, labels, message) -> None:
+def test_invalid_input_is_an_error(function, logits, labels, message) -> None:
     with pytest.raises(ValueError, match=message):
         function(logits, labels)
 

@@ -1,4 +1,4 @@
-"""DeLong's error of an AUC against its definition over all pairs, and what is done where that error is 0."""
+"""DeLong's standard error of an AUC is that of its definition over all pairs; intervals where it is 0."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def two_classifiers(
 
 
 def pairs(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Of each positive (rows) and negative (columns): 1 in order, 1/2 equal, 0 not; O(n²)."""
+    """For each positive (row) and negative (column): 1 if in order, 1/2 if equal, else 0."""
     difference = logits[labels == 1][:, None] - logits[labels == 0][None, :]
     return (difference > 0) + 0.5 * (difference == 0)
 
@@ -64,13 +64,13 @@ def test_p_is_uniform_where_the_classifiers_are_equally_good() -> None:
     assert 0.42 < np.mean(np.array(found) < 0.5) < 0.58
 
 
-def test_equal_orders_do_not_differ_and_opposite_ones_do() -> None:
+def test_identical_rankings_do_not_differ_and_opposite_ones_do() -> None:
     logits, _, labels = two_classifiers(4)
     assert delong_test(logits, np.exp(logits), labels) == (0.0, 0.0, 1.0)
     assert delong_test(labels, -labels, labels) == (1.0, float("inf"), 0.0)
 
 
-def test_a_perfect_order_of_few_images_does_not_claim_to_be_certain() -> None:
+def test_a_perfect_ranking_of_few_images_is_uncertain() -> None:
     perfect = delong_interval([0.0, 1.0, 2.0, 3.0], [0, 0, 1, 1])
     assert perfect.auc == perfect.high == 1.0
     assert perfect.low < 0.5
@@ -82,7 +82,7 @@ def test_a_perfect_order_of_few_images_does_not_claim_to_be_certain() -> None:
     assert 0.99 < many.low < 1
 
 
-def test_one_class_and_broken_logits_are_errors() -> None:
+def test_one_class_and_logits_that_are_not_finite_are_errors() -> None:
     with pytest.raises(ValueError, match="needs both classes"):
         delong_interval([0.0, 1.0], [1, 1])
     with pytest.raises(ValueError, match="1 of 2 logits are NaN"):

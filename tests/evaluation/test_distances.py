@@ -1,4 +1,4 @@
-"""Distances between sets of features: against their formulas, unbiased, seeded, finite where sets degenerate."""
+"""Distances between sets of features: equal to their formulas, unbiased, seeded, finite for degenerate sets."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def squared_discrepancy(real: np.ndarray, fake: np.ndarray) -> float:
 
 
 def frechet_by_definition(real: np.ndarray, fake: np.ndarray) -> float:
-    """With the matrix root from a symmetric product: another way than torchmetrics' to the same number."""
+    """With the matrix root of a symmetric product, unlike torchmetrics."""
 
     def root(matrix: np.ndarray) -> np.ndarray:
         values, vectors = np.linalg.eigh(matrix)
@@ -66,7 +66,7 @@ def test_kid_of_two_halves_of_one_set_is_zero_on_average() -> None:
     assert (halves < 0).any()
 
 
-def test_kid_by_default_draws_subsets_of_half_the_smaller_set_so_that_they_differ() -> None:
+def test_the_default_subsets_of_kid_have_half_the_size_of_the_smaller_set() -> None:
     real, fake = features(50, 8, 1), features(31, 8, 2, shift=1.0)
     found = kid(real, fake, seed=0)
     assert found.subset_size == 15
@@ -74,7 +74,7 @@ def test_kid_by_default_draws_subsets_of_half_the_smaller_set_so_that_they_diffe
     assert kid(features(2, 8, 1), features(3, 8, 2), seed=0).subset_size == 2
 
 
-def test_kid_depends_on_its_seed_alone_and_leaves_the_global_generator_as_it_is() -> None:
+def test_kid_depends_only_on_its_seed_and_does_not_change_the_global_generator() -> None:
     real, fake = features(40, 8, 1), features(40, 8, 2)
     torch.manual_seed(5)
     before = torch.get_rng_state()
@@ -85,7 +85,7 @@ def test_kid_depends_on_its_seed_alone_and_leaves_the_global_generator_as_it_is(
     assert kid(real, fake, seed=2) != first
 
 
-def test_kid_does_not_warn_about_the_memory_for_some_features() -> None:
+def test_kid_does_not_warn_about_memory() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         kid(features(8, 4, 1), features(8, 4, 2), seed=0, subsets=2)
@@ -107,7 +107,7 @@ def test_frechet_of_a_set_with_itself_is_zero_and_never_negative() -> None:
 
 
 @pytest.mark.parametrize("dimension", [4, 60])
-def test_frechet_of_one_image_repeated_is_its_distance_from_the_mean_and_all_of_the_real_variance(
+def test_frechet_of_the_repeated_mean_is_the_variance_of_the_real_set(
     dimension: int,
 ) -> None:
     real = features(25, dimension, 1)
@@ -127,7 +127,7 @@ def test_frechet_of_one_image_repeated_is_its_distance_from_the_mean_and_all_of_
         (torch.zeros(4, 3), torch.full((4, 3), float("nan")), "NaN"),
     ],
 )
-def test_features_that_mean_nothing_are_an_error(distance, real: Tensor, fake: Tensor, message: str) -> None:
+def test_invalid_features_are_an_error(distance, real: Tensor, fake: Tensor, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         distance(real, fake)
 

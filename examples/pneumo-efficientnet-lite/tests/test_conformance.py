@@ -1,4 +1,4 @@
-"""The models behave as every pneumo model does, and as the package that they come from."""
+"""The models pass the conformance suite, and compute what the package does that they come from."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ class TestLite2(ModelConformance):
 def pretrained(name: str) -> torch.nn.Module:
     model = build(name)
     entry = discover().models.get(name)
-    said = load_pretrained(model, stages(model), entry, "imagenet", Progress())
-    assert said.endswith("; its head is new)")
+    summary = load_pretrained(model, stages(model), entry, "imagenet", Progress())
+    assert summary.endswith("; its head is new)")
     return model.eval()
 
 
 @pytest.mark.parametrize("name", NATIVE)
-def test_its_features_are_those_of_the_package(name: str) -> None:
+def test_its_features_equal_those_of_the_package(name: str) -> None:
     model = pretrained(name)
     weights = imagenet(name, Progress())
     torch.manual_seed(0)
     for size in (NATIVE[name], 128, 97):
-        # At another size than its own, the package's network pads rightly only when made for any size.
+        # Other sizes than the native one: without image_size, as build() does.
         options = {} if size == NATIVE[name] else {"image_size": None}
         original = EfficientNet.from_name(name, **options).eval()
         original.load_state_dict(weights)
@@ -51,7 +51,7 @@ def test_its_features_are_those_of_the_package(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NATIVE)
-def test_it_knows_a_palace_when_its_input_is_normalised_as_its_spec_says(name: str) -> None:
+def test_it_recognises_a_palace_with_the_normalisation_of_its_spec(name: str) -> None:
     datasets = pytest.importorskip("sklearn.datasets", reason="scikit-learn brings the photograph")
     photograph = torch.from_numpy(datasets.load_sample_image("china.jpg").copy()).permute(2, 0, 1)[None] / 255
     size = (NATIVE[name], NATIVE[name])
@@ -76,12 +76,12 @@ def test_the_stages_are_the_forward_pass(name: str, training: bool) -> None:
     images = torch.randn(4, 3, 64, 64)
     with torch.no_grad():
         torch.manual_seed(1)
-        whole = model(images)
+        expected = model(images)
         torch.manual_seed(1)
         values = images
         for stage in stages(model):
             values = stage.train(training)(values)
-    assert torch.equal(values, whole)
+    assert torch.equal(values, expected)
 
 
 @pytest.mark.parametrize("size", [64, 96, 250])

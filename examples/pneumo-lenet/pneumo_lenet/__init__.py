@@ -1,1 +1,1 @@
-"""An example of a third-party pneumo plugin."""
+"""Example of a third-party pneumo plugin: a model and an observer."""

@@ -6,7 +6,7 @@ from torch import nn
 
 
 def build_lenet(channels: int = 3, outputs: int = 1) -> nn.Sequential:
-    """Map float images [B, channels, H, W], 16 px or more, to logits [B, outputs]."""
+    """Map float images [B, channels, H, W], at least 16 px wide and high, to logits [B, outputs]."""
     return nn.Sequential(
         nn.Conv2d(channels, 16, 5, padding=2),
         nn.BatchNorm2d(16),

@@ -1,4 +1,4 @@
-"""What this package brings to pneumo. Imported at every start of the program, so it imports little."""
+"""Registers the model ``lenet`` and an observer. Imported at every start of the program, so it imports little."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def register_models() -> Iterable[ModelSpec]:
     yield ModelSpec(
         name="lenet",
         kind="classifier",
-        summary="LeNet-5 with batch normalisation: quick, and a baseline that larger networks have to beat",
+        summary="LeNet-5 with batch normalisation: a fast baseline for larger networks",
         factory="pneumo_lenet.model:build_lenet",
     )
 
 
 @hookimpl
 def plugins_for_run(run: Run) -> Iterable[object]:
-    """An observer of its own for each run."""
+    """A new observer for each run."""
     from pneumo_lenet.table import MetricsTable
 
     yield MetricsTable()

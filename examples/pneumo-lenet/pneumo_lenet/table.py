@@ -1,4 +1,4 @@
-"""An observer that keeps a run's metrics as a table for spreadsheets."""
+"""An observer that writes a run's metrics as a table for spreadsheets."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class MetricsTable:
 
     @hookimpl
     def epoch_finished(self, run: Run) -> None:
-        """Write the whole table anew, so that it is right after a resumption too."""
+        """Write the whole table anew, so that it is also correct after a run was resumed."""
         columns = [(side, name) for side in ("train", "validation") for name in run.history[0][side]]
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")

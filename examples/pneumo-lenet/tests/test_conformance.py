@@ -1,4 +1,4 @@
-"""The model behaves as every pneumo model does."""
+"""The model passes pneumo's conformance suite."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""pneumo plugin: leaks, structure and shift of a dataset and its split."""
+"""Feature: leaks, structure and shift of a dataset and its split."""

@@ -1,7 +1,8 @@
-"""Auditing a dataset and its split: leaks, structure, shift. No network is trained, and no data are changed."""
+"""Audit of a dataset and its split: leaks, patient order, shift. Trains no network, and changes no data."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,25 +22,26 @@ from pneumo_cli.data.prepare import PreparedData
 from pneumo_cli.runtime.progress import Progress
 
 AUDIT_SIZE = 128
-"""Pixels at which images are compared and shown: more than are needed to compare, as many as are needed to see."""
+"""Image size in pixels: more than the comparison needs, and as much as a viewer needs."""
 
-_KINDS: dict[Kind, str] = {
-    "bytes": "identical file",
-    "pixels": "image with identical pixels",
-    "near": "altered copy",
+LEAK_HEAD = ("Between", "Patients", "Their images", "Identical files", "Identical pixels", "Near-duplicates")
+_KINDS: dict[Kind, tuple[str, str]] = {
+    "bytes": ("identical file", "identical files"),
+    "pixels": ("image with identical pixels", "images with identical pixels"),
+    "near": ("near-duplicate", "near-duplicates"),
 }
 
 
 @dataclass(frozen=True)
 class Audit:
-    """What an audit has found.
+    """The findings of an audit.
 
     Attributes:
-        data: that were audited.
+        data: the audited data.
         leaks: between the splits.
-        within: images that are the same within one split and yet of two patients, by split.
+        within: equal images of two patients within one split, by split.
         blocks: of patient numbers, per split and class.
-        shift: a card per class; none of a class with few patients.
+        shift: one entry per class that has enough patients.
     """
 
     data: PreparedData
@@ -50,23 +52,27 @@ class Audit:
 
     @property
     def clean(self) -> bool:
-        """True where neither the split leaks nor the dataset's own division between training and test pool."""
+        """True if neither the split leaks nor the dataset's own division into training and test pool."""
         return not self.leaks.leaks and not self.leaks.left_out.leaks
 
     def problems(self) -> list[str]:
-        """A sentence for each pair of splits that have something in common."""
-        found = [_sentence(leak) for leak in self.leaks.pairs if leak.leaks]
+        """A sentence for each pair of splits that share patients or images."""
+        sentences = [_sentence(leak) for leak in self.leaks.pairs if leak.leaks]
         left_out = self.leaks.left_out
         if left_out.leaks:
-            count = len(self.data.split.excluded)
-            found.append(
-                f"{_sentence(left_out)}: {count} {_plural(count, 'image')} of the dataset's training pool. This "
-                "split leaves them out; a run with another split would train on them"
+            images = _count(len(self.data.split.excluded), "image", "images")
+            sentences.append(
+                f"{_sentence(left_out)}: {images} of the dataset's training pool. This split excludes them; a run "
+                "with another split would train on them"
             )
-        return found
+        return sentences
+
+    def shown_leaks(self) -> list[Leak]:
+        """All pairs of splits; the excluded images and the test pool only if they share something."""
+        return [*self.leaks.pairs] + ([self.leaks.left_out] if self.leaks.left_out.leaks else [])
 
     def plain(self) -> dict[str, Any]:
-        """Everything, as JSON can hold it."""
+        """Everything, for JSON."""
         data = self.data
         return {
             "dataset": data.dataset.name,
@@ -115,17 +121,12 @@ class Audit:
 
 
 def audit(data: PreparedData, progress: Progress) -> Audit:
-    """Audit prepared data.
-
-    Args:
-        data: decoded at :data:`AUDIT_SIZE`, unreadable images left out.
-        progress: where the steps are shown.
-    """
+    """Audit prepared data: decoded at :data:`AUDIT_SIZE`, without unreadable images."""
     with progress.stage("auditing", 4, "steps") as advance:
-        copies = index_near_duplicates(data)
-        leaks = at_original_size(find_leaks(data, copies), data.dataset)
+        index = index_near_duplicates(data)
+        leaks = at_original_size(find_leaks(data, index), data.dataset)
         advance(1)
-        within = near_duplicates_within(data, copies)
+        within = near_duplicates_within(data, index)
         advance(1)
         blocks = find_blocks(data)
         advance(1)
@@ -135,64 +136,60 @@ def audit(data: PreparedData, progress: Progress) -> Audit:
 
 
 def verdict(audit: Audit) -> str:
-    """What was found, in one sentence; what exactly, :meth:`pneumo_audit.audit.Audit.problems` says."""
+    """The result in one sentence; :meth:`Audit.problems` has the details."""
     if audit.clean:
-        return "No leak found: no patient and no image is on two sides."
+        return "No leak found: no patient and no image is in two splits."
     if not audit.leaks.leaks:
-        return "The dataset leaks from its training into its test pool; this split leaves those images out."
-    count = len(audit.problems())
-    found = "1 leak" if count == 1 else f"{count} leaks"
-    return f"{found} found: what is measured with this split is better than the truth."
+        return "The dataset leaks from its training into its test pool; this split excludes those images."
+    leaks = _count(len(audit.problems()), "leak", "leaks")
+    return f"{leaks} found: metrics measured with this split are too good."
+
+
+def leak_rows(leaks: Sequence[Leak]) -> list[tuple[str, ...]]:
+    """A row for each pair of splits, with the columns :data:`LEAK_HEAD`."""
+    return [
+        (
+            f"{leak.first} and {leak.second}",
+            f"{len(leak.patients):,}",
+            f"{leak.images:,}",
+            *(f"{leak.count(kind):,}" for kind in _KINDS),
+        )
+        for leak in leaks
+    ]
 
 
 def shift_sentence(audit: Audit) -> str:
-    """What the shift cards say of the test numbers, in words; empty where there is none."""
+    """What the shift means for test metrics, in words; empty if no class has enough patients."""
     if not audit.shift:
         return ""
     worst = max(audit.shift, key=lambda card: ("none", "slight", "clear", "strong").index(card.strength))
     if worst.strength == "none":
         return (
-            "A simple classifier cannot tell test images from training images any better than random halves: "
-            "as far as thumbnails show, numbers on the test images hold for images like the training images."
+            "A simple classifier distinguishes test from training images no better than random halves: as far as "
+            "32-pixel images show, test metrics hold for images like the training images."
         )
-    found = f"A simple classifier tells test from training images of {worst.title} with an AUC of {worst.auc:.2f}. "
+    consequence = {
+        "slight": "They differ a little, and validation and test metrics may differ for that reason alone.",
+        "clear": "They differ visibly in something other than the disease, such as framing or exposure: test "
+        "metrics also measure how robust a model is to that, and validation metrics are too good.",
+        "strong": "The test images are out-of-distribution: test metrics measure a model on another kind of "
+        "images, say little about images like the training images, and do not follow from validation metrics.",
+    }[worst.strength]
     return (
-        found
-        + {
-            "slight": (
-                "The two differ a little; numbers on validation and test images may differ for that reason alone."
-            ),
-            "clear": (
-                "The two differ visibly in something other than the disease, such as framing or exposure: the test "
-                "numbers also measure how well a model copes with that, and validation numbers promise too much."
-            ),
-            "strong": (
-                "The test images are of another kind: the test numbers measure how a model does on foreign images, "
-                "and say little about images like those it was trained on; validation numbers do not foretell them."
-            ),
-        }[worst.strength]
+        f"A simple classifier distinguishes test from training images of {worst.title} with an AUC of "
+        f"{worst.auc:.2f}. {consequence}"
     )
 
 
 def _sentence(leak: Leak) -> str:
     shared = []
     if leak.patients:
-        count = len(leak.patients)
-        shared.append(
-            f"{count:,} {_plural(count, 'patient')} "
-            f"({leak.images:,} {_plural(leak.images, 'image')} of {leak.second})"
-        )
-    for kind, what in _KINDS.items():
-        count = leak.count(kind)
-        if count:
-            shared.append(f"{count:,} {_plural(count, what)}")
+        patients = _count(len(leak.patients), "patient", "patients")
+        shared.append(f"{patients} ({_count(leak.images, 'image', 'images')} of {leak.second})")
+    shared += [_count(leak.count(kind), *words) for kind, words in _KINDS.items() if leak.count(kind)]
     text = " and ".join([", ".join(shared[:-1]), shared[-1]] if len(shared) > 1 else shared)
     return f"{leak.first} and {leak.second} share {text}"
 
 
-def _plural(count: int, what: str) -> str:
-    if count == 1:
-        return what
-    head, _, tail = what.partition(" with ")
-    head = head[:-1] + "ies" if head.endswith("y") else head + "s"
-    return f"{head} with {tail}" if tail else head
+def _count(number: int, one: str, several: str) -> str:
+    return f"{number:,} {one if number == 1 else several}"

@@ -1,4 +1,4 @@
-"""``pneumo data audit``: leaks, structure and shift of a dataset and its split, as a page and an exit code."""
+"""``pneumo data audit``: leaks, patient order and shift of a dataset and its split, as a page and an exit code."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pneumo_cli.plugins.discovery import Plugins
 
 _TITLE = "<title>Audit of "
-"""In the head of every page that an audit wrote."""
+"""In the head of every page that an audit has written."""
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -56,26 +56,27 @@ def add_commands(app: typer.Typer) -> None:
         cache: CacheFlag = None,
         json: JsonFlag = False,
     ) -> None:
-        """Access for patients and images on two sides of a split, and for differences between training and test
-        images; write a page with the pictures (exit code 1 if anything leaks)."""
+        """Search for patients and images in two splits, and for differences between training and test images.
+
+        Writes a page that shows the images. Exit code 1 if anything leaks."""
         machine = {"data_root": data_root, "data_home": data_home, "cache": cache}
         check_target(out, overwrite=overwrite)
-        found = _audit(ctx.obj, dataset, machine, (split, validation_fraction, split_seed))
-        _write(found, out)
+        result = _audit(ctx.obj, dataset, machine, (split, validation_fraction, split_seed))
+        _write(result, out)
         if json:
-            print_json(found.plain())
+            print_json(result.plain())
         else:
-            _print(found)
+            _print(result)
         print(f"pneumo: the page is {out / 'audit.html'}", file=sys.stderr)
-        if not found.clean:
+        if not result.clean:
             raise typer.Exit(1)
 
 
 def check_target(target: Path, *, overwrite: bool) -> None:
-    """Find out whether an audit may be written into a folder, before it is made.
+    """Check, before the audit, that it may be written into a folder.
 
     Args:
-        target: new, empty, or the folder of an earlier audit; other files beside that one are left alone.
+        target: new, empty, or the folder of an earlier audit, whose other files are left alone.
         overwrite: whether an earlier audit may be replaced.
 
     Raises:
@@ -89,13 +90,13 @@ def check_target(target: Path, *, overwrite: bool) -> None:
         if target.is_dir() and any(target.iterdir()):
             if not _holds_audit(target):
                 raise UsageError(
-                    f"the folder {target} holds other files and no earlier audit: name a new or an empty one with "
-                    "--out"
+                    f"the folder {target} holds other files and no earlier audit: name a new or empty one "
+                    "with --out"
                 )
             if not overwrite:
                 raise UsageError(
-                    f"the folder {target} is not empty: name another one with --out, or replace the audit that is "
-                    "in it with --overwrite"
+                    f"the folder {target} is not empty: name another one with --out, or replace its audit with "
+                    "--overwrite"
                 )
         atomic.try_folder(target)
     except OSError as error:
@@ -103,7 +104,7 @@ def check_target(target: Path, *, overwrite: bool) -> None:
 
 
 def _holds_audit(folder: Path) -> bool:
-    """Whether the files that an audit would replace are those of an earlier one.
+    """Whether the files that an audit would replace are an earlier audit's.
 
     Raises:
         OSError: one of them cannot be read.
@@ -112,17 +113,17 @@ def _holds_audit(folder: Path) -> bool:
     if not content.is_file() or (os.path.lexists(page) and not page.is_file()):
         return False
     try:
-        found = json.loads(content.read_text(encoding="utf-8"))
+        values = json.loads(content.read_text(encoding="utf-8"))
         title = page.read_text(encoding="utf-8").partition("</title>")[0] if page.exists() else _TITLE
-    except ValueError:  # no text, or no JSON
+    except ValueError:  # not text, or not JSON
         return False
-    return isinstance(found, dict) and {"fingerprint", "leaks", "shift"} <= found.keys() and _TITLE in title
+    return isinstance(values, dict) and {"fingerprint", "leaks", "shift"} <= values.keys() and _TITLE in title
 
 
 def _audit(
     plugins: Plugins, name: str | None, machine_flags: dict[str, Any], policy: tuple[str, float, int]
 ) -> Audit:
-    from pneumo_cli.data.prepare import prepare
+    from pneumo_cli.data.prepare import SplitRequest, prepare
     from pneumo_cli.data.splits import Policy
     from pneumo_cli.settings.resolve import resolve_machine
     from pneumo_cli.trainers.session import open_dataset
@@ -130,7 +131,6 @@ def _audit(
     split, fraction, seed = policy
     if split not in get_args(Policy):
         raise UsageError(f"--split is {', '.join(get_args(Policy))}, not {split!r}")
-    chosen = cast("Policy", split)
     entry = dataset_entry(plugins, name)
     machine = resolve_machine(machine_flags)
     progress = for_stderr()
@@ -141,9 +141,7 @@ def _audit(
     data = prepare(
         opened,
         size=AUDIT_SIZE,
-        policy=chosen,
-        fraction=fraction,
-        seed=seed,
+        split=SplitRequest(cast("Policy", split), fraction, seed),
         cache=machine.cache,
         progress=progress,
         skip_unreadable=True,
@@ -151,52 +149,40 @@ def _audit(
     return audit(data, progress)
 
 
-def _write(found: Audit, out: Path) -> None:
+def _write(result: Audit, out: Path) -> None:
     from pneumo_audit.page import write_audit
 
     try:
-        write_audit(found, out)
+        write_audit(result, out)
     except OSError as error:
         raise PneumoError(f"the audit cannot be written to {out}: {error.strerror}") from error
 
 
-def _print(found: Audit) -> None:
-    from pneumo_audit.audit import shift_sentence, verdict
+def _print(result: Audit) -> None:
+    from pneumo_audit.audit import LEAK_HEAD, leak_rows, shift_sentence, verdict
 
-    data = found.data
+    data = result.data
     images, patients = len(data.dataset.records), len({record.patient for record in data.dataset.records})
     print(f"{data.dataset.name}: {images:,} images of {patients:,} patients, split by {data.split.policy}\n")
-    leaks = [*found.leaks.pairs] + ([found.leaks.left_out] if found.leaks.left_out.leaks else [])
-    print_table(
-        ["between", "patients", "their images", "identical files", "identical pixels", "altered copies"],
-        [
-            [
-                f"{leak.first} and {leak.second}",
-                len(leak.patients),
-                leak.images,
-                *(leak.count(kind) for kind in ("bytes", "pixels", "near")),
-            ]
-            for leak in leaks
-        ],
-    )
-    groups = data.overlaps.identical
-    strange = sum(len(pairs) for pairs in found.within.values())
+    print_table(LEAK_HEAD, leak_rows(result.shown_leaks()))
+    groups = len(data.overlaps.identical)
+    pairs = sum(map(len, result.within.values()))
     print(
-        f"\n{len(groups)} groups of identical files; {strange} pairs of equal images of two patients within a split"
+        f"\n{groups} groups of identical files; {pairs} pairs of equal images of two patients within a split"
     )
-    for blocks in found.blocks:
+    for blocks in result.blocks:
         print(
             f"{blocks.split} patients of {blocks.title}: {blocks.patients:,} in {blocks.blocks:,} blocks of "
             f"numbers, {blocks.expected:.0f} expected by chance (z = {blocks.z:.1f}): {blocks.verdict}"
         )
-    for card in found.shift:
+    for card in result.shift:
         print(
             f"test against training images of {card.title}: AUC {card.auc:.3f}; random halves "
             f"{min(card.halves):.3f} to {max(card.halves):.3f}"
         )
-    if found.shift:
-        print_text(shift_sentence(found))
+    if result.shift:
+        print_text(shift_sentence(result))
     print()
-    for problem in found.problems():
+    for problem in result.problems():
         print_text(f"problem: {problem}")
-    print_text(verdict(found))
+    print_text(verdict(result))

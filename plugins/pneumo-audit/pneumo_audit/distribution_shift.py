@@ -1,13 +1,12 @@
-"""How far the test images differ from those that a model is trained on: the shift card.
+"""Distribution shift between the training and test images of one class: a classifier two-sample test.
 
-A classifier is asked to tell, within one class, images of the training pool from images of the test pool. If it
-cannot (AUC 0.5), the two look alike, and what is measured on one holds for the other; if it can, something else
-than the disease differs between them: framing, exposure, machine (a classifier two-sample test, Lopez-Paz and Oquab
-2017). The classifier is a simple one on thumbnails, so a shift that it finds is a gross one; a finer one it does
-not see.
+A classifier learns to distinguish images of the training pool from images of the test pool (Lopez-Paz and Oquab
+2017). If it cannot (AUC 0.5), results on one hold for the other; if it can, something other than the disease
+differs: framing, exposure, X-ray unit. It is logistic regression on 32-pixel images, so it finds only gross
+shifts.
 
-Patients are never in two folds, or the classifier would know test patients by their other images. The same is asked
-of random halves of the patients, so that the AUC can be read beside what chance gives.
+No patient is in two folds, or the classifier would recognize test patients by their other images. The same is
+computed for random halves of the patients, which shows what AUC chance gives.
 """
 
 from __future__ import annotations
@@ -24,22 +23,22 @@ from pneumo_cli.evaluation.confidence.delong import delong_interval
 from pneumo_cli.evaluation.linear_baseline import PENALTY, Floats, newton, principal_components, thumbnails
 
 HALVES = 10
-"""How many random divisions into halves are tried."""
+"""Number of random divisions into halves."""
 FOLDS = 5
 
 _COMPONENTS = 64
-_FEWEST = 4 * FOLDS  # patients on either side, so that no fold is nearly without
+_FEWEST = 4 * FOLDS  # patients on either side, so that each fold has some
 _SLIGHT, _CLEAR, _STRONG = 0.6, 0.75, 0.9
 
 
 @dataclass(frozen=True)
 class Shift:
-    """The shift card of one class.
+    """The shift of one class.
 
     Attributes:
         title: name of the class.
         train, test: numbers of images.
-        auc: with which a classifier tells test from training images, 0.5 for chance.
+        auc: of the classifier for test against training images; 0.5 is chance.
         halves: [HALVES], the same for random halves of the patients.
     """
 
@@ -51,13 +50,13 @@ class Shift:
 
     @property
     def strength(self) -> str:
-        """``none``, ``slight``, ``clear`` or ``strong``; ``none`` too where a random half was told as well."""
+        """``none`` (also if a random half reaches the same AUC), ``slight``, ``clear`` or ``strong``."""
         if self.auc < _SLIGHT or self.auc <= max(self.halves):
             return "none"
         return "slight" if self.auc < _CLEAR else "clear" if self.auc < _STRONG else "strong"
 
     def plain(self) -> dict[str, Any]:
-        """As JSON can hold it."""
+        """For JSON."""
         return {
             "class": self.title,
             "train": self.train,
@@ -74,10 +73,10 @@ class Shift:
 
 
 def find_shift(data: PreparedData, *, seed: int = 0) -> tuple[Shift, ...]:
-    """Make the shift card of every class that has enough patients on both sides (20).
+    """The shift of every class that has enough patients (20) on both sides.
 
     Args:
-        data: of any size; images are reduced to 32 px. Training images are those of train and validation.
+        data: of any size; images are downsampled to 32 px. Training images are those of train and validation.
         seed: of folds and halves.
     """
     records, labels = data.dataset.records, data.labels
@@ -100,16 +99,16 @@ def find_shift(data: PreparedData, *, seed: int = 0) -> tuple[Shift, ...]:
 
 
 def separability(features: Floats, sides: Floats, patients: Sequence[str], rng: np.random.Generator) -> float:
-    """How well a classifier that has not seen a patient tells on which side the patient's images are.
+    """How well a classifier predicts, for new patients, on which side their images are.
 
     Args:
         features: [N, K], centred.
         sides: [N], 0 or 1.
         patients: [N] keys; a patient's images are all in one fold.
-        rng: divides the patients into folds, each side for itself.
+        rng: divides the patients of each side into folds.
 
     Returns:
-        The mean of the folds' AUC, 0 to 1; about 0.5 where the sides do not differ.
+        the mean AUC of the folds, 0 to 1; about 0.5 if the sides do not differ.
     """
     fold = _folds(sides, patients, rng)
     areas = []
@@ -122,13 +121,13 @@ def separability(features: Floats, sides: Floats, patients: Sequence[str], rng: 
 
 
 def _folds(sides: Floats, patients: Sequence[str], rng: np.random.Generator) -> NDArray[np.int64]:
-    """The fold of each image, [N]; a patient who is on both sides counts for the first one met."""
+    """The fold of each image, [N]; a patient on both sides counts for the side that comes first."""
     first_side: dict[str, float] = {}
     for side, patient in zip(sides, patients, strict=True):
         first_side.setdefault(patient, side)
     fold: dict[str, int] = {}
-    for wanted in (0.0, 1.0):
-        keys = sorted(patient for patient, side in first_side.items() if side == wanted)
+    for value in (0.0, 1.0):
+        keys = sorted(patient for patient, side in first_side.items() if side == value)
         fold.update({keys[row]: number % FOLDS for number, row in enumerate(rng.permutation(len(keys)))})
     return np.array([fold[patient] for patient in patients])
 

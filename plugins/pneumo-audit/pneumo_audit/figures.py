@@ -1,6 +1,6 @@
-"""The figures of an audit: pairs of pictures, the order of patients, and the shift card.
+"""The figures of an audit: pairs of images, the order of patients, and the shift.
 
-Pure functions as in :mod:`pneumo_cli.reports.figures.training`, in the same style.
+Pure functions in the style of :mod:`pneumo_cli.reports.figures.training`.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ _TITLE = 0.2
 
 @styled
 def side_by_side(images: Sequence[NDArray[np.uint8]], titles: Sequence[str]) -> Figure:
-    """Two pictures, uint8 [S, S] each, with a title over each, on the width of a column."""
+    """Two images, uint8 [S, S] each, each with a title, on the width of a column."""
     from matplotlib.figure import Figure
 
     side = (COLUMN - _GAP) / 2
     height = side + _TITLE
     figure = Figure(figsize=(COLUMN, height))
-    figure.set_layout_engine("none")  # the places are exact: nothing is to be moved
+    figure.set_layout_engine("none")  # keeps the exact positions
     for number, (image, title) in enumerate(zip(images, titles, strict=True)):
         axes = figure.add_axes((number * (side + _GAP) / COLUMN, 0, side / COLUMN, side / height))
         axes.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation=SMOOTH, aspect="auto")
@@ -52,7 +52,7 @@ def side_by_side(images: Sequence[NDArray[np.uint8]], titles: Sequence[str]) -> 
 
 @styled
 def patient_order(blocks: Sequence[Blocks]) -> Figure:
-    """A line for each patient in the order of patient numbers, coloured where the patient is in the split.
+    """A line for each patient in the order of patient numbers, coloured if the patient is in the split.
 
     Args:
         blocks: at least one; a row each, on the width of a page.
@@ -83,7 +83,7 @@ def patient_order(blocks: Sequence[Blocks]) -> Figure:
 
 @styled
 def shift_card(cards: Sequence[Shift]) -> Figure:
-    """The AUC that tells test from training images, over the range of random halves, a row for each class."""
+    """The AUC of test against training images, and the range of random halves, a row for each class."""
     figure, axes = column_figure(0.5 * len(cards) + 0.9)
     places = np.arange(len(cards))[::-1]
     for number, (place, card) in enumerate(zip(places, cards, strict=True)):
@@ -109,7 +109,7 @@ def shift_card(cards: Sequence[Shift]) -> Figure:
     axes.set_xlim(0.35, 1.01)
     axes.set_ylim(-0.6, len(cards) - 0.4)
     axes.set_yticks(places, [shortened(card.title, 16) for card in cards])
-    axes.set_xlabel("AUC (0.5: cannot be told apart)")
+    axes.set_xlabel("AUC (0.5: indistinguishable)")
     axes.grid(False, axis="y")
     legend_above(axes)
     return figure

@@ -1,12 +1,12 @@
-"""The page of an audit: the verdict first, then what was looked at, with the pictures that prove it.
+"""The page of an audit: the result first, then the details, with images as evidence.
 
-It is the same kind of page as a run's report (:mod:`pneumo_cli.reports.html`), made of the same blocks.
+It is made of the same blocks as a run's report (:mod:`pneumo_cli.reports.html`).
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from importlib.metadata import version
 from itertools import islice, zip_longest
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pneumo_audit.audit import Audit, shift_sentence, verdict
+from pneumo_audit.audit import LEAK_HEAD, Audit, leak_rows, shift_sentence, verdict
 from pneumo_audit.figures import patient_order, shift_card, side_by_side
 from pneumo_cli.data.leakage import Leak, Pair
 from pneumo_cli.data.near_duplicates import threshold
@@ -27,19 +27,19 @@ from pneumo_cli.runtime import atomic
 
 PAGE, CONTENT = "audit.html", "audit.json"
 
-_SHOWN = 12  # pairs of pictures of one pair of splits
+_SHOWN = 12  # pairs of images of one pair of splits
 _LISTED = 500  # rows of a table
-_KINDS = {"bytes": "identical file", "pixels": "identical pixels", "near": "altered copy"}
+_KINDS = {"bytes": "identical file", "pixels": "identical pixels", "near": "near-duplicate"}
 _STRENGTHS = {
-    "none": "cannot be told apart",
+    "none": "indistinguishable",
     "slight": "differ slightly",
     "clear": "differ clearly",
-    "strong": "are of another kind",
+    "strong": "out-of-distribution",
 }
 
 
 def write_audit(audit: Audit, folder: Path) -> None:
-    """Write ``audit.html``, which needs no other file, and ``audit.json`` into a folder, each whole or not at all.
+    """Write ``audit.html``, which needs no other file, and ``audit.json`` into a folder, each atomically.
 
     Raises:
         OSError: the folder cannot be made or written to, or the disk is full.
@@ -56,18 +56,18 @@ def _document(audit: Audit, pictures: Path) -> Document:
     dataset = data.dataset
     cautions = list(audit.problems())
     if dataset.synthetic:
-        cautions.append("Synthetic data: these images are drawn, and no patient is behind them.")
+        cautions.append("Synthetic data: these images are generated, and no patient is behind them.")
     if data.unreadable:
-        cautions.append(
-            f"{len(data.unreadable)} of the images cannot be read and were left out of the audit."
-        )
+        cautions.append(f"{len(data.unreadable)} of the images cannot be read and were left out.")
     sections = (
         Section("checked", "What was checked", tuple(_checked(audit))),
         Section("leaks", "Leaks between splits", tuple(_leaks(audit, pictures))),
-        Section("shift", "Do test images look like training images?", tuple(_shift(audit, pictures))),
+        Section(
+            "shift", "Distribution shift between training and test images", tuple(_shift(audit, pictures))
+        ),
         Section("structure", "Order of the patients", tuple(_structure(audit, pictures))),
-        Section("remarks", "Remarks", tuple(_remarks(audit, pictures))),
-        Section("method", "How it was found", tuple(_method(audit))),
+        Section("remarks", "Further findings", tuple(_remarks(audit, pictures))),
+        Section("method", "Methods", tuple(_method(audit))),
     )
     patients = len({record.patient for record in dataset.records})
     return Document(
@@ -76,8 +76,8 @@ def _document(audit: Audit, pictures: Path) -> Document:
         cautions=tuple(f"{caution.rstrip('.')}." for caution in cautions),
         summary=(
             f"{len(dataset.records):,} images of {patients:,} patients, split by {data.split.policy}, were "
-            "searched for patients and images that are on two sides of the split, and the test images were "
-            "compared with the training images."
+            "searched for patients and images in two splits, and the test images were compared with the "
+            "training images."
         ),
         verdict=verdict(audit),
         headline_title="Found between the splits",
@@ -87,21 +87,17 @@ def _document(audit: Audit, pictures: Path) -> Document:
     )
 
 
-def _all_leaks(audit: Audit) -> tuple[Leak, ...]:
-    return (*audit.leaks.pairs, audit.leaks.left_out)
-
-
 def _headlines(audit: Audit) -> Iterator[Headline]:
-    leaks = _all_leaks(audit)
+    leaks = audit.shown_leaks()
     yield Headline(
         "Shared patients",
         f"{len({patient for leak in leaks for patient in leak.patients}):,}",
-        "patients with images on two sides",
+        "patients with images in two splits",
     )
     for kind, label, meaning in (
-        ("bytes", "Identical files", "the very file"),
-        ("pixels", "Identical pixels", "the same picture in another file"),
-        ("near", "Altered copies", "a copy: re-encoded, rescaled, cropped, brightened or mirrored"),
+        ("bytes", "Identical files", "the same file"),
+        ("pixels", "Identical pixels", "the same pixels in another file"),
+        ("near", "Near-duplicates", "an altered copy: re-encoded, rescaled, cropped, brightened or flipped"),
     ):
         images = {pair.second for leak in leaks for pair in leak.pairs if pair.kind == kind}
         yield Headline(label, f"{len(images):,}", f"images of which an earlier split has {meaning}")
@@ -127,29 +123,20 @@ def _checked(audit: Audit) -> Iterator[Block]:
 
 
 def _leaks(audit: Audit, pictures: Path) -> Iterator[Block]:
-    left_out = audit.leaks.left_out
-    shown = [*audit.leaks.pairs] + ([left_out] if left_out.leaks else [])
+    shown = audit.shown_leaks()
     yield Table(
-        head=("Between", "Patients", "Their images", "Identical files", "Identical pixels", "Altered copies"),
-        rows=tuple(
-            (
-                f"{leak.first} and {leak.second}",
-                f"{len(leak.patients):,}",
-                f"{leak.images:,}",
-                *(f"{leak.count(kind):,}" for kind in ("bytes", "pixels", "near")),
-            )
-            for leak in shown
-        ),
+        LEAK_HEAD,
+        tuple(leak_rows(shown)),
         numeric=frozenset(range(1, 6)),
-        note="Images are counted in the second split of a row: those with such a partner in the first.",
+        note="Images are counted in the second split of a row: those with such a match in the first.",
     )
     if not audit.leaks.compared:
-        yield Paragraph("The images are too small for altered copies to be found.", warning=True)
-    if left_out.leaks:
+        yield Paragraph("The images are too small to find near-duplicates.", warning=True)
+    if audit.leaks.left_out.leaks:
         yield Paragraph(
-            f"{len(audit.data.split.excluded):,} images of the training pool show a patient of the test pool, or "
-            "are identical to one of its images. The split by patient leaves them out of training, so a run with "
-            "it is sound; a run with another split trains on them.",
+            f"{len(audit.data.split.excluded):,} images of the training pool show a patient of the test pool, "
+            "or are identical to one of its images. The split by patient excludes them, so a run with it "
+            "does not leak; a run with another split trains on them.",
             warning=True,
         )
     for number, leak in enumerate(shown):
@@ -158,39 +145,23 @@ def _leaks(audit: Audit, pictures: Path) -> Iterator[Block]:
 
 
 def _proof(audit: Audit, leak: Leak, name: str, pictures: Path) -> Iterator[Block]:
-    """The pairs of one pair of splits: images first, then patients who share no image."""
+    """The evidence for one pair of splits: pairs of images first, then patients without such a pair."""
     records = audit.data.dataset.records
-    known = {records[pair.second].patient for pair in leak.pairs}
+    in_pairs = {records[pair.second].patient for pair in leak.pairs}
     in_first, in_second = _first_images(audit, leak.first), _first_images(audit, leak.second)
     by_patient = [(patient, in_first[patient], in_second[patient]) for patient in leak.patients]
-    # Some of each kind, since all pairs of one kind look alike.
+    # Some of each kind, since pairs of one kind look similar.
     kinds: dict[str, list[Pair]] = {kind: [] for kind in ("bytes", "pixels", "near")}
     for pair in leak.pairs:
         kinds[pair.kind].append(pair)
     turns = zip_longest(*kinds.values())
     chosen = list(islice((pair for turn in turns for pair in turn if pair is not None), _SHOWN))
-    items = [
-        _picture(
-            audit, pair.first, pair.second, f"{name}-{row}", _pair_caption(audit, pair, leak), leak, pictures
-        )
-        for row, pair in enumerate(chosen)
-    ]
-    others = [entry for entry in by_patient if entry[0] not in known][: max(0, _SHOWN - len(items)) or 2]
-    items += [
-        _picture(
-            audit,
-            first,
-            second,
-            f"{name}-patient-{row}",
-            f"Same patient {patient}: {records[first].name} and {records[second].name}.",
-            leak,
-            pictures,
-        )
-        for row, (patient, first, second) in enumerate(others)
-    ]
-    yield Paragraph(
-        f"{leak.first} and {leak.second} share {_shared(leak)}; {len(items)} of them as pictures."
-    )
+    items = _pair_pictures(audit, chosen, name, leak, pictures)
+    others = [entry for entry in by_patient if entry[0] not in in_pairs][: max(0, _SHOWN - len(items)) or 2]
+    for row, (patient, first, second) in enumerate(others):
+        caption = f"Same patient {patient}: {records[first].name} and {records[second].name}."
+        items.append(_picture(audit, (first, second), f"{name}-patient-{row}", caption, leak, pictures))
+    yield Paragraph(f"{leak.first} and {leak.second} share {_shared(leak)}; {len(items)} of them are shown.")
     yield Pictures(tuple(items))
     if leak.pairs:
         yield Folded(
@@ -209,12 +180,12 @@ def _proof(audit: Audit, leak: Leak, name: str, pictures: Path) -> Iterator[Bloc
 
 
 def _shared(leak: Leak) -> str:
-    """Images are counted as in the table, on the second side: one that equals several has several pairs."""
+    """What two splits share. Images are counted in the second one, as in the table: one may be in several pairs."""
     images, pairs, patients = len({pair.second for pair in leak.pairs}), len(leak.pairs), len(leak.patients)
-    said = f"{images:,} {'image' if images == 1 else 'images'} of {leak.second}"
+    shared = f"{images:,} {'image' if images == 1 else 'images'} of {leak.second}"
     if pairs != images:
-        said += f" (in {pairs:,} pairs: some equal more than one)"
-    return f"{said} and {patients:,} {'patient' if patients == 1 else 'patients'}"
+        shared += f" (in {pairs:,} pairs: some match more than one)"
+    return f"{shared} and {patients:,} {'patient' if patients == 1 else 'patients'}"
 
 
 def _first_images(audit: Audit, side: str) -> dict[str, int]:
@@ -227,10 +198,10 @@ def _first_images(audit: Audit, side: str) -> dict[str, int]:
 def _pair_table(audit: Audit, pairs: tuple[Pair, ...]) -> Table:
     records = audit.data.dataset.records
     return Table(
-        head=("What", "First", "Second", "Patients", "Hash bits apart", "Correlation"),
+        head=("Match", "First", "Second", "Patients", "Different hash bits", "Correlation"),
         rows=tuple(
             (
-                _KINDS[pair.kind] + (" (mirrored)" if pair.mirrored else ""),
+                _kind(pair),
                 records[pair.first].name,
                 records[pair.second].name,
                 _patients(records[pair.first], records[pair.second]),
@@ -244,33 +215,51 @@ def _pair_table(audit: Audit, pairs: tuple[Pair, ...]) -> Table:
     )
 
 
+def _kind(pair: Pair) -> str:
+    return _KINDS[pair.kind] + (" (horizontally flipped)" if pair.mirrored else "")
+
+
 def _patients(first: Record, second: Record) -> str:
     return first.patient if first.patient == second.patient else f"{first.patient}, {second.patient}"
 
 
 def _pair_caption(audit: Audit, pair: Pair, leak: Leak) -> str:
     first, second = (audit.data.dataset.records[position] for position in (pair.first, pair.second))
-    said = _KINDS[pair.kind].capitalize() + (" (mirrored)" if pair.mirrored else "")
-    said += f": {first.name} ({leak.first}) and {second.name} ({leak.second}), "
     same = first.patient == second.patient
-    said += f"patient {first.patient}" if same else f"patients {first.patient} and {second.patient}"
-    return f"{said}; {pair.bits} of 255 hash bits apart, correlation {pair.correlation:.3f}."
+    patients = f"patient {first.patient}" if same else f"patients {first.patient} and {second.patient}"
+    return (
+        f"{_kind(pair).capitalize()}: {first.name} ({leak.first}) and {second.name} ({leak.second}), {patients}; "
+        f"{pair.bits} of 255 hash bits differ, correlation {pair.correlation:.3f}."
+    )
+
+
+def _pair_pictures(
+    audit: Audit, pairs: Iterable[Pair], name: str, leak: Leak, pictures: Path
+) -> list[tuple[str, str]]:
+    return [
+        _picture(
+            audit,
+            (pair.first, pair.second),
+            f"{name}-{row}",
+            _pair_caption(audit, pair, leak),
+            leak,
+            pictures,
+        )
+        for row, pair in enumerate(pairs)
+    ]
 
 
 def _picture(
-    audit: Audit, first: int, second: int, name: str, caption: str, leak: Leak, pictures: Path
+    audit: Audit, positions: Iterable[int], name: str, caption: str, leak: Leak, pictures: Path
 ) -> tuple[str, str]:
-    file = f"{name}.png"
-    save(
-        side_by_side([audit.data.images[first], audit.data.images[second]], [leak.first, leak.second]),
-        pictures / file,
-    )
-    return file, caption
+    images = [audit.data.images[position] for position in positions]
+    save(side_by_side(images, [leak.first, leak.second]), pictures / f"{name}.png")
+    return f"{name}.png", caption
 
 
 def _shift(audit: Audit, pictures: Path) -> Iterator[Block]:
     if not audit.shift:
-        yield Paragraph("There are too few patients on one side to say (at least 20 of a class are needed).")
+        yield Paragraph("Not computed: it needs at least 20 patients of a class on either side.")
         return
     yield Paragraph(shift_sentence(audit))
     yield Table(
@@ -290,21 +279,17 @@ def _shift(audit: Audit, pictures: Path) -> Iterator[Block]:
         numeric=frozenset({1, 2, 3, 4, 5}),
     )
     save(shift_card(audit.shift), pictures / "shift.png")
-    yield Pictures(
-        (
-            (
-                "shift.png",
-                "The AUC with which a logistic regression on 32-px thumbnails tells test from training images of "
-                "one class, patients apart, and the range of the same for random halves of the patients.",
-            ),
-        )
+    caption = (
+        "The AUC of a logistic regression on 32-px images that distinguishes test from training images of "
+        "one class, with no patient in two folds, and its range for random halves of the patients."
     )
+    yield Pictures((("shift.png", caption),))
     yield Paragraph(
-        "How to read it. At an AUC of 0.5 the classifier guesses: training and test images look alike, and a test "
-        "result holds for images like the training images. At 0.7 something visible differs (framing, exposure, "
-        "age), and part of a difference between validation and test results comes from it. At 0.95 nearly every "
-        "test image gives itself away: the test result is one on another kind of images, and no validation result "
-        "foretells it."
+        "How to read it. At an AUC of 0.5 the classifier guesses: a test result holds for images like the "
+        "training images. At 0.7 something visible differs (framing, exposure, age), and explains part of a "
+        "difference between validation and test results. At 0.95 nearly every test image is recognized as "
+        "one: the test result is that of out-of-distribution images, and validation results do not predict "
+        "it."
     )
 
 
@@ -313,28 +298,24 @@ def _structure(audit: Audit, pictures: Path) -> Iterator[Block]:
         return
     for row in audit.blocks:
         yield Paragraph(
-            f"The {row.patients:,} {row.split} patients of {row.title} are {row.blocks:,} blocks of numbers; by "
-            f"chance there would be about {row.expected:.0f} (z = {row.z:.1f}): {row.verdict}.",
+            f"The {row.patients:,} {row.split} patients of {row.title} form {row.blocks:,} blocks of numbers; "
+            f"about {row.expected:.0f} are expected by chance (z = {row.z:.1f}): {row.verdict}.",
             warning=row.contiguous,
         )
     save(patient_order(audit.blocks), pictures / "order.png")
-    yield Pictures(
-        (
-            (
-                "order.png",
-                "All patients of a class in the order of their numbers; coloured: those in the split. Wide bars "
-                "are blocks, an even pattern is a random draw.",
-            ),
-        )
+    caption = (
+        "All patients of a class in the order of their numbers; coloured: those in the split. Wide bars are "
+        "blocks, an even pattern is a random sample."
     )
+    yield Pictures((("order.png", caption),))
 
 
 def _remarks(audit: Audit, pictures: Path) -> Iterator[Block]:
     groups = audit.data.overlaps.identical
     if groups:
         yield Paragraph(
-            f"{len(groups)} groups of files hold identical bytes, wherever they are; "
-            f"{sum(group.patients > 1 for group in groups)} of them carry more than one patient key, and "
+            f"{len(groups)} groups of files are identical, in whatever split; "
+            f"{sum(group.patients > 1 for group in groups)} of them have more than one patient key, and "
             f"{sum(group.labels > 1 for group in groups)} more than one class."
         )
         rows = tuple((f"{len(group.names)} files", "  =  ".join(group.names)) for group in groups[:_LISTED])
@@ -342,24 +323,12 @@ def _remarks(audit: Audit, pictures: Path) -> Iterator[Block]:
     for name, pairs in audit.within.items():
         if pairs:
             yield Paragraph(
-                f"Within {name}, {len(pairs):,} pairs of equal images belong to two patients: no leak, but the "
-                "patient keys are not to be trusted there."
+                f"Within {name}, {len(pairs):,} pairs of equal images belong to two patients: no leak, but "
+                "the patient keys are not reliable there."
             )
             leak = Leak(name, name, (), 0, pairs)
-            yield Pictures(
-                tuple(
-                    _picture(
-                        audit,
-                        pair.first,
-                        pair.second,
-                        f"within-{name}-{row}",
-                        _pair_caption(audit, pair, leak),
-                        leak,
-                        pictures,
-                    )
-                    for row, pair in enumerate(pairs[: _SHOWN // 2])
-                )
-            )
+            items = _pair_pictures(audit, pairs[: _SHOWN // 2], f"within-{name}", leak, pictures)
+            yield Pictures(tuple(items))
             yield Folded(f"All pairs within {name}", (_pair_table(audit, pairs),))
     if audit.data.unreadable:
         yield Folded(
@@ -370,10 +339,11 @@ def _remarks(audit: Audit, pictures: Path) -> Iterator[Block]:
 def _method(audit: Audit) -> Iterator[Block]:
     size = audit.data.size
     yield Paragraph(
-        "Patients are compared by their keys, files by the hash of their contents, pixels by the decoded grey "
-        "levels. Altered copies are searched among all pairs of images by a perceptual hash of 255 bits, of the "
-        "image, its mirror image and some crops; candidates are aligned, and their local contrast is correlated. "
-        f"From {threshold(size):g} on they count as copies. Two different children reach at most 0.74 among the "
-        "5,216 radiographs that this was tuned on; copies that were re-encoded, rescaled, brightened, cropped by "
-        "up to 4 % of a side or turned by 2 degrees reach 0.88 and more. Larger crops and turns are not found."
+        "Patients are compared by their keys, files by the hash of their contents, pixels by the decoded "
+        "gray levels. Near-duplicates are searched for among all pairs of images with a perceptual hash of "
+        "255 bits, of the image, its horizontal flip and some crops; candidates are aligned, and their local "
+        f"contrast is correlated. From {threshold(size):g} on they count as near-duplicates. Two different "
+        "children reach at most 0.74 among the 5,216 radiographs that this was tuned on; copies that were "
+        "re-encoded, rescaled, brightened, cropped by up to 4 % of a side or rotated by 2 degrees reach 0.88 "
+        "and more. Larger crops and rotations are not found."
     )

@@ -1,8 +1,8 @@
-"""Are a split's patients drawn at random, or blocks of consecutive patient numbers?
+"""Are a split's patients a random sample, or blocks of consecutive patient numbers?
 
-Hospitals number patients as they come. A split that was cut by number so divides by time, and by whatever changed
-with time: the machine, the protocol, the season. The number of blocks that a split's patients form, when all are
-ordered by number, is compared with what a random draw gives (the runs test of Wald and Wolfowitz 1940).
+Hospitals number patients as they come, so a split by number divides by time, and by whatever changed with time: the
+X-ray unit, the protocol, the season. All patients are ordered by number, and the number of blocks that the split's
+patients form is compared with that of a random sample (the runs test of Wald and Wolfowitz 1940).
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from pneumo_cli.data.prepare import PreparedData
 
 _NUMBER = re.compile(r"(\d+)(?!.*\d)", re.ASCII)
-_UNLIKELY = -4.0  # standard deviations below what is expected
+_UNLIKELY = -4.0  # standard deviations below the expected number of blocks
 _FEWER = 0.7  # share of the expected number of blocks
-_USUAL = 3.0  # standard deviations: of a few random splits with two classes each, one in a hundred is beyond
+_USUAL = 3.0  # standard deviations: about one in a hundred of a few random splits with two classes is beyond
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,10 @@ class Blocks:
 
     Attributes:
         split, title: names of the split and the class.
-        patients: how many of the class's patients with a number have images in the split.
-        blocks: runs of them in the order of numbers, each series of numbers for itself.
-        expected, deviation: mean and standard deviation of the number of blocks if as many were drawn at random.
-        order: uint8 [n], 1 where a patient is in the split, in the order of series and numbers.
+        patients: number of the class's numbered patients with images in the split.
+        blocks: number of their runs in the order of numbers, counted in each series of numbers.
+        expected, deviation: mean and standard deviation of the number of blocks of a random sample of this size.
+        order: uint8 [n], 1 if a patient is in the split, in the order of series and numbers.
     """
 
     split: str
@@ -47,27 +47,27 @@ class Blocks:
 
     @property
     def z(self) -> float:
-        """Standard deviations above the expected number of blocks (below, if negative); 0 without any choice."""
+        """Standard deviations above (negative: below) the expected number of blocks; 0 if there was no choice."""
         return (self.blocks - self.expected) / self.deviation if self.deviation > 0 else 0.0
 
     @property
     def contiguous(self) -> bool:
-        """True where there are far fewer blocks than chance makes."""
+        """True if there are far fewer blocks than by chance."""
         return self.z < _UNLIKELY and self.blocks < _FEWER * self.expected
 
     @property
     def verdict(self) -> str:
-        """What the number of blocks says of how the patients were chosen, in words."""
+        """How the patients were chosen, according to the number of blocks, in words."""
         if self.contiguous:
-            return "they were cut out by number, so whatever changed with time may differ between the splits"
+            return "they were chosen by number, so whatever changed with time may differ between the splits"
         if abs(self.z) <= _USUAL:
-            return "within what a random draw gives"
+            return "consistent with a random sample"
         if self.z < 0:
-            return "fewer than a random draw gives, but no cut by number"
-        return "more than a random draw gives: they are spread evenly over the numbers"
+            return "fewer than in a random sample, but not chosen by number"
+        return "more than in a random sample: they are spread evenly over the numbers"
 
     def plain(self) -> dict[str, Any]:
-        """As JSON can hold it."""
+        """For JSON."""
         return {
             "split": self.split,
             "class": self.title,
@@ -81,7 +81,7 @@ class Blocks:
 
 
 def patient_number(key: str) -> tuple[str, int] | None:
-    """The series that a patient key belongs to, and the patient's number in it; None where it has no number.
+    """The series of a patient key, and the patient's number in it; None if the key has no number.
 
     >>> patient_number("person23-bacteria")
     ('person#-bacteria', 23)
@@ -95,21 +95,21 @@ def patient_number(key: str) -> tuple[str, int] | None:
 def find_blocks(data: PreparedData) -> tuple[Blocks, ...]:
     """Count the blocks of validation and test patients, for each class with numbered patients on either side.
 
-    Validation patients could be drawn from those who train or validate only: to count the others among those who
-    were not drawn would expect too many blocks, as wherever the test patients are, no draw could join them.
+    Validation patients are compared with training and validation patients only: they were sampled from these, and
+    counting the test patients, too, would give too many expected blocks.
     """
     records, labels = data.dataset.records, data.labels
     parts = data.split.parts()
-    drawn_from = {
+    sampled_from = {
         "validation": (parts["train"], parts["validation"]),
         "test": (*parts.values(), data.split.excluded),
     }
     found = []
-    for name, several in drawn_from.items():
+    for name, splits in sampled_from.items():
         inside = {records[position].patient for position in parts[name]}
-        everyone = np.concatenate(several)
+        positions = np.concatenate(splits)
         for label, title in enumerate(data.dataset.classes):
-            patients = {records[position].patient for position in everyone if labels[position] == label}
+            patients = {records[position].patient for position in positions if labels[position] == label}
             series = defaultdict(list)
             for key in patients:
                 numbered = patient_number(key)
@@ -126,13 +126,13 @@ def find_blocks(data: PreparedData) -> tuple[Blocks, ...]:
 
 
 def count_blocks(split: str, title: str, series: Sequence[NDArray[np.uint8]]) -> Blocks:
-    """Count blocks in some series of patients, each in the order of its numbers: uint8 [n], 1 inside the split."""
+    """Count blocks in several series of patients, each in the order of its numbers: uint8 [n], 1 in the split."""
     blocks, expected, variance = 0, 0.0, 0.0
     for flags in series:
         total, inside = len(flags), int(flags.sum())
         outside = total - inside
         blocks += int((np.diff(flags.astype(np.int8), prepend=0) == 1).sum())
-        # The number of runs of one kind is hypergeometric: of all places that a block can begin at, outside + 1.
+        # The number of runs of one kind is hypergeometric: a block can begin at outside + 1 places.
         expected += inside * (outside + 1) / total if total else 0.0
         if total > 1:
             variance += inside * (inside - 1) * outside * (outside + 1) / (total**2 * (total - 1))

@@ -1,4 +1,4 @@
-"""What this distribution brings: the command ``data audit``."""
+"""Registers the command ``data audit``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``pneumo data audit``: a page, an exit code, and JSON that say the same."""
+"""``pneumo data audit``: page, exit code and JSON agree."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Leaky(TinyDataset):
         super().__init__("leaky", images=160)
         pool = [r for r in self.records if r.pool == "train"]
         copied = next(r for r in self.records if r.pool == "test")
-        levels = self._pixels[copied.name].astype(float) * 0.8 + 20
+        gray = self._pixels[copied.name].astype(float) * 0.8 + 20
         for first in pool[:COPIES]:
-            self._pixels[first.name] = levels.round().astype(np.uint8)
+            self._pixels[first.name] = gray.round().astype(np.uint8)
         # A name is data: it must not become markup.
         renamed = replace(copied, name="test/<script>alert(1)</script>")
         self._pixels[renamed.name] = self._pixels[copied.name]
@@ -39,7 +39,7 @@ def open_leaky(request):
 
 @hookimpl
 def register_datasets():
-    yield DatasetSpec(name="leaky", summary="One altered copy", factory="leaky_plugin:open_leaky", synthetic=True)
+    yield DatasetSpec(name="leaky", summary="One near-duplicate", factory="leaky_plugin:open_leaky", synthetic=True)
 """
 
 
@@ -49,7 +49,7 @@ def leaky(install: Callable[..., None]) -> str:
     return "leaky"
 
 
-def test_data_without_a_leak_get_a_page_and_the_exit_code_0(pneumo: Run, fakes: Path) -> None:
+def test_data_without_a_leak_give_a_page_and_exit_code_0(pneumo: Run, fakes: Path) -> None:
     ended = pneumo("data", "audit", "--dataset", "small", "--out", "page")
     assert ended.code == 0, ended.stderr
     assert "No leak found" in ended.stdout
@@ -61,7 +61,7 @@ def test_data_without_a_leak_get_a_page_and_the_exit_code_0(pneumo: Run, fakes: 
     assert sorted(file.name for file in (fakes / "page").iterdir()) == ["audit.html", "audit.json"]
 
 
-def test_a_leak_is_the_exit_code_1_with_the_pair_as_a_picture(pneumo: Run, fakes: Path, leaky: str) -> None:
+def test_a_leak_gives_exit_code_1_and_its_images_are_shown(pneumo: Run, fakes: Path, leaky: str) -> None:
     ended = pneumo("data", "audit", "--dataset", leaky, "--out", "page", "--json")
     assert ended.code == 1, ended.stderr
     content = json.loads(ended.stdout)
@@ -73,13 +73,13 @@ def test_a_leak_is_the_exit_code_1_with_the_pair_as_a_picture(pneumo: Run, fakes
     assert pair["correlation"] > 0.9
     page = (fakes / "page" / "audit.html").read_text()
     assert "1 leak found" in page
-    assert "Altered copy" in page
+    assert "Near-duplicate:" in page
     assert "<script" not in page
     assert "alert(1)" in page
     assert {shift["class"] for shift in content["shift"]} <= {"NORMAL", "PNEUMONIA"}
 
 
-def test_an_image_with_two_copies_is_one_image_wherever_it_is_counted(
+def test_an_image_with_two_near_duplicates_is_counted_once(
     pneumo: Run, fakes: Path, install: Callable[..., None]
 ) -> None:
     # Other images under another name, since modules are imported once and decoded images are kept by their digests.
@@ -90,18 +90,18 @@ def test_an_image_with_two_copies_is_one_image_wherever_it_is_counted(
     ended = pneumo("data", "audit", "--dataset", "twice", "--split", "all", "--out", "page")
     assert ended.code == 1, ended.stderr
     words = " ".join(re.sub(r"<[^>]+>", " ", (fakes / "page" / "audit.html").read_text()).split())
-    assert "train and test share 1 altered copy." in words
-    assert "Altered copies 1 images of which an earlier split has a copy" in words
+    assert "train and test share 1 near-duplicate." in words
+    assert "Near-duplicates 1 images of which an earlier split has an altered copy" in words
     assert (
         "train and test 0 0 0 0 1 validation and test 0 0 0 0 0 Images are counted in the second split"
         in words
     )
     assert (
-        "train and test share 1 image of test (in 2 pairs: some equal more than one) and 0 patients" in words
+        "train and test share 1 image of test (in 2 pairs: some match more than one) and 0 patients" in words
     )
 
 
-def test_the_split_of_the_report_shares_patients_and_says_which(pneumo: Run, fakes: Path) -> None:
+def test_the_split_of_the_report_shares_patients_and_names_them(pneumo: Run, fakes: Path) -> None:
     ended = pneumo("data", "audit", "--dataset", "small", "--split", "source", "--json")
     assert ended.code == 1
     content = json.loads(ended.stdout)
@@ -110,7 +110,7 @@ def test_the_split_of_the_report_shares_patients_and_says_which(pneumo: Run, fak
     assert "Same patient" in (fakes / "audit" / "audit.html").read_text()
 
 
-def test_an_audit_is_replaced_only_if_asked_for(pneumo: Run, fakes: Path) -> None:
+def test_an_audit_is_replaced_only_with_overwrite(pneumo: Run, fakes: Path) -> None:
     (fakes / "page").mkdir()
     (fakes / "page" / "notes.txt").write_text("mine")
     command = ("data", "audit", "--dataset", "tiny", "--out", "page")
@@ -139,7 +139,7 @@ def test_an_audit_is_replaced_only_if_asked_for(pneumo: Run, fakes: Path) -> Non
         ('{"fingerprint": "", "leaks": [], "shift": []}', "my own page"),
     ],
 )
-def test_files_of_somebody_else_under_the_names_of_an_audit_are_not_replaced(
+def test_other_files_with_the_names_of_an_audit_are_not_replaced(
     pneumo: Run, fakes: Path, content: str | None, page: str | None
 ) -> None:
     (fakes / "page").mkdir()
@@ -158,12 +158,12 @@ def test_files_of_somebody_else_under_the_names_of_an_audit_are_not_replaced(
     [
         (("--dataset", "tiny", "--split", "sideways"), "--split is"),
         (("--dataset", "tinny"), "tiny"),
-        (("--dataset", "tiny", "--validation-fraction", "1.5"), "between 0 and 1"),
+        (("--dataset", "tiny", "--validation-fraction", "1.5"), "above 0 and below 1"),
         (("--dataset", "tiny", "--out", "file"), "file is not a folder"),
         (("--dataset", "tiny", "--out", "file/below"), "file/below"),
     ],
 )
-def test_what_cannot_be_done_is_one_line_and_the_exit_code_2(
+def test_misuse_is_an_error_of_one_line_and_exit_code_2(
     pneumo: Run, fakes: Path, arguments: tuple[str, ...], message: str
 ) -> None:
     (fakes / "file").write_text("mine")
@@ -175,7 +175,7 @@ def test_what_cannot_be_done_is_one_line_and_the_exit_code_2(
     assert not (fakes / "audit").exists()
 
 
-def test_images_that_cannot_be_read_are_left_out_and_named(pneumo: Run, fakes: Path) -> None:
+def test_unreadable_images_are_left_out_and_named(pneumo: Run, fakes: Path) -> None:
     ended = pneumo("data", "audit", "--dataset", "torn", "--json")
     content = json.loads(ended.stdout)
     assert len(content["unreadable"]) == 2

@@ -1,4 +1,4 @@
-"""A split that was cut by patient number shows as few blocks; a random one does not."""
+"""A split by patient number forms few blocks; a random one does not."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ from pneumo_cli.data.splits import Split
         ("", None),
     ],
 )
-def test_the_last_number_of_a_key_is_the_patients(key: str, expected: tuple[str, int] | None) -> None:
+def test_the_last_number_of_a_key_is_the_patient_s(key: str, expected: tuple[str, int] | None) -> None:
     assert patient_number(key) == expected
 
 
-def test_expectation_and_deviation_are_those_of_random_draws() -> None:
+def test_expectation_and_deviation_are_those_of_random_samples() -> None:
     rng = np.random.default_rng(0)
     flags = np.repeat([1, 0], [30, 70]).astype(np.uint8)
-    seen = [count_blocks("test", "A", [rng.permutation(flags)]) for _ in range(3000)]
-    blocks = np.array([each.blocks for each in seen])
-    assert seen[0].expected == pytest.approx(blocks.mean(), abs=0.15)
-    assert seen[0].deviation == pytest.approx(blocks.std(), rel=0.05)
-    assert not any(each.contiguous for each in seen)
+    samples = [count_blocks("test", "A", [rng.permutation(flags)]) for _ in range(3000)]
+    blocks = np.array([sample.blocks for sample in samples])
+    assert samples[0].expected == pytest.approx(blocks.mean(), abs=0.15)
+    assert samples[0].deviation == pytest.approx(blocks.std(), rel=0.05)
+    assert not any(sample.contiguous for sample in samples)
 
 
-def test_a_cut_by_number_is_called_contiguous_in_each_series() -> None:
+def test_a_split_by_number_is_contiguous_in_each_series() -> None:
     series = [
         np.repeat([0, 1, 0], [50, 40, 60]).astype(np.uint8),
         np.repeat([1, 0], [40, 90]).astype(np.uint8),
@@ -51,38 +51,38 @@ def test_a_cut_by_number_is_called_contiguous_in_each_series() -> None:
 @pytest.mark.parametrize(
     "series", [[], [np.zeros(5, np.uint8)], [np.ones(5, np.uint8)], [np.ones(1, np.uint8)]]
 )
-def test_without_a_choice_nothing_is_said(series: list[np.ndarray]) -> None:
+def test_without_a_choice_of_patients_there_is_no_deviation(series: list[np.ndarray]) -> None:
     found = count_blocks("test", "A", series)
     assert found.z == 0
     assert not found.contiguous
 
 
 @pytest.mark.parametrize(
-    ("flags", "said"),
+    ("flags", "verdict"),
     [
-        (np.repeat([0, 1, 0], [50, 40, 60]), "cut out by number"),
+        (np.repeat([0, 1, 0], [50, 40, 60]), "chosen by number, so"),
         (
             np.random.default_rng(0).permutation(np.repeat([1, 0], [40, 110])),
-            "within what a random draw gives",
+            "consistent with a random sample",
         ),
-        (np.tile([1, 0], 60), "more than a random draw gives"),
-        (np.tile([1, 1, 1, 0, 0, 1, 1, 0, 0, 0], 100), "fewer than a random draw gives"),
+        (np.tile([1, 0], 60), "more than in a random sample"),
+        (np.tile([1, 1, 1, 0, 0, 1, 1, 0, 0, 0], 100), "fewer than in a random sample"),
     ],
 )
-def test_each_number_of_blocks_has_a_verdict_in_words(flags: np.ndarray, said: str) -> None:
+def test_each_number_of_blocks_is_explained_in_words(flags: np.ndarray, verdict: str) -> None:
     found = count_blocks("test", "A", [flags.astype(np.uint8)])
-    assert said in found.verdict
-    assert found.contiguous == ("by number" in said)
+    assert verdict in found.verdict
+    assert found.contiguous == ("by number" in verdict)
     assert found.plain()["verdict"] == found.verdict
 
 
-def test_validation_patients_are_compared_with_those_among_whom_they_were_drawn() -> None:
-    # The test patients are the first 200 of 400: no draw can put validation patients between them.
+def test_validation_patients_are_compared_with_those_they_were_sampled_from() -> None:
+    # The test patients are the first 200 of 400: no sample can put validation patients between them.
     records = [Record(f"{n}", 0, f"p{n}", "test" if n < 200 else "train", f"{n}") for n in range(400)]
-    drawn = np.sort(np.random.default_rng(1).permutation(np.arange(200, 400)))
-    chosen = np.random.default_rng(1).permutation(drawn)[:100]
+    pool = np.arange(200, 400)
+    chosen = np.random.default_rng(1).permutation(pool)[:100]
     none = np.zeros(0, np.int64)
-    split = Split(np.setdiff1d(drawn, chosen), chosen, np.arange(200), none, "patient", 0, 0.5)
+    split = Split(np.setdiff1d(pool, chosen), chosen, np.arange(200), none, "patient", 0, 0.5)
     dataset = SimpleNamespace(records=records, classes=("A",))
     data = SimpleNamespace(dataset=dataset, labels=np.zeros(400, int), split=split)
     validation, test = find_blocks(data)

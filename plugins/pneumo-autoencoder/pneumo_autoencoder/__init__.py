@@ -1,1 +1,1 @@
-"""pneumo plugin: autoencoders that compress radiographs, and draw new ones (SOURCE 8)."""
+"""Task 5: autoencoders that compress radiographs and generate new ones (SOURCE 8)."""

@@ -1,6 +1,6 @@
-"""What a judged autoencoder looks like: its reconstructions, the way between two images, new ones.
+"""Figures of an evaluated autoencoder: reconstructions, interpolations, samples.
 
-The images are made here, while the model is at hand; the figures are drawn only where a report wants them.
+The images are computed here, while the model is loaded; a figure is drawn only where a report needs it.
 """
 
 from __future__ import annotations
@@ -18,69 +18,72 @@ if TYPE_CHECKING:
     from pneumo_cli.trainers import GenerativeTrainer
 
 _COLUMNS = 9  # as in the report's figure 44
-_WAYS = 3  # pairs of images between which the way is shown
-_DRAWN = 16
-_LEAST_SCALE = 0.02  # grey levels of 0 to 1: below it an error map would show rounding
+_PAIRS = 3  # of images to interpolate between
+_SAMPLES = 16
+_MIN_SCALE = 0.02  # of an error map, in gray levels from 0 to 1: below it the map would show rounding
 
 
-def summary_figures(trainer: GenerativeTrainer, run: Run, images: Tensor) -> tuple[NamedFigure, ...]:
-    """Reconstructions with their errors, interpolations, and 16 new images where the model makes any.
+def summary_figures(
+    trainer: GenerativeTrainer, run: Run, images: Tensor, split: str
+) -> tuple[NamedFigure, ...]:
+    """Reconstructions with their errors, interpolations, and 16 samples if the model can generate any.
 
     Args:
-        images: grey levels to show, uint8 [n, S, S], n at least 1; nine of them are, evenly spread.
+        images: gray levels, uint8 [n, S, S], n at least 1; nine of them, evenly spaced, are shown.
+        split: which the images are from.
     """
     shown = images[np.linspace(0, len(images) - 1, _COLUMNS).astype(np.int64)]
-    figures = [_reconstructions(trainer, run, shown), _interpolations(trainer, run, shown)]
+    figures = [_reconstructions(trainer, run, shown, split), _interpolations(trainer, run, shown, split)]
     if trainer.can_sample(run.model):
-        figures.append(_drawn(trainer, run))
+        figures.append(_samples(trainer, run))
     return tuple(figures)
 
 
-def _reconstructions(trainer: GenerativeTrainer, run: Run, originals: Tensor) -> NamedFigure:
+def _reconstructions(trainer: GenerativeTrainer, run: Run, originals: Tensor, split: str) -> NamedFigure:
     from pneumo_cli.reports import Row, labelled_rows
 
-    given = trainer.from_gray_levels(originals.to(run.device.torch))
-    made = trainer.to_gray_levels(trainer.reconstruct(run.model, given))
-    errors = (made.float() - originals.float()).abs().numpy() / 255
-    # One image with a large error in a corner is not to make all others black.
-    highest = max(float(np.quantile(errors, 0.999)), _LEAST_SCALE)
+    inputs = trainer.from_gray_levels(originals.to(run.device.torch))
+    outputs = trainer.to_gray_levels(trainer.reconstruct(run.model, inputs))
+    errors = (outputs.float() - originals.float()).abs().numpy() / 255
+    # A quantile and not the maximum: one large error in a corner would turn all maps black.
+    highest = max(float(np.quantile(errors, 0.999)), _MIN_SCALE)
     rows = (
         Row("Original", originals.numpy()),
-        Row("Reconstruction", made.numpy()),
+        Row("Reconstruction", outputs.numpy()),
         Row("Absolute difference", errors, "magma", highest),
     )
     return NamedFigure(
         "reconstructions",
-        "Nine test images, what the model makes of them, and the difference of the two; black is 0 and white 1.",
+        f"Nine {split} images, their reconstructions, and the absolute difference; black is 0 and white 1.",
         lambda: labelled_rows(rows),
         "summary",
     )
 
 
-def _interpolations(trainer: GenerativeTrainer, run: Run, originals: Tensor) -> NamedFigure:
+def _interpolations(trainer: GenerativeTrainer, run: Run, originals: Tensor, split: str) -> NamedFigure:
     from pneumo_cli.reports import labelled_rows
 
-    given = trainer.from_gray_levels(originals.to(run.device.torch))
+    inputs = trainer.from_gray_levels(originals.to(run.device.torch))
     rows = []
-    for way in range(_WAYS):
-        first, last = given[[way]], given[[len(given) - _WAYS + way]]
+    for pair in range(_PAIRS):
+        first, last = inputs[[pair]], inputs[[len(inputs) - _PAIRS + pair]]
         images = trainer.to_gray_levels(trainer.interpolate(run.model, first, last, _COLUMNS))
-        rows.append((f"Pair {way + 1}", images.numpy()))
+        rows.append((f"Pair {pair + 1}", images.numpy()))
     return NamedFigure(
         "interpolations",
-        "From the reconstruction of one test image to that of another, in equal steps of the latent.",
+        f"From the reconstruction of one {split} image to that of another, in equal steps of the latent.",
         lambda: labelled_rows(rows),
         "summary",
     )
 
 
-def _drawn(trainer: GenerativeTrainer, run: Run) -> NamedFigure:
+def _samples(trainer: GenerativeTrainer, run: Run) -> NamedFigure:
     from pneumo_cli.reports import image_grid
 
-    images = trainer.sample(run.model, derive(run.settings.seed, "shown"), np.arange(_DRAWN))
+    images = trainer.sample(run.model, derive(run.settings.seed, "shown"), np.arange(_SAMPLES))
     return NamedFigure(
         "drawn",
-        "Sixteen new images, decoded from random numbers.",
+        "Sixteen generated images, decoded from random latents.",
         lambda: image_grid(images.numpy()),
         "summary",
     )

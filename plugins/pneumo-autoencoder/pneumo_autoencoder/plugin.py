@@ -1,4 +1,7 @@
-"""What this distribution brings: the trainer ``autoencoder``, the models ``autoencoder`` and ``vae``."""
+"""Registers the trainer ``autoencoder`` and the models ``autoencoder`` and ``vae``.
+
+:mod:`pneumo_autoencoder.trainer` has the three task hooks.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ def register_trainers() -> Iterable[TrainerSpec]:
     """Task 5 of the report."""
     yield TrainerSpec(
         name="autoencoder",
-        summary="Autoencoder that compresses radiographs of one class and restores them",
+        summary="Autoencoder that compresses and reconstructs radiographs of one class",
         trainer="pneumo_autoencoder.trainer:AutoencoderTrainer",
         settings="pneumo_autoencoder.settings:AutoencoderSettings",
         kind="autoencoder",
@@ -33,7 +36,7 @@ def register_trainers() -> Iterable[TrainerSpec]:
             ),
             Preset(
                 name="strong",
-                summary="A variational one with 128 numbers per image at 64 px, from which new images are drawn",
+                summary="Variational autoencoder at 64 px with a latent of 128 values, which can generate images",
                 values={
                     "model": "vae",
                     "image_size": 64,
@@ -54,16 +57,16 @@ def register_trainers() -> Iterable[TrainerSpec]:
 
 @hookimpl
 def register_models() -> Iterable[ModelSpec]:
-    """The report's network, and a variational one."""
+    """The report's network (SOURCE 8), and a variational autoencoder."""
     yield ModelSpec(
         name="autoencoder",
         kind="autoencoder",
-        summary="Three convolutions and poolings and back, 1,331,459 parameters, sizes divisible by 8",
+        summary="The report's convolutional autoencoder, 1,331,459 parameters; sizes divisible by 8",
         factory="pneumo_autoencoder.model:build_autoencoder",
     )
     yield ModelSpec(
         name="vae",
         kind="autoencoder",
-        summary="Convolutional and variational: a vector per image, new images from noise; 32 to 256 px",
+        summary="Convolutional variational autoencoder with a vector as latent, generates images; 32 to 256 px",
         factory="pneumo_autoencoder.model:build_vae",
     )

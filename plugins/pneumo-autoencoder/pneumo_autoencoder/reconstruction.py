@@ -1,11 +1,10 @@
-"""How good reconstructions are: beside what costs no training, and whether they fail on what was not learnt.
+"""Quality of reconstructions, compared with baselines, and the reconstruction error as an anomaly score.
 
-A decibel says little by itself. The mean image shows what is had for nothing; principal components and a bicubic
-reduction, each with as many numbers per image as the model's latent, how far one gets without a network. Everything
-is judged as a picture: grey, clipped to [0, 1], each image by itself.
+The baselines need no network: the mean image, and principal components and bicubic downsampling with as many values
+per image as the model's latent. Everything is measured on gray images, clipped to [0, 1], each image by itself.
 
-Images come in as uint8 [n, S, S] on the CPU. Not here: new images from noise
-(:mod:`pneumo_cli.evaluation.generative.fidelity`).
+Images are uint8 [n, S, S] on the CPU. The fidelity of generated images is measured in
+``pneumo_cli.evaluation.generative``.
 """
 
 from __future__ import annotations
@@ -24,15 +23,15 @@ from pneumo_cli.evaluation import NamedTable, RunSummary, binary_metrics
 from pneumo_cli.runtime import Progress
 
 Reconstructor = Callable[[Tensor], Tensor]
-"""Makes pictures of pictures: float32 [B, 1, S, S] in [0, 1] to the same shape, on the same device."""
+"""Reconstructs gray images: float32 [B, 1, S, S] in [0, 1] to the same shape, on the same device."""
 
 HIGHEST_PSNR = 100.0
-"""Decibels of a perfect picture, whose peak signal-to-noise ratio would be infinite."""
+"""PSNR in dB given to a perfect reconstruction, whose ratio is infinite."""
 
 _BATCH = 32
-_MOST_FITTED = 4096  # images that components are fitted on: a decomposition of seconds
-_NOTHING = 1e-7  # of the largest variance: as much as rounding leaves of none
-_MOST_VALUES = 2**26  # grey levels of these images, 256 MiB as float32, and as much again for the components
+_MAX_FITTED = 4096  # images that components are fitted on: a decomposition of seconds
+_MAX_VALUES = 2**26  # gray levels of these images: 256 MiB as float32, and as much again for the components
+_ROUNDING = 1e-7  # share of the largest variance below which a variance is rounding error
 
 
 @dataclass(frozen=True)
@@ -40,9 +39,9 @@ class Quality:
     """How well each image is reconstructed, three arrays [n].
 
     Attributes:
-        mse: mean squared difference of the pictures, whose levels go from 0 to 1.
+        mse: mean squared error of gray levels from 0 to 1.
         psnr: peak signal-to-noise ratio in dB, at most :data:`HIGHEST_PSNR`.
-        ssim: structural similarity (Wang et al. 2004), 1 for equal pictures.
+        ssim: structural similarity (Wang et al. 2004), 1 for equal images.
     """
 
     mse: NDArray[np.float64]
@@ -50,11 +49,11 @@ class Quality:
     ssim: NDArray[np.float64]
 
 
-def picture_quality(pictures: Tensor, originals: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """MSE, PSNR and SSIM of a batch, as :class:`Quality` describes them: three float32 [B].
+def image_quality(reconstructions: Tensor, originals: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """MSE, PSNR and SSIM of a batch, as in :class:`Quality`: three float32 [B].
 
     Args:
-        pictures: float [B, C, S, S], clipped and averaged over the channels to become pictures; S at least 11, the
+        reconstructions: float [B, C, S, S], clipped to [0, 1] and averaged over the channels; S at least 11, the
             width of SSIM's window.
         originals: the same shape, in [0, 1].
     """
@@ -63,16 +62,18 @@ def picture_quality(pictures: Tensor, originals: Tensor) -> tuple[Tensor, Tensor
         structural_similarity_index_measure,
     )
 
-    made, real = (one.float().clamp(0, 1).mean(1, keepdim=True) for one in (pictures, originals))
-    with torch.autocast(made.device.type, enabled=False):  # its windows would be averaged in 8 bits
-        psnr = peak_signal_noise_ratio(made, real, data_range=1.0, reduction="none", dim=(1, 2, 3))
-        ssim = structural_similarity_index_measure(made, real, data_range=1.0, reduction="none")
+    gray, real = (one.float().clamp(0, 1).mean(1, keepdim=True) for one in (reconstructions, originals))
+    with torch.autocast(
+        gray.device.type, enabled=False
+    ):  # bf16 has 8 significant bits: too few for SSIM's means
+        psnr = peak_signal_noise_ratio(gray, real, data_range=1.0, reduction="none", dim=(1, 2, 3))
+        ssim = structural_similarity_index_measure(gray, real, data_range=1.0, reduction="none")
     assert isinstance(ssim, Tensor)
-    return (made - real).square().mean((1, 2, 3)), psnr.clamp(max=HIGHEST_PSNR), ssim.view(-1)
+    return (gray - real).square().mean((1, 2, 3)), psnr.clamp(max=HIGHEST_PSNR), ssim.view(-1)
 
 
 class MeanImage:
-    """Gives the mean of the training images for every image."""
+    """Reconstructs every image as the mean of the training images."""
 
     def __init__(self, training: Tensor) -> None:
         total = torch.zeros(training.shape[1:], dtype=torch.float64)
@@ -85,41 +86,40 @@ class MeanImage:
 
 
 class Components:
-    """The first principal components of training images: the best linear code of that many numbers.
+    """The first principal components of training images: the best linear code of a given dimension.
 
     Args:
-        training: uint8 [n, S, S]; equal ones have no component.
-        count: components that are wanted.
-        seed: chooses the images where there are more than memory and time allow.
+        training: uint8 [n, S, S]; images that are all equal have no component.
+        count: number of components.
+        seed: selects the images if there are more than memory and time allow.
 
     Attributes:
-        count: components that there are; fewer than wanted where there are too few images.
-        fitted: images that they come from.
-        mean: of these, float32 [S * S], grey levels from 0 to 1.
+        count: number of components; fewer than asked for if there are too few images.
+        fitted: number of images that they were fitted on.
+        mean: of these images, float32 [S * S], gray levels from 0 to 1.
         axes: the components, orthonormal, float32 [count, S * S], the largest variance first.
-        variances: of the images along them, float32 [count].
-        rest: variance per pixel that they leave.
+        variances: of the images along the axes, float32 [count].
+        rest: residual variance per pixel.
     """
 
     def __init__(self, training: Tensor, count: int, seed: int) -> None:
         pixels = training[0].numel()
-        most = min(_MOST_FITTED, max(2, _MOST_VALUES // pixels))
-        if len(training) > most:
-            training = training[np.sort(np.random.default_rng(seed).permutation(len(training))[:most])]
+        limit = min(_MAX_FITTED, max(2, _MAX_VALUES // pixels))
+        if len(training) > limit:
+            training = training[np.sort(np.random.default_rng(seed).permutation(len(training))[:limit])]
         values = training.flatten(1).float() / 255
         self.mean = values.mean(0)
         values -= self.mean
         self.fitted = len(values)
         count = max(1, min(count, len(values) - 1, pixels))
-        # The images' inner products have the same spectrum as the pixels' covariance and are far fewer.
+        # The Gram matrix of the images has the spectrum of the pixels' covariance and is far smaller.
         with torch.autocast("cpu", enabled=False):
             spectrum, vectors = torch.linalg.eigh(values @ values.T)
             total = float(spectrum.sum())
             spectrum, vectors = spectrum.flip(0)[:count], vectors.flip(1)[:, :count]
-            # A direction in which the images do not differ is rounding and no axis.
-            real = spectrum > spectrum[0].clamp_min(_NOTHING) * _NOTHING
-            spectrum = spectrum[real]
-            self.axes = (vectors[:, real] / spectrum.sqrt()).T @ values
+            nonzero = spectrum > spectrum[0].clamp_min(_ROUNDING) * _ROUNDING
+            spectrum = spectrum[nonzero]
+            self.axes = (vectors[:, nonzero] / spectrum.sqrt()).T @ values
         self.count = len(self.axes)
         self.variances = spectrum / len(values)
         self.rest = max(0.0, total - float(spectrum.sum())) / values.numel()
@@ -128,20 +128,20 @@ class Components:
         mean, axes = self.mean.to(images.device), self.axes.to(images.device)
         with torch.autocast(images.device.type, enabled=False):
             code = (images.flatten(1) - mean) @ axes.T
-            made: Tensor = (code @ axes + mean).view_as(images)
-        return made
+            reconstructions: Tensor = (code @ axes + mean).view_as(images)
+        return reconstructions
 
 
 class Bicubic:
-    """Reduces images to at most so many numbers, and enlarges them again.
+    """Downsamples images to at most a given number of pixels, and upsamples them again.
 
     Args:
-        values: that an image may be reduced to.
+        values: maximum number of pixels.
         size: height and width of the images.
 
     Attributes:
-        side: height and width of the reduced image.
-        lossless: whether nothing has to be reduced: the image itself has no more numbers.
+        side: height and width of the downsampled image.
+        lossless: whether the image has no more pixels than that, and is left as it is.
     """
 
     def __init__(self, values: int, size: int) -> None:
@@ -157,17 +157,17 @@ class Bicubic:
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """What is judged, and on which images; all images uint8 [n, S, S].
+    """What is evaluated, and on which images; all images uint8 [n, S, S].
 
     Attributes:
         reconstruct: the model's, on ``device``.
-        latent_values: numbers that it compresses an image to.
-        image_values: numbers of an image as it is given to the model, channels counted.
-        training: images that it has learnt.
-        parts: images to judge it on by name, ``validation`` and ``test``; none of them empty.
-        others: images of classes that it has not learnt, by the same names; a name may be missing.
-        wanted: the class that it has learnt; empty: all.
-        unseen: the classes that it has not, in words.
+        latent_values: number of values in the latent of an image.
+        image_values: number of values of an image as the model's input, channels included.
+        training: training images.
+        splits: images to evaluate on by split, ``validation`` and ``test``; none of them empty.
+        others: images of classes that were not trained on, by split; a split may be missing.
+        only_class: the class that was trained on; empty: all.
+        other_classes: the others, in words.
         device: where it computes.
         seed: of the run.
     """
@@ -176,20 +176,20 @@ class Reconstruction:
     latent_values: int
     image_values: int
     training: Tensor
-    parts: Mapping[str, Tensor]
+    splits: Mapping[str, Tensor]
     others: Mapping[str, Tensor]
-    wanted: str
-    unseen: str
+    only_class: str
+    other_classes: str
     device: torch.device
     seed: int
 
 
 def evaluate_reconstruction(task: Reconstruction, progress: Progress) -> RunSummary:
-    """PSNR and SSIM beside baselines of the same number of values, and the error as a score of abnormality.
+    """PSNR and SSIM compared with baselines of as many values, and the error as an anomaly score.
 
     Returns:
-        metrics ``psnr_PART`` and ``ssim_PART`` for each part, ``psnr_PART_mean-image``, ``…_pca``, ``…_bicubic``
-        (ssim alike) for the baselines, ``anomaly_auc_PART`` where there are other classes; a table each; notes.
+        metrics ``psnr_SPLIT`` and ``ssim_SPLIT``, ``psnr_SPLIT_mean-image``, ``…_pca``, ``…_bicubic`` (likewise for
+        SSIM) for the baselines, ``anomaly_auc_SPLIT`` if there are other classes; a table for each; notes.
     """
     size = task.training.shape[-1]
     with progress.stage("principal components", 1, "fits") as advance:
@@ -200,55 +200,55 @@ def evaluate_reconstruction(task: Reconstruction, progress: Progress) -> RunSumm
         "": ("This model", f"{task.latent_values:,}", task.reconstruct),
         "pca": ("Principal components", f"{components.count:,}", components),
         "bicubic": (
-            "Bicubic reduction" + (" (none: no compression)" if bicubic.lossless else ""),
+            "Bicubic downsampling" + (" (none: no compression)" if bicubic.lossless else ""),
             f"{bicubic.side:,} x {bicubic.side:,}",
             bicubic,
         ),
         "mean-image": ("Mean training image", "0", mean),
     }
-    found = {
+    qualities = {
         name: {
-            part: quality(method, images, task.device, progress, f"{title}, {part}")
-            for part, images in task.parts.items()
+            split: quality(method, images, task.device, progress, f"{title}, {split}")
+            for split, images in task.splits.items()
         }
         for name, (title, _, method) in methods.items()
     }
     metrics = {
-        "_".join(filter(None, (measure, part, name))): float(getattr(one, measure).mean())
-        for name, parts in found.items()
-        for part, one in parts.items()
+        "_".join(filter(None, (measure, split, name))): float(getattr(values, measure).mean())
+        for name, by_split in qualities.items()
+        for split, values in by_split.items()
         for measure in ("psnr", "ssim")
     }
     table = NamedTable(
-        "Reconstructions beside what costs no training",
+        "Reconstructions compared with baselines",
         (
             "Method",
             "Values per image",
-            *(f"{measure}, {part}" for part in task.parts for measure in ("PSNR (dB)", "SSIM")),
+            *(f"{measure}, {split}" for split in task.splits for measure in ("PSNR (dB)", "SSIM")),
         ),
         tuple(
             (
                 title,
                 values,
                 *(
-                    f"{getattr(found[name][part], measure).mean():.{digits}f} ± "
-                    f"{getattr(found[name][part], measure).std():.{digits}f}"
-                    for part in task.parts
+                    f"{getattr(qualities[name][split], measure).mean():.{digits}f} ± "
+                    f"{getattr(qualities[name][split], measure).std():.{digits}f}"
+                    for split in task.splits
                     for measure, digits in (("psnr", 2), ("ssim", 3))
                 ),
             )
             for name, (title, values, _) in methods.items()
         ),
-        "Mean ± standard deviation over the images, as grey pictures clipped to black and white. "
+        "Mean ± standard deviation over the gray images, clipped to [0, 1]. "
         f"The components were fitted on {components.fitted:,} of the {len(task.training):,} training images.",
     )
-    judgement = RunSummary(metrics, (table,), (), _words(task, metrics, bicubic.lossless))
     errors = {
-        f"Error, {title[0].lower()}{title[1:]}": (found[name], method)
+        f"Error, {title[0].lower()}{title[1:]}": (qualities[name], method)
         for name, (title, _, method) in methods.items()
         if name != "bicubic"
     }
-    return judgement + _evaluate_anomaly(task, errors, progress)
+    summary = RunSummary(metrics, (table,), (), _notes(task, metrics, bicubic.lossless))
+    return summary + _evaluate_anomaly(task, errors, progress)
 
 
 def quality(
@@ -259,24 +259,24 @@ def quality(
     name: str = "reconstructions",
 ) -> Quality:
     """How well ``images``, uint8 [n, S, S], are reconstructed, each by itself."""
-    parts = []
+    batches = []
     with (progress or Progress()).stage(name, len(images)) as advance:
         for chunk in images.split(_BATCH):
             real = chunk.to(device).unsqueeze(1).float() / 255
-            parts.append(picture_quality(reconstruct(real), real))
+            batches.append(image_quality(reconstruct(real), real))
             advance(len(chunk))
-    mse, psnr, ssim = (torch.cat(values).double().cpu().numpy() for values in zip(*parts, strict=True))
+    mse, psnr, ssim = (torch.cat(values).double().cpu().numpy() for values in zip(*batches, strict=True))
     return Quality(mse, psnr, ssim)
 
 
-def anomaly_auc(learnt: NDArray[np.float64], unseen: NDArray[np.float64]) -> float:
-    """How often an image of an unseen class has a higher score than one that was learnt: 0 to 1, 0.5 is chance.
+def anomaly_auc(trained: NDArray[np.float64], others: NDArray[np.float64]) -> float:
+    """AUC of a score for images of other classes against those of the class trained on; 0.5 is chance.
 
     Args:
-        learnt, unseen: a score per image, [n] and [m], neither empty.
+        trained, others: a score per image, [n] and [m], neither empty.
     """
-    scores = np.concatenate((learnt, unseen))
-    return binary_metrics(scores, np.repeat((0, 1), (len(learnt), len(unseen))))["auc"]
+    scores = np.concatenate((trained, others))
+    return binary_metrics(scores, np.repeat((0, 1), (len(trained), len(others))))["auc"]
 
 
 def _evaluate_anomaly(
@@ -284,39 +284,42 @@ def _evaluate_anomaly(
     errors: Mapping[str, tuple[Mapping[str, Quality], Reconstructor]],
     progress: Progress,
 ) -> RunSummary:
-    """The first of ``errors`` is the model's; each comes with its quality on the images of the wanted class."""
-    parts = [part for part in task.parts if len(task.others.get(part, ()))]
-    if not task.wanted or not parts:
-        why = "all classes are learnt" if not task.wanted else "there is no image of another class"
-        return RunSummary(notes=(f"Whether the error tells classes apart was not judged: {why}.",))
-    areas = {
+    """Compare the errors, the model's first, each with its quality by split, and the contrast as anomaly scores."""
+    splits = [split for split in task.splits if len(task.others.get(split, ()))]
+    if not task.only_class or not splits:
+        why = "there is no image of another class" if task.only_class else "all classes are trained on"
+        return RunSummary(notes=(f"The error was not evaluated as an anomaly score: {why}.",))
+    aucs = {
         title: [
             anomaly_auc(
-                seen[part].mse,
-                quality(method, task.others[part], task.device, progress, f"{task.unseen}, {part}").mse,
+                trained[split].mse,
+                quality(
+                    method, task.others[split], task.device, progress, f"{task.other_classes}, {split}"
+                ).mse,
             )
-            for part in parts
+            for split in splits
         ]
-        for title, (seen, method) in errors.items()
+        for title, (trained, method) in errors.items()
     }
-    areas["Contrast of the image"] = [
-        anomaly_auc(_contrast(task.parts[part]), _contrast(task.others[part])) for part in parts
+    aucs["Contrast of the image"] = [
+        anomaly_auc(_contrast(task.splits[split]), _contrast(task.others[split])) for split in splits
     ]
-    own = next(iter(areas.values()))
+    own = next(iter(aucs.values()))
     table = NamedTable(
-        f"Does the error tell {task.unseen}, which was not learnt, from {task.wanted}?",
-        ("Score of an image", *(f"AUC, {part}" for part in parts)),
-        tuple((title, *(f"{area:.3f}" for area in values)) for title, values in areas.items()),
-        f"How often an image of {task.unseen} has the higher score; 0.5 is chance. Below it, {task.unseen} is "
-        "easier to reconstruct. The contrast is the standard deviation of an image's grey levels.",
+        f"Reconstruction error as an anomaly score: {task.other_classes} against {task.only_class}",
+        ("Score of an image", *(f"AUC, {split}" for split in splits)),
+        tuple((title, *(f"{auc:.3f}" for auc in values)) for title, values in aucs.items()),
+        f"Only {task.only_class} was trained on. 0.5 is chance; below it, {task.other_classes} is easier to "
+        "reconstruct. The contrast is the standard deviation of an image's gray levels.",
     )
-    easiest = max(list(areas)[1:], key=lambda title: abs(areas[title][-1] - 0.5))
+    best = max(list(aucs)[1:], key=lambda title: abs(aucs[title][-1] - 0.5))
     note = (
-        f"As a score of abnormality the reconstruction error has an AUC of {own[-1]:.3f} on {parts[-1]} images: "
-        f"{task.unseen} is {'harder' if own[-1] > 0.5 else 'easier'} to reconstruct than {task.wanted}, which was "
-        f"learnt. Without a network the most is {areas[easiest][-1]:.3f} ({easiest[0].lower()}{easiest[1:]})."
+        f"As an anomaly score the reconstruction error has an AUC of {own[-1]:.3f} on {splits[-1]} images: "
+        f"{task.other_classes} is {'harder' if own[-1] > 0.5 else 'easier'} to reconstruct than {task.only_class}, "
+        f"which was trained on. The best score without a network has {aucs[best][-1]:.3f} "
+        f"({best[0].lower()}{best[1:]})."
     )
-    metrics = {f"anomaly_auc_{part}": area for part, area in zip(parts, own, strict=True)}
+    metrics = {f"anomaly_auc_{split}": auc for split, auc in zip(splits, own, strict=True)}
     return RunSummary(metrics, (table,), (), (note,))
 
 
@@ -324,21 +327,21 @@ def _contrast(images: Tensor) -> NDArray[np.float64]:
     return images.flatten(1).double().std(1, correction=0).numpy()
 
 
-def _words(task: Reconstruction, metrics: Mapping[str, float], lossless: bool) -> tuple[str, ...]:
-    """What the numbers say, in sentences."""
-    part = list(task.parts)[-1]
-    own, linear, mean = (metrics[f"psnr_{part}{name}"] for name in ("", "_pca", "_mean-image"))
+def _notes(task: Reconstruction, metrics: Mapping[str, float], lossless: bool) -> tuple[str, ...]:
+    """PSNR compared with the baselines, and whether there is any compression."""
+    split = list(task.splits)[-1]
+    own, linear, mean = (metrics[f"psnr_{split}{name}"] for name in ("", "_pca", "_mean-image"))
     notes = [
-        f"PSNR on {part} images is {own:.2f} dB; principal components of the training images give {linear:.2f} dB, "
-        f"the mean image {mean:.2f} dB."
+        f"PSNR on {split} images is {own:.2f} dB; that of principal components of the training images is "
+        f"{linear:.2f} dB, of the mean image {mean:.2f} dB."
     ]
     if task.latent_values >= task.image_values:
         notes.append(
             f"The bottleneck is larger than the image ({task.latent_values:,} values against "
-            f"{task.image_values:,}), so low error is easy: a copy has none at all."
+            f"{task.image_values:,}), so a low error is easy: the identity has none."
         )
     elif lossless:
         notes.append(
-            f"The bottleneck ({task.latent_values:,} values) holds all of a grey image, so low error is easy."
+            f"The bottleneck ({task.latent_values:,} values) holds all of a gray image, so a low error is easy."
         )
     return tuple(notes)

@@ -1,4 +1,4 @@
-"""What every trainer and every model does, asked of this plugin's."""
+"""The trainer and the models pass their conformance suites."""
 
 from typing import ClassVar
 
@@ -7,15 +7,15 @@ from pneumo_cli.testing import ModelConformance, TrainerConformance
 
 class TestTrainer(TrainerConformance):
     name = "autoencoder"
-    settings: ClassVar = {"image_size": 16, "batch_size": 8, "extractor": "pixels"}
+    settings: ClassVar = {"image_size": 16, "batch_size": 16, "extractor": "pixels"}
 
 
-class TestTrainerOfAVariationalModel(TrainerConformance):
+class TestVariationalTrainer(TrainerConformance):
     name = "autoencoder"
     settings: ClassVar = {
         "model": "vae",
         "image_size": 32,
-        "batch_size": 8,
+        "batch_size": 16,
         "channels": 1,
         "latent": 4,
         "width": 4,

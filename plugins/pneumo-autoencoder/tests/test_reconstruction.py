@@ -1,4 +1,4 @@
-"""Judging reconstructions: the baselines are what they claim to be, and planted results come out as planted."""
+"""Evaluation of reconstructions: the baselines are what they claim to be, and known results are measured."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pneumo_autoencoder.reconstruction import (
     Reconstruction,
     anomaly_auc,
     evaluate_reconstruction,
-    picture_quality,
+    image_quality,
     quality,
 )
 from pneumo_cli.runtime.progress import Progress
@@ -29,7 +29,7 @@ CPU = torch.device("cpu")
 
 
 def smooth(n: int, seed: int) -> Tensor:
-    """Images of few wide waves: uint8 [n, 16, 16]."""
+    """Sums of 16 long waves: uint8 [n, 16, 16]."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:SIDE, :SIDE] / SIDE * np.pi
     waves = np.stack([np.cos(i * x) * np.cos(j * y) for i in range(4) for j in range(4)])
@@ -42,7 +42,8 @@ def noise(n: int, seed: int) -> Tensor:
     return torch.randint(0, 256, (n, SIDE, SIDE), generator=generator, dtype=torch.uint8)
 
 
-def pictures(images: Tensor) -> Tensor:
+def scaled(images: Tensor) -> Tensor:
+    """Gray levels as float32 [n, 1, S, S] in [0, 1]."""
     return images.unsqueeze(1).float() / 255
 
 
@@ -52,10 +53,10 @@ def task(reconstruct: Callable[[Tensor], Tensor], latent: int = 16) -> Reconstru
         latent_values=latent,
         image_values=SIDE * SIDE,
         training=smooth(60, 0),
-        parts={"validation": smooth(20, 1), "test": smooth(20, 2)},
+        splits={"validation": smooth(20, 1), "test": smooth(20, 2)},
         others={"validation": noise(10, 3), "test": noise(10, 4)},
-        wanted="PNEUMONIA",
-        unseen="NORMAL",
+        only_class="PNEUMONIA",
+        other_classes="NORMAL",
         device=CPU,
         seed=0,
     )
@@ -67,31 +68,35 @@ def training() -> Tensor:
 
 
 def test_components_reconstruct_as_those_of_scikit_learn(training: Tensor) -> None:
-    flat = pictures(training).flatten(1).numpy()
+    flat = scaled(training).flatten(1).numpy()
     reference = PCA(8, svd_solver="full").fit(flat)
-    unseen = pictures(smooth(10, 1))
+    unseen = scaled(smooth(10, 1))
     expected = reference.inverse_transform(reference.transform(unseen.flatten(1).numpy()))
-    found = Components(training, 8, seed=0)
-    assert (found.count, found.fitted) == (8, 60)
-    np.testing.assert_allclose(found(unseen).flatten(1).numpy(), expected, atol=2e-5)
+    components = Components(training, 8, seed=0)
+    assert (components.count, components.fitted) == (8, 60)
+    np.testing.assert_allclose(components(unseen).flatten(1).numpy(), expected, atol=2e-5)
 
 
-def test_there_are_fewer_components_than_images_and_all_of_them_restore_training(training: Tensor) -> None:
-    found = Components(training[:5], 1000, seed=0)
-    assert found.count == 4
-    assert torch.allclose(found(pictures(training[:5])), pictures(training[:5]), atol=1e-4)
+def test_there_are_fewer_components_than_images_and_all_of_them_reconstruct_training(
+    training: Tensor,
+) -> None:
+    components = Components(training[:5], 1000, seed=0)
+    assert components.count == 4
+    assert torch.allclose(components(scaled(training[:5])), scaled(training[:5]), atol=1e-4)
 
 
-def test_images_that_do_not_differ_have_their_mean_for_a_component() -> None:
-    alike = torch.full((4, SIDE, SIDE), 77, dtype=torch.uint8)
-    made = Components(alike, 3, seed=0)(pictures(noise(2, 0)))
-    assert torch.isfinite(made).all()
-    assert torch.allclose(Components(alike, 3, seed=0)(pictures(alike)), pictures(alike), atol=1e-5)
+def test_equal_images_are_reconstructed_as_their_mean() -> None:
+    equal = torch.full((4, SIDE, SIDE), 77, dtype=torch.uint8)
+    components = Components(equal, 3, seed=0)
+    assert torch.isfinite(components(scaled(noise(2, 0)))).all()
+    assert torch.allclose(components(scaled(equal)), scaled(equal), atol=1e-5)
 
 
-def test_more_images_than_memory_allows_are_a_choice_of_the_seed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pneumo_autoencoder.reconstruction._MOST_FITTED", 20)
-    images, unseen = smooth(60, 0), pictures(smooth(5, 1))
+def test_the_seed_selects_images_if_there_are_more_than_memory_allows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("pneumo_autoencoder.reconstruction._MAX_FITTED", 20)
+    images, unseen = smooth(60, 0), scaled(smooth(5, 1))
     one, same, other = (Components(images, 8, seed)(unseen) for seed in (0, 0, 1))
     assert Components(images, 8, 0).fitted == 20
     assert torch.equal(one, same)
@@ -99,109 +104,109 @@ def test_more_images_than_memory_allows_are_a_choice_of_the_seed(monkeypatch: py
 
 
 def test_the_mean_image_is_the_mean(training: Tensor) -> None:
-    made = MeanImage(training)(pictures(smooth(3, 1)))
-    assert made.shape == (3, 1, SIDE, SIDE)
-    assert torch.allclose(made[2], pictures(training).mean(0), atol=1e-6)
+    outputs = MeanImage(training)(scaled(smooth(3, 1)))
+    assert outputs.shape == (3, 1, SIDE, SIDE)
+    assert torch.allclose(outputs[2], scaled(training).mean(0), atol=1e-6)
 
 
-def test_a_reduction_to_as_many_values_as_pixels_is_the_image_itself() -> None:
-    images = pictures(noise(3, 0))
+def test_downsampling_to_as_many_values_as_pixels_changes_nothing() -> None:
+    images = scaled(noise(3, 0))
     assert Bicubic(SIDE * SIDE, SIDE).lossless
     assert torch.equal(Bicubic(SIDE * SIDE, SIDE)(images), images)
     assert torch.equal(Bicubic(10**6, SIDE)(images), images)
 
 
-def test_a_reduction_keeps_to_its_number_of_values_and_to_what_is_smooth() -> None:
+def test_downsampling_keeps_to_its_number_of_values_and_preserves_smooth_images() -> None:
     small = Bicubic(70, SIDE)
     assert (small.side, small.lossless) == (8, False)
     flat = torch.full((1, 1, SIDE, SIDE), 0.25)
     assert torch.allclose(small(flat), flat, atol=1e-6)
-    lost = quality(small, noise(5, 0), CPU).psnr.mean()
-    kept = quality(small, smooth(5, 0), CPU).psnr.mean()
-    assert kept > lost + 15
+    of_noise = quality(small, noise(5, 0), CPU).psnr.mean()
+    of_waves = quality(small, smooth(5, 0), CPU).psnr.mean()
+    assert of_waves > of_noise + 15
 
 
-def test_quality_is_that_of_each_picture_by_itself() -> None:
+def test_quality_is_measured_for_each_image_by_itself() -> None:
     images = smooth(40, 5)  # more than a batch
-    found = quality(lambda given: (given + 0.1).clamp(0, 1), images, CPU)
-    assert found.psnr.shape == found.ssim.shape == found.mse.shape == (40,)
-    shifted = (pictures(images) + 0.1).clamp(0, 1)
-    mse = (shifted - pictures(images)).square().mean((1, 2, 3)).numpy()
-    np.testing.assert_allclose(found.mse, mse, rtol=1e-4)
-    np.testing.assert_allclose(found.psnr, -10 * np.log10(mse), rtol=1e-4)
-    alone = quality(lambda given: (given + 0.1).clamp(0, 1), images[7:8], CPU)
-    assert alone.ssim[0] == pytest.approx(found.ssim[7], abs=1e-5)
+    measured = quality(lambda inputs: (inputs + 0.1).clamp(0, 1), images, CPU)
+    assert measured.psnr.shape == measured.ssim.shape == measured.mse.shape == (40,)
+    shifted = (scaled(images) + 0.1).clamp(0, 1)
+    mse = (shifted - scaled(images)).square().mean((1, 2, 3)).numpy()
+    np.testing.assert_allclose(measured.mse, mse, rtol=1e-4)
+    np.testing.assert_allclose(measured.psnr, -10 * np.log10(mse), rtol=1e-4)
+    alone = quality(lambda inputs: (inputs + 0.1).clamp(0, 1), images[7:8], CPU)
+    assert alone.ssim[0] == pytest.approx(measured.ssim[7], abs=1e-5)
 
 
-def test_a_perfect_picture_has_a_finite_quality_and_bf16_does_not_spoil_it() -> None:
-    images = pictures(smooth(2, 0))
+def test_a_perfect_reconstruction_has_a_finite_psnr_also_under_bf16_autocast() -> None:
+    images = scaled(smooth(2, 0))
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        mse, psnr, ssim = picture_quality(images, images)
+        mse, psnr, ssim = image_quality(images, images)
     assert mse.tolist() == [0, 0]
     assert psnr.tolist() == [HIGHEST_PSNR] * 2
     assert ssim.tolist() == pytest.approx([1, 1], abs=1e-6)
 
 
-def test_what_is_brighter_than_white_is_judged_as_it_is_seen() -> None:
+def test_values_above_white_are_clipped() -> None:
     white = torch.ones(1, 3, SIDE, SIDE)
-    _, psnr, _ = picture_quality(3 * white, white)
+    _, psnr, _ = image_quality(3 * white, white)
     assert psnr.item() == HIGHEST_PSNR
 
 
-def test_a_model_that_changes_nothing_beats_every_baseline() -> None:
-    metrics = evaluate_reconstruction(task(lambda given: given), Progress()).metrics
-    for part in ("validation", "test"):
-        assert metrics[f"psnr_{part}"] == HIGHEST_PSNR
-        assert metrics[f"ssim_{part}"] == pytest.approx(1)
+def test_the_identity_is_better_than_every_baseline() -> None:
+    metrics = evaluate_reconstruction(task(lambda inputs: inputs), Progress()).metrics
+    for split in ("validation", "test"):
+        assert metrics[f"psnr_{split}"] == HIGHEST_PSNR
+        assert metrics[f"ssim_{split}"] == pytest.approx(1)
         for baseline in ("pca", "bicubic", "mean-image"):
-            assert metrics[f"psnr_{part}"] > metrics[f"psnr_{part}_{baseline}"]
-            assert metrics[f"ssim_{part}"] > metrics[f"ssim_{part}_{baseline}"]
-        assert metrics[f"psnr_{part}_mean-image"] < metrics[f"psnr_{part}_pca"]
+            assert metrics[f"psnr_{split}"] > metrics[f"psnr_{split}_{baseline}"]
+            assert metrics[f"ssim_{split}"] > metrics[f"ssim_{split}_{baseline}"]
+        assert metrics[f"psnr_{split}_mean-image"] < metrics[f"psnr_{split}_pca"]
     assert all(np.isfinite(value) for value in metrics.values())
 
 
-def test_a_model_that_fails_on_noise_alone_tells_it_apart_without_error() -> None:
+def test_a_model_that_fails_on_noise_only_has_an_anomaly_auc_of_1() -> None:
     blurred = Bicubic(64, SIDE)
-    judgement = evaluate_reconstruction(task(blurred), Progress())
-    assert judgement.metrics["anomaly_auc_test"] == 1
-    assert judgement.metrics["anomaly_auc_validation"] == 1
-    table = judgement.tables[1]
+    summary = evaluate_reconstruction(task(blurred), Progress())
+    assert summary.metrics["anomaly_auc_test"] == 1
+    assert summary.metrics["anomaly_auc_validation"] == 1
+    table = summary.tables[1]
     assert table.head == ("Score of an image", "AUC, validation", "AUC, test")
     assert [row[0] for row in table.rows][-1] == "Contrast of the image"
-    assert all(len(row) == len(one.head) for one in judgement.tables for row in one.rows)
-    # Noise has more contrast than waves: a network is not needed to see that, and the note says so.
-    assert "NORMAL is harder to reconstruct than PNEUMONIA" in judgement.notes[-1]
-    assert "Without a network the most is 1.000" in judgement.notes[-1]
+    assert all(len(row) == len(each.head) for each in summary.tables for row in each.rows)
+    # Noise has more contrast than waves, so no network is needed; the note says so.
+    assert "NORMAL is harder to reconstruct than PNEUMONIA" in summary.notes[-1]
+    assert "The best score without a network has 1.000" in summary.notes[-1]
 
 
-def test_an_easier_class_gives_less_than_chance_and_is_called_easier() -> None:
+def test_an_easier_class_gives_an_auc_below_chance_and_a_note() -> None:
     flat = torch.full((10, SIDE, SIDE), 128, dtype=torch.uint8)
-    judgement = evaluate_reconstruction(
+    summary = evaluate_reconstruction(
         replace(task(Bicubic(64, SIDE)), others={"test": flat, "validation": flat[:0]}), Progress()
     )
-    assert judgement.metrics["anomaly_auc_test"] == 0
-    assert "anomaly_auc_validation" not in judgement.metrics
-    assert "NORMAL is easier to reconstruct" in judgement.notes[-1]
+    assert summary.metrics["anomaly_auc_test"] == 0
+    assert "anomaly_auc_validation" not in summary.metrics
+    assert "NORMAL is easier to reconstruct" in summary.notes[-1]
 
 
-@pytest.mark.parametrize("wanted", ["", "PNEUMONIA"])
-def test_without_another_class_the_error_is_no_score_and_a_note_says_so(wanted: str) -> None:
-    judgement = evaluate_reconstruction(
-        replace(task(lambda given: given), wanted=wanted, others={}), Progress()
+@pytest.mark.parametrize("only_class", ["", "PNEUMONIA"])
+def test_without_another_class_there_is_no_anomaly_score_and_a_note_says_so(only_class: str) -> None:
+    summary = evaluate_reconstruction(
+        replace(task(lambda inputs: inputs), only_class=only_class, others={}), Progress()
     )
-    assert not any(name.startswith("anomaly") for name in judgement.metrics)
-    assert len(judgement.tables) == 1
-    assert "was not judged" in judgement.notes[-1]
+    assert not any(name.startswith("anomaly") for name in summary.metrics)
+    assert len(summary.tables) == 1
+    assert "was not evaluated" in summary.notes[-1]
 
 
-def test_a_bottleneck_larger_than_the_image_is_called_what_it_is() -> None:
-    wide = evaluate_reconstruction(task(lambda given: given, latent=262), Progress())
+def test_a_bottleneck_larger_than_the_image_is_stated() -> None:
+    wide = evaluate_reconstruction(task(lambda inputs: inputs, latent=262), Progress())
     assert any(
         "The bottleneck is larger than the image (262 values against 256)" in note for note in wide.notes
     )
-    assert "Bicubic reduction (none: no compression)" in [row[0] for row in wide.tables[0].rows]
+    assert "Bicubic downsampling (none: no compression)" in [row[0] for row in wide.tables[0].rows]
     assert wide.tables[0].rows[1][1] == "59"  # as many components as 60 images have
-    narrow = evaluate_reconstruction(task(lambda given: given, latent=16), Progress())
+    narrow = evaluate_reconstruction(task(lambda inputs: inputs, latent=16), Progress())
     assert not any("bottleneck" in note for note in narrow.notes)
 
 

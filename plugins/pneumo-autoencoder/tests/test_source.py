@@ -1,4 +1,4 @@
-"""The task as the source report has it: its network, its recipe, its numbers (SOURCE 8)."""
+"""The task of the source report: its network, its recipe, its numbers (SOURCE 8)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pneumo_cli.trainers.model_summary import layer_table
 def test_the_layers_are_the_reports() -> None:
     with torch.device("meta"):
         table = layer_table(build_autoencoder(), (3, 256, 256))
-    found = [(row.name.partition("-")[0], row.shape, row.parameters) for row in table.rows]
+    layers = [(row.name.partition("-")[0], row.shape, row.parameters) for row in table.rows]
     expected = [
         ("Conv2d", (64, 256, 256), 1_792),
         ("ReLU", (64, 256, 256), 0),
@@ -45,7 +45,7 @@ def test_the_layers_are_the_reports() -> None:
         ("Conv2d", (3, 256, 256), 1_731),
         ("ReLU", (3, 256, 256), 0),
     ]
-    assert found == expected
+    assert layers == expected
     assert table.parameters == table.trainable == 1_331_459
 
 
@@ -58,7 +58,7 @@ def test_the_bottleneck_is_larger_than_the_image() -> None:
     assert model.input_shape == (3, 256, 256)
 
 
-def test_the_weights_begin_as_keras_begins() -> None:
+def test_the_weights_are_initialised_as_in_keras() -> None:
     torch.manual_seed(0)
     convolutions = [layer for layer in build_autoencoder(size=16).modules() if isinstance(layer, nn.Conv2d)]
     for layer in convolutions:
@@ -86,7 +86,7 @@ def test_the_defaults_are_the_reports() -> None:
     assert AutoencoderTrainer(settings).monitor == ("loss", "min", "validation")
 
 
-def test_the_optimizer_is_adam_as_keras_sets_it() -> None:
+def test_the_optimizer_is_adam_with_the_defaults_of_keras() -> None:
     run = SimpleNamespace(model=nn.Linear(1, 1), device=SimpleNamespace(fused=False))
     optimizer = AutoencoderTrainer(AutoencoderSettings()).build_optimizers(run)["main"]
     assert type(optimizer) is torch.optim.Adam
@@ -99,10 +99,10 @@ def test_the_last_fifth_of_the_3883_images_validates() -> None:
     records += [Record(f"p{i:04}", 1, f"p{i}", "train", f"p{i}") for i in range(3883)]
     settings = AutoencoderSettings()
     split = split_records(records, settings.split, settings.validation_fraction, settings.split_seed)
-    learnt = split.where(lambda position: records[position].label == 1)
-    assert learnt.train.tolist() == list(range(1349, 1349 + 3106))
-    assert learnt.validation.tolist() == list(range(1349 + 3106, 1349 + 3883))
-    assert len(learnt.validation) == 777
+    pneumonia = split.where(lambda position: records[position].label == 1)
+    assert pneumonia.train.tolist() == list(range(1349, 1349 + 3106))
+    assert pneumonia.validation.tolist() == list(range(1349 + 3106, 1349 + 3883))
+    assert len(pneumonia.validation) == 777
 
 
 def test_the_preset_source_comes_first_and_changes_nothing() -> None:
@@ -112,13 +112,12 @@ def test_the_preset_source_comes_first_and_changes_nothing() -> None:
     assert all(preset.values["split"] == "patient" for preset in presets[1:])
 
 
-def test_keras_accuracy_looks_at_channels_and_says_nothing_about_grey_images() -> None:
-    grey = torch.rand(1, 1, 4, 4).expand(1, 3, 4, 4)
-    assert _keras_accuracy(torch.zeros(1, 3, 4, 4), grey).tolist() == [
-        1
-    ]  # black throughout, and yet all right
-    greener = grey + torch.tensor([0, 1e-3, 0]).view(1, 3, 1, 1)
-    assert _keras_accuracy(greener, grey).tolist() == [0]  # nearly equal, and yet all wrong
+def test_keras_accuracy_compares_channels_and_is_meaningless_for_gray_images() -> None:
+    gray = torch.rand(1, 1, 4, 4).expand(1, 3, 4, 4)
+    black = torch.zeros(1, 3, 4, 4)
+    assert _keras_accuracy(black, gray).tolist() == [1]  # all wrong, and yet the highest accuracy
+    nearly_equal = gray + torch.tensor([0, 1e-3, 0]).view(1, 3, 1, 1)
+    assert _keras_accuracy(nearly_equal, gray).tolist() == [0]
 
 
 @pytest.mark.parametrize(
@@ -130,7 +129,7 @@ def test_keras_accuracy_looks_at_channels_and_says_nothing_about_grey_images() -
         (["--images-of", "COVID"], "has no class 'COVID'"),
     ],
 )
-def test_what_cannot_be_trained_is_one_line_and_leaves_nothing(
+def test_an_invalid_request_is_one_line_and_writes_nothing(
     flags: list[str], reason: str, tmp_path: Path
 ) -> None:
     ended = invoke("run", "autoencoder", "--output", tmp_path / "runs", "--cache", tmp_path / "cache", *flags)

@@ -1,1 +1,1 @@
-"""The dataset ``chest-xray``: chest radiographs of children with and without pneumonia (Kermany 2018)."""
+"""Dataset: paediatric chest radiographs with and without pneumonia (Kermany 2018)."""

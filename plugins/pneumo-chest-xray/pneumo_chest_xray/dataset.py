@@ -1,4 +1,4 @@
-"""The dataset itself: records from names, pictures from files, in a folder or a zip archive."""
+"""The dataset ``chest-xray``: records from file names, images from a folder or a zip archive."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pneumo_cli.data import UNREADABLE, Dataset, DatasetRequest, ImageFiles, Rec
 from pneumo_cli.runtime import Progress
 
 ORIGIN = (
-    "Chest radiographs (antero-posterior) of children of one to five years, Guangzhou Women and Children's "
+    "Chest radiographs (anteroposterior) of children of one to five years, Guangzhou Women and Children's "
     "Medical Center; Kermany et al. 2018, Mendeley Data rscbjbr9sj, licence CC BY 4.0"
 )
 
@@ -27,8 +27,8 @@ class ChestXray(Dataset):
     """Kermany's chest radiographs in the Kaggle or the Mendeley layout.
 
     Attributes:
-        unknown_names: how many file names have no known form; each of those images counts as a patient of its
-            own, so patients may be on both sides of a split unnoticed.
+        unknown_names: number of file names that match no known pattern. Each of these images counts as a patient of
+            its own, so a patient may be on both sides of a split undetected.
     """
 
     name = "chest-xray"
@@ -43,7 +43,7 @@ class ChestXray(Dataset):
         self.unknown_names = 0
         for place in places:
             identity = identify(PurePosixPath(place.name).stem)
-            self.unknown_names += not identity.known
+            self.unknown_names += not identity.matched
             records.append(
                 Record(
                     name=place.name,
@@ -59,10 +59,10 @@ class ChestXray(Dataset):
         self.origin = ORIGIN
         if self.unknown_names:
             self.origin += (
-                f"; {self.unknown_names} images with names of no known form count as a patient each"
+                f"; {self.unknown_names} images whose names match no known pattern count as a patient each"
             )
             _log.warning(
-                "%s: %d of %d file names have no known form: each of these images counts as one patient",
+                "%s: %d of %d file names match no known pattern: each of these images counts as a patient",
                 root,
                 self.unknown_names,
                 len(records),
@@ -74,7 +74,7 @@ class ChestXray(Dataset):
 
 
 def _relocated(digest: str, place: Place) -> str:
-    """Make the digest of an unreadable file, which is its name, independent of where the tree lies."""
+    """Make the digest of an unreadable file, which is its path, independent of the tree's location."""
     return UNREADABLE + place.name if digest.startswith(UNREADABLE) else digest
 
 
@@ -82,7 +82,7 @@ def open_dataset(request: DatasetRequest) -> ChestXray:
     """Open the radiographs below ``request.root``.
 
     Raises:
-        DataError: no root is given, it is missing or empty, it is not this dataset, or a part is missing.
+        DataError: no root is given; it is missing, empty, or another dataset; a pool or a class has no images.
     """
     if request.root is None:
         raise DataError(

@@ -1,4 +1,4 @@
-"""Download from Kaggle, for those who have kagglehub and a network; for all others, say how to go on."""
+"""Download from Kaggle with kagglehub; without it or a network, the error says how to get the data by hand."""
 
 from __future__ import annotations
 
@@ -15,14 +15,13 @@ KAGGLE_NAME = "paultimothymooney/chest-xray-pneumonia"
 
 
 def download(target: Path, progress: Progress) -> Path:
-    """Fetch the Kaggle archive into ``target`` and return the folder that it was unpacked to.
+    """Download the Kaggle archive into ``target`` and return the folder that it was unpacked to.
 
-    kagglehub shows its own progress bar, continues an interrupted download, and returns at once where the
-    files are already there.
+    kagglehub shows a progress bar of its own, continues an interrupted download, and returns at once if the files
+    are already there.
 
     Raises:
-        PneumoError: kagglehub is not installed, or the download failed; the message says how to get the data
-            by hand.
+        PneumoError: kagglehub is not installed, or the download failed; with how to get the data by hand.
     """
     with _kagglehub_cache(target):
         try:
@@ -34,14 +33,14 @@ def download(target: Path, progress: Progress) -> Path:
             ) from None
         try:
             return Path(kagglehub.dataset_download(KAGGLE_NAME))
-        except Exception as error:  # network, credentials, disk: the way out is the same
+        except Exception as error:  # network, credentials, disk: the remedy is the same
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise PneumoError(f"downloading {KAGGLE_NAME} failed ({reason[:200]}); {INSTRUCTIONS}") from error
 
 
 @contextmanager
 def _kagglehub_cache(folder: Path) -> Iterator[None]:
-    """Make kagglehub keep its files in ``folder``; it takes the place from the environment alone."""
+    """Make kagglehub store its files in ``folder``, which it reads from the environment only."""
     name = "KAGGLEHUB_CACHE"
     before = os.environ.get(name)
     os.environ[name] = str(folder)

@@ -1,4 +1,4 @@
-"""What this distribution registers. Imports nothing but the contract."""
+"""Registers the dataset ``chest-xray``."""
 
 from __future__ import annotations
 

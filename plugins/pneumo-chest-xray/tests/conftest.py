@@ -1,4 +1,4 @@
-"""Small trees of images in the layouts of the two publications."""
+"""Small trees of images in the layouts of Kaggle and Mendeley."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pneumo_chest_xray.dataset import ChestXray, open_dataset
 from pneumo_cli.data.records import DatasetRequest
 from pneumo_cli.runtime.progress import Progress
 
-# One grey pixel. What follows the end of a PNG is ignored, so appending a name makes another file.
+# One gray pixel. Bytes after the end of a PNG are ignored, so appending a name makes a different file.
 PIXEL = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNoAAAAggCBd81ytgAAAABJRU5ErkJggg=="
 )
@@ -31,7 +31,7 @@ SMALL = [
 
 
 def content(name: str) -> bytes:
-    """A readable image that differs for each part, class and file name, wherever the tree lies."""
+    """A readable image that differs by pool, class and file name, but not by the location of the tree."""
     return PIXEL + "/".join(name.split("/")[-3:]).encode()
 
 

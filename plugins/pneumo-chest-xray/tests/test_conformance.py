@@ -28,6 +28,6 @@ class TestChestXray(DatasetConformance):
         for number, name in enumerate(NAMES):
             path = tmp_path / "chest_xray" / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            levels = np.random.default_rng(number).integers(0, 256, (400 + number, 500), np.uint8)
-            Image.fromarray(levels).save(path)
+            gray = np.random.default_rng(number).integers(0, 256, (400 + number, 500), np.uint8)
+            Image.fromarray(gray).save(path)
         return tmp_path / "chest_xray"

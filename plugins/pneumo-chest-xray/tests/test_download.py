@@ -1,3 +1,5 @@
+"""The download through kagglehub, and what is said without it."""
+
 import os
 import subprocess
 import sys
@@ -24,7 +26,9 @@ def kagglehub(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[str], str]
     return install
 
 
-def test_without_kagglehub_the_way_by_hand_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_kagglehub_the_error_says_how_to_get_the_data_by_hand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "kagglehub", None)
     with pytest.raises(PneumoError, match=BY_HAND) as caught:
         download(tmp_path, Progress())
@@ -32,7 +36,7 @@ def test_without_kagglehub_the_way_by_hand_is_said(tmp_path: Path, monkeypatch: 
     assert "\n" not in str(caught.value)
 
 
-def test_a_failed_download_says_why_and_the_way_by_hand(
+def test_a_failed_download_says_why_and_how_to_get_the_data_by_hand(
     tmp_path: Path, kagglehub: Callable[[Callable[[str], str]], None]
 ) -> None:
     def fails(name: str) -> str:
@@ -44,7 +48,7 @@ def test_a_failed_download_says_why_and_the_way_by_hand(
     assert "\n" not in str(caught.value)
 
 
-def test_files_go_to_the_target_and_the_environment_stays_as_it_was(
+def test_files_go_to_the_target_and_the_environment_is_restored(
     tmp_path: Path, kagglehub: Callable[[Callable[[str], str]], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("KAGGLEHUB_CACHE", raising=False)

@@ -1,3 +1,5 @@
+"""Patients and subtypes from file names."""
+
 import pytest
 
 from pneumo_chest_xray.patients import identify
@@ -20,7 +22,7 @@ from pneumo_chest_xray.patients import identify
         ("NORMAL-28501-0001", "NORMAL-28501", ""),
     ],
 )
-def test_known_names(stem: str, patient: str, subtype: str) -> None:
+def test_names_of_known_patterns(stem: str, patient: str, subtype: str) -> None:
     assert identify(stem) == (patient, subtype, True)
 
 
@@ -36,7 +38,7 @@ def test_known_names(stem: str, patient: str, subtype: str) -> None:
         "person1_virus_6 (1)",
     ],
 )
-def test_unknown_names_are_patients_of_their_own(stem: str) -> None:
+def test_images_with_other_names_are_patients_of_their_own(stem: str) -> None:
     assert identify(stem) == (stem, "", False)
 
 

@@ -1,1 +1,1 @@
-"""pneumo plugin: a convolutional network trained from scratch (SOURCE 3 and 4)."""
+"""Task 1: a convolutional network trained from scratch (SOURCE 3 and 4)."""

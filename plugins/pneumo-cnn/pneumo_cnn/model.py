@@ -10,7 +10,7 @@ _STAGES = (64, 128, 256, 512)
 def build_cnn(channels: int = 3, outputs: int = 1) -> nn.Sequential:
     """Four stages of (3x3 convolution, BatchNorm, ReLU) x 2, pooling, one linear layer; no sigmoid.
 
-    Maps float images [B, channels, H, W] of any size from 8 px up to logits [B, outputs]. With 3 channels and
+    Maps float images [B, channels, H, W], at least 8 px wide and high, to logits [B, outputs]. With 3 channels and
     1 output it has 4,689,729 parameters in 30 layers (the report's figure 11).
     """
     layers: list[nn.Module] = []

@@ -1,4 +1,4 @@
-"""What every trainer and every model does, asked of this plugin's."""
+"""The trainer and the model pass their conformance suites."""
 
 from typing import ClassVar
 

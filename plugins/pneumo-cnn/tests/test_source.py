@@ -1,4 +1,4 @@
-"""The task as the source report has it: its network, its recipe, its numbers (SOURCE 2 to 4)."""
+"""The task of the source report: its network, its recipe, its numbers (SOURCE 2 to 4)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pneumo_cnn.trainer import CnnTrainer
 
 @pytest.fixture
 def run() -> SimpleNamespace:
-    """As much of a run as the recipe looks at: the labels of the report's split, and a model."""
+    """What the recipe needs of a run: the labels of the report's split, and a model."""
     labels = np.repeat(np.array([0, 1, 0, 1, 0, 1]), [1017, 2907, 332, 976, 234, 390])
     train = np.arange(1017 + 2907)
     return SimpleNamespace(
@@ -69,7 +69,7 @@ def test_the_totals_are_those_of_figure_11() -> None:
     assert [f"{value:.2f}" for value in megabytes] == ["0.75", "374.01", "17.89", "392.65"]
 
 
-def test_the_output_is_a_logit_and_no_probability() -> None:
+def test_the_output_is_a_logit_without_sigmoid() -> None:
     assert isinstance(build_cnn()[-1], nn.Linear)
     assert not any(isinstance(module, nn.Sigmoid) for module in build_cnn().modules())
 
@@ -104,18 +104,20 @@ def test_the_preset_source_comes_first_and_changes_nothing() -> None:
     presets = discover().trainers.get("pneumo-cnn:cnn").spec.presets
     assert presets[0].name == "source"
     assert presets[0].values == {}
-    # The others are judged on patients whom training has not seen, by a metric that needs no threshold.
+    # The others are evaluated on other patients than those trained on, by a metric without a threshold.
     assert all(p.values["split"] == "patient" and p.values["monitor"] == "auc" for p in presets[1:])
 
 
-def test_the_positive_class_weighs_as_normal_to_pneumonia(run: SimpleNamespace) -> None:
+def test_the_weight_of_the_positive_class_is_the_ratio_of_normal_to_pneumonia(run: SimpleNamespace) -> None:
     trainer = CnnTrainer(CnnSettings())
     assert trainer.positive_weight(run) == 1017 / 2907
     assert CnnTrainer(CnnSettings(weighted_loss=False)).positive_weight(run) == 1.0
     logits, labels = torch.tensor([0.3, -0.7, 1.1]), torch.tensor([1, 0, 1])
     weight = 1017 / 2907
-    by_hand = (weight * np.log1p(np.exp(-0.3)) + np.log1p(np.exp(-0.7)) + weight * np.log1p(np.exp(-1.1))) / 3
-    assert float(trainer.loss(run, logits, labels)) == pytest.approx(by_hand, rel=1e-6)
+    expected = (
+        weight * np.log1p(np.exp(-0.3)) + np.log1p(np.exp(-0.7)) + weight * np.log1p(np.exp(-1.1))
+    ) / 3
+    assert float(trainer.loss(run, logits, labels)) == pytest.approx(expected, rel=1e-6)
 
 
 def test_the_optimizer_is_sgd_with_nesterov_momentum(run: SimpleNamespace) -> None:
@@ -143,7 +145,7 @@ def test_the_learning_rate_halves_every_five_epochs(run: SimpleNamespace) -> Non
 
 
 @pytest.mark.parametrize(("monitor", "mode"), [("accuracy", "max"), ("auc", "max"), ("loss", "min")])
-def test_of_the_loss_less_is_better(monitor: str, mode: str) -> None:
+def test_the_loss_is_minimised_and_other_metrics_are_maximised(monitor: str, mode: str) -> None:
     assert CnnTrainer(CnnSettings(monitor=monitor)).monitor == (monitor, mode, "validation")
 
 

@@ -1,1 +1,1 @@
-"""pneumo plugin: whether runs differ, with paired intervals and tests."""
+"""Feature: whether runs differ, with paired intervals and tests."""

@@ -1,4 +1,4 @@
-"""``pneumo compare``: whether runs differ."""
+"""``pneumo compare``: tests whether runs differ."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pneumo_compare.comparison import Comparison
 
 _PANEL = "Runs"
-_OF_A_FILE = re.compile(r"\.[A-Za-z]{2,5}")  # and not of a folder such as results-0.5 or trial.v2
+_FILE_SUFFIX = re.compile(r"\.[A-Za-z]{2,5}")  # and not that of a folder such as results-0.5 or trial.v2
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -58,29 +58,28 @@ def add_commands(app: typer.Typer) -> None:
             check_target(out)
         from pneumo_compare.comparison import compare_runs
 
-        found = compare_runs(runs, split=split, baseline=baseline)
+        comparison = compare_runs(runs, split=split, baseline=baseline)
         if out is not None:
-            _write(found, out)
+            _write(comparison, out)
         if json:
             from pneumo_compare.tables import plain
 
-            print_json(plain(found))
+            print_json(plain(comparison))
         else:
-            _print(found)
+            _print(comparison)
 
 
 def check_target(target: Path) -> None:
-    """Find out whether a comparison may be written somewhere, before it is made.
+    """Check, before the comparison, that it may be written to a file or folder.
 
     Raises:
-        UsageError: something is there already, its name is that of another kind of file, or it could not be
-            written.
+        UsageError: it exists already, has the suffix of another kind of file, or cannot be written.
     """
     from pneumo_cli.runtime import atomic
 
-    if target.suffix != ".html" and _OF_A_FILE.fullmatch(target.suffix) and not target.is_dir():
+    if target.suffix != ".html" and _FILE_SUFFIX.fullmatch(target.suffix) and not target.is_dir():
         raise UsageError(
-            f"{target} ends as a file does: --out takes a new file that ends in .html, or a folder "
+            f"{target} has the suffix of a file: --out takes a new file that ends in .html, or a folder "
             f"({target.with_suffix('.html')}, {target.with_suffix('')})"
         )
     if target.suffix == ".html":
@@ -90,7 +89,7 @@ def check_target(target: Path) -> None:
     else:
         if os.path.lexists(target) and not target.is_dir():
             raise UsageError(
-                f"{target} exists already and is no folder: name another one, or a new FILE.html, with --out"
+                f"{target} exists already and is not a folder: name another one, or a new FILE.html, with --out"
             )
         folder = target
     try:
@@ -101,48 +100,47 @@ def check_target(target: Path) -> None:
         raise UsageError(f"{target} cannot be written: {error.strerror}") from error
 
 
-def _write(found: Comparison, out: Path) -> None:
+def _write(comparison: Comparison, out: Path) -> None:
     from pneumo_compare.page import write_comparison
 
     try:
-        page = write_comparison(found, out)
+        page = write_comparison(comparison, out)
     except OSError as error:
         raise PneumoError(f"the comparison cannot be written to {out}: {error.strerror}") from error
     print(f"pneumo: the page is {page}", file=sys.stderr)
 
 
-def _print(found: Comparison) -> None:
+def _print(comparison: Comparison) -> None:
     from pneumo_cli.runtime.json_values import value_text
-    from pneumo_compare import tables as tables
+    from pneumo_compare import tables
     from pneumo_compare.wording import cautions, p_clause, pair_sentence
 
-    letters = tables.letters(found.runs)
-    print_table(["", "run", "trainer", "model", "seed", "epochs"], tables.run_rows(found))
-    images = found.first.images
+    letters = tables.letters(comparison.runs)
+    print_table(["", "run", "trainer", "model", "seed", "epochs"], tables.run_rows(comparison))
+    images = comparison.first.images
     of = f", {len(images.names):,} images of {len(set(images.patients)):,} patients" if images else ""
-    print(f"\nOn the {found.split} set{of}")
-    print_table(["metric", *letters], tables.metric_rows(found))
-    for place, pair in found.pairs.items():
+    print(f"\nOn the {comparison.split} set{of}")
+    print_table(["metric", *letters], tables.metric_rows(comparison))
+    for place, pair in comparison.pairs.items():
         if pair.metrics:
-            print(f"\n{found.runs[place].letter} − {found.first.letter}, the same patients")
-            print_table(
-                ["metric", "difference", "p", "adjusted", "verdict"], tables.difference_table(found, place)
-            )
+            print(f"\n{comparison.runs[place].letter} − {comparison.first.letter}, the same patients")
+            rows = tables.difference_table(comparison, place)
+            print_table(["metric", "difference", "p", "adjusted", "result"], rows)
             checks = [] if pair.delong is None else [f"DeLong p {p_clause(pair.delong.p)}"]
             checks += [f"McNemar p {p_clause(pair.calls['accuracy'].p)}"]
             print(f"Image by image: {', '.join(checks)}")
     recipe = [
         (name, *map(value_text, values))
-        for name, values, machine in tables.settings_that_differ(found.runs)
+        for name, values, machine in tables.settings_that_differ(comparison.runs)
         if not machine
     ]
     print()
     if recipe:
-        print_table(["set differently", *letters], recipe)
+        print_table(["different settings", *letters], recipe)
     else:
-        print("The recipe is the same, the seed included.")
+        print("The recipe is the same, including the seed.")
     print()
-    for place in found.pairs:
-        print_text(pair_sentence(found, place))
-    for caution in cautions(found):
-        print_text(f"Keep in mind: {caution}")
+    for place in comparison.pairs:
+        print_text(pair_sentence(comparison, place))
+    for caution in cautions(comparison):
+        print_text(f"Caveat: {caution}")

@@ -1,10 +1,9 @@
-"""What several runs are compared by: their folders alone, without plugins, checkpoints or images.
+"""Compares runs from their folders alone, without plugins, checkpoints or images.
 
-Runs are read, made sure to be about the same images, and handed to :mod:`pneumo_compare.paired`; the page is
-:mod:`pneumo_compare.page`. Classifiers have predictions of each image and are tested in pairs; runs of
-other kinds are put side by side, if they measure the same things.
-
-Nothing is judged anew here, so that no look at the test images is added.
+Runs are read and checked to be about the same images; :mod:`pneumo_compare.paired` tests them, and
+:mod:`pneumo_compare.page` shows them. Classifiers have a prediction for each image and are tested in pairs; runs
+of other kinds are shown side by side, if they have the same metrics. Nothing is evaluated again, so no test-set
+access is added.
 """
 
 from __future__ import annotations
@@ -32,16 +31,16 @@ from pneumo_compare.paired import RESAMPLES, Pair, Scored, compare
 SPLITS = ("test", "validation")
 
 _NAMED = 3  # images that an error names
-_ROUNDING = 1e-4  # between a report's metric and the same computed again from its predictions
+_ROUNDING = 1e-4  # between a report's metric and the same metric recomputed from its predictions
 
 
 @dataclass(frozen=True)
 class Images:
-    """Which images a split has, sorted by name.
+    """The images of a split, sorted by name.
 
     Attributes:
         names, patients: [N].
-        labels: [N] of 0 and 1; empty where the run is no classifier.
+        labels: [N] of 0 and 1; empty if the run is not a classifier.
     """
 
     names: tuple[str, ...]
@@ -51,15 +50,15 @@ class Images:
 
 @dataclass(frozen=True)
 class ComparedRun:
-    """One of the runs, as its folder has it.
+    """One of the runs, as read from its folder.
 
     Attributes:
-        letter: what it is called in a comparison: A, B, …
+        letter: its name in the comparison: A, B, …
         listed: its names, settings and state.
         report: the content of ``report.json``.
         metrics, intervals: of the compared split.
-        images: of the split; None where the run kept nothing of single images.
-        scored: what a classifier says of them, in the same order; None for other kinds.
+        images: of the split; None if the run has no predictions for single images.
+        scored: a classifier's predictions for them, in the same order; None for other kinds.
     """
 
     letter: str
@@ -83,9 +82,9 @@ class Comparison:
     Attributes:
         split: ``test`` or ``validation``.
         runs: at least two.
-        baseline: which of them the others are compared with, a place in ``runs``.
-        pairs: place in ``runs`` to how that run differs from the baseline; empty where they are no classifiers.
-        tests: how many tests the families ``primary`` and ``other`` have.
+        baseline: the index in ``runs`` of the run that the others are compared with.
+        pairs: index in ``runs`` to that run's differences from the baseline; empty if they are not classifiers.
+        tests: number of tests of the families ``primary`` and ``other``.
     """
 
     split: str
@@ -100,7 +99,7 @@ class Comparison:
         return self.runs[self.baseline]
 
     def same_run(self, place: int) -> bool:
-        """Whether a run is the baseline itself, named twice."""
+        """Whether a run is the baseline itself, given twice."""
         return self.runs[place].listed.path.resolve() == self.first.listed.path.resolve()
 
 
@@ -110,30 +109,30 @@ def compare_runs(
     """Read runs and compare them.
 
     Args:
-        paths: of the folders of runs, or of groups, which count as one: their parts' mean; at least two, the
-            baseline counted.
+        paths: folders of runs, or of groups (compared as ensembles: the mean of their members); at least two with
+            the baseline.
         baseline: the run that the others are compared with, one of ``paths`` or another one; the first by default.
 
     Raises:
-        UsageError: a path is no finished run with an evaluation of this split, or the runs are of different
-            kinds or about different images.
+        UsageError: a path is not a finished run with an evaluation of this split, or the runs are of different
+            kinds or were evaluated on different images.
         PneumoError: a run's files are damaged or missing.
     """
     if split not in SPLITS:
         raise UsageError(f"--split is test or validation, not {split!r}")
-    wanted = list(paths)
+    folders = list(paths)
     place = 0
     if baseline is not None:
-        resolved = [path.resolve() for path in wanted]
+        resolved = [path.resolve() for path in folders]
         if baseline.resolve() in resolved:
             place = resolved.index(baseline.resolve())
         else:
-            wanted.insert(0, baseline)
-    if len(wanted) < 2:
+            folders.insert(0, baseline)
+    if len(folders) < 2:
         raise UsageError(
-            "a comparison takes two runs at least: pneumo compare RUN RUN (pneumo list-runs lists them)"
+            "a comparison needs at least two runs: pneumo compare RUN RUN (pneumo list-runs lists them)"
         )
-    runs = tuple(_read(path, split, _letter(number)) for number, path in enumerate(wanted))
+    runs = tuple(_read(path, split, _letter(number)) for number, path in enumerate(folders))
     first = runs[place]
     others = [i for i in range(len(runs)) if i != place]
     for i in others:
@@ -170,23 +169,21 @@ def _read(path: Path, split: str, letter: str) -> ComparedRun:
     report = read_report(folder)
     if report is None and (path / BUNDLE).is_file():
         raise UsageError(
-            f"{path} is an exported bundle, without results: compare the run that it was made from"
+            f"{path} is an exported bundle without results: compare the run that it was exported from"
         )
     if report is None:
-        raise UsageError(
-            f"{path} is not finished (it has no report.json); pneumo resume {path} goes on with it"
-        )
+        raise UsageError(f"{path} is not finished (it has no report.json); pneumo resume {path} continues it")
     try:
         listed = read_group(path) if grouped else read_run(path)
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from error
-    # Of a group's classifiers: what they say together, not the mean of what each part scores.
+    # Of a group: the metrics of the ensemble, not the mean of its members' metrics.
     evaluations = numbers(mapping(report.get("evaluations"))) if grouped else listed.evaluations
     metrics = evaluations.get(split)
     if not metrics:
         other = next((name for name in SPLITS if evaluations.get(name)), "")
         hint = f"; compare on the {other} images: --split {other}" if other else ""
-        raise UsageError(f"{path} was not judged on its {split} images{hint}")
+        raise UsageError(f"{path} was not evaluated on its {split} images{hint}")
     intervals = {
         name: ends
         for name, value in mapping(mapping(report.get("intervals")).get(split)).items()
@@ -198,13 +195,13 @@ def _read(path: Path, split: str, letter: str) -> ComparedRun:
     if rows is None:
         if classifies:
             raise PneumoError(
-                f"{file} is missing, and it holds what is compared: copy it from where the run was made, or run it "
-                f"again: pneumo run {listed.trainer} --config {folder.settings}"
+                f"{file} is missing, and it holds the predictions to compare: copy it from the original run, "
+                f"or repeat that: pneumo run {listed.trainer} --config {folder.settings}"
             )
         return ComparedRun(letter, listed, report, metrics, intervals)
     columns = rows[0].keys() if rows else set()
     if not {"name", "patient", *(("logits", "labels") if classifies else ())} <= columns:
-        raise PneumoError(f"{file} is damaged: it has no predictions with their names and patients")
+        raise PneumoError(f"{file} is damaged: it has no predictions with names and patients")
     if not {"logits", "labels"} <= columns:
         return ComparedRun(letter, listed, report, metrics, intervals, _images(file, rows))
     images, logits = _predictions(file, rows)
@@ -225,15 +222,15 @@ def _read(path: Path, split: str, letter: str) -> ComparedRun:
                 f"{computed[name]:.4f}, the report says {metrics[name]:.4f}"
             )
     if not intervals:  # a run from before reports had them
-        made = metric_intervals(
+        computed_intervals = metric_intervals(
             scored.logits, images.labels, images.patients, logit_threshold=scored.logit_threshold
         )
-        intervals = {name: (ends.low, ends.high) for name, ends in made.items()}
+        intervals = {name: (ends.low, ends.high) for name, ends in computed_intervals.items()}
     return ComparedRun(letter, listed, report, {**computed, **metrics}, intervals, images, scored)
 
 
 def _rows(file: Path) -> list[dict[str, str]] | None:
-    """The rows of a file of predictions; None where there is no file."""
+    """The rows of a file of predictions; None if there is no file."""
     try:
         with file.open(encoding="utf-8", newline="") as lines:
             return [dict(row) for row in csv.DictReader(lines, restkey="", restval="")]
@@ -250,7 +247,7 @@ def _images(file: Path, rows: Sequence[Mapping[str, str]]) -> Images:
     patients: dict[str, str] = {}
     for line, row in enumerate(rows, start=2):
         if row["name"] in patients:
-            raise PneumoError(f"{file} is damaged: line {line} is a second one of {text(row['name'])}")
+            raise PneumoError(f"{file} is damaged: line {line} repeats {text(row['name'])}")
         patients[row["name"]] = row["patient"]
     names = tuple(sorted(patients))
     return Images(names, tuple(patients[name] for name in names), np.empty(0, dtype=np.int64))
@@ -259,17 +256,19 @@ def _images(file: Path, rows: Sequence[Mapping[str, str]]) -> Images:
 def _predictions(file: Path, rows: Sequence[Mapping[str, str]]) -> tuple[Images, NDArray[np.float64]]:
     """Images with labels, and logits, sorted by name."""
     images = _images(file, rows)
-    found: dict[str, tuple[int, float]] = {}
+    predictions: dict[str, tuple[int, float]] = {}
     for line, row in enumerate(rows, start=2):
         try:
             label, logit = int(row["labels"]), float(row["logits"])
         except ValueError:
-            raise PneumoError(f"{file} is damaged: line {line} has no number where one belongs") from None
+            raise PneumoError(
+                f"{file} is damaged: line {line} has no number for its label or logit"
+            ) from None
         if not math.isfinite(logit) or label not in (0, 1):
             raise PneumoError(f"{file} is damaged: line {line} has the logit {logit} and the label {label}")
-        found[row["name"]] = label, logit
-    labels = np.array([found[name][0] for name in images.names], dtype=np.int64)
-    logits = np.array([found[name][1] for name in images.names], dtype=np.float64)
+        predictions[row["name"]] = label, logit
+    labels = np.array([predictions[name][0] for name in images.names], dtype=np.int64)
+    logits = np.array([predictions[name][1] for name in images.names], dtype=np.float64)
     return replace(images, labels=labels), logits
 
 
@@ -278,15 +277,15 @@ def _predictions(file: Path, rows: Sequence[Mapping[str, str]]) -> tuple[Images,
 
 def _check_same_kind(first: ComparedRun, other: ComparedRun, split: str) -> None:
     if (first.scored is None) != (other.scored is None):
-        classifier, neither = (first, other) if other.scored is None else (other, first)
+        classifier, rest = (first, other) if other.scored is None else (other, first)
         raise UsageError(
             f"{first.name} and {other.name} are of different kinds: {classifier.name} is a classifier, "
-            f"{neither.name} predicts no classes"
+            f"{rest.name} is not"
         )
     if first.scored is None and not (first.metrics.keys() & other.metrics.keys()) - {"loss"}:
         raise UsageError(
             f"{first.name} ({first.listed.trainer}) and {other.name} ({other.listed.trainer}) are of different "
-            f"kinds: no metric of their {split} images is of both"
+            f"kinds: they have no metric of their {split} images in common"
         )
 
 
@@ -296,20 +295,23 @@ def _check_same_images(first: ComparedRun, other: ComparedRun, split: str) -> No
         return
     classes = [sequence(mapping(run.report.get("dataset")).get("classes")) for run in (first, other)]
     if list(classes[0]) != list(classes[1]):
-        spoken = [", ".join(map(text, names)) or "none" for names in classes]
+        listed = [", ".join(map(text, names)) or "none" for names in classes]
         raise UsageError(
-            f"{first.name} and {other.name} know different classes: {spoken[0]}; and {spoken[1]}"
+            f"{first.name} and {other.name} have different classes: {listed[0]}; and {listed[1]}"
         )
-    here, there = set(one.names), set(two.names)
-    apart = [
-        f"{len(missing):,} of {whose.letter} are not among those of {rest.letter} ({_few(missing)})"
-        for missing, whose, rest in ((here - there, first, other), (there - here, other, first))
+    names_of_first, names_of_other = set(one.names), set(two.names)
+    differences = [
+        f"{len(missing):,} of {run.letter} are not among those of {rest.letter} ({_few(missing)})"
+        for missing, run, rest in (
+            (names_of_first - names_of_other, first, other),
+            (names_of_other - names_of_first, other, first),
+        )
         if missing
     ]
-    if apart:
+    if differences:
         raise UsageError(
-            f"{first.name} ({first.letter}) and {other.name} ({other.letter}) were judged on different {split} "
-            f"images, so their numbers cannot be compared: {'; '.join(apart)}"
+            f"{first.name} ({first.letter}) and {other.name} ({other.letter}) were evaluated on different {split} "
+            f"images, so they are not comparable: {'; '.join(differences)}"
         )
     for what, differs in (
         ("labels", one.labels != two.labels),
@@ -321,13 +323,11 @@ def _check_same_images(first: ComparedRun, other: ComparedRun, split: str) -> No
                 f"{first.name} and {other.name} have the same {split} images with different {what}: "
                 f"{len(names):,} differ ({_few(names)})"
             )
-    contents = {
-        text(mapping(run.report.get("dataset")).get("test_fingerprint")) for run in (first, other)
-    } - {""}
-    if split == "test" and len(contents) > 1:
+    digests = {text(mapping(run.report.get("dataset")).get("test_fingerprint")) for run in (first, other)}
+    if split == "test" and len(digests - {""}) > 1:
         raise UsageError(
-            f"{first.name} and {other.name} were judged on test images of the same names that are other files: "
-            "their numbers cannot be compared"
+            f"{first.name} and {other.name} were evaluated on test images with the same names that are other "
+            "files: they are not comparable"
         )
 
 

@@ -1,7 +1,7 @@
 """The figures of a comparison: curves of several runs in one axes, their ROC curves, and their differences.
 
-Pure functions as in :mod:`pneumo_cli.reports.figures.training`, in the same style. A run is told by its letter, its
-colour and its line style, the same in every figure.
+Pure functions in the style of :mod:`pneumo_cli.reports.figures.training`. A run has the same letter, colour and
+line style in every figure.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_STROKES: tuple[Any, ...] = ("-", (0, (4, 1.6)), (0, (1, 1.2)), (0, (6, 1.5, 1, 1.5)), (0, (2, 1)))
+_DASHES: tuple[Any, ...] = ("-", (0, (4, 1.6)), (0, (1, 1.2)), (0, (6, 1.5, 1, 1.5)), (0, (2, 1)))
 CORNER = 0.4
-"""How far the corner of a ROC curve reaches, of 1."""
+"""Side length of the upper left corner of a ROC curve, of 1."""
 _SIDES = ("validation", "train")
 
 
 @dataclass(frozen=True)
 class Span:
-    """One difference with its 95 % interval; ``better`` as in :class:`~pneumo_compare.paired.Tested`."""
+    """A difference with its 95 % interval; ``better`` as in :class:`~pneumo_compare.paired.Tested`."""
 
     label: str
     value: float
@@ -55,20 +55,20 @@ def overlaid_curves(runs: Mapping[str, Sequence[Entry]], metrics: Sequence[str])
     """Metrics over the epochs of several runs, a panel each, on the width of a page.
 
     Args:
-        runs: name to ``report["history"]``, in the order of the letters. Of each metric the validation side is
-            drawn; the training side where no run has another.
+        runs: name to ``report["history"]``, in the order of the letters. Validation metrics are drawn, or training
+            metrics if no run has the others.
         metrics: at least one name.
 
     Raises:
-        ValueError: no metric is named.
+        ValueError: there is no metric.
     """
     if not metrics:
         raise ValueError("curves need at least one metric")
     figure, grid = panels(len(metrics), 0.35)
     for axes, metric in zip(grid, metrics, strict=False):
         _overlay(axes, runs, metric)
-    found = line_labels(grid)
-    figure.legend(handles=[*found.values()], loc="outside upper center", ncols=min(4, len(found)) or 1)
+    lines = line_labels(grid)
+    figure.legend(handles=[*lines.values()], loc="outside upper center", ncols=min(4, len(lines)) or 1)
     return figure
 
 
@@ -78,7 +78,7 @@ def overlaid_roc(curves: Mapping[str, RocPoints], *, corner: bool = False) -> Fi
 
     Args:
         curves: name to points, in the order of the letters.
-        corner: draw the upper left part alone, where good classifiers differ.
+        corner: draw only the upper left corner, where good classifiers differ.
     """
     figure, axes = column_figure(3.1)
     axes.plot([0, 1], [0, 1], color=FAINT, linewidth=0.8, linestyle=(0, (1, 1.5)))
@@ -88,7 +88,7 @@ def overlaid_roc(curves: Mapping[str, RocPoints], *, corner: bool = False) -> Fi
             points.true_positive_rate,
             label=shortened(name, 30),
             linewidth=1.2,
-            **_look(place),
+            **_line_style(place),
         )
     axes.set_xlim(-0.01, CORNER if corner else 1.01)
     axes.set_ylim(1 - CORNER if corner else -0.01, 1.01)
@@ -102,12 +102,11 @@ def overlaid_roc(curves: Mapping[str, RocPoints], *, corner: bool = False) -> Fi
 
 @styled
 def difference_rows(spans: Sequence[Span], *, plus: str, minus: str) -> Figure:
-    """Differences with their intervals, a row each, beside the line of no difference.
+    """Differences with their intervals, a row each, and the line of no difference.
 
     Args:
-        spans: from top to bottom. One that is significantly better for one of the two is drawn in a colour and
-            with a full marker, the others open and grey.
-        plus, minus: letters of what is subtracted from, and of what is subtracted.
+        spans: from top to bottom. Significant differences are drawn in colour with a filled marker, others in gray.
+        plus, minus: the letters of minuend and subtrahend.
     """
     from matplotlib.ticker import MaxNLocator
 
@@ -130,7 +129,7 @@ def difference_rows(spans: Sequence[Span], *, plus: str, minus: str) -> Figure:
             axes.plot([], [], color=colour, marker="o", label=f"{letter} is better")
     if any(not span.better for span in spans):
         axes.plot([], [], color=FAINT, marker="o", markerfacecolor="white", label="not significant")
-    # Not nearer than a hundredth: what differs by less is not to look large.
+    # At least a hundredth, so that tiny differences do not look large.
     reach = max([0.01, *(abs(end) for span in spans for end in (span.low, span.high))])
     axes.set_xlim(-1.08 * reach, 1.08 * reach)
     axes.set_ylim(max(1, len(spans)) - 0.5, -0.5)
@@ -144,7 +143,7 @@ def difference_rows(spans: Sequence[Span], *, plus: str, minus: str) -> Figure:
 
 
 def _overlay(axes: Axes, runs: Mapping[str, Sequence[Entry]], metric: str) -> None:
-    drawn: list[int] = []
+    all_epochs: list[int] = []
     side = next(
         (one for one in _SIDES for rows in runs.values() if np.isfinite(series(rows, one, metric)).any()), ""
     )
@@ -153,8 +152,8 @@ def _overlay(axes: Axes, runs: Mapping[str, Sequence[Entry]], metric: str) -> No
         if not np.isfinite(values).any():
             continue
         epochs = [int(entry["epoch"]) for entry in rows]
-        drawn += epochs
-        # A run of one epoch is a point: a line would not be seen.
+        all_epochs += epochs
+        # A run of one epoch is a point: a line would be invisible.
         marker = "o" if len(epochs) < 3 else None
         axes.plot(
             epochs,
@@ -162,7 +161,7 @@ def _overlay(axes: Axes, runs: Mapping[str, Sequence[Entry]], metric: str) -> No
             label=shortened(name, 34),
             linewidth=line_width(len(epochs)),
             marker=marker,
-            **_look(place),
+            **_line_style(place),
         )
     if not axes.lines:
         say_empty(axes)
@@ -171,12 +170,12 @@ def _overlay(axes: Axes, runs: Mapping[str, Sequence[Entry]], metric: str) -> No
     if label.share:
         low, high = axes.get_ylim()
         axes.set_ylim(max(low, -0.02), min(high, 1.02))
-    epoch_axis(axes, drawn)
+    epoch_axis(axes, all_epochs)
 
 
-def _look(place: int) -> dict[str, Any]:
-    """Colours go round after six, strokes after five: thirty runs look different."""
+def _line_style(place: int) -> dict[str, Any]:
+    """Colours repeat after six, dashes after five: thirty runs look different."""
     return {
         "color": CLASS_COLOURS[place % len(CLASS_COLOURS)],
-        "linestyle": _STROKES[place % len(_STROKES)],
+        "linestyle": _DASHES[place % len(_DASHES)],
     }

@@ -1,13 +1,12 @@
-"""Whether two classifiers are right on the same number of the same images (McNemar 1947), without an approximation.
+"""McNemar's test (1947) of whether two classifiers have the same accuracy on the same images, not approximated.
 
-Only images count on which one is right and the other is not: if both are equally good, each of these is a toss of
-a coin. The p is summed from the binomial distribution for any number of them, so no rule has to say from how many
-on an approximation will do. The mid-p counts what was observed half: the exact p is too large, the more so the
-fewer images there are, and the mid-p hardly ever too small (Fagerland, Lydersen & Laake 2013).
+Only images that exactly one of the two classifies correctly count: for equally good classifiers each of them is a
+coin toss. The p is summed from the binomial distribution for any number of images. The mid-p counts the observed
+outcome half: the exact p is too large, the more so the fewer images there are, and the mid-p hardly ever too small
+(Fagerland, Lydersen & Laake 2013).
 
-It takes every image for independent and knows nothing of patients: several images of one patient make it too
-sure. Comparisons rest on the bootstrap over patients (:mod:`pneumo_cli.evaluation.confidence.intervals`); this
-is their check.
+It takes images for independent, so several images of one patient make its p too small. Comparisons rest on the
+bootstrap over patients (:mod:`pneumo_cli.evaluation.confidence.intervals`); this is a check of them.
 """
 
 from __future__ import annotations
@@ -24,13 +23,12 @@ if TYPE_CHECKING:
 
 
 class Discordance(NamedTuple):
-    """Where two classifiers differ in being right.
+    """The images that exactly one of two classifiers classifies correctly.
 
     Attributes:
-        first_only: how many images the first alone called right.
-        second_only: how many the second alone called right.
-        p: two-sided mid-p, 0 to 1; exactly 1 where both counts are equal.
-        exact: the two-sided exact p, never smaller.
+        first_only, second_only: number of images that only the first, or only the second, classifies correctly.
+        p: two-sided mid-p, 0 to 1; exactly 1 if both counts are equal.
+        exact: two-sided exact p, never smaller.
     """
 
     first_only: int
@@ -45,24 +43,25 @@ def mcnemar_test(
     """Test whether two classifiers have the same accuracy on the same images.
 
     Args:
-        first, second: logits of the two for the same images, [N], finite. labels: [N], each 0 or 1. With the
-        images of one class alone, it is sensitivity or specificity that is tested. logit_thresholds: the logits
-        from which on the first and the second one call an image positive, finite.
+        first, second: logits of the two for the same images, [N], finite.
+        labels: [N], each 0 or 1. With images of one class only, the test is of sensitivity or specificity.
+        logit_thresholds: the logits from which on the first and the second predict positive, finite.
 
     Raises:
         ValueError: there is no image, the shapes differ, a logit is not finite or a label is neither 0 nor 1.
     """
     one, truth = checked(first, labels)
     two, _ = checked(second, labels)
-    right = [
+    correct = [
         (scores >= logit_threshold_of(0.5, threshold)) == truth
         for scores, threshold in zip((one, two), logit_thresholds, strict=True)
     ]
-    return of_counts(int(np.count_nonzero(right[0] & ~right[1])), int(np.count_nonzero(right[1] & ~right[0])))
+    first_only, second_only = correct[0] & ~correct[1], correct[1] & ~correct[0]
+    return of_counts(int(np.count_nonzero(first_only)), int(np.count_nonzero(second_only)))
 
 
 def of_counts(first_only: int, second_only: int) -> Discordance:
-    """The test of the two counts alone.
+    """The test, from the two counts.
 
     Raises:
         ValueError: a count is negative.
@@ -71,7 +70,7 @@ def of_counts(first_only: int, second_only: int) -> Discordance:
     True
     """
     if min(first_only, second_only) < 0:
-        raise ValueError(f"counts of images are not negative: {first_only}, {second_only}")
+        raise ValueError(f"counts of images must not be negative: {first_only}, {second_only}")
     if first_only == second_only:
         return Discordance(first_only, second_only, 1.0, 1.0)
     n, least = first_only + second_only, min(first_only, second_only)

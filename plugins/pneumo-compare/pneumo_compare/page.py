@@ -1,7 +1,7 @@
-"""The page of a comparison: the verdict first, then numbers, tests, curves and the settings that differ.
+"""The page of a comparison: the result first, then metrics, tests, curves and the settings that differ.
 
-It is the same kind of page as a run's report (:mod:`pneumo_cli.reports.html`), made of the same blocks. What is
-computed is computed in :mod:`pneumo_compare.comparison`; the sentences are those of :mod:`pneumo_compare.wording`.
+It is made of the same blocks as a run's report (:mod:`pneumo_cli.reports.html`). :mod:`pneumo_compare.comparison`
+computes, :mod:`pneumo_compare.wording` has the sentences.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pneumo_cli.reports.formatting import count, when
 from pneumo_cli.reports.html import render_document
 from pneumo_cli.runtime import atomic
 from pneumo_cli.runtime.json_values import mapping, number, sequence, text, value_text
-from pneumo_compare import figures as figures
+from pneumo_compare import figures
 from pneumo_compare.comparison import ComparedRun, Comparison
 from pneumo_compare.tables import (
     difference_table,
@@ -47,30 +47,30 @@ from pneumo_compare.wording import (
 PAGE, CONTENT = "compare.html", "compare.json"
 
 _CARDS = 4
-_LISTED = 200  # images that are called differently
-_GOOD = 0.95  # AUC from which on only a corner of a ROC curve is of interest
+_LISTED = 200  # images that are classified differently
+_GOOD = 0.95  # AUC above which only the corner of a ROC curve matters
 
 
 def write_comparison(comparison: Comparison, target: Path) -> Path:
-    """Write the page, which needs no other file, and where ``target`` is no ``.html`` file the numbers beside it.
+    """Write the page, which needs no other file, to a ``.html`` file, or into a folder with ``compare.json``.
 
     Returns:
-        the page's file.
+        the file of the page.
 
     Raises:
         OSError: the target cannot be written, or the disk is full.
     """
     page = target if target.suffix == ".html" else target / PAGE
     with tempfile.TemporaryDirectory(prefix="pneumo-compare-") as pictures:
-        made = render_document(document(comparison, Path(pictures)), Path(pictures))
+        html = render_document(document(comparison, Path(pictures)), Path(pictures))
     if page != target:
         atomic.write_json(target / CONTENT, plain(comparison))
-    atomic.write_text(page, made)
+    atomic.write_text(page, html)
     return page
 
 
 def document(comparison: Comparison, pictures: Path) -> Document:
-    """Arrange a comparison; its figures are drawn into the folder ``pictures``."""
+    """The content of the page; its figures are written into the folder ``pictures``."""
     runs = comparison.runs
     differing = [*settings_that_differ(runs)]
     sections = (
@@ -84,8 +84,8 @@ def document(comparison: Comparison, pictures: Path) -> Document:
             tuple(_differences(comparison, pictures)),
         ),
         Section("curves", "Training", tuple(_curves(comparison, pictures))),
-        Section("settings", "What was set differently", tuple(_settings(runs, differing))),
-        Section("method", "How it was compared", tuple(_method(comparison))),
+        Section("settings", "Different settings", tuple(_settings(runs, differing))),
+        Section("method", "Methods", tuple(_method(comparison))),
     )
     names = [run.name for run in runs]
     return Document(
@@ -105,23 +105,22 @@ def _summary(comparison: Comparison) -> str:
     images = comparison.first.images
     if comparison.first.scored is None or images is None:
         return (
-            f"{len(comparison.runs)} runs side by side. They predict no classes of images, so there is nothing "
-            "to test in pairs: what differs by chance, and what does not, cannot be told from one run each."
+            f"{len(comparison.runs)} runs side by side. They are not classifiers, so there are no paired "
+            "tests, and one run each does not show which differences are due to chance."
         )
-    positive = int(images.labels.sum())
-    classes = [
-        text(name) for name in sequence(mapping(comparison.first.report.get("dataset")).get("classes"))
-    ]
-    of_classes = (
-        f" ({count(len(images.names) - positive)} {classes[0]}, {count(positive)} {classes[1]})"
-        if len(classes) == 2
-        else ""
-    )
+    total, positive, classes = len(images.names), int(images.labels.sum()), _classes(comparison.first)
+    of_classes = ""
+    if len(classes) == 2:
+        of_classes = f" ({count(total - positive)} {classes[0]}, {count(positive)} {classes[1]})"
     return (
-        f"All runs were judged on the same {count(len(images.names))} {comparison.split} images{of_classes} of "
-        f"{count(len(set(images.patients)))} patients. Differences are those from {comparison.first.letter}, "
+        f"All runs were evaluated on the same {count(total)} {comparison.split} images{of_classes} of "
+        f"{count(len(set(images.patients)))} patients. Differences are from {comparison.first.letter}, "
         f"{comparison.first.name}."
     )
+
+
+def _classes(run: ComparedRun) -> list[str]:
+    return [text(name) for name in sequence(mapping(run.report.get("dataset")).get("classes"))]
 
 
 def _headlines(comparison: Comparison) -> Iterator[Headline]:
@@ -149,40 +148,38 @@ def _headlines(comparison: Comparison) -> Iterator[Headline]:
 
 
 def _runs_table(comparison: Comparison) -> Table:
-    rows = []
-    for short, run in zip(run_rows(comparison), comparison.runs, strict=True):
-        report = run.report
-        rows.append(
-            (
-                *short[:4],
-                count(mapping(report.get("model")).get("parameters")),
-                *short[4:],
-                value_text(mapping(report.get("monitor")).get("epoch")),
-                when(run.listed.started),
-            )
+    rows = tuple(
+        (
+            *row[:4],
+            count(mapping(run.report.get("model")).get("parameters")),
+            *row[4:],
+            value_text(mapping(run.report.get("monitor")).get("epoch")),
+            when(run.listed.started),
         )
-    head = ("", "Run", "Trainer", "Model", "Parameters", "Seed", "Epochs", "Kept", "Started")
-    return Table(head, tuple(rows), frozenset({4, 5, 6, 7}), marked=comparison.baseline)
+        for row, run in zip(run_rows(comparison), comparison.runs, strict=True)
+    )
+    head = ("", "Run", "Trainer", "Model", "Parameters", "Seed", "Epochs", "Best epoch", "Started")
+    return Table(head, rows, frozenset({4, 5, 6, 7}), marked=comparison.baseline)
 
 
 def _metrics(comparison: Comparison, pictures: Path) -> Iterator[Block]:
     head = ("Metric", *letters(comparison.runs))
     numeric = frozenset(range(1, len(head)))
-    sure = any(run.intervals for run in comparison.runs)
-    yield Table(
-        head,
-        tuple(metric_rows(comparison)),
-        numeric,
-        note="In brackets 95 % intervals over patients. Whether two runs differ is not to be read from whether "
-        "these overlap: both saw the same patients, and the paired differences are surer than the values are."
-        if sure and comparison.pairs
-        else "",
-    )
-    judged = [mapping(mapping(run.report.get("summary")).get("metrics")) for run in comparison.runs]
-    names = [name for name in in_order(dict.fromkeys(n for one in judged for n in one)) if is_known(name)]
+    note = ""
+    if comparison.pairs and any(run.intervals for run in comparison.runs):
+        note = (
+            "In brackets: 95 % intervals over patients. Do not conclude from their overlap whether two runs "
+            "differ: both were evaluated on the same patients, and paired differences are more certain than "
+            "the values."
+        )
+    yield Table(head, tuple(metric_rows(comparison)), numeric, note=note)
+    summaries = [mapping(mapping(run.report.get("summary")).get("metrics")) for run in comparison.runs]
+    names = [name for name in in_order(dict.fromkeys(n for one in summaries for n in one)) if is_known(name)]
     if names:
-        rows = tuple((metric_label(n).label, *(metric_text(n, one.get(n)) for one in judged)) for n in names)
-        yield Table(head, rows, numeric, title="The images as a whole")
+        rows = tuple(
+            (metric_label(n).label, *(metric_text(n, one.get(n)) for one in summaries)) for n in names
+        )
+        yield Table(head, rows, numeric, title="Metrics of the whole set of images")
     images = comparison.first.images
     if comparison.first.scored is None or images is None or not 0 < images.labels.sum() < images.labels.size:
         return
@@ -199,7 +196,7 @@ def _metrics(comparison: Comparison, pictures: Path) -> Iterator[Block]:
 
 def _differences(comparison: Comparison, pictures: Path) -> Iterator[Block]:
     first = comparison.first.letter
-    head = ("Metric", "Difference", "p alone", "p adjusted", "Verdict")
+    head = ("Metric", "Difference", "p", "p adjusted", "Result")
     for place, pair in comparison.pairs.items():
         letter = comparison.runs[place].letter
         if not pair.metrics:
@@ -210,17 +207,16 @@ def _differences(comparison: Comparison, pictures: Path) -> Iterator[Block]:
             tuple(difference_table(comparison, place)),
             frozenset({1, 2, 3}),
             title=f"{letter} − {first}",
-            # Of a few runs the verdict above has said it.
+            # For a few runs it is already in the result above.
             note=pair_sentence(comparison, place) if len(comparison.pairs) > SPOKEN else "",
         )
         if pair.equal:
             continue
-        shares = [name for name in in_order(pair.metrics) if metric_label(name).share]
         spans = [
-            figures.Span(
-                metric_label(name).label, *pair.metrics[name].difference[:3], pair.metrics[name].better
-            )
-            for name in shares
+            figures.Span(metric_label(name).label, *tested.difference[:3], tested.better)
+            for name in in_order(pair.metrics)
+            if metric_label(name).share
+            for tested in [pair.metrics[name]]
         ]
         file = f"differences-{letter}.png"
         save(figures.difference_rows(spans, plus=letter, minus=first), pictures / file)
@@ -234,18 +230,18 @@ def _checks(comparison: Comparison, place: int) -> Iterator[Block]:
     rows = []
     if pair.delong is not None:
         rows.append(("DeLong, ROC AUC", f"z = {pair.delong.z:.2f}", "", p_text(pair.delong.p)))
-    named = {"accuracy": "all images", "recall": "positive images", "specificity": "negative images"}
+    subsets = {"accuracy": "all images", "recall": "positive images", "specificity": "negative images"}
     rows += [
-        (f"McNemar, {named[name]}", f"{calls.first_only:,}", f"{calls.second_only:,}", p_text(calls.p))
+        (f"McNemar, {subsets[name]}", f"{calls.first_only:,}", f"{calls.second_only:,}", p_text(calls.p))
         for name, calls in pair.calls.items()
     ]
     yield Table(
-        ("Check", f"Only {letter} right", f"Only {first} right", "p"),
+        ("Check", f"Only {letter} correct", f"Only {first} correct", "p"),
         tuple(rows),
         frozenset({1, 2, 3}),
-        title="The same by tests that take every image for independent",
-        note="McNemar's is the mid-p, at each run's own operating point. Several images of one patient make "
-        "both tests too sure; the verdicts rest on the table above.",
+        title="Checks by tests that take images for independent",
+        note="McNemar's is the mid-p, at each run's own operating point. Several images of one patient make both p "
+        "too small; the results above do not depend on them.",
     )
 
 
@@ -253,40 +249,29 @@ def _disagreements(comparison: Comparison, place: int) -> Iterator[Block]:
     images, first, other = comparison.first.images, comparison.first, comparison.runs[place]
     if images is None or first.scored is None or other.scored is None:
         return
-    calls = [
-        run.scored.logits >= run.scored.logit_threshold for run in (first, other) if run.scored is not None
-    ]
-    differ = np.flatnonzero(calls[0] != calls[1])
+    scores = first.scored, other.scored
+    predicted = [scored.logits >= scored.logit_threshold for scored in scores]
+    differ = np.flatnonzero(predicted[0] != predicted[1])
     if not differ.size:
         return
-    probabilities = [
-        sigmoid(run.scored.calibrated.logits) for run in (first, other) if run.scored is not None
-    ]
-    apart = np.abs(probabilities[0][differ] - probabilities[1][differ])
-    classes = [text(name) for name in sequence(mapping(first.report.get("dataset")).get("classes"))]
-    named = classes if len(classes) == 2 else ["0", "1"]
+    probabilities = [sigmoid(scored.calibrated.logits) for scored in scores]
+    gap = np.abs(probabilities[0][differ] - probabilities[1][differ])
+    classes = _classes(first) if len(_classes(first)) == 2 else ["0", "1"]
     rows = [
         (
             images.names[i],
             images.patients[i],
-            named[int(images.labels[i])],
-            *(f"{part[i]:.3f}" for part in probabilities),
-            first.letter if calls[0][i] == images.labels[i] else other.letter,
+            classes[int(images.labels[i])],
+            *(f"{probability[i]:.3f}" for probability in probabilities),
+            first.letter if predicted[0][i] == images.labels[i] else other.letter,
         )
-        for i in differ[np.argsort(-apart, kind="stable")][:_LISTED].tolist()
+        for i in differ[np.argsort(-gap, kind="stable")][:_LISTED].tolist()
     ]
-    head = (
-        "Image",
-        "Patient",
-        "Truth",
-        f"Probability, {first.letter}",
-        f"Probability, {other.letter}",
-        "Right",
-    )
+    a, b = first.letter, other.letter
+    head = ("Image", "Patient", "Label", f"Probability, {a}", f"Probability, {b}", "Correct")
     more = f", {_LISTED} of them" if differ.size > _LISTED else ""
     yield Folded(
-        f"The {differ.size:,} images that {first.letter} and {other.letter} call differently{more}, those furthest "
-        "apart first",
+        f"The {differ.size:,} images that {a} and {b} classify differently{more}, largest difference first",
         (Table(head, tuple(rows), frozenset({3, 4})),),
     )
 
@@ -302,14 +287,14 @@ def _curves(comparison: Comparison, pictures: Path) -> Iterator[Block]:
     }
     wanted = [text(name) for run in comparison.runs for name in sequence(run.report.get("curves"))]
     wanted += [text(mapping(run.report.get("monitor")).get("metric") or "") for run in comparison.runs]
-    there = {
+    available = {
         name
         for rows in histories.values()
         for row in rows
         for side in ("train", "validation")
         for name in mapping(row.get(side))
     }
-    metrics = [name for name in dict.fromkeys(wanted) if name in there]
+    metrics = [name for name in dict.fromkeys(wanted) if name in available]
     if not metrics:
         return
     save(figures.overlaid_curves(histories, metrics), pictures / "curves.png")
@@ -339,13 +324,13 @@ def _settings(
     recipe, machine = table(False), table(True)
     names = [row[0] for row in recipe.rows]
     if not names:
-        yield Paragraph("Nothing: all runs have the same recipe, the seed included.")
+        yield Paragraph("None: all runs have the same recipe, including the seed.")
     elif names == ["seed"]:
-        yield Paragraph("The seed alone: seeds of one recipe.")
+        yield Paragraph("Only the seed: the runs repeat one recipe.")
     if names:
         yield recipe
     if machine.rows:
-        yield Folded("What differs of the machine", (machine,))
+        yield Folded("Different machines", (machine,))
 
 
 def _method(comparison: Comparison) -> Iterator[Block]:
@@ -353,22 +338,21 @@ def _method(comparison: Comparison) -> Iterator[Block]:
         return
     tests = comparison.tests
     yield Paragraph(
-        "Each difference is that of two runs on the same images; its interval and its p come from drawing "
-        "patients with replacement, each with all images, the same draws for both runs. Calls are made at each "
-        "run's own operating point, which was chosen on its validation images."
+        "Each difference is that of two runs on the same images; its interval and its p are from a paired "
+        "bootstrap over patients: patients are sampled with replacement, each with all images, and the same "
+        "ones for both runs. Classes are predicted at each run's own operating point, which was chosen on "
+        "its validation images."
     )
     yield Paragraph(
-        f"The ROC AUC is what is asked first: its {_tests(tests['primary'])} adjusted among each other (Holm). All "
-        f"other metrics are a second family, adjusted for its {_tests(tests['other'], '')}. Below 0.05 after "
-        "that a difference is called significant; intervals are not adjusted."
+        f"The ROC AUC is the primary metric; its p values are adjusted for {_tests(tests['primary'])} (Holm). "
+        f"All other metrics are a second family, adjusted for {_tests(tests['other'])}. A difference with an "
+        "adjusted p below 0.05 is significant; intervals are not adjusted."
     )
     yield Paragraph(
-        "No significant difference is not the same as no difference: the interval tells how large a difference "
-        "would still go with what was seen."
+        "No significant difference does not mean no difference: the interval shows how large a difference "
+        "would still be consistent with the data."
     )
 
 
-def _tests(number: int, verb: str = " ") -> str:
-    if not verb:
-        return "1 test" if number == 1 else f"{number} tests"
-    return "1 test is" if number == 1 else f"{number} tests are"
+def _tests(number: int) -> str:
+    return "1 test" if number == 1 else f"{number} tests"

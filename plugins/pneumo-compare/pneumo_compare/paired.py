@@ -1,15 +1,15 @@
-"""Whether classifiers differ that were judged on the same images: paired tests, adjusted for how many there are.
+"""Paired tests of classifiers on the same images, adjusted for multiple testing.
 
-Every metric's difference is tested by the bootstrap over patients
-(:func:`~pneumo_cli.evaluation.confidence.intervals. difference_intervals`); DeLong's test of the AUC and
-McNemar's of the calls stand beside it as checks, which take every image for independent. Verdicts rest on the
-bootstrap alone.
+The difference of each metric is tested by a bootstrap over patients
+(:func:`~pneumo_cli.evaluation.confidence.intervals.difference_intervals`), on which alone the results rest.
+DeLong's test of the AUC and McNemar's test of the predicted classes, which take images for independent, are
+checks.
 
-Which difference is asked about is said before anybody looks: the ROC AUC, which needs no threshold, is the primary
-metric, and its tests are adjusted (Holm 1979) for the number of classifiers alone. All other metrics are a second
-family, adjusted for all of its tests. A p below 0.05 after that is called a significant difference.
+The ROC AUC, which needs no threshold, is the primary metric; its tests are adjusted (Holm 1979) for the number of
+classifiers only. All other metrics are a second family, adjusted for all of its tests. A difference with an
+adjusted p below 0.05 is significant.
 
-Works on arrays; where they come from is :mod:`pneumo_compare.comparison`.
+Works on arrays; :mod:`pneumo_compare.comparison` reads them.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ if TYPE_CHECKING:
     from pneumo_cli.evaluation.confidence.intervals import Patients
 
 SIGNIFICANT = 0.05
-"""The p below which a difference counts, after the adjustment."""
+"""The adjusted p below which a difference is significant."""
 PRIMARY = "auc"
 RESAMPLES = 2000
 _CALIBRATED = ("brier", "ece")
 OF_CALLS = frozenset({"accuracy", "precision", "recall", "specificity", "f1", "mcc", "balanced_accuracy"})
-"""Metrics that see who is called positive, and nothing else."""
+"""Metrics that depend on the predicted classes only."""
 _OF_ORDER = frozenset({"auc", "average_precision"})
 NO_DIFFERENCE = Difference(0.0, 0.0, 0.0, 1.0)
-"""What is found where there is nothing to test."""
+"""The difference where there is nothing to test."""
 
 
 @dataclass(frozen=True)
 class Scored:
-    """One classifier's logits, [N], finite, and how it makes calls and probabilities of them."""
+    """A classifier's logits, [N], finite, with its decision threshold and its calibration."""
 
     logits: NDArray[np.float64]
     logit_threshold: float = 0.0
@@ -52,7 +52,7 @@ class Scored:
 
     @property
     def calibrated(self) -> Scored:
-        """The same calls and probabilities, of logits that need no more calibration."""
+        """The same predicted classes and probabilities, from calibrated logits."""
         return Scored(
             self.calibration.apply(self.logits), float(self.calibration.apply(self.logit_threshold))
         )
@@ -60,13 +60,13 @@ class Scored:
 
 @dataclass(frozen=True)
 class Tested:
-    """One metric's difference and what to think of it.
+    """One metric's difference and its significance.
 
     Attributes:
-        difference: the second classifier's value less the first one's, with its interval and its p alone.
+        difference: the second classifier's value minus the first one's, with its interval and unadjusted p.
         p: adjusted for the other tests of its family.
-        better: 1 where the second one is significantly better, -1 where the first one is, 0 where neither; of a
-            metric of which nobody knows which way is better: which one is higher.
+        better: 1 if the second is significantly better, -1 if the first is, else 0. For a metric without a better
+            direction: which one is significantly higher.
     """
 
     difference: Difference
@@ -79,12 +79,12 @@ class Pair:
     """How a second classifier differs from a first one.
 
     Attributes:
-        equal: whether both say the same of every image, probabilities and calls.
-        equal_calls: whether both call every image the same.
-        metrics: name to what was found; empty with a single patient.
-        delong: of the ROC AUC, second less first; None where a class is missing.
-        calls: McNemar's test of all calls (``accuracy``), of the positive images' (``recall``) and of the negative
-            ones' (``specificity``); ``first_only`` are those that the second classifier alone got right.
+        equal: whether all predictions are equal, probabilities and classes.
+        equal_calls: whether all predicted classes are equal.
+        metrics: name to result; empty if there is only one patient.
+        delong: of the ROC AUC, second minus first; None if a class is missing.
+        calls: McNemar's tests on all images (``accuracy``), positive ones (``recall``) and negative ones
+            (``specificity``); ``first_only`` counts those that only the second classifier classifies correctly.
     """
 
     equal: bool
@@ -112,53 +112,48 @@ def compare(
 
     Args:
         labels: [N] of 0 and 1.
-        patients: whose image each is, [N].
+        patients: the patient of each image, [N].
         resamples, seed: of the bootstrap.
 
     Returns:
-        a pair for each of the others, and how many tests each family has: ``primary`` and ``other``. Where two have
-        to agree in a metric (they call all images alike, they order all alike) there is nothing to test: they
-        differ by :data:`NO_DIFFERENCE`.
+        a pair for each of the others, and the number of tests of each family, ``primary`` and ``other``. A metric
+        in which two necessarily agree (equal predicted classes, equal order of the images) is not tested: its
+        difference is :data:`NO_DIFFERENCE`.
 
     Raises:
         ValueError: as :func:`~pneumo_cli.evaluation.confidence.intervals.difference_intervals`.
     """
-    found = [_differences(second, first, labels, patients, resamples, seed) for second in others]
-    for second, differences in zip(others, found, strict=True):
-        differences |= dict.fromkeys(differences.keys() & _equal_metrics(first, second), NO_DIFFERENCE)
-    keys = [
-        (i, name)
-        for i, differences in enumerate(found)
-        for name in differences
-        if differences[name] != NO_DIFFERENCE
+    differences = [_differences(second, first, labels, patients, resamples, seed) for second in others]
+    for second, found in zip(others, differences, strict=True):
+        found |= dict.fromkeys(found.keys() & _equal_metrics(first, second), NO_DIFFERENCE)
+    tested = [
+        (i, name) for i, found in enumerate(differences) for name in found if found[name] != NO_DIFFERENCE
     ]
     families = {
-        "primary": [key for key in keys if key[1] == PRIMARY],
-        "other": [key for key in keys if key[1] != PRIMARY],
+        "primary": [key for key in tested if key[1] == PRIMARY],
+        "other": [key for key in tested if key[1] != PRIMARY],
     }
     adjusted: dict[tuple[int, str], float] = {}
     for family in families.values():
-        adjusted |= zip(family, holm([found[i][name].p for i, name in family]), strict=True)
-    pairs = []
-    for i, (second, differences) in enumerate(zip(others, found, strict=True)):
-        metrics = {
-            name: _tested(name, difference, adjusted.get((i, name), difference.p))
-            for name, difference in differences.items()
-        }
-        pairs.append(
-            Pair(
-                _equal(first, second),
-                _equal_calls(first, second),
-                metrics,
-                _delong(second, first, labels),
-                _calls(second, first, labels),
-            )
+        adjusted |= zip(family, holm([differences[i][name].p for i, name in family]), strict=True)
+    pairs = [
+        Pair(
+            _equal(first, second),
+            _equal_calls(first, second),
+            {
+                name: _tested(name, one, adjusted.get((i, name), one.p))
+                for name, one in differences[i].items()
+            },
+            _delong(second, first, labels),
+            _calls(second, first, labels),
         )
+        for i, second in enumerate(others)
+    ]
     return pairs, {name: len(family) for name, family in families.items()}
 
 
 def holm(ps: Sequence[float]) -> list[float]:
-    """p values adjusted for their number, step down (Holm 1979), in the order that they came in.
+    """p values adjusted for their number, step down (Holm 1979), in their original order.
 
     >>> [round(p, 3) for p in holm([0.01, 0.04, 0.03])]
     [0.03, 0.06, 0.06]
@@ -180,7 +175,7 @@ def _differences(
     resamples: int,
     seed: int,
 ) -> dict[str, Difference]:
-    def differ(one: Scored, other: Scored) -> dict[str, Difference]:
+    def compute(one: Scored, other: Scored) -> dict[str, Difference]:
         return difference_intervals(
             one.logits,
             other.logits,
@@ -191,11 +186,11 @@ def _differences(
             seed=seed,
         )
 
-    found = differ(second, first)
+    differences = compute(second, first)
     if (second.calibration, first.calibration) != (UNCALIBRATED, UNCALIBRATED):
-        calibrated = differ(second.calibrated, first.calibrated)
-        found |= {f"{name}_calibrated": calibrated[name] for name in _CALIBRATED if name in calibrated}
-    return found
+        calibrated = compute(second.calibrated, first.calibrated)
+        differences |= {f"{name}_calibrated": calibrated[name] for name in _CALIBRATED if name in calibrated}
+    return differences
 
 
 def _equal(first: Scored, second: Scored) -> bool:
@@ -211,21 +206,21 @@ def _equal_calls(first: Scored, second: Scored) -> bool:
 
 
 def _equal_metrics(first: Scored, second: Scored) -> frozenset[str]:
-    """The metrics in which two have to agree on any images, since all they are made of is equal."""
-    found: frozenset[str] = frozenset()
+    """The metrics in which two necessarily agree, since everything that these depend on is equal."""
+    metrics: frozenset[str] = frozenset()
     if _equal_calls(first, second):
-        found |= OF_CALLS
+        metrics |= OF_CALLS
     if np.array_equal(_order(first), _order(second)):
-        found |= _OF_ORDER
+        metrics |= _OF_ORDER
     if np.array_equal(first.logits, second.logits):
-        found |= frozenset(_CALIBRATED)
+        metrics |= frozenset(_CALIBRATED)
         if first.calibration == second.calibration:
-            found |= {f"{name}_calibrated" for name in _CALIBRATED}
-    return found
+            metrics |= {f"{name}_calibrated" for name in _CALIBRATED}
+    return metrics
 
 
 def _order(scored: Scored) -> NDArray[np.int64]:
-    """The place of each image's logit among the distinct ones, [N]."""
+    """The rank of each image's logit among the distinct ones, [N]."""
     return np.unique(scored.logits, return_inverse=True)[1].astype(np.int64)
 
 
@@ -241,15 +236,10 @@ def _delong(second: Scored, first: Scored, labels: NDArray[np.int64]) -> Compari
 
 
 def _calls(second: Scored, first: Scored, labels: NDArray[np.int64]) -> dict[str, Discordance]:
-    every = np.ones(labels.size, dtype=bool)
-    parts = {"accuracy": every, "recall": labels == 1, "specificity": labels == 0}
+    thresholds = second.logit_threshold, first.logit_threshold
+    subsets = {"accuracy": labels >= 0, "recall": labels == 1, "specificity": labels == 0}
     return {
-        name: mcnemar_test(
-            second.logits[there],
-            first.logits[there],
-            labels[there],
-            logit_thresholds=(second.logit_threshold, first.logit_threshold),
-        )
-        for name, there in parts.items()
-        if there.any()
+        name: mcnemar_test(second.logits[own], first.logits[own], labels[own], logit_thresholds=thresholds)
+        for name, own in subsets.items()
+        if own.any()
     }

@@ -1,4 +1,4 @@
-"""What this distribution brings: the command ``compare``."""
+"""Registers the command ``compare``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the page of a comparison, the terminal and programs share: its tables, and its numbers as JSON."""
+"""The tables of a comparison, which page and terminal share, and its numbers as JSON."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from pneumo_cli.runtime.json_values import mapping, number, sequence, text, valu
 from pneumo_compare.comparison import ComparedRun, Comparison
 from pneumo_compare.wording import cautions, difference_text, metric_verdict, p_text, pair_sentence, verdict
 
+_LISTED = ("trainer", "model", "dataset", "epochs", "started")
 ABSENT = "–"
-"""Stands for a setting that a run's trainer does not have."""
+"""For a setting that a run's trainer does not have."""
 
 
 def plain(comparison: Comparison) -> dict[str, Any]:
-    """What JSON can hold of it, for programs."""
+    """The comparison for JSON."""
     runs = comparison.runs
     return {
         "split": comparison.split,
@@ -28,11 +29,7 @@ def plain(comparison: Comparison) -> dict[str, Any]:
             {
                 "letter": run.letter,
                 "run": str(run.listed.path),
-                "trainer": run.listed.trainer,
-                "model": run.listed.model,
-                "dataset": run.listed.dataset,
-                "epochs": run.listed.epochs,
-                "started": run.listed.started,
+                **{name: getattr(run.listed, name) for name in _LISTED},
                 "metrics": dict(run.metrics),
                 "intervals": {name: list(ends) for name, ends in run.intervals.items()},
             }
@@ -52,11 +49,11 @@ def plain(comparison: Comparison) -> dict[str, Any]:
 
 
 def settings_that_differ(runs: Sequence[ComparedRun]) -> Iterator[tuple[str, tuple[Any, ...], bool]]:
-    """The settings, and the facts beside them, in which runs differ.
+    """The settings, and facts such as model and dataset, in which runs differ.
 
-    Returns:
-        name, the runs' values (:data:`ABSENT` where a trainer has no such setting), and whether it is a matter of
-        the machine and no part of the recipe.
+    Yields:
+        name, the runs' values (:data:`ABSENT` if a trainer has no such setting), and whether it belongs to the
+        machine and not to the recipe.
     """
     from pneumo_cli.settings.schema import MachineSettings
 
@@ -64,7 +61,7 @@ def settings_that_differ(runs: Sequence[ComparedRun]) -> Iterator[tuple[str, tup
     for run in runs:
         trainer, model, dataset = (mapping(run.report.get(part)) for part in ("trainer", "model", "dataset"))
         environment = mapping(run.report.get("environment"))
-        known: dict[str, Any] = {
+        values: dict[str, Any] = {
             "trainer": trainer.get("name"),
             "model": model.get("name"),
             "dataset": dataset.get("name"),
@@ -72,20 +69,20 @@ def settings_that_differ(runs: Sequence[ComparedRun]) -> Iterator[tuple[str, tup
             "preset": run.report.get("preset"),
         }
         for item in map(mapping, sequence(run.report.get("settings"))):
-            known[text(item.get("name"))] = item.get("value")
-        known["model"] = model.get("name")  # the setting may be empty: the trainer's own
-        known |= {
+            values[text(item.get("name"))] = item.get("value")
+        values["model"] = model.get("name")  # the setting may be empty: the trainer's own
+        values |= {
             "computed on": environment.get("device_name") or environment.get("device"),
             "computed in": environment.get("precision"),
             "torch": mapping(environment.get("packages")).get("torch"),
             "pneumo": run.report.get("pneumo"),
         }
-        facts.append(known)
+        facts.append(values)
     machine = {*MachineSettings.model_fields, "computed on", "computed in", "torch", "pneumo"}
-    for name in dict.fromkeys(name for known in facts for name in known):
-        values = tuple(known.get(name, ABSENT) for known in facts)
-        if any(value != values[0] for value in values[1:]):
-            yield name, values, name in machine
+    for name in dict.fromkeys(name for values in facts for name in values):
+        several = tuple(values.get(name, ABSENT) for values in facts)
+        if any(value != several[0] for value in several[1:]):
+            yield name, several, name in machine
 
 
 def metric_rows(comparison: Comparison) -> list[tuple[str, ...]]:
@@ -103,7 +100,7 @@ def metric_rows(comparison: Comparison) -> list[tuple[str, ...]]:
 
 
 def difference_table(comparison: Comparison, place: int) -> list[tuple[str, ...]]:
-    """A row for each metric: label, difference with interval, p alone, p adjusted, and the verdict."""
+    """A row for each metric: label, difference with interval, p, adjusted p, and the result in words."""
     metrics = comparison.pairs[place].metrics
     return [
         (
@@ -151,10 +148,7 @@ def _plain_pair(comparison: Comparison, place: int) -> dict[str, Any]:
         "verdict": pair_sentence(comparison, place),
         "metrics": {
             name: {
-                "value": tested.difference.value,
-                "low": tested.difference.low,
-                "high": tested.difference.high,
-                "p": tested.difference.p,
+                **tested.difference._asdict(),
                 "p_adjusted": tested.p,
                 "significant": bool(tested.better),
                 "verdict": metric_verdict(comparison, place, name),

@@ -1,4 +1,4 @@
-"""What a comparison of runs found, in words: the sentences that the page and the terminal share."""
+"""The results of a comparison in words, which page and terminal share."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from pneumo_compare.paired import NO_DIFFERENCE, OF_CALLS, PRIMARY, SIGNIFICANT,
 
 _NOTHING = "no significant difference"
 SPOKEN = 3
-"""Pairs up to which the verdict has a sentence each."""
+"""Number of pairs up to which the result has a sentence each."""
 _NAMED = 3  # metrics that a sentence names
 
 
 def verdict(comparison: Comparison) -> str:
-    """What was found, in a few sentences; empty where nothing was tested."""
+    """The result in a few sentences; empty if nothing was tested."""
     pairs = comparison.pairs
     if not pairs:
         return ""
     if len(pairs) <= SPOKEN:
         return " ".join(pair_sentence(comparison, place) for place in pairs)
     differ = [place for place in pairs if _primary(pairs[place]) and pairs[place].metrics[PRIMARY].better]
-    first, label = comparison.first.letter, _spoken(PRIMARY)
+    first, label = comparison.first.letter, _in_sentence(PRIMARY)
     if not differ:
         return f"In {label} none of the {len(pairs)} runs differs significantly from {first}."
     letters = ", ".join(comparison.runs[place].letter for place in differ)
@@ -42,12 +42,13 @@ def pair_sentence(comparison: Comparison, place: int) -> str:
     sentences = []
     if _primary(pair):
         tested = pair.metrics[PRIMARY]
-        said = metric_verdict(comparison, place, PRIMARY)
-        if said == _NOTHING:
-            said += f" between {first} and {letter}"
+        result = metric_verdict(comparison, place, PRIMARY)
+        if result == _NOTHING:
+            result += f" between {first} and {letter}"
         numbers = f"{letter} − {first}: {difference_text(PRIMARY, tested.difference)}"
-        said += f" [{numbers}, {_both_ps(comparison, tested)}]"
-        sentences.append(f"{metric_label(PRIMARY).label}: {said}.")
+        sentences.append(
+            f"{metric_label(PRIMARY).label}: {result} [{numbers}, {_both_ps(comparison, tested)}]."
+        )
     others = [
         name for name in in_order(pair.significant) if name != PRIMARY and not name.endswith("_calibrated")
     ]
@@ -59,24 +60,23 @@ def pair_sentence(comparison: Comparison, place: int) -> str:
     if parts:
         sentences.append(f"{'Otherwise ' if sentences else ''}{', and '.join(parts)}.")
     elif pair.equal_calls:
-        sentences.append("Both call every image the same.")
+        sentences.append("Both classify every image the same.")
     elif sentences:
-        nor = "They do not" if _primary(pair) and pair.metrics[PRIMARY].better else "Nor do they"
-        sentences.append(f"{nor} differ significantly in any other metric.")
+        sentences.append("They do not differ significantly in any other metric.")
     else:
         sentences.append(f"{first} and {letter} do not differ significantly in any metric.")
     return " ".join(sentences)
 
 
 def metric_verdict(comparison: Comparison, place: int, metric: str) -> str:
-    """What to think of one metric's difference."""
+    """The result for one metric."""
     pair, (first, letter) = comparison.pairs[place], _letters(comparison, place)
     tested = pair.metrics[metric]
     if comparison.same_run(place):
         return "the same run"
     if tested.difference == NO_DIFFERENCE:
-        alike = "predictions" if pair.equal else "calls" if metric in OF_CALLS else "scores"
-        return f"no difference: the same {alike}"
+        same = "predictions" if pair.equal else "predicted classes" if metric in OF_CALLS else "scores"
+        return f"no difference: the same {same}"
     if not tested.better:
         if tested.difference.p < SIGNIFICANT:
             return f"{_NOTHING}, adjusted for {_family(comparison, metric)} tests"
@@ -108,44 +108,41 @@ def p_text(p: float) -> str:
 
 
 def p_clause(p: float) -> str:
-    """A p in a sentence, after the letter."""
-    said = p_text(p)
-    return said if said.startswith("<") else f"= {said}"
+    """A p in a sentence, after the letter p."""
+    return p_text(p) if p < 0.001 else f"= {p_text(p)}"
 
 
 def cautions(comparison: Comparison) -> tuple[str, ...]:
-    """What a reader has to keep in mind for these runs."""
+    """The caveats of this comparison."""
     runs = comparison.runs
-    said = []
+    caveats = []
     if comparison.pairs:
-        said.append(
-            "A p here is about other patients like these, for these very networks. It knows nothing of other "
-            "seeds: trained again with another one, each of the runs would come out a little different. "
-            "Whether one recipe is better than another takes several seeds of both."
+        caveats.append(
+            "These p values are for other patients like these, and for exactly these networks. They do not "
+            "cover other seeds: trained again with another seed, each run would give different "
+            "results. Whether one recipe is better than another takes several seeds of both."
         )
     if any(mapping(run.report.get("dataset")).get("synthetic") for run in runs):
-        said.append("Synthetic data: these images are drawn, and no patient is behind them.")
+        caveats.append("Synthetic data: these images are generated, and no patient is behind them.")
     if comparison.split == "validation":
-        said.append(
-            "On the validation images each run chose its best epoch and its operating points: numbers on them "
-            "are too good, those of runs with more epochs the more so."
+        caveats.append(
+            "Each run chose its best epoch and its operating points on the validation images: metrics on "
+            "them are too good, the more so the more epochs a run has."
         )
     accesses = max(int(number(mapping(run.report.get("test_access")).get("count")) or 0) for run in runs)
     if comparison.split == "test" and accesses > len(runs):
-        said.append(
-            f"This test set has been evaluated on {accesses} times: what was chosen by them is no longer "
-            "tested by them. Choose on the validation images (--split validation)."
+        caveats.append(
+            f"There were {accesses} evaluations on this test set: what was chosen by their results is no longer "
+            "independent of it. Choose on the validation images (--split validation)."
         )
-    prints = {text(mapping(run.report.get("dataset")).get("fingerprint")) for run in runs}
-    if len(prints) > 1:
-        said.append(
-            "The images have the same names and labels, but the datasets are not the same to the byte: other "
-            "files, or other images beside these."
+    if len({text(mapping(run.report.get("dataset")).get("fingerprint")) for run in runs}) > 1:
+        caveats.append(
+            "The images have the same names and labels, but the datasets are not identical: other files, or other "
+            "images in addition to these."
         )
-    trained = {_split_key(run.report) for run in runs}
-    if len(trained) > 1:
-        said.append("The runs were trained on different images: their splits differ (see the settings).")
-    return tuple(said)
+    if len({_split_key(run.report) for run in runs}) > 1:
+        caveats.append("The runs were trained on different images: their splits differ (see the settings).")
+    return tuple(caveats)
 
 
 def _split_key(report: object) -> tuple[str, ...]:
@@ -181,20 +178,19 @@ def _signed(metric: str, value: float) -> str:
 
 
 def _both_ps(comparison: Comparison, tested: Tested) -> str:
-    said = f"p {p_clause(tested.difference.p)}"
-    if comparison.tests["primary"] > 1:
-        said += f", or {p_text(tested.p)} adjusted for {comparison.tests['primary']} tests"
-    return said
+    p = f"p {p_clause(tested.difference.p)}"
+    tests = comparison.tests["primary"]
+    return p if tests <= 1 else f"{p}, or {p_text(tested.p)} adjusted for {tests} tests"
 
 
-def _spoken(metric: str) -> str:
+def _in_sentence(metric: str) -> str:
     label = metric_label(metric).label
     return label if label.startswith("Brier") else lowered(label)
 
 
 def _listed(metrics: list[str]) -> str:
     """Some of them by name, and how many more."""
-    names = [_spoken(name) for name in metrics[:_NAMED]]
+    names = [_in_sentence(name) for name in metrics[:_NAMED]]
     if len(metrics) > _NAMED:
         names.append(f"{len(metrics) - _NAMED} more")
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -1,1 +1,1 @@
-"""pneumo plugin: DICOM radiographs as gray levels."""
+"""Feature: DICOM radiographs as gray levels."""

@@ -1,13 +1,12 @@
-"""From the bytes of a DICOM file to the grey levels that a viewer would show: for radiographs alone.
+"""Decoding DICOM radiographs to the gray levels that a viewer shows.
 
-What it does, in the order of the standard (PS3.4 N.2): stored values, Modality LUT or rescale, VOI LUT or window,
-photometric interpretation. A radiograph saved as PNG and the same one as DICOM give the same grey levels, so a
-model trained on pictures sees what it was trained on. It is no viewer and no archive: other modalities, several
-frames and raw detector data are refused with a reason, and nothing is read but what the picture needs (no name, no
-date).
+In the order of the standard (PS3.4 N.2): stored values, Modality LUT or rescale, VOI LUT or window, photometric
+interpretation. A radiograph gives the same gray levels as PNG and as DICOM, so models trained on image files can be
+used. Other modalities, several frames and raw detector data are refused with a reason, and only attributes that the
+image needs are read (no name, no date).
 
-pydicom is imported only once a file is a DICOM file. Headers are
-hostile input: the number of pixels is checked before anything is decoded, and inflating stops at a limit.
+pydicom is imported only once a file is a DICOM file. Headers are untrusted: the number of pixels is checked before
+anything is decoded, and inflating stops at a limit.
 """
 
 from __future__ import annotations
@@ -41,69 +40,52 @@ _OTHER_PARTS = frozenset(
         r"\w+",
         """
         ABDOMEN ABDOMENPELVIS ANKLE ARM BLADDER BRAIN BREAST CALCANEUS CALF COCCYX CSPINE CERVICAL ELBOW EXTREMITY
-        EYE FACE FEMUR FIBULA FINGER FINGERS FOOT FOREARM HAND HEAD HEEL HIP HIPS HUMERUS JAW KNEE KNEES LEG LSPINE
-        LSSPINE LUMBAR MANDIBLE MAXILLA NASAL NECK NOSE ORBIT ORBITS PATELLA PELVIS RADIUS RADIUSULNA SACRUM
-        SHOULDER SHOULDERS SIJOINT SINUS SINUSES SKULL SSPINE TEETH TIBIA TIBIAFIBULA THIGH THUMB TMJ TOE TOES TOOTH
-        ULNA WRIST ZYGOMA
+        EYE FACE FEMUR FIBULA FINGER FINGERS FOOT FOREARM HAND HEAD HEEL HIP HIPS HUMERUS JAW KNEE KNEES LEG
+        LSPINE LSSPINE LUMBAR MANDIBLE MAXILLA NASAL NECK NOSE ORBIT ORBITS PATELLA PELVIS RADIUS RADIUSULNA
+        SACRUM SHOULDER SHOULDERS SIJOINT SINUS SINUSES SKULL SSPINE TEETH TIBIA TIBIAFIBULA THIGH THUMB TMJ TOE
+        TOES TOOTH ULNA WRIST ZYGOMA
         """,
     )
 )
-"""Parts of the body (PS3.16 annex L, and what devices write) of which no chest radiograph is taken."""
-_CHEST = frozenset(
-    ("CHEST", "THORAX", "THORACIC", "LUNG", "LUNGS", "RIB", "RIBS", "HEART", "WHOLEBODY", "BODY")
-)
+"""Parts of the body other than the chest (PS3.16 annex L, and spellings of devices)."""
+_CHEST = frozenset(re.findall(r"\w+", "CHEST THORAX THORACIC LUNG LUNGS RIB RIBS HEART WHOLEBODY BODY"))
 
 _MAX_INFLATED = 512 * 2**20
 _DEFLATED = "1.2.840.10008.1.2.1.99"
-_READ = [
-    "SOPClassUID",
-    "Modality",
-    "PresentationIntentType",
-    "SamplesPerPixel",
-    "PhotometricInterpretation",
-    "PlanarConfiguration",
-    "NumberOfFrames",
-    "Rows",
-    "Columns",
-    "BitsAllocated",
-    "BitsStored",
-    "HighBit",
-    "PixelRepresentation",
-    "PixelPaddingValue",
-    "PixelPaddingRangeLimit",
-    "RescaleSlope",
-    "RescaleIntercept",
-    "ModalityLUTSequence",
-    "VOILUTSequence",
-    "WindowCenter",
-    "WindowWidth",
-    "VOILUTFunction",
-    "PixelData",
-]
+_ATTRIBUTES: list[str] = re.findall(
+    r"\w+",
+    """
+    SOPClassUID Modality PresentationIntentType SamplesPerPixel PhotometricInterpretation PlanarConfiguration
+    NumberOfFrames Rows Columns BitsAllocated BitsStored HighBit PixelRepresentation PixelPaddingValue
+    PixelPaddingRangeLimit RescaleSlope RescaleIntercept ModalityLUTSequence VOILUTSequence WindowCenter
+    WindowWidth VOILUTFunction PixelData
+    """,
+)
+"""The attributes that decoding reads."""
 
 
 def decode_dicom(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
-    """Decode a radiograph to the grey levels that a viewer would show, dark to bright.
+    """Decode a radiograph to the gray levels that a viewer shows.
 
-    Grey values: Modality LUT or rescale slope and intercept; then the first VOI LUT, or else the first window
-    (``LINEAR``, ``LINEAR_EXACT`` or ``SIGMOID``; one narrower than the standard allows is ignored). Without either,
-    the whole range of the stored bits becomes 0 to 255, so 8 bits stay what they are; where a file of more than 8
-    bits uses not even a quarter of the range that it claims (12 bits declared as 16), the range of the bits it
-    uses. ``MONOCHROME1`` is inverted, pixel padding is black. Colour of 8 bits becomes luminance. Pixels that are
-    not square stay as stored: images are resized to a square whatever their aspect.
+    Modality LUT or rescale slope and intercept; then the first VOI LUT, or else the first window (``LINEAR``,
+    ``LINEAR_EXACT`` or ``SIGMOID``; one narrower than the standard allows is ignored). Without either, the whole
+    range of the stored bits is mapped to 0 to 255, so 8-bit values are unchanged; where a file of more than 8 bits
+    uses less than a quarter of its declared range (12 bits declared as 16), only the range of the used bits.
+    ``MONOCHROME1`` is inverted, and pixel padding is black. 8-bit colour becomes luminance. The pixel aspect ratio
+    is ignored, because images are resized to a square anyway.
 
     Args:
         data: the content of a DICOM file.
-        max_pixels: more rows times columns are refused before decoding.
+        max_pixels: the largest accepted product of rows and columns, checked before decoding.
 
     Returns:
         uint8 [H, W].
 
     Raises:
-        UnreadableImage: it is no single radiograph, damaged, too large, compressed in a way that no installed
-            codec reads, or pydicom is missing.
+        UnreadableImage: not a single radiograph, damaged, too large, no installed codec reads its compression, or
+            pydicom is missing.
     """
-    _quieten()
+    _silence_pydicom()
     try:
         dataset = _parse(data)
         _check_kind(dataset)
@@ -112,58 +94,58 @@ def decode_dicom(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
         stored = stored_values(dataset, syntax)
         if stored.ndim == 3:
             return np.asarray(Image.fromarray(stored.astype(np.uint8)).convert("L"))
-        return _shown(stored, dataset)
+        return _displayed(stored, dataset)
     except (UnreadableImage, MemoryError):
         raise
-    except Exception as error:  # a parser fed with damaged bytes may raise anything
+    except Exception as error:  # parsing damaged bytes may raise anything
         raise UnreadableImage(f"a damaged DICOM file: {_reason(error)}") from error
 
 
 def other_part(data: bytes) -> str:
-    """The part of the body that a DICOM file says it shows, where that is clearly none of the chest.
+    """The body part in a DICOM header, if it is clearly not the chest.
 
-    Body Part Examined is often missing, in another language or wrong, so this is a reason for a remark and for no
-    refusal; what is not known, or names the chest among others, is taken for a chest.
+    Body Part Examined is often missing, in another language or wrong, so it gives reason for a remark, not for a
+    refusal. Unknown values, and those that also name the chest, count as chest.
 
     Args:
         data: the content of an image file of any kind.
 
     Returns:
-        such as ``KNEE``; empty where nothing is said, or the file cannot be read.
+        The body part, such as ``KNEE``; empty for the chest, a missing value or an unreadable file.
     """
     if not is_dicom(data):
         return ""
-    _quieten()
+    _silence_pydicom()
     try:
-        said = str(_parse(data, ["BodyPartExamined"]).get("BodyPartExamined") or "").upper()[:64]
+        part = str(_parse(data, ["BodyPartExamined"]).get("BodyPartExamined") or "").upper()[:64]
     except MemoryError:
         raise
-    except Exception:  # what cannot be read is said when it is decoded
+    except Exception:  # decoding reports it
         return ""
-    words = re.findall("[A-Z]+", said)
+    words = re.findall("[A-Z]+", part)
     if not {*words, "".join(words)} & _OTHER_PARTS or _CHEST & {*words}:
         return ""
     return " ".join(words)
 
 
-def _quieten() -> None:
-    """Keep pydicom's remarks off stderr: what matters is raised.
+def _silence_pydicom() -> None:
+    """Keep pydicom's log lines and warnings off stderr: what matters is raised.
 
-    Called for each file because a filter that is set once does not outlive somebody's ``catch_warnings``, and
-    because ``catch_warnings`` itself is not safe in threads. A filter that is there already is not added again.
+    Called for each file because a filter that is set once does not outlive another's ``catch_warnings``, which is
+    itself not thread-safe. An existing filter is not added again.
     """
     logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
     warnings.filterwarnings("ignore", module=r"(pydicom\b|pneumo_dicom\b)")
 
 
-def _parse(data: bytes, names: Sequence[str] = _READ) -> FileDataset:
-    """Read the elements of some names."""
+def _parse(data: bytes, names: Sequence[str] = _ATTRIBUTES) -> FileDataset:
+    """Read the attributes of these names."""
     try:
         from pydicom import dcmread
         from pydicom.errors import InvalidDicomError
     except ImportError:
         raise UnreadableImage(f"a DICOM file: reading it needs {INSTALL}") from None
-    except Exception as error:  # pydicom imports every codec that it finds, and one may be broken
+    except Exception as error:  # pydicom imports every installed codec, and one may be broken
         raise UnreadableImage(f"a DICOM file, but pydicom cannot be imported: {_reason(error)}") from error
     try:
         return dcmread(io.BytesIO(_inflated(data)), force=True, specific_tags=list(names))
@@ -174,7 +156,7 @@ def _parse(data: bytes, names: Sequence[str] = _READ) -> FileDataset:
 
 
 def _inflated(data: bytes) -> bytes:
-    """The same file with a deflated data set inflated, up to a limit, which pydicom would not keep."""
+    """The same file with a deflated data set inflated, up to a limit, which pydicom does not have."""
     from pydicom.filereader import read_dataset
 
     if data[MAGIC_AT : MAGIC_AT + 4] != b"DICM" or _DEFLATED.encode() not in data[:4096]:
@@ -184,7 +166,7 @@ def _inflated(data: bytes) -> bytes:
     meta = read_dataset(stream, False, True, stop_when=lambda tag, vr, length: tag.group != 2)
     if str(meta.get("TransferSyntaxUID", "")) != _DEFLATED:
         return data
-    # What follows the group of file meta elements is one stream without header (PS3.5 A.5).
+    # The file meta elements are followed by one stream without a header (PS3.5 A.5).
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     content = inflater.decompress(data[stream.tell() :], _MAX_INFLATED)
     if inflater.unconsumed_tail:
@@ -201,13 +183,13 @@ def _check_kind(dataset: FileDataset) -> None:
         raise UnreadableImage(f"a DICOM file without an image{f' ({name[:60]})' if name else ', or cut off'}")
     modality = str(dataset.get("Modality") or "").strip().upper()[:16]
     if modality not in MODALITIES:
-        said = f"modality {modality}" if modality else "a DICOM file that states no modality"
-        raise UnreadableImage(f"{said}, not a radiograph ({', '.join(MODALITIES)})")
+        stated = f"modality {modality}" if modality else "a DICOM file without a modality"
+        raise UnreadableImage(f"{stated}, not a radiograph ({', '.join(MODALITIES)})")
     if str(dataset.get("PresentationIntentType") or "").strip().upper() == "FOR PROCESSING":
-        raise UnreadableImage("raw detector data (FOR PROCESSING), not a picture to be looked at")
+        raise UnreadableImage("raw detector data (FOR PROCESSING), not an image for presentation")
     frames = int(dataset.get("NumberOfFrames") or 1)
     if frames != 1:
-        raise UnreadableImage(f"{frames} frames; one picture is needed")
+        raise UnreadableImage(f"{frames} frames; only single images are supported")
 
 
 def _check_shape(dataset: FileDataset, max_pixels: int) -> None:
@@ -217,42 +199,45 @@ def _check_shape(dataset: FileDataset, max_pixels: int) -> None:
     if rows * columns > max_pixels:
         raise UnreadableImage(f"{columns} x {rows} pixels, more than {max_pixels // 10**6} million")
     samples, allocated = int(dataset.get("SamplesPerPixel") or 1), int(dataset.get("BitsAllocated") or 0)
-    colours = photometric(dataset)
-    if (samples, colours) in ((1, "MONOCHROME1"), (1, "MONOCHROME2")):
-        if allocated not in (8, 16) or not 1 <= bits_stored(dataset) <= allocated:
-            raise UnreadableImage(
-                f"{bits_stored(dataset)} of {allocated} bits per pixel; 8 or 16 can be read"
-            )
-    elif samples != 3 or allocated != 8 or not (colours == "RGB" or colours.startswith("YBR_")):
-        shown = colours[:16] or "no photometric interpretation"
-        raise UnreadableImage(f"{shown}, {samples} x {allocated} bits per pixel; grey levels are needed")
+    kind = photometric(dataset)
+    if samples == 1 and kind in ("MONOCHROME1", "MONOCHROME2"):
+        bits = bits_stored(dataset)
+        if allocated not in (8, 16) or not 1 <= bits <= allocated:
+            raise UnreadableImage(f"{bits} of {allocated} bits per pixel; 8 or 16 are supported")
+    elif samples != 3 or allocated != 8 or not (kind == "RGB" or kind.startswith("YBR_")):
+        kind = kind[:16] or "no photometric interpretation"
+        raise UnreadableImage(f"{kind}, {samples} x {allocated} bits per pixel; gray levels are needed")
 
 
-def _shown(stored: NDArray[Any], dataset: FileDataset) -> NDArray[np.uint8]:
-    """Access up each pixel in a table of all values that can be stored: at most 65,536."""
+def _displayed(stored: NDArray[Any], dataset: FileDataset) -> NDArray[np.uint8]:
+    """Gray levels [H, W], looked up in a table of all values that can be stored: at most 65,536."""
     unsigned = np.dtype(f"u{stored.dtype.itemsize}")
     patterns = np.ascontiguousarray(stored).view(unsigned)
     values = np.arange(2 ** (8 * unsigned.itemsize)).astype(unsigned).view(stored.dtype).astype(np.float64)
     padding = _padding(values, dataset)
     present = np.bincount(patterns.ravel(), minlength=len(values)) > 0
-    picture = values[present & ~padding]
-    if not picture.size:
+    used = present & ~padding
+    if not used.any():
         raise UnreadableImage("nothing but pixel padding")
-    shares = _shares(values, (float(picture.min()), float(picture.max())), dataset)
-    table = np.rint(255 * np.clip(shares, 0, 1)).astype(np.uint8)
-    if picture.size > 1 and len(np.unique(table[present & ~padding])) == 1:
-        raise UnreadableImage("its window leaves nothing to be seen")
+    brightness = _brightness(values, values[used], dataset)
+    table = np.rint(255 * np.clip(brightness, 0, 1)).astype(np.uint8)
+    if used.sum() > 1 and len(np.unique(table[used])) == 1:
+        raise UnreadableImage("its window maps all pixels to one gray level")
     if photometric(dataset) == "MONOCHROME1":
         table = 255 - table
     table[padding] = 0
-    shown: NDArray[np.uint8] = table[patterns]
-    return shown
+    gray: NDArray[np.uint8] = table[patterns]
+    return gray
 
 
-def _shares(
-    values: NDArray[np.float64], used: tuple[float, float], dataset: FileDataset
+def _brightness(
+    values: NDArray[np.float64], used: NDArray[np.float64], dataset: FileDataset
 ) -> NDArray[np.float64]:
-    """How bright each stored value is shown, before inversion: 0 to 1, beyond where it is to be clipped."""
+    """The brightness of each stored value before inversion: 0 to 1, or beyond where it has to be clipped.
+
+    Args:
+        used: those of the values that occur in the image.
+    """
     tables = dataset.get("ModalityLUTSequence")
     if tables:
         modality, top = _look_up(values, tables[0])
@@ -266,8 +251,8 @@ def _shares(
         limits = (min(ends), max(ends))
     tables = dataset.get("VOILUTSequence")
     if tables:
-        shown, top = _look_up(modality, tables[0])
-        return shown / top
+        output, top = _look_up(modality, tables[0])
+        return output / top
     window = _window(dataset)
     if window is not None:
         center, width, function = window
@@ -277,9 +262,9 @@ def _shares(
     return (modality - limits[0]) / (limits[1] - limits[0])
 
 
-def _stored_range(used: tuple[float, float], dataset: FileDataset) -> tuple[int, int]:
-    """The lowest and highest value that the file's bits can hold, or those it uses (see :func:`decode_dicom`)."""
-    low, high = int(used[0]), int(used[1])
+def _stored_range(used: NDArray[np.float64], dataset: FileDataset) -> tuple[int, int]:
+    """The lowest and highest value of the stored bits, or of the used ones (see :func:`decode_dicom`)."""
+    low, high = int(used.min()), int(used.max())
     bits = bits_stored(dataset)
     signed = low < 0
     if dataset.get("PixelRepresentation") and not signed:
@@ -292,7 +277,7 @@ def _stored_range(used: tuple[float, float], dataset: FileDataset) -> tuple[int,
 
 
 def _window(dataset: FileDataset) -> tuple[float, float, str] | None:
-    """Center, width and function of the first window, in the form of ``LINEAR_EXACT``; None where none is valid."""
+    """Center, width and function of the first window, converted to ``LINEAR_EXACT``; None if it is not valid."""
     width = _number(dataset, "WindowWidth", 0.0)
     if "WindowCenter" not in dataset or dataset.WindowCenter is None:
         return None
@@ -306,7 +291,7 @@ def _window(dataset: FileDataset) -> tuple[float, float, str] | None:
 
 
 def _look_up(values: NDArray[np.float64], item: Any) -> tuple[NDArray[np.float64], float]:
-    """Apply a lookup table (PS3.3 C.11.1.1); return what it gives, and the highest value of its bits."""
+    """Apply a lookup table (PS3.3 C.11.1.1); return its output, and the highest value of its bits."""
     entries, first, bits = (int(number) for number in item.LUTDescriptor)
     entries = entries or 2**16
     if values.min() < 0 and first >= 2**15:
@@ -324,19 +309,18 @@ def _look_up(values: NDArray[np.float64], item: Any) -> tuple[NDArray[np.float64
 
 
 def _padding(values: NDArray[np.float64], dataset: FileDataset) -> NDArray[np.bool_]:
-    """Which of the values stand for no picture (PS3.3 C.7.5.1.1.2): a value, or a range."""
-    ends = [dataset.get(name) for name in ("PixelPaddingValue", "PixelPaddingRangeLimit")]
-    if ends[0] is None:
+    """Which of the values are pixel padding (PS3.3 C.7.5.1.1.2): a value, or a range."""
+    value, limit = (dataset.get(name) for name in ("PixelPaddingValue", "PixelPaddingRangeLimit"))
+    if value is None:
         return np.zeros(len(values), bool)
-    one = int(ends[0])
-    other = one if ends[1] is None else int(ends[1])
+    ends = [int(value), int(value if limit is None else limit)]
     if values.min() < 0:  # a signed value may have been read as unsigned
-        one, other = (end - 2**16 if end >= 2**15 else end for end in (one, other))
-    return (values >= min(one, other)) & (values <= max(one, other))
+        ends = [end - 2**16 if end >= 2**15 else end for end in ends]
+    return (values >= min(ends)) & (values <= max(ends))
 
 
 def _number(dataset: FileDataset, name: str, missing: float) -> float:
-    """An attribute, or its first value; refused where it is not finite."""
+    """An attribute, or its first value. Raises UnreadableImage if it is not finite."""
     value = dataset.get(name)
     if value is None or value == "":
         return missing

@@ -1,8 +1,8 @@
-"""Decode JPEG Lossless (ITU-T T.81 annex H), the commonest compression of radiographs in DICOM archives.
+"""Decoding JPEG Lossless (ITU-T T.81 annex H), the most common compression of radiographs in DICOM archives.
 
-In NumPy, because what else decodes it is either under the GPL or ends the whole process on damaged data. Huffman
-codes follow one another, so only the walk from code to code is a loop; everything else is done for all pixels at
-once: about half a second per million. Grey pictures, predictors 1 (the one of DICOM's JPEG Lossless SV1) and 2.
+In NumPy, because other decoders are under the GPL or end the process on damaged data. Only the walk from Huffman
+code to Huffman code is a loop; everything else is vectorised: about half a second per million pixels. Gray images,
+predictors 1 (that of DICOM's JPEG Lossless SV1) and 2.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import struct
 import numpy as np
 from numpy.typing import NDArray
 
-_CHUNK = 2**18  # bytes of which every bit is looked at as a possible beginning of a code
+_CHUNK = 2**18  # bytes at whose every bit a code is looked up at once
 _BAD = 255
 _RESTART = re.compile(rb"\xff[\xd0-\xd7]")
 _END = re.compile(rb"\xff[^\x00\xd0-\xd7]")
@@ -23,20 +23,20 @@ def decode_jpeg_lossless(stream: bytes) -> NDArray[np.uint16]:
     """Decode a stream of one component.
 
     Args:
-        stream: from the SOI marker on. Its size is not checked: the caller has done that.
+        stream: from the SOI marker on. The caller has to check its image size.
 
     Returns:
-        uint16 [H, W], of the precision that the stream has: 2 to 16 bits.
+        uint16 [H, W], of the stream's precision: 2 to 16 bits.
 
     Raises:
-        ValueError: it is damaged or truncated, has several components, or another predictor.
+        ValueError: it is damaged or truncated, or has several components or another predictor.
     """
     tables: dict[int, tuple[NDArray[np.uint8], NDArray[np.uint8]]] = {}
     precision = height = width = interval = 0
     place = 2
     while True:
         if place + 4 > len(stream) or stream[place] != 0xFF:
-            raise ValueError("no picture in a JPEG stream")
+            raise ValueError("no image in a JPEG stream")
         marker = stream[place + 1]
         if marker == 0xFF:
             place += 1
@@ -50,9 +50,9 @@ def decode_jpeg_lossless(stream: bytes) -> NDArray[np.uint16]:
         elif marker == 0xC3:
             precision, height, width, components = struct.unpack_from(">BHHB", content)
             if components != 1 or not 2 <= precision <= 16 or not height or not width:
-                raise ValueError("no grey picture of 2 to 16 bits")
+                raise ValueError("no gray image of 2 to 16 bits")
         elif 0xC0 <= marker <= 0xCF:
-            raise ValueError("another sort of JPEG than lossless")
+            raise ValueError("a JPEG process other than lossless")
         elif marker == 0xDD:
             interval = int.from_bytes(content[:2], "big")
         elif marker == 0xDA:
@@ -72,25 +72,25 @@ def decode_jpeg_lossless(stream: bytes) -> NDArray[np.uint16]:
     for number, top in enumerate(range(0, height, rows)):
         if number >= len(strips):
             raise ValueError("truncated")
-        part = result[top : top + rows]
-        differences = _differences(
-            strips[number].replace(b"\xff\0", b"\xff"), part.size, *tables[content[2] >> 4]
-        )
-        part[:] = _undone(differences.reshape(part.shape), predictor, 1 << (precision - shift - 1)) << shift
+        strip = result[top : top + rows]
+        unstuffed = strips[number].replace(b"\xff\0", b"\xff")
+        differences = _differences(unstuffed, strip.size, *tables[content[2] >> 4]).reshape(strip.shape)
+        strip[:] = _summed(differences, predictor, 1 << (precision - shift - 1)) << shift
     return result
 
 
 def _table(content: bytes) -> tuple[tuple[NDArray[np.uint8], NDArray[np.uint8]], bytes]:
-    """Read a Huffman table (T.81 annex C); return it for every 16 bits that may follow, and what is left.
+    """Read a Huffman table (T.81 annex C); return it for each pattern of 16 bits, and the remaining content.
 
-    It is the length of the code that they begin with, and its category: how many bits the difference has.
+    For each pattern it has the length of the code at its beginning, and the category: the number of bits of the
+    difference that follows the code.
     """
     counts, values = content[1:17], content[17:]
     total = sum(counts)
     if len(counts) < 16 or len(values) < total:
         raise ValueError("a damaged Huffman table")
     lengths = np.repeat(np.arange(1, 17), list(counts))
-    spans = 1 << (16 - lengths)  # so many of the 65,536 begin with a code of this length
+    spans = 1 << (16 - lengths)  # number of the 65,536 patterns that begin with such a code
     if spans.sum() > 2**16:
         raise ValueError("an impossible Huffman table")
     size = np.ones(2**16, np.uint8)
@@ -107,12 +107,10 @@ def _differences(
     """The first ``count`` differences [count] of a scan without stuffing.
 
     Raises:
-        ValueError: there are fewer, or something that is no code.
+        ValueError: there are fewer, or an invalid code.
     """
-    extra = np.where(
-        category < 16, category, 0
-    )  # category 16 is one difference, 32,768, without further bits
-    step = size + extra
+    # Category 16 is a single difference, 32,768, without further bits.
+    step = size + np.where(category < 16, category, 0)
     data = np.frombuffer(scan + bytes(8), np.uint8).astype(np.uint32)
     result = np.empty(count, np.int32)
     done = position = 0
@@ -122,14 +120,11 @@ def _differences(
             raise ValueError("truncated")
         last = min(first + _CHUNK, len(scan))
         following = data[first:last] << 16 | data[first + 1 : last + 1] << 8 | data[first + 2 : last + 2]
-        windows = (
-            following[:, None] >> np.arange(8, 0, -1, dtype=np.uint32) & 0xFFFF
-        )  # [bytes, bit of the byte]
+        windows = following[:, None] >> np.arange(8, 0, -1, dtype=np.uint32) & 0xFFFF  # [byte, bit]
         steps = step[windows].tobytes()
         begins: list[int] = []
-        place, wanted = position - 8 * first, count - done
-        stop = len(steps)
-        for _ in range(wanted):
+        place, stop = position - 8 * first, len(steps)
+        for _ in range(count - done):
             if place >= stop:
                 break
             begins.append(place)
@@ -152,12 +147,12 @@ def _differences(
     return result
 
 
-def _undone(differences: NDArray[np.int32], predictor: int, middle: int) -> NDArray[np.uint16]:
-    """Add up differences [H, W] along the rows (predictor 1) or columns (2), modulo 65,536 (T.81 H.1.2.1)."""
+def _summed(differences: NDArray[np.int32], predictor: int, middle: int) -> NDArray[np.uint16]:
+    """Sum differences [H, W] along the rows (predictor 1) or columns (2), modulo 65,536 (T.81 H.1.2.1)."""
     sums = differences.copy()
     sums[0, 0] += middle
     if predictor == 1:
-        sums[:, 0] = np.cumsum(sums[:, 0], dtype=np.int32)  # the first of each row follows from the one above
+        sums[:, 0] = np.cumsum(sums[:, 0], dtype=np.int32)  # each row's first pixel is predicted from above
         sums = np.cumsum(sums, axis=1, dtype=np.int32)
     else:
         sums[0] = np.cumsum(sums[0], dtype=np.int32)

@@ -1,8 +1,8 @@
-"""The pixels of a DICOM file as they are stored: which transfer syntax, which codec, how large.
+"""The stored pixel values of a DICOM file: transfer syntax, codec, size.
 
-Knows nothing of what the values mean: from them to grey levels is :mod:`pneumo_dicom.dicom`. Codecs written in C
-are kept from what a header lies about: the size that a compressed picture gives itself is compared with that of the
-header before a codec sees it, and run lengths are unpacked into the picture's size, never beyond.
+:mod:`pneumo_dicom.dicom` maps them to gray levels. Codecs written in C are protected from wrong headers: the image
+size in a compressed stream has to match the header before a codec sees it, and run lengths are never unpacked
+beyond the size of the image.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pydicom.uid import UID
 
 INSTALL = "pip install 'pydicom>=3' 'pyjpegls>=1.5'"
-"""What this distribution depends on, where it was installed without."""
+"""How to install this distribution's dependencies, for an error message."""
 
 _RLE = "1.2.840.10008.1.2.5"
 _COMPRESSIONS = {
@@ -37,23 +37,23 @@ _COMPRESSIONS = {
     "1.2.840.10008.1.2.4.90": "JPEG 2000",
     "1.2.840.10008.1.2.4.91": "JPEG 2000",
 }
-"""Compressed transfer syntaxes for which this distribution brings a codec."""
+"""Compressed transfer syntaxes for which this distribution or its dependencies have a codec."""
 
 _LOSSLESS = ("1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70")
 
 _CODECS = ("pillow", "pyjpegls", "pylibjpeg")
-"""Which of pydicom's codecs are asked, in this order.
+"""Which of pydicom's codecs are used, in this order.
 
-Pillow first because it decodes the same compressions outside of DICOM, so that both agree; pylibjpeg, which the
-extra does not bring, for 12 bits of JPEG Extended. Not GDCM: damaged data make it end the process.
+Pillow first, so that DICOM and other files of the same compression agree; pylibjpeg, which is not installed with
+this distribution, for JPEG Extended of 12 bits. Not GDCM: damaged data make it end the process.
 """
 
 
 def transfer_syntax(dataset: FileDataset) -> UID:
-    """How the pixels are stored.
+    """The transfer syntax of the pixels.
 
     Raises:
-        UnreadableImage: the file does not say it, or no codec for it is installed.
+        UnreadableImage: the file does not state it, or no codec for it is installed.
     """
     from pydicom.pixels.decoders.base import get_decoder
     from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
@@ -61,7 +61,7 @@ def transfer_syntax(dataset: FileDataset) -> UID:
     stated = dataset.file_meta.get("TransferSyntaxUID")
     if not stated:
         if dataset["PixelData"].is_undefined_length:
-            raise UnreadableImage("a DICOM file that does not say how its pixels are compressed")
+            raise UnreadableImage("a DICOM file that does not state how its pixels are compressed")
         implicit, little = dataset.original_encoding
         if implicit:
             return ImplicitVRLittleEndian
@@ -84,15 +84,15 @@ def stored_values(dataset: FileDataset, syntax: UID) -> NDArray[Any]:
     """Decode the pixels of the one frame.
 
     Args:
-        dataset: of 8 or 16 bits per pixel, or 3 x 8; its size has been checked.
-        syntax: what :func:`transfer_syntax` returned.
+        dataset: of 8 or 16 bits per pixel, or 3 x 8, and of a checked size.
+        syntax: from :func:`transfer_syntax`.
 
     Returns:
         uint8, int8, uint16 or int16 [H, W], or RGB uint8 [H, W, 3].
 
     Raises:
-        UnreadableImage: the pixels are truncated, damaged, of another size than the header says, or of a sort that
-            no installed codec reads. Damaged bytes may raise anything else, too.
+        UnreadableImage: the pixels are truncated, damaged, of another size than the header's, or no installed
+            codec reads them. Damaged bytes may raise any other exception, too.
     """
     if syntax == _RLE:
         return _run_lengths(dataset)
@@ -101,21 +101,19 @@ def stored_values(dataset: FileDataset, syntax: UID) -> NDArray[Any]:
     decoder = get_decoder(syntax)
     if not syntax.is_compressed:
         if dataset["PixelData"].is_undefined_length:
-            raise UnreadableImage(
-                "a damaged DICOM file: uncompressed by its header, compressed by its pixels"
-            )
-        # Checked here because pydicom's sentence about it runs over several lines.
+            raise UnreadableImage("a damaged DICOM file: its pixels are compressed, against its header")
+        # Checked here because pydicom's message has several lines.
         samples = int(dataset.get("SamplesPerPixel") or 1)
-        share = 2 / 3 if photometric(dataset) == "YBR_FULL_422" else 1  # two pixels share their colour
-        wanted = int(dataset.Rows * dataset.Columns * samples * dataset.BitsAllocated // 8 * share)
-        if len(dataset.PixelData) < wanted:
-            raise UnreadableImage(f"truncated: {len(dataset.PixelData):,} of {wanted:,} bytes of pixels")
+        share = 2 / 3 if photometric(dataset) == "YBR_FULL_422" else 1  # two pixels share chroma
+        expected = int(dataset.Rows * dataset.Columns * samples * dataset.BitsAllocated // 8 * share)
+        if len(dataset.PixelData) < expected:
+            raise UnreadableImage(f"truncated: {len(dataset.PixelData):,} of {expected:,} bytes of pixels")
         return decoder.as_array(dataset, index=0)[0]
-    _check_frame_size(_frame(dataset), dataset)
-    name = _COMPRESSIONS.get(syntax, syntax.name)
+    frame = _frame(dataset)
+    _check_frame_size(frame, dataset)
     try:
         if syntax in _LOSSLESS:
-            return _as_declared(decode_jpeg_lossless(_frame(dataset)), dataset)
+            return _as_declared(decode_jpeg_lossless(frame), dataset)
         codecs = _codecs(decoder)
         for codec in codecs[:-1]:
             with suppress(NotImplementedError):
@@ -123,9 +121,10 @@ def stored_values(dataset: FileDataset, syntax: UID) -> NDArray[Any]:
         return decoder.as_array(dataset, index=0, decoding_plugin=codecs[-1])[0]
     except MemoryError:
         raise
-    except Exception as error:  # each codec has its own kinds
+    except Exception as error:  # each codec raises its own
+        name = _COMPRESSIONS.get(syntax, syntax.name)
         raise UnreadableImage(
-            f"compressed as {name}, damaged or of a sort that no installed codec reads"
+            f"compressed as {name}, damaged or not supported by an installed codec"
         ) from error
 
 
@@ -140,16 +139,16 @@ def _frame(dataset: FileDataset) -> bytes:
 
 
 def _run_lengths(dataset: FileDataset) -> NDArray[Any]:
-    """Decode RLE (PS3.5 annex G): a segment of PackBits per byte of a pixel, the highest first.
+    """Decode RLE (PS3.5 annex G): one PackBits segment per byte of a pixel, the highest first.
 
-    Pillow unpacks them, which is a hundred times faster than pydicom and never writes beyond the picture.
+    Pillow unpacks them: a hundred times faster than pydicom, and never beyond the image.
     """
     frame = _frame(dataset)
     rows, columns = int(dataset.Rows), int(dataset.Columns)
     samples, size = int(dataset.get("SamplesPerPixel") or 1), int(dataset.BitsAllocated) // 8
     count, *starts = struct.unpack("<16L", frame[:64])
     if count != samples * size:
-        raise UnreadableImage(f"damaged: {count} run-length segments where {samples * size} belong")
+        raise UnreadableImage(f"damaged: {count} run-length segments instead of {samples * size}")
     ends = [*starts[1:count], len(frame)]
     planes = [
         np.asarray(Image.frombytes("L", (rows * columns, 1), frame[start:end], "packbits", "L"))
@@ -157,37 +156,37 @@ def _run_lengths(dataset: FileDataset) -> NDArray[Any]:
     ]
     if samples == 3:
         if photometric(dataset).startswith("YBR"):
-            planes = [planes[0]] * 3  # the luminance, which is all that is wanted of a colour
+            planes = [planes[0]] * 3  # colour becomes luminance anyway
         return np.stack(planes, axis=-1).reshape(rows, columns, 3)
-    levels = planes[0] if size == 1 else planes[0].astype(np.uint16) << 8 | planes[1]
-    return _as_declared(levels.reshape(rows, columns), dataset)
+    values = planes[0] if size == 1 else planes[0].astype(np.uint16) << 8 | planes[1]
+    return _as_declared(values.reshape(rows, columns), dataset)
 
 
-def _as_declared(levels: NDArray[Any], dataset: FileDataset) -> NDArray[Any]:
-    """Unsigned values as the header means them: the stored bits alone, signed where it says so."""
-    size = int(dataset.BitsAllocated) // 8
-    levels = levels.astype(f"u{size}")
-    spare = 8 * size - bits_stored(dataset)
+def _as_declared(values: NDArray[Any], dataset: FileDataset) -> NDArray[Any]:
+    """Unsigned values as the header declares them: only the stored bits, with a sign or without."""
+    size, bits = int(dataset.BitsAllocated) // 8, bits_stored(dataset)
+    values = values.astype(f"u{size}")
     if not dataset.get("PixelRepresentation"):
-        return levels & ((1 << bits_stored(dataset)) - 1)
-    return (levels << spare).view(f"i{size}") >> spare  # the sign is that of the highest stored bit
+        return values & ((1 << bits) - 1)
+    spare = 8 * size - bits
+    return (values << spare).view(f"i{size}") >> spare  # the highest stored bit is the sign
 
 
 def _check_frame_size(frame: bytes, dataset: FileDataset) -> None:
-    """Refuse a compressed picture of another size than the header's: codecs allocate what the picture says."""
-    size = _size_of_codestream(frame)
+    """Refuse a compressed image of another size than the header's: codecs allocate the size in the stream."""
+    size = _codestream_size(frame)
     if size is None:
-        raise UnreadableImage("a DICOM file whose compressed picture is damaged")
+        raise UnreadableImage("a DICOM file whose compressed image is damaged")
     if size != (dataset.Rows, dataset.Columns):
         raise UnreadableImage(
-            f"a damaged DICOM file: {dataset.Columns} x {dataset.Rows} pixels by its header, "
-            f"{size[1]} x {size[0]} by its picture"
+            f"a damaged DICOM file: {dataset.Columns} x {dataset.Rows} pixels in its header, "
+            f"{size[1]} x {size[0]} in its image"
         )
 
 
-def _size_of_codestream(frame: bytes) -> tuple[int, int] | None:
-    """Height and width that a JPEG, JPEG-LS or JPEG 2000 stream gives itself; None where it gives none."""
-    start = frame.find(b"\xff\x4f\xff\x51", 0, 4096)  # at 0, unless it lies in boxes
+def _codestream_size(frame: bytes) -> tuple[int, int] | None:
+    """Height and width in the header of a JPEG, JPEG-LS or JPEG 2000 stream; None if there are none."""
+    start = frame.find(b"\xff\x4f\xff\x51", 0, 4096)  # at 0, except within JP2 boxes
     if start >= 0:
         if len(frame) < start + 24:
             return None
@@ -207,10 +206,10 @@ def _size_of_codestream(frame: bytes) -> tuple[int, int] | None:
 
 
 def photometric(dataset: FileDataset) -> str:
-    """What the numbers stand for, such as ``MONOCHROME2``; empty where the file does not say."""
+    """The photometric interpretation, such as ``MONOCHROME2``; empty if the file does not state it."""
     return str(dataset.get("PhotometricInterpretation") or "").strip().upper()
 
 
 def bits_stored(dataset: FileDataset) -> int:
-    """How many bits of each allocated value carry the picture."""
+    """The number of bits of each allocated value that hold the image."""
     return int(dataset.get("BitsStored") or dataset.BitsAllocated)

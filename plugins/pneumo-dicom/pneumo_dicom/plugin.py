@@ -1,4 +1,4 @@
-"""What this distribution brings: the decoder of DICOM files."""
+"""The plugin ``dicom``: a decoder of DICOM files."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ def register_decoders() -> Iterable[DecoderSpec]:
     """DICOM, with a preamble (PS3.10 7.1) or, as old archives wrote it, without one."""
     yield DecoderSpec(
         name="dicom",
-        summary="DICOM radiographs: computed, digital and film, gray as a viewer would show them",
+        summary="DICOM radiographs: computed, digital and film, with the gray levels that a viewer shows",
         suffixes=(".dcm", ".dicom"),
         magic=(
             ((128, b"DICM"),),
-            # The first element of a data set: a group of the file's meta information, or of the identification.
+            # The first element of a data set, in group 0002 (file meta information) or 0008 (identification).
             ((0, b"\x02\0"), (3, b"\0")),
             ((0, b"\x08\0"), (3, b"\0")),
         ),

@@ -1,4 +1,4 @@
-"""Whether a file is a DICOM file, told by its content and without pydicom."""
+"""Detection of DICOM files by their content, without pydicom."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ MAGIC_AT = 128
 
 
 def is_dicom(data: bytes) -> bool:
-    """True where the content, not a name, is that of a DICOM file.
+    """Whether the content is that of a DICOM file.
 
-    ``DICM`` after a preamble of 128 bytes (PS3.10 7.1), or a file without a preamble that begins with the first
-    element of a data set, as old archives wrote them. JPEG and PNG files are neither, whatever lies at byte 128.
+    That is ``DICM`` after a preamble of 128 bytes (PS3.10 7.1) or, as in old archives without a preamble, the first
+    element of a data set. JPEG and PNG files are never DICOM files, whatever their byte 128.
     """
     if data.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")):
         return False

@@ -1,4 +1,4 @@
-"""The plugin's decoder registered, and the files that tests make."""
+"""Registers the plugin's decoder, and makes ``dicom_files`` importable."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import pytest
 from pneumo_cli.data import decoders
 from pneumo_dicom.plugin import register_decoders
 
-sys.path.insert(0, str(Path(__file__).parent))  # dicom_files
+sys.path.append(str(Path(__file__).parent))  # dicom_files; last, so that it hides no other module
 
 
 @pytest.fixture(autouse=True)
 def _registered() -> Iterator[None]:
-    """The decoder, as discovery registers it."""
+    """Register the decoder as discovery does."""
     decoders.replace(register_decoders())
     yield
     decoders.replace(())

@@ -1,9 +1,10 @@
-"""DICOM files made of pictures, in every way that devices store them; their compressed pixels too."""
+"""DICOM files with an image, in every way that devices store them, and their compressed pixels."""
 
 from __future__ import annotations
 
 import io
 import struct
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,26 +12,30 @@ from PIL import Image
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.pixels.encoders.base import get_encoder
+from pydicom.sequence import Sequence
 from pydicom.uid import (
     UID,
     ComputedRadiographyImageStorage,
+    DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLosslessSV1,
     JPEGLSLossless,
     RLELossless,
 )
 
 
-def drawn(height: int = 61, width: int = 80) -> np.ndarray:
-    """Something like a chest: bright outside of two dark ovals, all levels from 0 to 255."""
+def chest(height: int = 61, width: int = 80) -> np.ndarray:
+    """Similar to a chest: bright outside of two dark ovals, all gray levels from 0 to 255."""
     down, across = np.mgrid[0:height, 0:width] / np.array([height, width])[:, None, None]
     lungs = sum(np.exp(-(((across - x) / 0.15) ** 2) - ((down - 0.5) / 0.3) ** 2) for x in (0.3, 0.7))
     levels = 0.6 + 0.4 * down - 0.6 * lungs + 0.05 * np.sin(40 * down)
     return np.rint(255 * (levels - levels.min()) / np.ptp(levels)).astype(np.uint8)
 
 
-PICTURE = drawn()
+IMAGE = chest()
 
 
 def jpeg(levels: np.ndarray) -> bytes:
@@ -79,7 +84,7 @@ def _entropy_coded(values: np.ndarray, bits: int, predictor: int) -> bytes:
 
 
 def dicom(
-    levels: np.ndarray = PICTURE,
+    levels: np.ndarray = IMAGE,
     syntax: UID | str = ExplicitVRLittleEndian,
     *,
     bits: int | None = None,
@@ -135,3 +140,26 @@ def dataset_with(dataset: FileDataset, levels: np.ndarray) -> Dataset:
     source.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     source.PixelData = levels.tobytes()
     return source
+
+
+def lookup_table(data: list[int] | bytes, first: int, bits: int, entries: int | None = None) -> Sequence:
+    """A Modality or VOI LUT sequence; ``first``: the first mapped value."""
+    item = Dataset()
+    item.LUTDescriptor = [len(data) if entries is None else entries, first, bits]
+    item["LUTDescriptor"].VR = "US" if first >= 0 else "SS"
+    item.LUTData = data
+    item["LUTData"].VR = "OW" if isinstance(data, bytes) else "US"
+    return Sequence([item])
+
+
+LOSSLESS: dict[str, tuple[UID, Callable[[np.ndarray, int], bytes] | None]] = {
+    "explicit": (ExplicitVRLittleEndian, None),
+    "implicit": (ImplicitVRLittleEndian, None),
+    "big endian": (ExplicitVRBigEndian, None),
+    "deflated": (DeflatedExplicitVRLittleEndian, None),
+    "RLE": (RLELossless, None),
+    "JPEG-LS": (JPEGLSLossless, None),
+    "JPEG 2000": (JPEG2000Lossless, lambda levels, bits: jpeg_2000(levels)),
+    "JPEG lossless": (JPEGLosslessSV1, jpeg_lossless),
+}
+"""Lossless storage by name: the transfer syntax, and a function that compresses pixels of some bits."""

@@ -1,1 +1,1 @@
-"""pneumo plugin: exporting classifiers, and predicting with what was exported."""
+"""Feature: exporting classifiers, and predicting with exported ones."""

@@ -1,9 +1,9 @@
-"""A classifier that was exported: what it says of itself, and how its ONNX graph answers without torch and plugins.
+"""The description of an exported classifier, and reading the files that hold it.
 
-An exported model is an ``.onnx`` file that carries its description in its metadata, or a bundle: a folder with
+An exported model is an ``.onnx`` file with its description in its metadata, or a bundle: a folder with
 ``model.json`` (the same description, and the SHA-256 of each file), the graph, the weights and a model card.
-Writing them is :mod:`pneumo_export.export`. Nothing that is read here can run code: JSON, and a graph for
-onnxruntime. A ``torch.export`` program is not read, for torch unpickles parts of it.
+:mod:`pneumo_export.export` writes them. Nothing that is read here can run code: JSON, and a graph for
+onnxruntime. A ``torch.export`` program is not read, because torch unpickles parts of it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pneumo_cli.evaluation.decision_rule import DecisionRule
 from pneumo_cli.runs.index import BUNDLE
 
 FORMAT = 2
-_READABLE = (1, FORMAT)  # the first one has no bias, which is 0 there
+_READABLE = (1, FORMAT)  # format 1 has no bias: 0
 KEY = "pneumo"
 """The entry of an ONNX file's metadata that holds the description, as JSON."""
 DESCRIPTION = BUNDLE
@@ -37,26 +37,21 @@ INPUT = "images"
 OUTPUTS = ("logit", "probability")
 INSTALL = "pip install onnx onnxscript onnxruntime"
 
-_OWN = frozenset(
-    (
-        *(DESCRIPTION, GRAPH, PROGRAM, CARD, "run.toml", "environment.json"),
-        *("checkpoints/best.pt", "checkpoints/manifest.json"),
-    )
-)
+_OWN = {DESCRIPTION, GRAPH, PROGRAM, CARD, "run.toml", "environment.json"}
+_OWN |= {"checkpoints/best.pt", "checkpoints/manifest.json"}
 """Files of every bundle."""
-_LARGEST = 4096  # pixels, of an image's side
+_LARGEST = 4096  # pixels, height and width of an image
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
 @dataclass(frozen=True)
 class Description:
-    """What an exported model says of itself.
+    """The description of an exported model.
 
     Attributes:
         rule: how its logits become probabilities and decisions.
         size: height and width of its images, in pixels.
-        facts: everything else, as JSON holds it: what it is, what it was trained on and with, how it was checked,
-            its results.
+        facts: everything else, JSON-compatible: model, training data and software, checks, results.
     """
 
     rule: DecisionRule
@@ -64,8 +59,8 @@ class Description:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     def plain(self) -> dict[str, Any]:
-        """As JSON holds it; what is long and for programs alone comes last."""
-        rule = self.rule.state() | {"baseline": {}}  # a report's comparison, of no use here
+        """As JSON values; the long, machine-readable rule comes last."""
+        rule = self.rule.state() | {"baseline": {}}  # only reports use it
         negative, positive = self.rule.classes
         logit, probability = OUTPUTS
         return {
@@ -78,11 +73,12 @@ class Description:
                 "shape": ["batch", 1, self.size, self.size],
                 "dtype": "float32",
                 "range": [0.0, 1.0],
-                "preprocessing": "Upright; grey (ITU-R BT.601 luminance), 8 bits; resized to a square whatever its "
-                "aspect, bilinear with antialiasing; divided by 255. Normalisation is part of the graph.",
+                "preprocessing": "Upright; gray (ITU-R BT.601 luminance), 8 bits; resized to a square whatever the "
+                "aspect ratio, bilinear with antialiasing; divided by 255. Normalisation is part of the graph.",
             },
             "outputs": {
-                logit: f"float32 [batch], of {positive} against {negative}; compared with an operating point's cut",
+                logit: f"float32 [batch], of {positive} against {negative}; {positive} is predicted from an "
+                "operating point's logit_threshold on",
                 probability: f"float32 [batch], of {positive}: the sigmoid of logit / temperature + bias, "
                 + _holds_for(self.rule),
             },
@@ -91,13 +87,13 @@ class Description:
 
     @classmethod
     def from_plain(cls, plain: Any, where: str) -> Description:
-        """Take a description back.
+        """The inverse of :meth:`plain`.
 
         Args:
-            where: what the errors name.
+            where: the source that errors name.
 
         Raises:
-            UsageError: it is of another version of the format, or of no exported classifier.
+            UsageError: another version of the format, or no description of an exported classifier.
             PneumoError: it is damaged.
         """
         if not isinstance(plain, dict) or "format" not in plain:
@@ -107,7 +103,7 @@ class Description:
         try:
             size = plain["input"]["size"]
             if not (type(size) is int and 1 <= size <= _LARGEST):
-                raise ValueError(f"its images have {size!r} px")
+                raise ValueError(f"image size {size!r} px")
             rule = DecisionRule.from_state(_unpacked(plain["rule"]))
         except PneumoError as error:
             raise PneumoError(f"{where} is damaged: {error}") from error
@@ -127,14 +123,14 @@ def is_bundle(path: Path) -> bool:
 
 
 def unrelated_files(path: Path) -> list[str]:
-    """What lies in a bundle's folder without being part of it, as names relative to it, sorted.
+    """The files in a bundle's folder that do not belong to the bundle, as relative names, sorted.
 
-    Its own are the files that an export makes and those that its description names; an empty ``.lock`` is left by
-    whoever has read it as a run. A folder that is not there holds nothing.
+    Those that belong are the files that an export writes and those that the description lists; an empty ``.lock``
+    remains when the bundle has been read as a run. For a missing folder the list is empty.
     """
     try:
-        described = _read_description(path / DESCRIPTION).get("files")
-    except PneumoError:  # damaged: what an export makes is known without it
+        described = read_description(path / DESCRIPTION).get("files")
+    except PneumoError:  # damaged: then only the files of every bundle count
         described = None
     own = _OWN | set(described if isinstance(described, dict) else ())
     return sorted(
@@ -147,31 +143,36 @@ def unrelated_files(path: Path) -> list[str]:
 
 
 def is_exported(path: Path) -> bool:
-    """Whether a path looks like an exported model that can be read.
+    """Whether a path looks like a bundle or an ONNX file.
 
     Raises:
-        UsageError: it is one that is not read, for it could run code.
+        UsageError: it is a torch.export program, which could run code.
     """
     if path.suffix.lower() == ".pt2":
         raise UsageError(
-            f"{path}: a torch.export program is not read here, for torch unpickles parts of it, which can run any "
+            f"{path}: torch.export programs are not read, because torch unpickles parts of them, which can run any "
             "code; use the run, its ONNX file or its bundle"
         )
     return is_bundle(path) or (path.suffix.lower() == ".onnx" and not path.is_dir())
 
 
-def graph_input(levels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """What the graph takes, float32 [B, 1, S, S] from 0 to 1, for uint8 [B, S, S]."""
-    return levels[:, None].astype(np.float32) / np.float32(255)
+def graph_input(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """The graph's input, float32 [B, 1, S, S] from 0 to 1, for gray levels uint8 [B, S, S]."""
+    return images[:, None].astype(np.float32) / np.float32(255)
 
 
 def file_digest(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal digits."""
+    """The SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _read(path: Path) -> bytes:
+def read_file(path: Path) -> bytes:
+    """The content of a file.
+
+    Raises:
+        UsageError: it is missing or cannot be read.
+    """
     try:
         return path.read_bytes()
     except FileNotFoundError:
@@ -180,44 +181,53 @@ def _read(path: Path) -> bytes:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from error
 
 
-def _read_description(path: Path) -> dict[str, Any]:
+def read_description(path: Path) -> dict[str, Any]:
+    """The JSON object in a description's file; empty where it holds another JSON value.
+
+    Raises:
+        UsageError: it is missing or cannot be read.
+        PneumoError: it is not JSON.
+    """
     try:
-        described = json.loads(_read(path))
+        described = json.loads(read_file(path))
     except (ValueError, RecursionError) as error:
         raise PneumoError(f"{path} is damaged: it is not JSON") from error
     return described if isinstance(described, dict) else {}
 
 
-def _check_digest(path: Path, described: Mapping[str, Any]) -> None:
-    """Find damage, not forgery. Raises PneumoError where the file is not what the description says."""
+def check_digest(path: Path, described: Mapping[str, Any]) -> None:
+    """Detect damage, not forgery.
+
+    Raises:
+        PneumoError: the file is missing, or its SHA-256 is not the description's.
+    """
     files = described.get("files")
-    known = files.get(path.name) if isinstance(files, dict) else None
+    entry = files.get(path.name) if isinstance(files, dict) else None
     if not path.is_file():
         raise PneumoError(f"the bundle {path.parent} is damaged: it has no {path.name}")
-    if not isinstance(known, dict) or known.get("sha256") != file_digest(path):
+    if not isinstance(entry, dict) or entry.get("sha256") != file_digest(path):
         raise PneumoError(f"the bundle {path.parent} is damaged: {path.name} does not match {DESCRIPTION}")
 
 
 def _holds_for(rule: DecisionRule) -> str:
     if not rule.is_calibrated:
         return "not calibrated"
-    return f"for images of which {rule.prevalence:.1%} are {rule.classes[1]}, as of those that it was calibrated on"
+    return (
+        f"for a prevalence of {rule.prevalence:.1%} of {rule.classes[1]}, as in the images of the calibration"
+    )
 
 
 def _packed(value: Any) -> Any:
-    """Plain values as they are; tensors as their type, shape and bytes (little-endian, base64)."""
+    """Tensors as their type, shape and bytes (little-endian, base64); other values as they are."""
     if isinstance(value, torch.Tensor):
         array = value.detach().cpu().contiguous().numpy()
         data = array.astype(array.dtype.newbyteorder("<")).tobytes()
-        return {
-            "tensor": str(array.dtype),
-            "shape": list(array.shape),
-            "base64": base64.b64encode(data).decode("ascii"),
-        }
+        encoded = base64.b64encode(data).decode("ascii")
+        return {"tensor": str(array.dtype), "shape": list(array.shape), "base64": encoded}
     if isinstance(value, Mapping):
-        return {name: _packed(one) for name, one in value.items()}
+        return {name: _packed(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_packed(one) for one in value]
+        return [_packed(item) for item in value]
     return value
 
 
@@ -228,11 +238,11 @@ def _unpacked(value: Any) -> Any:
         shape = [int(length) for length in value["shape"]]
         data = base64.b64decode(value["base64"], validate=True)
         if min(shape, default=1) < 0 or math.prod(shape) * dtype.itemsize != len(data):
-            raise ValueError(f"{len(data)} bytes are no {value['tensor']} {shape}")
+            raise ValueError(f"{len(data)} bytes for {value['tensor']} {shape}")
         array = np.frombuffer(data, np.dtype(value["tensor"]).newbyteorder("<")).reshape(shape)
         return torch.from_numpy(array.astype(value["tensor"]))
     if isinstance(value, dict):
-        return {name: _unpacked(one) for name, one in value.items()}
+        return {name: _unpacked(item) for name, item in value.items()}
     if isinstance(value, list):
-        return [_unpacked(one) for one in value]
+        return [_unpacked(item) for item in value]
     return value

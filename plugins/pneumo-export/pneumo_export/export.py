@@ -1,8 +1,8 @@
-"""A run's classifier as something to hand on: an ONNX file, a ``torch.export`` program, or a bundle of everything.
+"""Exporting a run's classifier: an ONNX file, a ``torch.export`` program, or a bundle of both with a model card.
 
-What is written is compared with the run's own logits before it is kept, and is there whole or not at all. The graph
-itself is :mod:`pneumo_export.graph`, reading :mod:`pneumo_export.bundle`, a bundle's page for people
-:mod:`pneumo_export.model_card`. Models that make images are not exported.
+Logits are compared with the run's own before anything is kept, and files appear whole or not at all. The graph is
+in :mod:`pneumo_export.graph`, reading in :mod:`pneumo_export.bundle`, the model card in
+:mod:`pneumo_export.model_card`. Generative models are not exported.
 """
 
 from __future__ import annotations
@@ -33,25 +33,25 @@ from pneumo_export.model_card import model_card, results
 from pneumo_export.replace_folder import recover, replaced_folder
 
 FORMATS: Mapping[str, str] = {"onnx": ".onnx", "torch": ".pt2", "bundle": ""}
-"""What can be written, and how its name ends."""
+"""The formats, with the suffixes of their files."""
 
 _log = logging.getLogger("pneumo")
-_PATHS = ("output", "cache", "data_home", "data_root")  # settings that tell of one machine alone
+_PATHS = ("output", "cache", "data_home", "data_root")  # settings of one machine
 
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written, and how it was checked."""
+    """An exported file or bundle, and its checks."""
 
     path: Path
     checks: tuple[Check, ...]
 
 
 def check_format(name: str) -> None:
-    """Refuse what cannot be written, before anything is loaded.
+    """Check a format before anything is loaded.
 
     Raises:
-        UsageError: it is no format, or needs a package that is not installed.
+        UsageError: an unknown format, or one that needs a package that is not installed.
     """
     if name not in FORMATS:
         raise UsageError(f"{name!r} is none of {', '.join(FORMATS)}; {nearest(name, FORMATS)}")
@@ -68,12 +68,12 @@ def check_format(name: str) -> None:
 
 
 def check_target(target: Path, form: str, overwrite: bool) -> None:
-    """Refuse a target that is in use or cannot be made.
+    """Check that a target can be written.
 
     Raises:
-        UsageError: it exists and may not, or must not, be replaced; or its folder cannot be written to.
+        UsageError: it exists and may not be replaced, or its folder cannot be written to.
     """
-    _put_back(target)
+    _recover(target)
     if target.is_dir() and form != "bundle":
         raise UsageError(f"{target} is a folder: name a file with --out")
     if target.exists() and not overwrite:
@@ -89,32 +89,32 @@ def check_target(target: Path, form: str, overwrite: bool) -> None:
 
 
 def _check_replaceable(target: Path) -> None:
-    """Refuse to remove what somebody has laid into a bundle beside its own files.
+    """Check that a folder holds nothing but a bundle's own files.
 
     Raises:
-        UsageError: there is something.
+        UsageError: it holds others, which would be lost.
     """
-    foreign = bundle.unrelated_files(target)
-    if foreign:
-        more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
+    unrelated = bundle.unrelated_files(target)
+    if unrelated:
+        more = f" and {len(unrelated) - 1} more" if len(unrelated) > 1 else ""
         raise UsageError(
-            f"{target} holds {foreign[0]}{more}, which belongs to no bundle and would be lost: move it away, or "
+            f"{target} holds {unrelated[0]}{more}, which belongs to no bundle and would be lost: move it away, or "
             "name another --out"
         )
 
 
-def _put_back(target: Path) -> None:
-    """Finish what an earlier export began that was killed while it replaced this bundle."""
+def _recover(target: Path) -> None:
+    """Complete the replacement of this bundle by an earlier export that was killed."""
     try:
-        back = recover(target)
+        restored = recover(target)
     except OSError as error:
         raise UsageError(
-            f"an earlier export was killed while it replaced {target}; what it left beside it, under hidden names, "
-            f"cannot be put in place: {error.strerror}"
+            f"an earlier export was killed while it replaced {target}; the hidden folders that it left next to it "
+            f"cannot be renamed: {error.strerror}"
         ) from error
-    if back:
+    if restored:
         _log.log(
-            NOTICE, "%s is there again: an earlier export was killed while it replaced this bundle", target
+            NOTICE, "%s was restored: an earlier export was killed while it replaced this bundle", target
         )
 
 
@@ -127,18 +127,18 @@ def export(
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Exported:
-    """Export a classifier, check what was made, and only then put it in place.
+    """Export a classifier, compare its logits with the run's, and only then put it in place.
 
     Args:
-        predictor: on the CPU and in fp32; its operating point becomes the exported model's own.
+        predictor: on the CPU and in fp32; its operating point becomes the exported model's default.
         form: one of :data:`FORMATS`.
         target: a file, or a bundle's folder.
-        further: images to compare on beside drawn ones, uint8 [N, S, S]; None: no others.
-        overwrite: replace a file or bundle that is there.
+        further: images to compare on in addition to :func:`~pneumo_export.graph.probe_images`, uint8 [N, S, S].
+        overwrite: replace an existing file or bundle.
 
     Raises:
         UsageError: the format or target is wrong, a package is missing, or the model is too large for ONNX.
-        PneumoError: the model cannot be traced, what was made answers otherwise than the run, or the disk is full.
+        PneumoError: the model cannot be traced, its exported logits differ from the run's, or the disk is full.
     """
     check_format(form)
     check_target(target, form, overwrite)
@@ -148,7 +148,7 @@ def export(
     steps = {"onnx": ("onnx",), "torch": ("torch",), "bundle": ("onnx", "torch")}[form]
     description = _describe(predictor)
     with (progress or Progress()).stage("exporting", 2 + len(steps), "steps") as advance:
-        wanted = graph.reference_logits(predictor, images)
+        expected = graph.reference_logits(predictor, images)
         advance(1)
         program = graph.trace(predictor)
         advance(1)
@@ -159,28 +159,28 @@ def export(
                 answer = graph.onnx_answer(content)
             else:
                 answer = graph.program_answer(graph.program_file(program, description))
-            checks.append(graph.compare(answer, step, images, wanted))
+            checks.append(graph.compare(answer, step, images, expected))
             advance(1)
-        # What a model says of itself includes how it was checked.
+        # The description includes the checks.
         facts = {**description.facts, "checks": [check.plain() for check in checks]}
         description = replace(description, facts=facts)
-        made = {}
+        files = {}
         if "onnx" in steps:
-            made["onnx"] = graph.described_onnx(content, description, DISCLAIMER)
+            files["onnx"] = graph.described_onnx(content, description, DISCLAIMER)
         if "torch" in steps:
-            made["torch"] = graph.program_file(program, description)
+            files["torch"] = graph.program_file(program, description)
         try:
             if form == "bundle":
-                _write_bundle(predictor, target, made, description)
+                _write_bundle(predictor, target, files, description)
             else:
-                atomic.write_bytes(target, made[form])
+                atomic.write_bytes(target, files[form])
         except OSError as error:
             raise PneumoError(f"{target} cannot be written: {error.strerror}; nothing was changed") from error
     return Exported(target, tuple(checks))
 
 
 def _describe(predictor: RunPredictor) -> Description:
-    """What the model says of itself, from the run's records."""
+    """The model's description, from the run's records."""
     trained = predictor.trained
     folder = trained.folder
     recorded = recorded_facts(folder.settings)
@@ -202,31 +202,29 @@ def _describe(predictor: RunPredictor) -> Description:
         "weights": predictor.weights,
         "parameters": sum(p.numel() for p in trained.model.parameters()),
         "mirrored": predictor.mirrored,
-        "trained_with": {
-            name: environment.get(name) for name in ("python", "precision", "packages", "plugins")
-        },
+        "trained_with": {key: environment.get(key) for key in ("python", "precision", "packages", "plugins")},
         "results": results(report) if trained.checkpoint == "best" else {},
     }
     return Description(predictor.rule.at(predictor.point.name), predictor.size, facts)
 
 
 def _write_bundle(
-    predictor: RunPredictor, target: Path, made: Mapping[str, bytes], description: Description
+    predictor: RunPredictor, target: Path, programs: Mapping[str, bytes], description: Description
 ) -> None:
     """Write a bundle under a temporary name, then rename it.
 
-    A bundle is a run folder too, with weights, settings and environment, so that its network can be taken up again;
-    without what tells of the machine or of single patients.
+    A bundle is also a run folder, with weights, settings and environment, so that its PyTorch network can be
+    loaded; without information on the machine or on single patients.
 
     Raises:
-        UsageError: the bundle that is there has come to hold something else.
+        UsageError: files that are not the bundle's have been added to the existing one.
         OSError: the disk is full, or the folder cannot be written to.
     """
     trained = predictor.trained
     with replaced_folder(target) as folder:
         run = RunFolder(folder)
-        atomic.write_bytes(folder / bundle.GRAPH, made["onnx"])
-        atomic.write_bytes(folder / bundle.PROGRAM, made["torch"])
+        atomic.write_bytes(folder / bundle.GRAPH, programs["onnx"])
+        atomic.write_bytes(folder / bundle.PROGRAM, programs["torch"])
         calibration = dict(trained.calibration)
         if calibration:
             calibration["chosen"] = predictor.point.name
@@ -241,9 +239,8 @@ def _write_bundle(
         )
         atomic.write_text(run.settings, _portable_settings(trained.folder.settings))
         atomic.write_json(run.environment, description.facts["trained_with"])
-        atomic.write_text(
-            folder / bundle.CARD, model_card(description, current(read_json(trained.folder.report_json)))
-        )
+        report = current(read_json(trained.folder.report_json))
+        atomic.write_text(folder / bundle.CARD, model_card(description, report))
         files = {
             path.relative_to(folder).as_posix(): {
                 "bytes": path.stat().st_size,
@@ -254,11 +251,11 @@ def _write_bundle(
         }
         facts = {**description.facts, "files": files}
         atomic.write_text(folder / bundle.DESCRIPTION, replace(description, facts=facts).text())
-        _check_replaceable(target)  # exporting takes long enough to lay something into it
+        _check_replaceable(target)  # files may have been added during the export
 
 
 def _portable_settings(path: Path) -> str:
-    """A ``run.toml`` without the folders of one machine."""
+    """A ``run.toml`` without folders of one machine."""
     import tomli_w
 
     with path.open("rb") as file:

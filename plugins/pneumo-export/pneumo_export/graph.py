@@ -1,8 +1,7 @@
-"""A classifier as a graph that stands alone: traced, written as ONNX or ``torch.export`` program, and compared.
+"""A classifier as a standalone graph: traced, written as ONNX or ``torch.export`` program, and compared.
 
-The graph leads from grey levels to logit and probability: normalisation, mirror images where the run was judged
-with them, the network, calibration; in fp32, for any number of images. Where it goes and what lies beside it is
-:mod:`pneumo_export.export`.
+The graph computes logit and probability from gray levels: normalisation, the network, flip TTA where the run uses
+it, calibration; in fp32, for any batch size. :mod:`pneumo_export.export` writes it to disk.
 """
 
 from __future__ import annotations
@@ -32,12 +31,12 @@ from pneumo_export.bundle import Description
 from pneumo_export.predictor import run_session, start_session
 
 TOLERANCE = 1e-4
-"""The largest difference of logits that is accepted; of logits beyond 10, in proportion to them."""
+"""The largest accepted difference of logits; for logits beyond 10, relative to them."""
 
-_BATCHES = (1, 2, 5)  # sizes of the batches that are compared beside large ones
-_AT_ONCE = 32  # images
-_MOST = 2_000_000_000  # bytes of weights: a protobuf message, and so an ONNX file, has at most 2 GiB
-_CHATTY = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")
+_BATCHES = (1, 2, 5)  # batch sizes that are compared in addition to _BATCH_SIZE
+_BATCH_SIZE = 32
+_MAX_BYTES = 2_000_000_000  # of weights: a protobuf message, and so an ONNX file, has at most 2 GiB
+_LOGGERS = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")
 
 Answer: TypeAlias = Callable[[NDArray[np.uint8]], NDArray[np.float64]]
 """Logits of class 1, [B], for uint8 [B, S, S]."""
@@ -45,12 +44,12 @@ Answer: TypeAlias = Callable[[NDArray[np.uint8]], NDArray[np.float64]]
 
 @dataclass(frozen=True)
 class Check:
-    """How an exported graph compares with the run's own logits.
+    """The comparison of an exported graph's logits with the run's own.
 
     Attributes:
-        runtime: what ran it, with its version.
-        images: how many were compared.
-        difference: the largest difference of two logits.
+        runtime: the library that ran the graph, with its version.
+        images: number of images compared.
+        difference: the largest absolute difference.
     """
 
     runtime: str
@@ -58,7 +57,7 @@ class Check:
     difference: float
 
     def plain(self) -> dict[str, Any]:
-        """As JSON holds it."""
+        """As JSON values."""
         return {
             "runtime": self.runtime,
             "images": self.images,
@@ -69,13 +68,13 @@ class Check:
 
 
 class Graph(nn.Module):
-    """A classifier from grey levels to what is said of an image.
+    """A classifier from gray levels to logit and probability.
 
     Args:
         model: maps normalised images to outputs.
-        transform: makes normalised images of grey levels 0 to 255.
-        mirrored: whether the logit is the mean of those of an image and its mirror image.
-        calibration: what is done to a logit before it becomes a probability.
+        transform: maps gray levels from 0 to 255 to normalised images.
+        mirrored: whether the logit is averaged over an image and its horizontal flip (flip TTA).
+        calibration: applied to a logit before it becomes a probability.
     """
 
     def __init__(
@@ -97,29 +96,28 @@ class Graph(nn.Module):
 
 
 def probe_images(size: int) -> NDArray[np.uint8]:
-    """Images to compare on where no real ones are at hand: uint8 [16, S, S], flat, ramps, noise of every grain."""
+    """Generated images to compare logits on: uint8 [16, S, S], flat, ramps, noise of several resolutions."""
     ramp = np.linspace(0, 255, size)
     images = [np.zeros((size, size)), np.full((size, size), 255.0), np.tile(ramp, (size, 1))]
     images.append(np.add.outer(ramp, ramp) / 2)
-    drawn = torch.Generator().manual_seed(0)
-    for grain in (2, 3, 5, 8, 13, 21, 34, 55, 89, 144, size, size):
-        noise = torch.rand((1, 1, min(grain, size), min(grain, size)), generator=drawn)
+    generator = torch.Generator().manual_seed(0)
+    for cells in (2, 3, 5, 8, 13, 21, 34, 55, 89, 144, size, size):
+        noise = torch.rand((1, 1, min(cells, size), min(cells, size)), generator=generator)
         smooth = nn.functional.interpolate(noise, (size, size), mode="bilinear", align_corners=False)
         images.append(255 * smooth[0, 0].double().numpy())
     return np.stack(images).round().astype(np.uint8)
 
 
 def reference_logits(predictor: RunPredictor, images: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """The run's own logits, [N], a few images at a time."""
-    parts = [images[at : at + _AT_ONCE] for at in range(0, len(images), _AT_ONCE)]
-    return np.concatenate([predictor.logits({predictor.size: part}) for part in parts])
+    """The run's own logits, [N]."""
+    return _batched(lambda batch: predictor.logits({predictor.size: batch}), images)
 
 
 def trace(predictor: RunPredictor) -> torch.export.ExportedProgram:
-    """The graph as torch.export sees it, for any number of images.
+    """The graph traced by torch.export, for any batch size.
 
     Raises:
-        PneumoError: the model does something that cannot be traced.
+        PneumoError: the model cannot be traced.
     """
     size = predictor.size
     model = predictor.trained.model.to(memory_format=torch.contiguous_format)
@@ -131,15 +129,14 @@ def trace(predictor: RunPredictor) -> torch.export.ExportedProgram:
                 (torch.zeros(2, 1, size, size),),
                 dynamic_shapes={bundle.INPUT: {0: torch.export.Dim("batch")}},
             )
-    except Exception as error:  # whatever a third party's forward raises, and torch's own many kinds
-        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+    except Exception as error:  # a third party's forward may raise anything
         raise PneumoError(
-            f"the model {predictor.trained.entry.spec.name} cannot be traced by torch.export: {reason}"
+            f"the model {predictor.trained.entry.spec.name} cannot be traced by torch.export: {_reason(error)}"
         ) from error
     for module in program.graph_module.modules():
         if isinstance(module, torch.fx.GraphModule):
             for node in module.graph.nodes:
-                node.meta.pop("stack_trace", None)  # names the folders of this machine
+                node.meta.pop("stack_trace", None)  # contains paths of this machine
     return program
 
 
@@ -148,41 +145,40 @@ def onnx_file(program: torch.export.ExportedProgram, predictor: RunPredictor) ->
 
     Raises:
         UsageError: the model is too large.
-        PneumoError: it does something that ONNX has no operator for.
+        PneumoError: it cannot be expressed with ONNX operators.
     """
     size = sum(value.numel() * value.element_size() for value in program.state_dict.values())
-    if size > _MOST:
+    if size > _MAX_BYTES:
         raise UsageError(
-            f"the model has {size / 1e9:.1f} GB of weights, and an ONNX file holds 2 at most: --format torch"
+            f"the model has {size / 1e9:.1f} GB of weights, and an ONNX file at most 2 GB: use --format torch"
         )
     try:
         with _quiet():
-            made = torch.onnx.export(
+            exported = torch.onnx.export(
                 program,
                 input_names=[bundle.INPUT],
                 output_names=list(bundle.OUTPUTS),
                 dynamo=True,
                 verbose=False,
             )
-            if made is None:
+            if exported is None:
                 raise RuntimeError("torch.onnx.export returned nothing")
-            proto = made.model_proto
+            proto = exported.model_proto
     except Exception as error:
-        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
         raise PneumoError(
-            f"the model {predictor.trained.entry.spec.name} cannot be written as ONNX: {reason}"
+            f"the model {predictor.trained.entry.spec.name} cannot be written as ONNX: {_reason(error)}"
         ) from error
-    # What the exporter notes of how each operator came about: longer than the graph, and of this machine.
+    # The exporter's notes on the origin of each operator are longer than the graph, and contain paths.
     graph = proto.graph
-    for part in (graph, *graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
-        part.ClearField("metadata_props")
-        part.ClearField("doc_string")
+    for item in (graph, *graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
+        item.ClearField("metadata_props")
+        item.ClearField("doc_string")
     content: bytes = proto.SerializeToString()
     return content
 
 
 def program_file(program: torch.export.ExportedProgram, description: Description) -> bytes:
-    """A ``.pt2`` file, with what the model says of itself among its extra files."""
+    """A ``.pt2`` file, with the description among its extra files."""
     file = io.BytesIO()
     with _quiet():
         torch.export.save(program, file, extra_files={bundle.DESCRIPTION: description.text()})
@@ -190,7 +186,7 @@ def program_file(program: torch.export.ExportedProgram, description: Description
 
 
 def described_onnx(content: bytes, description: Description, notice: str) -> bytes:
-    """An ONNX file with what the model says of itself in its metadata, once whole and once in pieces for people."""
+    """An ONNX file with the description in its metadata: as a whole, and its main entries separately."""
     import onnx
 
     model = onnx.load_model_from_string(content)
@@ -198,7 +194,7 @@ def described_onnx(content: bytes, description: Description, notice: str) -> byt
     model.producer_name, model.producer_version = "pneumo", str(plain["pneumo"])
     model.doc_string = f"{plain['title']}. {notice}"
     rule = description.rule
-    readable = {
+    metadata = {
         "notice": notice,
         "classes": rule.classes,
         "size": description.size,
@@ -213,63 +209,72 @@ def described_onnx(content: bytes, description: Description, notice: str) -> byt
         model,
         {
             key: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, allow_nan=False)
-            for key, value in readable.items()
+            for key, value in metadata.items()
         },
     )
     onnx.checker.check_model(model)
-    written: bytes = model.SerializeToString()
-    return written
+    described: bytes = model.SerializeToString()
+    return described
 
 
 def onnx_answer(content: bytes) -> tuple[str, Answer]:
-    """What runs an ONNX file, with its version, and how it answers."""
+    """The runtime of an ONNX file, with its version, and a function that computes logits with it."""
     session = start_session(content, "the ONNX graph", {"threads": torch.get_num_threads()})
-    return f"onnxruntime {version('onnxruntime')}", lambda levels: run_session(session, levels)
+    return f"onnxruntime {version('onnxruntime')}", lambda images: run_session(session, images)
 
 
 def program_answer(content: bytes) -> tuple[str, Answer]:
-    """What runs a ``.pt2`` file of our own making, with its version, and how it answers."""
+    """Like :func:`onnx_answer`, for a ``.pt2`` file, which has to be our own: torch unpickles parts of it."""
     with _quiet():
         module = torch.export.load(io.BytesIO(content)).module()
 
-    def answer(levels: NDArray[np.uint8]) -> NDArray[np.float64]:
+    def answer(images: NDArray[np.uint8]) -> NDArray[np.float64]:
         with torch.no_grad():
-            logits, _ = module(torch.from_numpy(bundle.graph_input(levels)))
+            logits, _ = module(torch.from_numpy(bundle.graph_input(images)))
         return np.asarray(logits.double().numpy())
 
     return f"torch {torch.__version__}", answer
 
 
 def compare(
-    answer: tuple[str, Answer], step: str, images: NDArray[np.uint8], wanted: NDArray[np.float64]
+    answer: tuple[str, Answer], step: str, images: NDArray[np.uint8], expected: NDArray[np.float64]
 ) -> Check:
-    """Ask for all images, in batches of several sizes.
+    """Compare the logits of all images, in batches of several sizes.
 
     Raises:
-        PneumoError: some logit is another one.
+        PneumoError: some logit differs by more than :data:`TOLERANCE`.
     """
-    runtime, ask = answer
-    found = np.concatenate([ask(images[at : at + _AT_ONCE]) for at in range(0, len(images), _AT_ONCE)])
-    pairs = [(found, wanted)]
-    pairs += [(ask(images[-size:]), wanted[-size:]) for size in _BATCHES]
-    difference = 0.0
-    for ours, theirs in pairs:
-        apart = np.abs(ours - theirs)
-        # An untrained or exploding network has logits of thousands, which fp32 cannot hold to 1e-4.
-        allowed = TOLERANCE * np.maximum(1.0, np.abs(theirs) / 10)
-        if not (apart <= allowed).all():
+    runtime, logits_of = answer
+    pairs = [(_batched(logits_of, images), expected)]
+    pairs += [(logits_of(images[-size:]), expected[-size:]) for size in _BATCHES]
+    largest = 0.0
+    for logits, reference in pairs:
+        difference = np.abs(logits - reference)
+        # An untrained or diverged network has logits of thousands, which fp32 does not represent to 1e-4.
+        allowed = TOLERANCE * np.maximum(1.0, np.abs(reference) / 10)
+        if not (difference <= allowed).all():
             raise PneumoError(
                 f"the exported {step} graph, run by {runtime}, gives other logits than the run (by "
-                f"{apart.max():.2g}, where {TOLERANCE:g} is allowed): nothing was written"
+                f"{difference.max():.2g}, where {TOLERANCE:g} is allowed): nothing was written"
             )
-        difference = max(difference, float(apart.max()))
-    return Check(runtime, len(images), difference)
+        largest = max(largest, float(difference.max()))
+    return Check(runtime, len(images), largest)
+
+
+def _batched(logits_of: Answer, images: NDArray[np.uint8]) -> NDArray[np.float64]:
+    starts = range(0, len(images), _BATCH_SIZE)
+    return np.concatenate([logits_of(images[start : start + _BATCH_SIZE]) for start in starts])
+
+
+def _reason(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the exporters' remarks on their own progress off stderr."""
-    loggers = [logging.getLogger(name) for name in _CHATTY]
+    """Keep the exporters' progress messages and warnings off stderr."""
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.CRITICAL)

@@ -1,4 +1,4 @@
-"""What this distribution brings: the command ``export``, and predictors for what it writes."""
+"""The plugin ``export``: the command of that name, and predictors for the files that it writes."""
 
 from __future__ import annotations
 

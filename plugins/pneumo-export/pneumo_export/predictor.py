@@ -1,5 +1,4 @@
-"""Predicting with what was exported: an ONNX graph in onnxruntime, without torch and without the plugins of the
-run."""
+"""Predicting with an exported model: its ONNX graph in onnxruntime, without the run and its plugins."""
 
 from __future__ import annotations
 
@@ -19,30 +18,11 @@ from pneumo_cli.inference.predictors import RunPredictor
 from pneumo_cli.plugins.requests import PredictorRequest
 from pneumo_cli.runs.folder import RunFolder, read_json
 from pneumo_cli.trainers.loading import load_trained
-from pneumo_export.bundle import (
-    DESCRIPTION,
-    GRAPH,
-    INPUT,
-    INSTALL,
-    KEY,
-    OUTPUTS,
-    Description,
-    _check_digest,
-    _read,
-    _read_description,
-    graph_input,
-    is_bundle,
-    is_exported,
-)
+from pneumo_export import bundle
+from pneumo_export.bundle import DESCRIPTION, INPUT, OUTPUTS, Description, is_bundle
 
-_TOLD = (
-    "model",
-    "checkpoint",
-    "epoch",
-    "dataset",
-    "synthetic",
-    "data_fingerprint",
-)  # to who asks a predictor
+_FACTS = ("model", "checkpoint", "epoch", "dataset", "synthetic", "data_fingerprint")
+"""Facts of the description that a predictor repeats."""
 
 
 class OnnxPredictor(Predictor):
@@ -51,13 +31,13 @@ class OnnxPredictor(Predictor):
     Args:
         path: an ``.onnx`` file or a bundle.
         point: the name of an operating point; empty: the model's own.
-        checkpoint: the one that is asked for; ``best`` stands for whatever was exported.
-        flags: of ``device``, ``precision`` and ``threads``, what was given.
+        checkpoint: the one that is requested; ``best`` accepts any that was exported.
+        flags: those of ``device``, ``precision`` and ``threads`` that were given.
 
     Raises:
-        UsageError: it is no exported model, onnxruntime is missing or cannot do what is asked for, or there is no
-            such operating point.
-        PneumoError: it is damaged.
+        UsageError: no exported model, onnxruntime is missing or does not support a flag, or no such checkpoint or
+            operating point.
+        PneumoError: the model is damaged.
     """
 
     def __init__(
@@ -65,67 +45,62 @@ class OnnxPredictor(Predictor):
     ) -> None:
         self._path = path
         if is_bundle(path):
-            described = _read_description(path / DESCRIPTION)
-            _check_digest(path / GRAPH, described)
-            description: Description | None = Description.from_plain(described, str(path / DESCRIPTION))
-            self._session = start_session(_read(path / GRAPH), str(path / GRAPH), flags or {})
+            graph = path / bundle.GRAPH
+            described = bundle.read_description(path / DESCRIPTION)
+            bundle.check_digest(graph, described)
+            description = Description.from_plain(described, str(path / DESCRIPTION))
+            self._session = start_session(bundle.read_file(graph), str(graph), flags or {})
         else:
-            description = None
-            self._session = start_session(_read(path), str(path), flags or {})
-        if description is None:
-            description = _description_within(self._session, path)
-        self._check_signature(description)
-        kept = str(description.facts.get("checkpoint", ""))
-        if checkpoint not in ("best", kept):
-            raise UsageError(f"{path} holds the checkpoint {kept} alone, not {checkpoint}")
+            self._session = start_session(bundle.read_file(path), str(path), flags or {})
+            description = _embedded_description(self._session, path)
+        self._check_signature(description.size)
+        exported = str(description.facts.get("checkpoint", ""))
+        if checkpoint not in ("best", exported):
+            raise UsageError(f"{path} holds only the checkpoint {exported}, not {checkpoint}")
         self.rule = description.rule
         self.point = self.rule.named(point) if point else self.rule.point
         self.sizes = (description.size,)
-        self.facts = {
-            "run": str(path),
-            **{name: description.facts.get(name) for name in _TOLD},
-        }
+        self.facts = {"run": str(path), **{name: description.facts.get(name) for name in _FACTS}}
         self._weights = str(description.facts.get("weights") or "")
 
     @property
     def weights(self) -> str:
-        """What the description says of them; empty in one of an earlier version."""
+        """The digest in the description; empty in descriptions of earlier versions."""
         return self._weights
 
     def logits(self, images: Sized) -> NDArray[np.float64]:
-        """Logits of class 1, [B]: those of the run in fp32, to 1e-4."""
-        found = run_session(self._session, images[self.sizes[0]])
-        if not np.isfinite(found).all():
+        """Logits of class 1, [B]: those of the run in fp32, within 1e-4."""
+        logits = run_session(self._session, images[self.sizes[0]])
+        if not np.isfinite(logits).all():
             raise PneumoError(f"{self._path} gives no finite logits")
-        return found
+        return logits
 
     def maps(self, images: Sized, positive: NDArray[np.bool_]) -> NDArray[np.float32]:
-        """Raise UsageError: a graph does not tell what its decisions rest on."""
+        """Raise UsageError: Grad-CAM needs the network, not an ONNX graph."""
         raise no_maps(self._path)
 
-    def _check_signature(self, description: Description) -> None:
-        size = description.size
-        inputs = {one.name: list(one.shape[1:]) for one in self._session.get_inputs()}
-        outputs = [one.name for one in self._session.get_outputs()]
+    def _check_signature(self, size: int) -> None:
+        inputs = {node.name: list(node.shape[1:]) for node in self._session.get_inputs()}
+        outputs = [node.name for node in self._session.get_outputs()]
         if inputs != {INPUT: [1, size, size]} or OUTPUTS[0] not in outputs:
             raise PneumoError(
-                f"{self._path} is damaged: its graph does not take what its description says "
+                f"{self._path} is damaged: its graph does not take the input of its description "
                 f"({INPUT} [batch, 1, {size}, {size}])"
             )
 
 
 def no_maps(path: Path) -> UsageError:
-    """The error where maps are wanted of a graph alone."""
+    """The error for Grad-CAM of an ONNX graph."""
     return UsageError(
-        f"{path} is an ONNX graph, which cannot tell what a decision rests on: use the run, or a bundle"
+        f"{path} is an ONNX graph, from which Grad-CAM cannot be computed: use the run, or a bundle"
     )
 
 
 def runtime_installed() -> bool:
-    """Whether onnxruntime is there."""
+    """Whether onnxruntime is installed."""
     try:
         return importlib.util.find_spec("onnxruntime") is not None
-    except ValueError:  # something has put None into its place
+    except ValueError:  # sys.modules holds None for it
         return False
 
 
@@ -134,58 +109,56 @@ def start_session(graph: bytes, where: str, flags: Mapping[str, Any]) -> Any:
 
     Args:
         graph: a serialised ONNX model.
-        where: what errors name.
-        flags: of ``device``, ``precision`` and ``threads``, what was given.
+        where: the source that errors name.
+        flags: those of ``device``, ``precision`` and ``threads`` that were given.
 
     Raises:
-        UsageError: onnxruntime is missing or cannot do what is asked for.
+        UsageError: onnxruntime is missing or does not support a flag.
         PneumoError: it cannot load the graph.
     """
     try:
         import onnxruntime
     except ImportError as error:
-        raise UsageError(f"{where} needs onnxruntime: {INSTALL}") from error
+        raise UsageError(f"{where} needs onnxruntime: {bundle.INSTALL}") from error
     precision = flags.get("precision", "auto")
     if precision not in ("auto", "fp32"):
         raise UsageError(f"an exported model computes in fp32, not in {precision}")
     device = str(flags.get("device", "cpu"))
     providers = ["CPUExecutionProvider"]
-    if (
-        device.partition(":")[0] == "cuda"
-        and "CUDAExecutionProvider" in onnxruntime.get_available_providers()
-    ):
-        providers.insert(0, "CUDAExecutionProvider")
+    cuda = "CUDAExecutionProvider"
+    if device.partition(":")[0] == "cuda" and cuda in onnxruntime.get_available_providers():
+        providers.insert(0, cuda)
     elif device not in ("cpu", "auto"):
-        raise UsageError(f"the installed onnxruntime does not compute on {device}; it does on cpu")
+        raise UsageError(f"the installed onnxruntime does not run on {device}; use cpu")
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # fatal alone: everything else arrives as an exception
+    options.log_severity_level = 4  # only fatal: everything else is raised
     options.intra_op_num_threads = int(flags.get("threads") or torch.get_num_threads())
     try:
         return onnxruntime.InferenceSession(graph, sess_options=options, providers=providers)
-    except Exception as error:  # each kind of damage has a class of its own
+    except Exception as error:  # its class depends on the kind of damage
         reason = " ".join(str(error).split())[:200]
         raise PneumoError(f"{where} cannot be loaded by onnxruntime: {reason}") from error
 
 
-def run_session(session: Any, levels: NDArray[np.uint8]) -> NDArray[np.float64]:
+def run_session(session: Any, images: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Logits of class 1, [B], for uint8 [B, S, S].
 
     Raises:
         PneumoError: the graph fails, or returns another shape.
     """
     try:
-        (logits,) = session.run([OUTPUTS[0]], {INPUT: graph_input(levels)})
+        (logits,) = session.run([OUTPUTS[0]], {INPUT: bundle.graph_input(images)})
     except Exception as error:
         raise PneumoError(f"the graph fails: {' '.join(str(error).split())[:200]}") from error
-    if logits.shape != (len(levels),):
-        raise PneumoError(f"the graph returns {list(logits.shape)} for {len(levels)} images")
+    if logits.shape != (len(images),):
+        raise PneumoError(f"the graph returns {list(logits.shape)} for {len(images)} images")
     return np.asarray(logits, np.float64)
 
 
-def _description_within(session: Any, path: Path) -> Description:
-    content = session.get_modelmeta().custom_metadata_map.get(KEY)
+def _embedded_description(session: Any, path: Path) -> Description:
+    content = session.get_modelmeta().custom_metadata_map.get(bundle.KEY)
     if content is None:
-        raise UsageError(f"{path} was not exported by pneumo: its metadata have no entry {KEY!r}")
+        raise UsageError(f"{path} was not exported by pneumo: its metadata have no entry {bundle.KEY!r}")
     try:
         described = json.loads(content)
     except (ValueError, RecursionError) as error:
@@ -194,15 +167,15 @@ def _description_within(session: Any, path: Path) -> Description:
 
 
 def open_exported(path: Path, request: PredictorRequest) -> Predictor | None:
-    """Take a bundle or an ``.onnx`` file; None for everything else.
+    """Open a bundle or an ``.onnx`` file; None for everything else.
 
-    A bundle is a run's folder too: its network draws overlays, and answers where onnxruntime is missing.
+    A bundle is also a run folder: its PyTorch network is used for overlays, and where onnxruntime is missing.
 
     Raises:
-        UsageError: it is an exported model that is not read, or cannot do what is asked for.
-        PneumoError: it is damaged.
+        UsageError: a torch.export program, or a model that does not support what is requested.
+        PneumoError: the model is damaged.
     """
-    if not is_exported(path):
+    if not bundle.is_exported(path):
         return None
     if is_bundle(path) and (request.overlays or not runtime_installed()):
         trained = load_trained(request.registries, RunFolder.open(path), request.checkpoint, request.flags)

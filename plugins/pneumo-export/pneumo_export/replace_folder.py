@@ -1,9 +1,9 @@
-"""A folder that is replaced as a whole, and what a process that was killed on the way has left of it.
+"""Atomic replacement of a folder, and recovery after a process was killed during it.
 
-No file system that one may count on exchanges two folders in one step, so there are three: the new folder is
-finished beside the old one, the old one is moved aside, the new one takes its place. A kill between the last
-two leaves neither at the place; both lie beside it under hidden names, whole, and :func:`recover` takes the step
-that is left. Single files are written by :mod:`pneumo_cli.runtime.atomic`.
+No portable file system exchanges two folders in one step, so there are three: the new folder is completed next to
+the old one, the old one is renamed, the new one takes its name. A kill between the last two leaves both complete
+under hidden names, and :func:`recover` takes the last step. Single files are written by
+:mod:`pneumo_cli.runtime.atomic`.
 """
 
 from __future__ import annotations
@@ -23,26 +23,24 @@ _UNFINISHED, _FINISHED, _OLD = "tmp", "new", "old"
 
 @contextmanager
 def replaced_folder(target: Path) -> Iterator[Path]:
-    """Yield an empty folder that becomes ``target`` when the block ends well; what was there is removed then.
+    """Yield an empty folder that replaces ``target`` when the block ends without an exception.
 
     Raises:
-        OSError: it cannot be made or renamed; what was there is there.
+        OSError: it cannot be created or renamed; an existing target is unchanged.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    mark = _mark(target) + secrets.token_hex(_BYTES)
-    unfinished, finished, old = (
-        target.with_name(f"{mark}.{ending}") for ending in (_UNFINISHED, _FINISHED, _OLD)
-    )
+    stem = _prefix(target) + secrets.token_hex(_BYTES)
+    unfinished, finished, old = (target.with_name(f"{stem}.{end}") for end in (_UNFINISHED, _FINISHED, _OLD))
     try:
         unfinished.mkdir()
-        with _held(unfinished):
+        with _locked(unfinished):
             yield unfinished
             unfinished.rename(finished)
             if target.exists():
                 target.rename(old)
             try:
                 finished.rename(target)
-            except BaseException:  # an interruption at this very point too
+            except BaseException:  # KeyboardInterrupt, too
                 if old.exists():
                     old.rename(target)
                 raise
@@ -54,55 +52,51 @@ def replaced_folder(target: Path) -> Iterator[Path]:
 
 
 def recover(target: Path) -> bool:
-    """Finish what a process began that was killed while it replaced a folder. Does nothing while one is at it.
+    """Complete the replacement of a folder by a process that was killed. Does nothing while another is running.
 
-    A finished new folder takes the place, else the old one goes back to it. What is left beside a folder that is
-    there, and what is unfinished, is removed.
+    A completed new folder takes the target's name, otherwise the old one gets it back. Unfinished folders, and all
+    leftovers where the target exists, are removed.
 
     Returns:
-        whether the folder was missing and is there again.
+        Whether the folder was missing and has been restored.
 
     Raises:
-        OSError: it cannot be renamed, or the folder that it lies in cannot be read.
+        OSError: a folder cannot be renamed, or the target's parent cannot be read.
     """
-    beside = sorted(target.parent.iterdir()) if target.parent.is_dir() else []
-    left = [path for path in beside if _is_left(target, path)]
-    found: dict[str, list[Path]] = {}
-    for path in left:
-        if not _in_use(path):
-            found.setdefault(path.suffix[1:], []).append(path)
-    if len(left) > sum(map(len, found.values())):
+    siblings = sorted(target.parent.iterdir()) if target.parent.is_dir() else []
+    leftovers = [path for path in siblings if _is_leftover(target, path)]
+    if any(_in_use(path) for path in leftovers):
         return False  # another process is between two steps, and will take them itself
-    back = False
-    for ending in (_FINISHED, _OLD):
-        for path in found.get(ending, ()):
-            if not os.path.lexists(target):
+    restored = False
+    for end in (_FINISHED, _OLD):
+        for path in leftovers:
+            if path.suffix == f".{end}" and not os.path.lexists(target):
                 path.rename(target)
-                back = True
-    for path in left:
+                restored = True
+    for path in leftovers:
         shutil.rmtree(path, ignore_errors=True)
-    return back
+    return restored
 
 
-def _mark(target: Path) -> str:
+def _prefix(target: Path) -> str:
     return f".{target.name[:100]}."
 
 
-def _is_left(target: Path, path: Path) -> bool:
-    """Whether a path is one of the names of :func:`replaced_folder`, and not that of another folder like it."""
-    digits, _, ending = path.name.removeprefix(_mark(target)).partition(".")
+def _is_leftover(target: Path, path: Path) -> bool:
+    """Whether a path has a name of :func:`replaced_folder`, and not merely one with the same prefix."""
+    digits, _, end = path.name.removeprefix(_prefix(target)).partition(".")
     return (
-        path.name.startswith(_mark(target))
+        path.name.startswith(_prefix(target))
         and len(digits) == 2 * _BYTES
         and not set(digits) - set("0123456789abcdef")
-        and ending in (_UNFINISHED, _FINISHED, _OLD)
+        and end in (_UNFINISHED, _FINISHED, _OLD)
         and path.is_dir()
     )
 
 
 @contextmanager
-def _held(folder: Path) -> Iterator[None]:
-    """Let other processes see that this one is at a folder, whatever it is renamed to."""
+def _locked(folder: Path) -> Iterator[None]:
+    """Lock a folder, under whatever name it gets, so that other processes see it in use."""
     try:
         import fcntl
     except ImportError:  # no such locks on this system
@@ -123,7 +117,7 @@ def _in_use(folder: Path) -> bool:
         return False
     try:
         handle = os.open(folder, os.O_RDONLY)
-    except OSError:  # gone in the meantime
+    except OSError:  # removed in the meantime
         return True
     try:
         fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)

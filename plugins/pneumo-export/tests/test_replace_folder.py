@@ -1,4 +1,4 @@
-"""Replacing a folder: whatever moment a process is killed at, the next one finds a whole folder, old or new."""
+"""Atomic folder replacement: whenever a process is killed, the next one finds a complete folder, old or new."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def replace(target: Path, number: int, act: str = "killed") -> subprocess.Popen[
 
 @pytest.fixture
 def target(tmp_path: Path) -> Path:
-    """A folder that is there, with a neighbour whose hidden name is much like what a killed process leaves."""
+    """An existing folder; next to it a hidden one, similarly named to what a killed process leaves."""
     (tmp_path / "bundle").mkdir()
     (tmp_path / "bundle" / "what").write_text("old")
     (tmp_path / ".bundle.notes.old").mkdir()
@@ -60,11 +60,11 @@ def hidden(target: Path) -> list[str]:
     ("number", "missing", "content"),
     [
         (1, False, "old"),  # the new folder is not finished
-        (2, False, "old"),  # it is, and the old one is in its place
+        (2, False, "old"),  # it is, and the old one has its name
         (3, True, "new"),  # between the two
     ],
 )
-def test_a_killed_replacement_leaves_a_whole_folder_and_nothing_beside_it(
+def test_a_killed_replacement_leaves_a_complete_folder_and_nothing_else(
     target: Path, number: int, missing: bool, content: str
 ) -> None:
     with replace(target, number) as process:
@@ -77,13 +77,13 @@ def test_a_killed_replacement_leaves_a_whole_folder_and_nothing_beside_it(
     assert (target.parent / ".bundle.notes.old").is_dir()
 
 
-def test_the_old_folder_comes_back_where_the_new_one_is_gone(target: Path) -> None:
+def test_the_old_folder_gets_its_name_back_if_the_new_one_is_missing(target: Path) -> None:
     target.rename(target.with_name(".bundle.0123456789ab.old"))
     assert recover(target)
     assert (target / "what").read_text() == "old"
 
 
-def test_another_process_that_is_at_it_is_left_alone(target: Path) -> None:
+def test_a_replacement_by_a_running_process_is_left_alone(target: Path) -> None:
     with replace(target, 3, "held") as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "held\n"
@@ -95,7 +95,7 @@ def test_another_process_that_is_at_it_is_left_alone(target: Path) -> None:
     assert hidden(target) == []
 
 
-def test_an_error_or_an_interruption_leaves_the_old_folder_in_its_place(
+def test_an_error_or_an_interruption_leaves_the_old_folder_unchanged(
     target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(RuntimeError), replaced_folder(target):
@@ -114,13 +114,13 @@ def test_an_error_or_an_interruption_leaves_the_old_folder_in_its_place(
     assert hidden(target) == []
 
 
-def test_a_folder_that_nobody_replaces_is_not_touched(target: Path) -> None:
+def test_without_leftovers_nothing_is_changed(target: Path) -> None:
     assert not recover(target)
     assert not recover(target.parent / "elsewhere" / "bundle")
     assert (target / "what").read_text() == "old"
 
 
-def test_export_puts_a_bundle_back_that_a_killed_one_left_aside(
+def test_export_restores_a_bundle_that_a_killed_export_renamed(
     target: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     from pneumo_cli.errors import UsageError
@@ -132,4 +132,4 @@ def test_export_puts_a_bundle_back_that_a_killed_one_left_aside(
     with pytest.raises(UsageError, match="exists"):
         check_target(target, "bundle", overwrite=False)
     assert (target / "what").read_text() == "new"
-    assert "is there again" in caplog.text
+    assert "was restored" in caplog.text

@@ -1,1 +1,1 @@
-"""pneumo plugin: feature extraction, a new head on a frozen pre-trained network (SOURCE 5)."""
+"""Task 2: a new head on a frozen pre-trained network (SOURCE 5)."""

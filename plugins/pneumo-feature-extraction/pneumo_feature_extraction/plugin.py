@@ -1,4 +1,7 @@
-"""What this distribution brings: the trainer ``feature-extraction``."""
+"""Registers the trainer ``feature-extraction``.
+
+:mod:`pneumo_feature_extraction.trainer` says where its three task hooks come from.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ def register_trainers() -> Iterable[TrainerSpec]:
     """Task 2 of the report."""
     yield TrainerSpec(
         name="feature-extraction",
-        summary="A new head on a frozen pre-trained network, NORMAL against PNEUMONIA",
+        summary="New head on a frozen pre-trained network, NORMAL vs. PNEUMONIA",
         trainer="pneumo_feature_extraction.trainer:FeatureExtractionTrainer",
         settings="pneumo_feature_extraction.settings:FeatureExtractionSettings",
         kind="classifier",
@@ -23,11 +26,12 @@ def register_trainers() -> Iterable[TrainerSpec]:
         presets=(
             Preset(
                 name="cached",
-                summary="Features computed once: the report's recipe, not augmented, split by patient, best AUC",
+                summary="The report's recipe, not augmented, features computed once; split by patient, best AUC",
                 values={"augment": False, "split": "patient", "monitor": "auc"},
             ),
             Preset(
-                name="source", summary="The report's recipe: 256 px, augmented, image-level split, accuracy"
+                name="source",
+                summary="The report's recipe: 256 px, augmented, image-level split, best accuracy",
             ),
             Preset(
                 name="quick",
@@ -44,10 +48,10 @@ def register_trainers() -> Iterable[TrainerSpec]:
             ),
             Preset(
                 name="strong",
-                summary="Our best: eight views as from other scanners, subtypes, averaged weights; best AUC",
+                summary="Our best: eight views with scanner augmentation, subtypes, EMA of the weights, best AUC",
                 values={
                     **STRONG,
-                    # A linear head cannot make up for much: half the change of scanner that a network can take.
+                    # Half the scanner augmentation: a linear head cannot compensate for as much as a whole network.
                     "zoom": 0.1,
                     "shift": 0.03,
                     "gamma": 0.2,

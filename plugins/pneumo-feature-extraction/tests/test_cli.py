@@ -1,21 +1,22 @@
-"""``pneumo run feature-extraction`` with settings, good and bad (those of weights: tests of fine-tuning)."""
+"""``pneumo run feature-extraction`` with valid and invalid settings (weights: see the tests of fine-tuning)."""
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
 from pneumo_cli.testing import Invocation, invoke
+from pneumo_cli.training.runner import Runner
 
-SMALL = ("--dataset", "phantom", "--image-size", 32, "--epochs", 1, "--batch-size", 64, "--precision", "fp32")
+SMALL = (*("--dataset", "conformance-tiny", "--image-size", 32), *("--epochs", 1, "--batch-size", 16))
 MODEL = ("--model", "mobilenet-v3-small", "--weights", "none")
 
 
 def run(*flags: object) -> Invocation:
-    return invoke("run", "feature-extraction", *SMALL, *flags)
+    return invoke("run", "feature-extraction", *SMALL, *flags, suite_datasets=True)
 
 
 def refused(ended: Invocation, work: Path) -> str:
@@ -35,7 +36,7 @@ def refused(ended: Invocation, work: Path) -> str:
         (("--augment", "--freeze-mode", "source"), "stays random"),
     ],
 )
-def test_views_that_have_no_use(work: Path, flags: tuple[str, ...], reason: str) -> None:
+def test_views_without_effect(work: Path, flags: tuple[str, ...], reason: str) -> None:
     line = refused(run(*MODEL, "--feature-views", 4, *flags), work)
     assert line.startswith("pneumo: feature_views = 4 has no use: ")
     assert reason in line
@@ -45,7 +46,7 @@ def test_an_unknown_model(work: Path) -> None:
     assert "mobilenet-v3-small" in refused(run("--model", "mobilenet-v3-smal"), work)
 
 
-def test_how_much_is_frozen_is_no_setting_of_it(work: Path) -> None:
+def test_the_frozen_share_is_not_a_setting(work: Path) -> None:
     assert "no such option: --freeze" in refused(run(*MODEL, "--freeze", 0.5), work)
 
 
@@ -56,27 +57,22 @@ def test_a_state_dict_that_does_not_fit(work: Path) -> None:
     assert "of another shape (features.0.0.weight [3, 3] for [16, 3, 3, 3])" in line
 
 
-def test_a_checkpoint_of_a_run_is_where_another_one_begins(work: Path, weights: Path) -> None:
-    first = run("--model", "mobilenet-v3-small", "--weights", weights, "--output", "first")
-    assert first.code == 0, first.stderr
-    (best,) = work.glob("first/*/*/checkpoints/best.pt")
-    second = run("--model", "mobilenet-v3-small", "--weights", best, "--output", "second")
-    assert second.code == 0, second.stderr
-    (one, other) = (
-        json.loads(next(work.glob(f"{name}/*/*/report.json")).read_text()) for name in ("first", "second")
+def test_a_run_can_start_from_the_checkpoint_of_another(
+    trained: Callable[..., Runner], weights: Path
+) -> None:
+    first = trained(weights=str(weights), epochs=1).run
+    best = first.folder.checkpoints / "best.pt"
+    second = trained(weights=str(best), epochs=1).run
+    expected = (
+        f"mobilenet-v3-small begins with the weights in {weights} (242 tensors; its head is new)",
+        f"mobilenet-v3-small begins with the weights in {best} (244 tensors; its head too)",
     )
-    assert (
-        f"mobilenet-v3-small begins with the weights in {weights} (242 tensors; its head is new)"
-        in one["notes"]
-    )
-    assert (
-        f"mobilenet-v3-small begins with the weights in {best} (244 tensors; its head too)" in other["notes"]
-    )
-    kept = one["history"][one["monitor"]["epoch"]]["validation"]
-    assert other["history"][0]["validation"] == pytest.approx(kept, abs=1e-5)
+    assert all(note in run.notes for note, run in zip(expected, (first, second), strict=True))
+    selected = first.history[first.best.epoch]["validation"]
+    assert second.history[0]["validation"] == pytest.approx(selected, abs=1e-5)
 
 
-def test_without_efficientnet_lite0_the_presets_for_it_say_so_and_take_a_small_model(work: Path) -> None:
+def test_without_efficientnet_lite0_its_presets_fall_back_to_a_small_model_and_say_so(work: Path) -> None:
     for preset in ("quick", "strong"):
         ended = invoke("run", "feature-extraction", "--preset", preset, "--print-config")
         assert ended.code == 0

@@ -1,4 +1,4 @@
-"""Only the head learns, and the features that it learns from are computed once without changing any result."""
+"""Only the head is trained, and caching its input features changes no result."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def state(run: Run) -> State:
     return {name: value.clone() for name, value in run.model.state_dict().items()}
 
 
-def what_training_changes(runner: Runner) -> set[str]:
-    """Names of the parameters and buffers that are no longer what they were when the run began."""
+def changed_by_training(runner: Runner, trained: Callable[..., Runner]) -> set[str]:
+    """Names of the parameters and buffers that differ from their initial values."""
     runner.build()
     before = state(runner.run)
-    runner.start()  # builds anew, from the same seed
+    trained(runner)  # builds it again, from the same seed
     after = state(runner.run)
     return {name for name, value in before.items() if not torch.equal(value, after[name])}
 
@@ -37,21 +37,26 @@ def what_training_changes(runner: Runner) -> set[str]:
     [
         pytest.param({"augment": False}, id="features computed once"),
         pytest.param({"feature_views": 2}, id="views computed once"),
-        pytest.param({}, id="augmented anew"),
+        pytest.param({}, id="augmented in every epoch"),
         pytest.param({"feature_cache": False}, id="nothing cached"),
         pytest.param({"feature_cache": False, "model": "efficientnet-b0"}, id="stochastic depth, not cached"),
     ],
 )
-def test_nothing_but_the_head_changes(prepared: Callable[..., Runner], settings: dict) -> None:
+def test_only_the_head_changes(
+    prepared: Callable[..., Runner], trained: Callable[..., Runner], settings: dict
+) -> None:
     head = "classifier." if settings.get("model") else HEAD
-    assert what_training_changes(prepared(epochs=2, **settings)) == {f"{head}1.weight", f"{head}1.bias"}
+    assert changed_by_training(prepared(epochs=2, **settings), trained) == {
+        f"{head}1.weight",
+        f"{head}1.bias",
+    }
 
 
-def test_in_the_report_s_mode_statistics_of_the_frozen_part_move_and_its_parameters_do_not(
-    prepared: Callable[..., Runner],
+def test_in_freeze_mode_source_batchnorm_statistics_change_and_frozen_parameters_do_not(
+    prepared: Callable[..., Runner], trained: Callable[..., Runner]
 ) -> None:
     runner = prepared(epochs=1, freeze_mode="source")
-    changed = what_training_changes(runner)
+    changed = changed_by_training(runner, trained)
     parameters = {name for name, _ in runner.run.model.named_parameters()}
     assert changed & parameters == {f"{HEAD}1.weight", f"{HEAD}1.bias"}
     statistics = {name for name in state(runner.run) if name.endswith(("running_mean", "running_var"))}
@@ -60,7 +65,7 @@ def test_in_the_report_s_mode_statistics_of_the_frozen_part_move_and_its_paramet
 
 
 @pytest.mark.parametrize("mode", ["strict", "source"])
-def test_the_frozen_part_is_random_only_in_the_report_s_mode(
+def test_frozen_layers_are_random_only_in_freeze_mode_source(
     prepared: Callable[..., Runner], mode: str
 ) -> None:
     runner = prepared(model="efficientnet-b0", freeze_mode=mode)
@@ -75,7 +80,7 @@ def test_the_frozen_part_is_random_only_in_the_report_s_mode(
 
 
 def last_logits(runner: Runner) -> np.ndarray:
-    """Of the validation images, float32 [n], with the weights of the last epoch: the best may be an earlier one."""
+    """Logits of the validation images, float32 [n], with the weights of the last epoch."""
     run = runner.run
     run.model.load_state_dict(Checkpoints(run.folder.checkpoints).load("last")["model"])
     run.model.eval()
@@ -87,11 +92,11 @@ def last_logits(runner: Runner) -> np.ndarray:
     "cached",
     [
         pytest.param({"augment": False}, id="without augmentation"),
-        pytest.param({"augment": False, "flip_tta": True}, id="judged with mirror images"),
+        pytest.param({"augment": False, "flip_tta": True}, id="flip TTA"),
         pytest.param({"feature_views": 3}, id="as many views as epochs"),
     ],
 )
-def test_cached_features_give_the_results_of_computing_them_anew(
+def test_cached_features_give_the_same_results(
     trained: Callable[..., Runner], weights: Path, cached: dict
 ) -> None:
     settings = {"weights": str(weights), "epochs": 3, **cached}
@@ -106,14 +111,14 @@ def test_cached_features_give_the_results_of_computing_them_anew(
     assert with_cache.run.best.epoch == without.run.best.epoch
 
 
-def test_fewer_views_than_epochs_are_another_training(trained: Callable[..., Runner], weights: Path) -> None:
+def test_fewer_views_than_epochs_give_another_model(trained: Callable[..., Runner], weights: Path) -> None:
     settings = {"weights": str(weights), "epochs": 3}
     one, three = (last_logits(trained(**settings, feature_views=views)) for views in (1, 3))
     assert np.abs(one - three).max() > TOLERANCE
 
 
-def test_of_each_image_only_the_pooled_features_are_kept(trained: Callable[..., Runner]) -> None:
+def test_only_the_pooled_features_of_each_image_are_cached(trained: Callable[..., Runner]) -> None:
     run = trained(model="resnet18", epochs=1, augment=False).run
     assert run.sources.train.array.shape[-1] == 512
-    images = len(run.data.split.train) + len(run.data.split.validation)  # the test images are seen once
+    images = len(run.data.split.train) + len(run.data.split.validation)  # test images are evaluated only once
     assert run.sources.train.array.size == images * 512

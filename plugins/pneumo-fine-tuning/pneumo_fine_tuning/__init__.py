@@ -1,1 +1,1 @@
-"""pneumo plugin: fine-tuning of a pre-trained network whose first part is frozen (SOURCE 6)."""
+"""Task 3: fine-tuning of a pre-trained network, its first layers frozen (SOURCE 6)."""

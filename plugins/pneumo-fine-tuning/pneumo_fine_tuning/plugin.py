@@ -1,4 +1,7 @@
-"""What this distribution brings: the trainer ``fine-tuning``."""
+"""Registers the trainer ``fine-tuning``.
+
+:mod:`pneumo_fine_tuning.trainer` says where its three task hooks come from.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +18,16 @@ def register_trainers() -> Iterable[TrainerSpec]:
     """Task 3 of the report."""
     yield TrainerSpec(
         name="fine-tuning",
-        summary="A pre-trained network whose last part is trained on, NORMAL against PNEUMONIA",
+        summary="Fine-tuning of the last layers of a pre-trained network, NORMAL vs. PNEUMONIA",
         trainer="pneumo_fine_tuning.trainer:FineTuningTrainer",
         settings="pneumo_fine_tuning.settings:FineTuningSettings",
         kind="classifier",
         model="efficientnet-b7",
         presets=(
-            Preset(name="source", summary="The report's recipe: 256 px, two thirds frozen, best accuracy"),
+            Preset(
+                name="source",
+                summary="The report's recipe: 256 px, two thirds of the tensors frozen, best accuracy",
+            ),
             Preset(
                 name="quick",
                 summary="Minutes on two CPU cores: efficientnet-lite0 at 128 px",
@@ -37,7 +43,7 @@ def register_trainers() -> Iterable[TrainerSpec]:
             ),
             Preset(
                 name="strong",
-                summary="Our best: four views as from other scanners, subtypes, averaged weights; best AUC",
+                summary="Our best: four views with scanner augmentation, subtypes, EMA of the weights, best AUC",
                 values={
                     **STRONG,
                     "model": "efficientnet-lite0",

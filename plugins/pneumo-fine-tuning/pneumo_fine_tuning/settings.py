@@ -1,4 +1,4 @@
-"""The settings of the trainer ``fine-tuning``: those of every transfer trainer, and how much is frozen."""
+"""The settings of the trainer ``fine-tuning``: those of every transfer trainer, and the share that is frozen."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pneumo_cli.settings import TransferSettings
 
 
 class FineTuningSettings(TransferSettings):
-    """Task 3: everything as task 2, but for the share that is frozen (SOURCE 6)."""
+    """Task 3: as task 2, except for the share that is frozen (SOURCE 6)."""
 
     freeze: float = Field(
         0.66,
         ge=0,
         le=1,
-        description="share of the parameter tensors that is frozen, the first of them; the head never is",
+        description="share of the parameter tensors that is frozen, counted from the input; never the head",
     )

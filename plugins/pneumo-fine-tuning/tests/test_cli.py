@@ -1,8 +1,9 @@
-"""``pneumo run fine-tuning`` with weights and settings, good and bad: one line, exit code 2, nothing written."""
+"""``pneumo run fine-tuning`` with valid and invalid weights and settings."""
 
 from __future__ import annotations
 
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from urllib.error import URLError
 
@@ -10,13 +11,20 @@ import pytest
 import torch
 
 from pneumo_cli.testing import Invocation, invoke
+from pneumo_cli.training.runner import Runner
 from pneumo_torchvision.models import build
 
-SMALL = ("--dataset", "phantom", "--image-size", 32, "--epochs", 1, "--batch-size", 64, "--precision", "fp32")
+SMALL = (*("--dataset", "conformance-tiny", "--image-size", 32), *("--epochs", 1, "--batch-size", 16))
+
+
+def pneumo(*arguments: object) -> Invocation:
+    return invoke(*arguments, suite_datasets=True)
 
 
 def run(*flags: object) -> Invocation:
-    return invoke("run", "fine-tuning", "--model", "mobilenet-v3-small", *SMALL, *flags)
+    return pneumo(
+        "run", "fine-tuning", "--model", "mobilenet-v3-small", "--precision", "fp32", *SMALL, *flags
+    )
 
 
 def refused(ended: Invocation, work: Path) -> str:
@@ -45,7 +53,7 @@ def test_a_folder_of_weights(work: Path) -> None:
     assert "is a folder" in refused(run("--weights", "."), work)
 
 
-def test_a_file_that_holds_no_weights(work: Path) -> None:
+def test_a_file_without_weights(work: Path) -> None:
     Path("noise.pt").write_bytes(bytes(range(256)) * 8)
     assert "damaged, or no file of torch.save" in refused(run("--weights", "noise.pt"), work)
 
@@ -73,18 +81,18 @@ def test_a_share_out_of_bounds(work: Path, share: str) -> None:
 
 
 def test_an_unknown_model(work: Path) -> None:
-    line = refused(invoke("run", "fine-tuning", "--model", "efficentnet-b7", *SMALL), work)
+    line = refused(pneumo("run", "fine-tuning", "--model", "efficentnet-b7", *SMALL), work)
     assert "efficientnet-b7" in line
 
 
 def test_a_model_that_cannot_take_the_image_size(work: Path) -> None:
-    ended = invoke(
+    ended = pneumo(
         "run", "fine-tuning", "--model", "densenet121", "--weights", "none", *SMALL, "--image-size", 16
     )
     assert "cannot take images of 3 x 16 x 16" in refused(ended, work)
 
 
-def test_views_that_have_no_use(work: Path) -> None:
+def test_views_without_effect(work: Path) -> None:
     for flags, reason in (
         (("--no-augment",), "without augmentation all views are the same"),
         (("--freeze", 0), "no first stage of mobilenet-v3-small is frozen"),
@@ -96,7 +104,7 @@ def test_views_that_have_no_use(work: Path) -> None:
 
 def test_imagenet_weights_of_a_model_that_has_none(work: Path) -> None:
     pytest.importorskip("pneumo_cnn", reason="the model is that of the plugin pneumo-cnn")
-    line = refused(invoke("run", "fine-tuning", "--model", "cnn", *SMALL), work)
+    line = refused(pneumo("run", "fine-tuning", "--model", "cnn", *SMALL), work)
     assert "has no ImageNet weights: use --weights none" in line
 
 
@@ -113,7 +121,7 @@ def test_imagenet_weights_without_a_network(work: Path, monkeypatch: pytest.Monk
     assert "--weights none" in line
 
 
-def test_subtypes_that_the_dataset_does_not_tell(work: Path) -> None:
+def test_subtypes_of_a_dataset_that_has_only_one(work: Path) -> None:
     pytest.importorskip("pneumo_chest_xray", reason="the layout is that of the plugin pneumo-chest-xray")
     import numpy as np
     from PIL import Image
@@ -124,30 +132,26 @@ def test_subtypes_that_the_dataset_does_not_tell(work: Path) -> None:
             folder = work / "films" / pool / name
             folder.mkdir(parents=True)
             for number in range(count):
-                shown = number + (100 if pool == "test" else 0)
+                patient = number + (100 if pool == "test" else 0)
                 pixels = rng.integers(0, 255, (24, 24)).astype(np.uint8)
-                Image.fromarray(pixels).save(folder / f"{title.format(shown)}.jpeg")
+                Image.fromarray(pixels).save(folder / f"{title.format(patient)}.jpeg")
     ended = run("--weights", "none", "--subtypes", "--dataset", "chest-xray", "--data-root", "films")
     assert "use --no-subtypes" in refused(ended, work)
 
 
-@pytest.mark.slow
-def test_weights_of_a_file_and_of_another_run_are_taken(work: Path) -> None:
+def test_a_finished_run_does_not_need_its_weights_file(work: Path, trained: Callable[..., Runner]) -> None:
     torch.save(build("mobilenet-v3-small", outputs=1000).state_dict(), "weights.pt")
-    first = run("--weights", "weights.pt", "--no-augment", "--output", "first")
-    assert first.code == 0, first.stderr
-    assert "the weights in weights.pt (242 tensors; its head is new)" in first.stderr
-    (best,) = work.glob("first/*/*/checkpoints/best.pt")
-    second = run("--weights", best, "--no-augment", "--output", "second")
-    assert second.code == 0, second.stderr
-    assert "its head too" in second.stderr
-    # A run does not need the file again.
+    first = trained(weights="weights.pt", epochs=1, augment=False).run
+    assert any("the weights in weights.pt (242 tensors; its head is new)" in note for note in first.notes)
+    best = first.folder.checkpoints / "best.pt"
+    second = trained(weights=str(best), epochs=1, augment=False).run
+    assert any("its head too" in note for note in second.notes)
     Path("weights.pt").unlink()
-    (folder,) = work.glob("first/*/*")
-    assert invoke("evaluate", folder).code == 0
+    ended = pneumo("evaluate", first.folder.path)
+    assert ended.code == 0, ended.stderr
 
 
-def test_without_efficientnet_lite0_quick_says_so_and_takes_a_small_model(work: Path) -> None:
+def test_without_efficientnet_lite0_quick_falls_back_to_a_small_model_and_says_so(work: Path) -> None:
     ended = invoke("run", "fine-tuning", "--preset", "quick", "--print-config")
     assert ended.code == 0
     if 'model = "efficientnet-lite0"' in ended.stdout:

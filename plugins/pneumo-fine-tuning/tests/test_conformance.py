@@ -1,4 +1,4 @@
-"""What every trainer does, asked of this one: images anew in every epoch, and frozen stages computed once."""
+"""The trainer passes its conformance suite, with and without cached features, and the defaults are the report's."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class TestCachedViews(TrainerConformance):
     settings: ClassVar = {**SMALL, "feature_views": 2}
 
 
-class TestEverythingOfTheStrongPreset(TrainerConformance):
-    """Averaged weights, a schedule per update, layer-wise rates: all of it resumes to the same bits."""
+class TestStrongSettings(TrainerConformance):
+    """EMA, a schedule per update, layer-wise learning rates: all of it resumes to the same bits."""
 
     name = "fine-tuning"
     settings: ClassVar = {
@@ -49,7 +49,7 @@ class TestEverythingOfTheStrongPreset(TrainerConformance):
     }
 
 
-def test_its_defaults_are_the_report_s() -> None:
+def test_its_defaults_are_the_reports() -> None:
     s = FineTuningSettings()
     assert (s.freeze, s.freeze_mode, s.weights) == (0.66, "strict", "imagenet")
     assert (s.lr, s.epochs, s.batch_size, s.image_size) == (0.005, 20, 16, 256)

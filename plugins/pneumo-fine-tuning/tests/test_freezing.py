@@ -1,4 +1,4 @@
-"""Frozen means frozen, and what is frozen is computed once without changing any result (SOURCE 5 and 6)."""
+"""Frozen tensors do not change, and caching the output of frozen stages changes no result (SOURCE 5 and 6)."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def state(run: Run) -> State:
     return {name: value.clone() for name, value in run.model.state_dict().items()}
 
 
-def before_and_after(runner: Runner) -> tuple[State, State, Run]:
+def before_and_after(runner: Runner, trained: Callable[..., Runner]) -> tuple[State, State, Run]:
     runner.build()
     before = state(runner.run)
-    runner.start()  # builds anew, from the same seed
+    trained(runner)  # builds it again, from the same seed
     return before, state(runner.run), runner.run
 
 
@@ -41,7 +41,7 @@ def changed(before: State, after: State, prefixes: tuple[str, ...]) -> list[str]
     ]
 
 
-def test_the_report_s_counts_are_shown() -> None:
+def test_the_reports_counts_are_shown() -> None:
     content = json.loads(invoke("show", "fine-tuning", "--json").stdout)
     assert content["model"] == "efficientnet-b7"
     assert content["layers"]["parameters"] == 63_789_521
@@ -50,7 +50,7 @@ def test_the_report_s_counts_are_shown() -> None:
 
 
 @pytest.mark.parametrize(("share", "frozen"), [(0.0, 0), (0.5, 71), (1.0, 140)])
-def test_the_first_tensors_are_frozen_and_the_head_never(
+def test_the_first_tensors_are_frozen_and_never_the_head(
     prepared: Callable[..., Runner], share: float, frozen: int
 ) -> None:
     runner = prepared(freeze=share)
@@ -60,16 +60,20 @@ def test_the_first_tensors_are_frozen_and_the_head_never(
 
 
 @pytest.mark.parametrize("settings", [{}, {"feature_views": 2}, {"augment": False}, {"feature_cache": False}])
-def test_nothing_of_the_frozen_part_changes(prepared: Callable[..., Runner], settings: dict) -> None:
-    before, after, run = before_and_after(prepared(freeze=0.5, epochs=1, **settings))
+def test_frozen_layers_do_not_change(
+    prepared: Callable[..., Runner], trained: Callable[..., Runner], settings: dict
+) -> None:
+    before, after, run = before_and_after(prepared(freeze=0.5, epochs=1, **settings), trained)
     frozen = tuple(f"features.{stage}." for stage in range(FROZEN_FEATURES))
     assert all(not p.requires_grad for n, p in run.model.named_parameters() if n.startswith(frozen))
     assert changed(before, after, frozen) == []
     assert len(changed(before, after, ("classifier.", "features.12."))) > 4
 
 
-def test_in_the_report_s_mode_statistics_of_the_frozen_part_move(prepared: Callable[..., Runner]) -> None:
-    before, after, run = before_and_after(prepared(freeze=0.5, epochs=1, freeze_mode="source"))
+def test_in_freeze_mode_source_only_batchnorm_statistics_of_frozen_layers_change(
+    prepared: Callable[..., Runner], trained: Callable[..., Runner]
+) -> None:
+    before, after, run = before_and_after(prepared(freeze=0.5, epochs=1, freeze_mode="source"), trained)
     frozen = tuple(f"features.{stage}." for stage in range(FROZEN_FEATURES))
     names = changed(before, after, frozen)
     parameters = dict(run.model.named_parameters())
@@ -81,7 +85,9 @@ def test_in_the_report_s_mode_statistics_of_the_frozen_part_move(prepared: Calla
     }
 
 
-def test_a_frozen_part_is_not_random_while_the_rest_is_trained(prepared: Callable[..., Runner]) -> None:
+def test_frozen_layers_are_deterministic_while_the_others_are_trained(
+    prepared: Callable[..., Runner],
+) -> None:
     runner = prepared(model="efficientnet-b0", freeze=0.6)
     runner.build()
     run = runner.run
@@ -98,14 +104,14 @@ def test_a_frozen_part_is_not_random_while_the_rest_is_trained(prepared: Callabl
         with torch.no_grad():
             return torch.nn.Sequential(*stages)(images)
 
-    # Sequential, made anew, leaves the stages' own modes as they are.
+    # A new Sequential leaves the modes of its stages as they are.
     stages = stages_of(run.model_entry.spec, run.model)
     assert torch.equal(outputs(stages[:length]), outputs(stages[:length]))
     assert not torch.equal(outputs(stages), outputs(stages))
 
 
 def last_logits(runner: Runner) -> np.ndarray:
-    """Of the validation images, float32 [n], with the weights of the last epoch: the best may be an earlier one."""
+    """Logits of the validation images, float32 [n], with the weights of the last epoch."""
     run = runner.run
     run.model.load_state_dict(Checkpoints(run.folder.checkpoints).load("last")["model"])
     run.model.eval()
@@ -117,12 +123,12 @@ def last_logits(runner: Runner) -> np.ndarray:
     "cached",
     [
         pytest.param({"augment": False}, id="without augmentation"),
-        pytest.param({"augment": False, "flip_tta": True}, id="judged with mirror images"),
+        pytest.param({"augment": False, "flip_tta": True}, id="flip TTA"),
         pytest.param({"feature_views": 2}, id="as many views as epochs"),
     ],
 )
 @pytest.mark.parametrize("freeze", [0.5, 1.0])
-def test_cached_features_give_the_results_of_computing_them_anew(
+def test_cached_features_give_the_same_results(
     trained: Callable[..., Runner], weights: Path, cached: dict, freeze: float
 ) -> None:
     settings = {"weights": str(weights), "freeze": freeze, "epochs": 2, **cached}
@@ -132,23 +138,22 @@ def test_cached_features_give_the_results_of_computing_them_anew(
     without = trained(**{**settings, "feature_views": 0, "feature_cache": False})
     assert without.run.sources.train.stage == without.run.sources.evaluation.stage == 0
     expected = last_logits(without)
-    assert np.ptp(expected) > 100 * TOLERANCE  # else the network would make the same of all images
+    assert np.ptp(expected) > 100 * TOLERANCE  # else the network would predict the same for all images
     np.testing.assert_allclose(last_logits(with_cache), expected, rtol=0, atol=TOLERANCE)
     assert with_cache.run.best.epoch == without.run.best.epoch
 
 
-def test_with_augmentation_and_no_views_training_images_are_new_and_it_is_said(
+def test_with_augmentation_and_no_views_training_features_are_not_cached_and_a_note_says_so(
     trained: Callable[..., Runner],
 ) -> None:
     run = trained(freeze=0.5, epochs=1).run
     assert run.sources.train.stage == 0
     assert run.sources.evaluation.stage > 0
-    (note,) = [note for note in run.notes if "anew in every epoch" in note]
+    (note,) = [note for note in run.notes if "frozen stages in every epoch" in note]
     assert "--feature-views" in note
-    assert note in json.loads(run.folder.report_json.read_text())["notes"]
 
 
-def test_features_are_computed_once_and_found_by_the_next_run(
+def test_features_are_computed_once_and_reused_by_the_next_run(
     trained: Callable[..., Runner], tmp_path: Path
 ) -> None:
     trained(freeze=0.5, epochs=1, augment=False)
@@ -161,7 +166,7 @@ def test_features_are_computed_once_and_found_by_the_next_run(
 
 
 @pytest.mark.slow
-def test_b7_takes_two_real_steps_at_256_px(prepared: Callable[..., Runner]) -> None:
+def test_b7_trains_for_two_steps_at_256_px(prepared: Callable[..., Runner]) -> None:
     runner = prepared(model="efficientnet-b7", image_size=256, batch_size=2)
     runner.build()
     run = runner.run

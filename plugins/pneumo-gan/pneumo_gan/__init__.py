@@ -1,1 +1,1 @@
-"""pneumo plugin: generative adversarial networks that draw chest radiographs (SOURCE 7)."""
+"""Task 4: generative adversarial networks (SOURCE 7); train_step is in trainer.py."""

@@ -1,4 +1,4 @@
-"""The report's generator and discriminator: two perceptrons (SOURCE 7)."""
+"""The report's generator and discriminator, two multilayer perceptrons (SOURCE 7), and a convolutional pair."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pneumo_cli import UsageError
 
 
 class Gan(nn.Module):
-    """A generator and a discriminator: the contract of the kind ``gan``.
+    """A generator and a discriminator: what a model of kind ``gan`` has to offer.
 
     Attributes:
         generator: maps noise [B, z_dim] to images [B, 1, S, S] in [-1, 1].
-        discriminator: maps images to logits [B]; the sigmoid of the report is part of its loss.
-        z_dim: numbers that an image is made of.
-        input_shape: of one input of :meth:`forward`.
+        discriminator: maps images to logits [B]; the report's sigmoid is part of the loss.
+        z_dim: dimension of the noise vector.
+        input_shape: shape of one input of :meth:`forward`, for the table of layers.
     """
 
     def __init__(self, generator: nn.Module, discriminator: nn.Module, z_dim: int) -> None:
@@ -26,20 +26,23 @@ class Gan(nn.Module):
         self.input_shape = (z_dim,)
 
     def forward(self, noise: Tensor) -> Tensor:
-        """The logits [B] of the images that are made of noise [B, z_dim]."""
+        """Logits [B] of the images generated from noise [B, z_dim]."""
         logits: Tensor = self.discriminator(self.generator(noise))
         return logits
 
 
 def build_gan(size: int = 32, z_dim: int = 100, width: int = 0) -> Gan:
-    """The report's networks. At 32 px: 1,732,352 parameters in the generator, 1,705,985 in the discriminator.
+    """The report's networks.
 
-    Generator: z_dim - n - 2n - 4n - S * S, LeakyReLU(0.2), tanh. Discriminator: S * S - 4n - 2n - n - 1,
-    LeakyReLU(0.2) and Dropout(0.3).
+    Generator: z_dim - n - 2n - 4n - S * S, LeakyReLU(0.2), tanh; 1,732,352 parameters at 32 px. Discriminator:
+    S * S - 4n - 2n - n - 1, LeakyReLU(0.2) and Dropout(0.3); 1,705,985 parameters (computed, the report prints
+    none). The dropout follows the report's text: its code, ``F.leaky_relu(fc(x), 0.2, 0.3)``, passes 0.3 as
+    ``inplace`` and drops nothing.
 
     Args:
-        size: S, height and width of the images.
-        width: n; 0: the report's 256.
+        size: S, height and width of the images in pixels.
+        z_dim: dimension of the noise vector.
+        width: n; 0: 256, as in the report.
     """
     n = width or 256
     generator = nn.Sequential(
@@ -66,37 +69,38 @@ def _dense(inputs: int, outputs: int, dropout: float = 0.0) -> list[nn.Module]:
     return [*layers, nn.Dropout(dropout)] if dropout else layers
 
 
-class BatchSpread(nn.Module):
-    """Appends a channel with the mean standard deviation of the features over the batch.
+class MinibatchStd(nn.Module):
+    """Minibatch standard deviation: appends a channel with the mean deviation of the features over the batch.
 
     After Karras et al. 2018 (arXiv 1710.10196), over the whole batch: [B, C, H, W] to [B, C + 1, H, W].
     """
 
     def forward(self, features: Tensor) -> Tensor:
-        """The features, and how much they differ from image to image."""
-        spread = (features.float().var(0, correction=0) + 1e-8).sqrt().mean().to(features.dtype)
-        return torch.cat((features, spread.expand_as(features[:, :1])), 1)
+        """The features, and one channel with their mean standard deviation."""
+        deviation = (features.float().var(0, correction=0) + 1e-8).sqrt().mean().to(features.dtype)
+        return torch.cat((features, deviation.expand_as(features[:, :1])), 1)
 
 
 def build_dcgan(size: int = 64, z_dim: int = 100, width: int = 0) -> Gan:
     """A convolutional pair after DCGAN (Radford et al. 2016, arXiv 1511.06434).
 
-    The generator enlarges a grid of 4 x 4 by transposed convolutions. The discriminator has no normalisation, the
-    trainer's R1 penalty keeps it smooth; it sees how much the images of a batch differ, so that a generator that
-    always draws the same one is found out.
+    The generator upsamples a 4 x 4 grid by transposed convolutions. The discriminator has no normalisation layers:
+    the trainer's R1 penalty regularizes it. Its minibatch standard deviation exposes mode collapse.
 
     Args:
-        size: height and width of the images: 16, 32, 64, 128 or 256.
-        width: channels next to the image, doubled with each halving of the size up to eight times as many; 0: 32.
+        size: height and width of the images in pixels: 16, 32, 64, 128 or 256.
+        z_dim: dimension of the noise vector.
+        width: channels of the layer nearest the image, doubled with each halving of the size, at most to 8 times as
+            many; 0: 32.
 
     Raises:
-        UsageError: the size is none of these.
+        UsageError: another size.
     """
     doublings = size.bit_length() - 3
     if size != 4 * 2**doublings or not 2 <= doublings <= 6:
-        raise UsageError(f"the model dcgan makes images of 16, 32, 64, 128 or 256 px, not of {size}")
+        raise UsageError(f"the model dcgan generates images of 16, 32, 64, 128 or 256 px, not of {size}")
     n = width or 32
-    widths = [n * min(2**step, 8) for step in range(doublings)]  # from the image to the grid of 4 x 4
+    widths = [n * min(2**step, 8) for step in range(doublings)]  # from the image to the 4 x 4 grid
     grid = widths[-1]
     generator: list[nn.Module] = [
         nn.Linear(z_dim, grid * 16, bias=False),
@@ -106,21 +110,21 @@ def build_dcgan(size: int = 64, z_dim: int = 100, width: int = 0) -> Gan:
     ]
     discriminator: list[nn.Module] = []
     channels = grid
-    for wider in reversed(widths):
+    for after in reversed(widths):
         generator += [
-            nn.ConvTranspose2d(channels, wider, 4, stride=2, padding=1, bias=False),
-            nn.BatchNorm2d(wider),
+            nn.ConvTranspose2d(channels, after, 4, stride=2, padding=1, bias=False),
+            nn.BatchNorm2d(after),
             nn.ReLU(inplace=True),
         ]
-        channels = wider
+        channels = after
     generator += [nn.Conv2d(channels, 1, 3, padding=1), nn.Tanh()]
     channels = 1
-    for wider in widths:
-        discriminator += [nn.Conv2d(channels, wider, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
-        channels = wider
-    discriminator += [BatchSpread(), nn.Flatten(), nn.Linear((channels + 1) * 16, 1), nn.Flatten(0)]
+    for after in widths:
+        discriminator += [nn.Conv2d(channels, after, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
+        channels = after
+    discriminator += [MinibatchStd(), nn.Flatten(), nn.Linear((channels + 1) * 16, 1), nn.Flatten(0)]
     model = Gan(nn.Sequential(*generator), nn.Sequential(*discriminator), z_dim)
     for layer in model.generator.modules():
         if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
-            nn.init.normal_(layer.weight, 0.0, 0.02)  # as DCGAN begins
+            nn.init.normal_(layer.weight, 0.0, 0.02)  # DCGAN's initialisation
     return model

@@ -1,4 +1,7 @@
-"""What this distribution brings: the trainer ``gan``, the models ``gan`` and ``dcgan``."""
+"""Registers the trainer ``gan`` and the models ``gan`` and ``dcgan``.
+
+:mod:`pneumo_gan.trainer` has the three task hooks.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ def register_trainers() -> Iterable[TrainerSpec]:
     """Task 4 of the report."""
     yield TrainerSpec(
         name="gan",
-        summary="Generative adversarial network that draws radiographs of one class",
+        summary="Generative adversarial network that generates radiographs of one class",
         trainer="pneumo_gan.trainer:GanTrainer",
         settings="pneumo_gan.settings:GanSettings",
         kind="gan",
@@ -28,7 +31,7 @@ def register_trainers() -> Iterable[TrainerSpec]:
             ),
             Preset(
                 name="strong",
-                summary="Convolutional networks at 64 px, averaged weights, split by patient, chosen by KID",
+                summary="Convolutional networks at 64 px, EMA of the weights, split by patient, best KID",
                 values={
                     "model": "dcgan",
                     "image_size": 64,
@@ -52,11 +55,11 @@ def register_trainers() -> Iterable[TrainerSpec]:
 
 @hookimpl
 def register_models() -> Iterable[ModelSpec]:
-    """The report's networks, and convolutional ones."""
+    """The report's networks (SOURCE 7), and a convolutional pair."""
     yield ModelSpec(
         name="gan",
         kind="gan",
-        summary="Two perceptrons, 1.7 million parameters each at 32 px, any size",
+        summary="The report's two multilayer perceptrons, 1.7 million parameters each at 32 px; any size",
         factory="pneumo_gan.model:build_gan",
     )
     yield ModelSpec(

@@ -1,4 +1,14 @@
-"""The trainer ``gan``: a generator that a discriminator cannot tell from the images (SOURCE 7)."""
+"""The trainer ``gan``: a generator and a discriminator, trained in turn (SOURCE 7).
+
+The three task hooks:
+
+- ``build_model`` is inherited from ``pneumo_cli.trainers.GenerativeTrainer``: the registered model that ``--model``
+  names, by default :func:`pneumo_gan.model.build_gan`, built with :meth:`GanTrainer.model_options`;
+- :meth:`GanTrainer.train_step`: one update of each network, through ``run.optimize(loss, NAME)``;
+- :meth:`GanTrainer.evaluate`: the losses on one split, and the KID where it selects the checkpoint.
+
+``noise`` and ``from_noise`` are what sampling needs, for the report and for ``pneumo generate``.
+"""
 
 from __future__ import annotations
 
@@ -25,12 +35,12 @@ if TYPE_CHECKING:
     from pneumo_cli.trainers import Entry
     from pneumo_gan.settings import GanSettings
 
-_SHOWN = 16  # images that are kept of each epoch, 4 x 4 as in the report
-_MOST = 400  # images that the KID of an epoch is taken over: a few seconds on two cores
+_GRID = 16  # samples saved after each epoch, 4 x 4 as in the report
+_KID_IMAGES = 400  # maximum for the KID of an epoch: a few seconds on two cores
 
 
 class GanTrainer(GenerativeTrainer):
-    """Task 4 of the report: any registered model of kind ``gan``."""
+    """Task 4 of the report; trains any registered model of kind ``gan``."""
 
     curves = ("generator_loss", "discriminator_loss", "real_score", "fake_score", "kid")
     settings: GanSettings
@@ -38,33 +48,33 @@ class GanTrainer(GenerativeTrainer):
 
     def __init__(self, settings: GanSettings) -> None:
         super().__init__(settings)
-        self._real: dict[int, Tensor] = {}
+        self._real_features: dict[int, Tensor] = {}
 
     @property
     def monitor(self) -> Monitor:
-        """Nothing, the generator's mean loss in training, or the distance to validation images."""
+        """KID to validation images, the generator's mean training loss, or none: the last epoch is kept."""
         if self.settings.keep == "kid":
             return Monitor("kid", "min")
         return Monitor("generator_loss" if self.settings.keep == "generator_loss" else "", "min", "train")
 
     def check_request(self, entry: Entry[ModelSpec]) -> None:
-        """Find out whether the architecture can take the images, and whether there will be images to choose by.
+        """Check that the model can be built for the image size, and that there are validation images to select by.
 
         Raises:
-            UsageError: it cannot, or there will be none.
+            UsageError: it cannot, or there are none.
         """
         super().check_request(entry)
         if self.settings.keep == "kid" and self.settings.split == "all":
             raise UsageError(
-                "keep = 'kid' chooses by validation images, and split = 'all' keeps none apart: use patient"
+                "keep = 'kid' selects by validation images, and split = 'all' holds none out: use patient"
             )
 
     def model_options(self) -> dict[str, Any]:
-        """The size of the images and of the networks."""
+        """What the model's factory is called with: image size, noise dimension, width."""
         return {**super().model_options(), "z_dim": self.settings.z_dim, "width": self.settings.width}
 
     def freeze(self, entry: Entry[ModelSpec], model: nn.Module) -> dict[str, str]:
-        """Nothing; says how large each network is."""
+        """Freeze nothing; return the number of parameters of each network."""
         gan: Any = model
         return {
             f"{name.capitalize()} alone": f"{sum(p.numel() for p in getattr(gan, name).parameters()):,} parameters"
@@ -72,7 +82,7 @@ class GanTrainer(GenerativeTrainer):
         }
 
     def build_optimizers(self, run: Run) -> dict[str, torch.optim.Optimizer]:
-        """Two Adam optimizers."""
+        """One Adam optimizer for each network."""
         s = self.settings
         rates = {"generator": s.lr, "discriminator": s.lr * s.lr_ratio}
         return {
@@ -86,22 +96,21 @@ class GanTrainer(GenerativeTrainer):
         }
 
     def train_step(self, run: Run, batch: Batch) -> dict[str, Tensor]:
-        """One update of the discriminator, one of the generator with new noise of the same size."""
+        """Update the discriminator, then the generator on fresh noise."""
         model: Any = run.model
         s = self.settings
-        real = batch.images
-        count = len(real)
+        real, count = batch.images, len(batch.images)
         with torch.no_grad():
-            fake = model.generator(self._normal(run, count))
-        # Lazily (Karras et al. 2020, arXiv 1912.04958): the penalty costs as much as the rest of the step.
-        penalty = s.r1 * s.r1_every if run.step % s.r1_every == 0 else 0.0
-        if penalty:
+            fake = model.generator(self._noise(run, count))
+        # Lazy regularization (Karras et al. 2020, arXiv 1912.04958): it costs as much as the rest of the step.
+        weight = s.r1 * s.r1_every if run.step % s.r1_every == 0 else 0.0
+        if weight:
             real = real.requires_grad_()
         real_logits = model.discriminator(discriminator_augmentation(real, s.translate, s.brighten))
         fake_logits = model.discriminator(discriminator_augmentation(fake, s.translate, s.brighten))
         loss = adversarial_loss(real_logits, 1.0) + adversarial_loss(fake_logits, 0.0)
-        run.optimize(loss + penalty / 2 * r1_penalty(real_logits, real) if penalty else loss, "discriminator")
-        images = model.generator(self._normal(run, count))
+        run.optimize(loss + weight / 2 * r1_penalty(real_logits, real) if weight else loss, "discriminator")
+        images = model.generator(self._noise(run, count))
         generator_loss = adversarial_loss(
             model.discriminator(discriminator_augmentation(images, s.translate, s.brighten)), 1.0
         )
@@ -117,17 +126,17 @@ class GanTrainer(GenerativeTrainer):
     def training_metrics(
         self, run: Run, means: Mapping[str, float], outputs: Mapping[str, NDArray[np.generic]]
     ) -> dict[str, float]:
-        """The two losses and the mean scores; their sum is of no use to anybody."""
+        """Both losses and the mean scores; the sum of the losses is left out."""
         return {name: value for name, value in means.items() if name != "loss"}
 
     def evaluate(self, run: Run, loader: Loader) -> Evaluation:
-        """The losses on a split's images and as many new ones; their distance, where it chooses the checkpoint."""
+        """The losses on a split's images and as many generated ones; the KID where it selects the checkpoint."""
         model: Any = run.model
         index, logits, fake = [], [], []
         for batch in loader:
             index.append(batch.index)
             logits.append(model.discriminator(batch.images).float())
-            fake.append(model.discriminator(model.generator(self._normal(run, len(batch.index)))).float())
+            fake.append(model.discriminator(model.generator(self._noise(run, len(batch.index)))).float())
         outputs = run.gather(
             {"index": torch.cat(index), "real_logits": torch.cat(logits), "fake_logits": torch.cat(fake)}
         )
@@ -143,16 +152,16 @@ class GanTrainer(GenerativeTrainer):
             "fake_score": float(fake_logits.sigmoid().mean()),
         }
         if self.settings.keep == "kid":
-            metrics["kid"] = self._distance(run, outputs["index"])
+            metrics["kid"] = self._kid(run, outputs["index"])
         outputs["real_score"] = real_logits.sigmoid().numpy()
         return Evaluation(metrics, (), outputs)
 
     def epoch_images(self, run: Run) -> Tensor:
-        """The images of the same noise in every epoch."""
-        return self.sample(run.model, derive(run.settings.seed, "fixed"), np.arange(_SHOWN))
+        """Samples from the same noise in every epoch."""
+        return self.sample(run.model, derive(run.settings.seed, "fixed"), np.arange(_GRID))
 
     def summarize(self, run: Run, evaluations: Mapping[str, Evaluation]) -> RunSummary | None:
-        """The losses of both networks over the epochs, and the images beside real ones."""
+        """Loss curves, what the report would select, and the fidelity of the images."""
         from pneumo_cli.reports import lines
 
         names = {"generator_loss": "Generator", "discriminator_loss": "Discriminator"}
@@ -163,22 +172,22 @@ class GanTrainer(GenerativeTrainer):
             lambda: lines(history, names, best=best),
             "training",
         )
-        lowest = min(history, key=lambda row: row["train"]["generator_loss"]) if history else None
-        notes = (
-            (
-                f"The source report names the epoch with the smallest mean generator loss: here epoch "
-                f"{lowest['epoch']} ({lowest['train']['generator_loss']:.3f}). A small one says that the "
-                "discriminator was weak then, not that the images were good.",
+        notes = []
+        if history:
+            row = min(history, key=lambda row: row["train"]["generator_loss"])
+            notes.append(
+                "The source report names the epoch with the smallest mean generator loss: here epoch "
+                f"{row['epoch']} ({row['train']['generator_loss']:.3f}). It takes a falling generator loss for "
+                "success, but a small loss means that the discriminator was weak then, not that the images were "
+                "good."
             )
-            if lowest
-            else ()
-        )
-        return (super().summarize(run, evaluations) or RunSummary()) + RunSummary(
-            figures=(figure,), notes=notes
-        )
+        own = RunSummary(figures=(figure,), notes=tuple(notes))
+        # keep = 'kid' compares images in every epoch, also where none are wanted for the report.
+        fidelity = super().summarize(run, evaluations) if self.settings.fidelity_images else None
+        return (fidelity or RunSummary()) + own
 
     def compares(self, run: Run) -> bool:
-        """At the end, and in every epoch where that chooses the checkpoint."""
+        """At the end, and in every epoch where the KID selects the checkpoint."""
         return super().compares(run) or self.settings.keep == "kid"
 
     def can_sample(self, model: nn.Module) -> bool:
@@ -186,7 +195,7 @@ class GanTrainer(GenerativeTrainer):
         return True
 
     def noise(self, model: nn.Module, generators: list[torch.Generator]) -> Tensor:
-        """Standard normal numbers [B, z_dim]."""
+        """Standard normal noise [B, z_dim]."""
         z_dim: Any = model.z_dim
         return torch.stack([torch.randn(z_dim, generator=generator) for generator in generators])
 
@@ -196,27 +205,31 @@ class GanTrainer(GenerativeTrainer):
         images: Tensor = gan.generator(noise)
         return images
 
-    def _normal(self, run: Run, count: int) -> Tensor:
+    def _noise(self, run: Run, count: int) -> Tensor:
+        """Standard normal noise [count, z_dim] from the global generator."""
         model: Any = run.model
         return torch.randn(count, model.z_dim, device=run.device.torch)
 
-    def _distance(self, run: Run, index: NDArray[np.generic]) -> float:
-        """KID of new images to the real ones of a split, whose features are computed once."""
+    def _kid(self, run: Run, index: NDArray[np.generic]) -> float:
+        """KID of samples to the real images of a split, whose features are computed once."""
         from pneumo_cli.evaluation import kid
 
-        positions = np.asarray(index, np.int64)[:_MOST]
+        positions = np.asarray(index, np.int64)[:_KID_IMAGES]
         extractor = self.extractor(run)
         key = int(positions[0])
-        if key not in self._real:
-            self._real[key] = extractor(run.data.gray_levels(positions))
-        real = self._real[key]
+        if key not in self._real_features:
+            self._real_features[key] = extractor(run.data.gray_levels(positions))
+        real = self._real_features[key]
         images = self.sample(run.model, derive(run.settings.seed, "kid"), np.arange(len(real)))
         return float(kid(real, extractor(images), seed=run.settings.seed).mean)
 
 
-def adversarial_loss(logits: Tensor, truth: float) -> Tensor:
-    """Binary cross-entropy of calling all images real (1) or not (0): BCELoss behind a sigmoid, but stable."""
-    return F.binary_cross_entropy_with_logits(logits.float(), torch.full_like(logits.float(), truth))
+def adversarial_loss(logits: Tensor, target: float) -> Tensor:
+    """Binary cross-entropy with one target for all images, real (1) or generated (0).
+
+    The report's BCELoss after a sigmoid, but numerically stable.
+    """
+    return F.binary_cross_entropy_with_logits(logits.float(), torch.full_like(logits.float(), target))
 
 
 def r1_penalty(logits: Tensor, images: Tensor) -> Tensor:

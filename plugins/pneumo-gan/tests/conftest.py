@@ -25,12 +25,12 @@ TINY_SETTINGS = {
     "fidelity_images": 16,
     "extractor": "pixels",
     "device": "cpu",
-    "precision": "fp32",  # so that it goes the same way on every processor
+    "precision": "fp32",  # bf16 only where the processor has it: other numbers
 }
 
 
 class Ended(BaseException):
-    """Ends a run when a test has seen enough: a report takes longer than the training here."""
+    """Ends a run before its report, which takes longer than the training here."""
 
 
 class EndsAfter:
@@ -52,7 +52,7 @@ class EndsAfter:
 
 @pytest.fixture(scope="session")
 def small_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the images are prepared once for all tests."""
+    """The cache of decoded images, shared by all tests."""
     return tmp_path_factory.mktemp("cache")
 
 
@@ -63,19 +63,19 @@ def work(tmp_path: Path, small_cache: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def gan_runner(output: Path, cache: Path, **settings: Any) -> Runner:
-    """A runner with everything but its start."""
+    """A runner that is set up and not started."""
     return runner_of("gan", observed=True, **{**TINY_SETTINGS, "output": output, "cache": cache, **settings})
 
 
 @pytest.fixture
 def prepared(tmp_path: Path, small_cache: Path) -> Callable[..., Runner]:
-    """A runner with everything but its start, for the settings that are given."""
+    """A runner that is set up with the given settings and not started."""
     return lambda **settings: gan_runner(tmp_path / "runs", small_cache, **settings)
 
 
 @pytest.fixture
 def ended_after(prepared: Callable[..., Runner]) -> Callable[..., Runner]:
-    """The runner of a run that ended after an epoch, or after a step of it, without a report."""
+    """The runner of a run that ended after an epoch, or a step of it, without a report."""
 
     def train(epoch: int, step: int = 0, **settings: Any) -> Runner:
         runner = prepared(**settings)
@@ -89,7 +89,7 @@ def ended_after(prepared: Callable[..., Runner]) -> Callable[..., Runner]:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory, small_cache: Path) -> Path:
-    """The folder of a run from its start to its report; not to be changed."""
+    """The folder of a finished run with its report; not to be changed."""
     runner = gan_runner(tmp_path_factory.mktemp("runs"), small_cache)
     runner.start()
     return runner.run.folder.path
@@ -97,7 +97,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, small_cache: Path) -> Pat
 
 @pytest.fixture(scope="session")
 def resumed(tmp_path_factory: pytest.TempPathFactory, small_cache: Path) -> Path:
-    """The same run, that died in its second epoch and was taken up again."""
+    """The same run, interrupted in its second epoch and resumed."""
     output = tmp_path_factory.mktemp("runs")
     runner = gan_runner(output, small_cache)
     runner.hooks.add("ending", EndsAfter(2, 1))

@@ -1,4 +1,4 @@
-"""``pneumo run gan``, ``generate`` and ``judge`` as a user meets them, good and bad requests."""
+"""``pneumo run gan``, ``generate`` and ``evaluate-images``: valid and invalid requests."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def one_line(ended: Invocation) -> str:
         (("--batch-size", 100), ("a batch of 100 images is more than the 96 images of PNEUMONIA",)),
         (("--model", "dcgan", "--image-size", 48), ("16, 32, 64, 128 or 256 px, not of 48",)),
         (("--preset", "strong", "--image-size", 8), ("16, 32, 64, 128 or 256 px, not of 8",)),
-        (("--keep", "kid"), ("split = 'all' keeps none apart", "patient")),
+        (("--keep", "kid"), ("split = 'all' holds none out", "patient")),
         (("--keep", "kld"), ("keep", "'last', 'kid' or 'generator_loss'")),
         (("--extractor", "inceptoin"), ("unknown extractor 'inceptoin'",)),
         (("--extractor", "gan"), ("this model is of kind gan",)),
@@ -46,7 +46,7 @@ def one_line(ended: Invocation) -> str:
         (("--image-size", 512), ("image", "256")),
     ],
 )  # fmt: skip
-def test_what_cannot_be_trained_is_one_line_before_anything_is_written(
+def test_an_invalid_request_is_one_line_and_writes_nothing(
     flags: tuple[object, ...], words: tuple[str, ...], work: Path
 ) -> None:
     line = one_line(pneumo("run", "gan", "--dataset", "conformance-small", "--batch-size", 16, *flags))
@@ -55,7 +55,9 @@ def test_what_cannot_be_trained_is_one_line_before_anything_is_written(
     assert list(work.iterdir()) == []
 
 
-def test_generated_images_are_in_the_run_s_size_and_the_same_each_time(finished: Path, work: Path) -> None:
+def test_generated_images_have_the_size_of_the_run_and_are_the_same_each_time(
+    finished: Path, work: Path
+) -> None:
     for out in ("one", "other"):
         ended = pneumo("generate", finished, "--out", out, "-n", 70, "--seed", 3)
         assert ended.code == 0, ended.stderr
@@ -74,15 +76,15 @@ def test_generated_images_are_in_the_run_s_size_and_the_same_each_time(finished:
     }
 
 
-def test_a_gan_reconstructs_and_interpolates_nothing(finished: Path, work: Path) -> None:
+def test_a_gan_cannot_reconstruct_or_interpolate(finished: Path, work: Path) -> None:
     Image.new("L", (32, 32)).save(work / "film.png")
     for flags in (("--reconstruct", "film.png"), ("--interpolate", "film.png", "film.png")):
         line = one_line(pneumo("generate", finished, "--out", "out", *flags))
-        assert "makes images of noise" in line
+        assert "generates images from noise and " in line
     assert [path.name for path in work.iterdir()] == ["film.png"]
 
 
-def test_a_run_is_judged_again_to_the_numbers_of_its_report(finished: Path, work: Path) -> None:
+def test_evaluating_a_run_again_gives_the_numbers_of_its_report(finished: Path, work: Path) -> None:
     run = shutil.copytree(finished, work / "copy")
     ended = pneumo("evaluate-images", run, "--json")
     assert (ended.code, ended.stderr) == (0, "")
@@ -94,7 +96,7 @@ def test_a_run_is_judged_again_to_the_numbers_of_its_report(finished: Path, work
     assert json.loads(kept.read_text()) == again
 
 
-def test_a_run_of_other_data_is_not_judged(finished: Path, work: Path) -> None:
+def test_a_run_of_other_data_is_not_evaluated(finished: Path, work: Path) -> None:
     run = shutil.copytree(finished, work / "copy")
     text = (run / "run.toml").read_text()
     (run / "run.toml").write_text(text.replace("conformance-small", "conformance-tiny"))

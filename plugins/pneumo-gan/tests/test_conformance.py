@@ -1,4 +1,4 @@
-"""What every trainer and model does, asked of this one's."""
+"""The trainer and the models pass their conformance suites, and the defaults are the report's."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from pneumo_gan.settings import GanSettings
 
 
 class TestTrainer(TrainerConformance):
-    """Two optimizers, noise and dropout: all of it resumes to the same bits."""
+    """Two optimizers, noise and dropout, all of which resume to the same bits."""
 
     name = "gan"
-    settings: ClassVar = {"image_size": 32, "batch_size": 8, "fidelity_images": 0}
+    settings: ClassVar = {"image_size": 32, "batch_size": 8, "width": 8, "fidelity_images": 0}
 
 
-class TestEverythingOfTheStrongPreset(TrainerConformance):
+class TestStrongSettings(TrainerConformance):
+    """What the preset ``strong`` sets, on small networks."""
+
     name = "gan"
     settings: ClassVar = {
         "model": "dcgan",
@@ -42,7 +44,7 @@ class _Pair(ModelConformance):
     sizes: ClassVar = (32,)
 
     def output(self, model: Any, size: int) -> torch.Tensor:
-        """The discriminator's opinion of four images of the generator."""
+        """The discriminator's logits of four generated images."""
         noise = torch.randn(4, model.z_dim, generator=torch.Generator().manual_seed(0))
         logits = model(noise)
         assert isinstance(logits, torch.Tensor)
@@ -57,7 +59,7 @@ class TestDcgan(_Pair):
     name = "dcgan"
 
 
-def test_its_defaults_are_the_report_s() -> None:
+def test_its_defaults_are_the_reports() -> None:
     s = GanSettings()
     assert (s.images_of, s.split, s.image_size, s.z_dim) == ("PNEUMONIA", "all", 32, 100)
     assert (s.lr, s.lr_ratio, s.batch_size, s.epochs, s.keep) == (0.0001, 1.0, 100, 200, "last")

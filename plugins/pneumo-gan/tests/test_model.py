@@ -1,4 +1,4 @@
-"""The networks: the report's to the number, and the convolutional pair."""
+"""The report's networks, with their parameters and layers, and the convolutional pair."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import torch
 from torch import nn
 
 from pneumo_cli.errors import UsageError
-from pneumo_gan.model import BatchSpread, build_dcgan, build_gan
+from pneumo_gan.model import MinibatchStd, build_dcgan, build_gan
 
 
 def parameters(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
 
 
-def test_the_report_s_networks_have_its_parameters_and_layers() -> None:
+def test_the_reports_networks_have_its_layers_and_parameters() -> None:
     model = build_gan()
     assert parameters(model.generator) == 1_732_352
     assert parameters(model.discriminator) == 1_705_985
@@ -31,7 +31,7 @@ def test_the_report_s_networks_have_its_parameters_and_layers() -> None:
 
 
 @pytest.mark.parametrize(("build", "size"), [(build_gan, 20), (build_dcgan, 16), (build_dcgan, 64)])
-def test_images_lie_in_the_range_of_tanh_and_every_one_is_called(build: object, size: int) -> None:
+def test_images_are_in_the_range_of_tanh_and_each_has_a_logit(build: object, size: int) -> None:
     model = build(size=size, z_dim=7, width=4)  # type: ignore[operator]
     images = model.generator(torch.randn(3, 7))
     assert images.shape == (3, 1, size, size)
@@ -40,18 +40,18 @@ def test_images_lie_in_the_range_of_tanh_and_every_one_is_called(build: object, 
 
 
 @pytest.mark.parametrize("size", [8, 48, 512])
-def test_the_convolutional_pair_refuses_sizes_that_it_cannot_double_up_to(size: int) -> None:
+def test_dcgan_refuses_sizes_that_are_no_power_of_two_within_bounds(size: int) -> None:
     with pytest.raises(UsageError, match="16, 32, 64, 128 or 256 px"):
         build_dcgan(size=size)
 
 
-def test_a_generator_that_always_draws_the_same_image_is_found_out() -> None:
-    """The discriminator sees how much a batch differs, beside the images themselves."""
+def test_the_discriminator_sees_the_standard_deviation_of_the_batch() -> None:
+    """That exposes a generator with mode collapse."""
     model = build_dcgan(size=16, width=4)
     images = torch.rand(4, 1, 16, 16)
-    spread = BatchSpread()
-    diverse, same = spread(images), spread(images[:1].expand(4, -1, -1, -1))
+    layer = MinibatchStd()
+    diverse, same = layer(images), layer(images[:1].expand(4, -1, -1, -1))
     assert torch.equal(diverse[:, :1], images)
     assert diverse[:, 1].unique().numel() == 1
     assert diverse[0, 1, 0, 0] > 0.1 > 0.001 > same[0, 1, 0, 0]
-    assert any(isinstance(layer, BatchSpread) for layer in model.discriminator)
+    assert any(isinstance(module, MinibatchStd) for module in model.discriminator)

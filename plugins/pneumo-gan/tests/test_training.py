@@ -1,4 +1,4 @@
-"""The report's step, what chooses the checkpoint, and what a run leaves behind; also when it was interrupted."""
+"""The report's training step, the choice of the checkpoint, and the output of finished and of resumed runs."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ COUNT = 6
 
 
 class Step:
-    """One training step of small networks outside any run, with what each of its two updates changed."""
+    """One training step of small networks without a run; records what each of its two updates changes."""
 
     def __init__(self, **settings: Any) -> None:
         self.trainer = GanTrainer(GanSettings(z_dim=5, width=4, image_size=16, **settings))
         with torch.random.fork_rng():
             torch.manual_seed(0)
             self.model = build_gan(size=16, z_dim=5, width=4)
-        self.model.discriminator.eval()  # without dropout, so that it can be followed by hand
+        self.model.discriminator.eval()  # no dropout, so that the test can compute the same
         device = SimpleNamespace(torch=torch.device("cpu"), fused=False)
         self.run: Any = SimpleNamespace(model=self.model, device=device, step=0, optimize=self._optimize)
         self.run.optimizers = self.trainer.build_optimizers(self.run)
@@ -66,18 +66,18 @@ def keys(model: nn.Module, part: str) -> set[str]:
 # --- the step --------------------------------------------------------------------------------------------------
 
 
-def test_a_step_updates_first_the_discriminator_alone_and_then_the_generator_alone() -> None:
+def test_a_step_updates_the_discriminator_alone_and_then_the_generator_alone() -> None:
     step = Step()
     step()
     assert [name for name, _ in step.updates] == ["discriminator", "generator"]
     for name, changed in step.updates:
-        assert changed == keys(step.model, name)  # all of its parameters, and none of the other's
+        assert changed == keys(step.model, name)  # all of its parameters and none of the other's
 
 
-def test_the_losses_are_the_report_s_binary_cross_entropies() -> None:
+def test_the_losses_are_the_reports_binary_cross_entropies() -> None:
     step, other = Step(), Step()
     metrics = step()
-    # By hand, with a sigmoid and BCELoss as the report has them; the noise is what torch draws next.
+    # As in the report, with a sigmoid and BCELoss, on the noise that torch samples next.
     bce, ones, zeros = nn.BCELoss(), torch.ones(COUNT), torch.zeros(COUNT)
     generator, discriminator = other.model.generator, other.model.discriminator
     with torch.random.fork_rng():
@@ -92,9 +92,8 @@ def test_the_losses_are_the_report_s_binary_cross_entropies() -> None:
     optimizer = torch.optim.Adam(discriminator.parameters(), lr=1e-4)
     loss.backward()
     optimizer.step()
-    generator_loss = bce(
-        discriminator(generator(second)).sigmoid(), ones
-    )  # fresh noise, updated discriminator
+    # Fresh noise, and the updated discriminator.
+    generator_loss = bce(discriminator(generator(second)).sigmoid(), ones)
     assert metrics["generator_loss"] == pytest.approx(float(generator_loss.detach()), rel=1e-5)
     assert step.losses == pytest.approx([metrics["discriminator_loss"], metrics["generator_loss"]])
     for name, value in discriminator.state_dict().items():
@@ -102,7 +101,7 @@ def test_the_losses_are_the_report_s_binary_cross_entropies() -> None:
 
 
 def test_losses_of_a_certain_discriminator_stay_finite() -> None:
-    """Behind a sigmoid in half precision BCELoss would be infinite, or clamped."""
+    """After a sigmoid in half precision BCELoss would be infinite or clamped."""
     step = Step()
     nn.init.constant_(step.model.discriminator[-2].bias, -500.0)
     metrics = step()
@@ -110,19 +109,19 @@ def test_losses_of_a_certain_discriminator_stay_finite() -> None:
     assert all(np.isfinite(value) for value in metrics.values())
 
 
-def test_the_optimizers_are_two_adams_with_rates_of_their_own() -> None:
+def test_each_network_has_an_adam_optimizer_with_its_learning_rate() -> None:
     step = Step(lr=0.002, lr_ratio=3.0, beta1=0.5, beta2=0.99)
-    found = {
-        name: (type(one), one.param_groups[0]["lr"], one.param_groups[0]["betas"])
-        for name, one in step.run.optimizers.items()
+    optimizers = {
+        name: (type(optimizer), optimizer.param_groups[0]["lr"], optimizer.param_groups[0]["betas"])
+        for name, optimizer in step.run.optimizers.items()
     }
-    assert found == {
+    assert optimizers == {
         "generator": (torch.optim.Adam, 0.002, (0.5, 0.99)),
         "discriminator": (torch.optim.Adam, pytest.approx(0.006), (0.5, 0.99)),
     }
 
 
-def test_a_lazy_penalty_comes_every_so_many_steps_and_is_as_many_times_as_heavy() -> None:
+def test_a_lazy_r1_penalty_is_added_every_k_steps_with_k_times_the_weight() -> None:
     plain, every, lazy = Step(), Step(r1=2.0), Step(r1=2.0, r1_every=4)
     lazy.run.step = 3
     for step in (plain, every, lazy):
@@ -135,25 +134,26 @@ def test_a_lazy_penalty_comes_every_so_many_steps_and_is_as_many_times_as_heavy(
     assert lazy.losses[0] - plain.losses[0] == pytest.approx(4 * penalty, rel=1e-4)
 
 
-def test_the_penalty_is_the_squared_gradient_at_real_images_and_no_part_of_the_loss_that_is_shown() -> None:
+def test_the_r1_penalty_is_the_squared_gradient_at_real_images_and_not_in_the_reported_loss() -> None:
     plain, penalised, twice = Step(), Step(r1=8.0), Step(r1=16.0)
-    shown, beside, _ = plain(), penalised(), twice()
-    assert beside["discriminator_loss"] == shown["discriminator_loss"] == pytest.approx(plain.losses[0])
+    reported, with_penalty, _ = plain(), penalised(), twice()
+    assert with_penalty["discriminator_loss"] == reported["discriminator_loss"]
+    assert reported["discriminator_loss"] == pytest.approx(plain.losses[0])
     images = plain.batch.images.clone().requires_grad_()
     logits = Step().model.discriminator(images)
     (gradient,) = torch.autograd.grad(logits.sum(), images)
-    by_hand = float(gradient.square().sum((1, 2, 3)).mean())
-    assert penalised.losses[0] - plain.losses[0] == pytest.approx(4 * by_hand, rel=1e-2)
-    assert twice.losses[0] - plain.losses[0] == pytest.approx(8 * by_hand, rel=1e-2)
+    expected = float(gradient.square().sum((1, 2, 3)).mean())
+    assert penalised.losses[0] - plain.losses[0] == pytest.approx(4 * expected, rel=1e-2)
+    assert twice.losses[0] - plain.losses[0] == pytest.approx(8 * expected, rel=1e-2)
 
 
-# --- what the discriminator sees -------------------------------------------------------------------------------
+# --- discriminator augmentation --------------------------------------------------------------------------------
 
 
-def test_every_image_is_shifted_by_itself_and_the_edge_repeated() -> None:
-    line = torch.arange(16.0).expand(40, 1, 16, 16) / 16
+def test_each_image_is_translated_independently_and_borders_are_replicated() -> None:
+    ramp = torch.arange(16.0).expand(40, 1, 16, 16) / 16
     torch.manual_seed(0)
-    shifted = discriminator_augmentation(line, translate=0.25, brighten=0)
+    shifted = discriminator_augmentation(ramp, translate=0.25, brighten=0)
     steps = {int(image[0, 0, 8] * 16) - 8 for image in shifted}
     assert steps <= set(range(-4, 5))
     assert len(steps) > 4
@@ -162,7 +162,7 @@ def test_every_image_is_shifted_by_itself_and_the_edge_repeated() -> None:
         assert torch.equal(image[0, 0], (torch.arange(16.0) + by).clamp(0, 15) / 16)
 
 
-def test_brightness_and_contrast_change_within_their_bounds_and_let_gradients_through() -> None:
+def test_brightness_and_contrast_change_within_bounds_and_are_differentiable() -> None:
     images = torch.rand(200, 1, 8, 8, generator=torch.Generator().manual_seed(3)).requires_grad_()
     torch.manual_seed(0)
     changed = discriminator_augmentation(images, translate=0.1, brighten=0)
@@ -175,36 +175,38 @@ def test_brightness_and_contrast_change_within_their_bounds_and_let_gradients_th
     assert discriminator_augmentation(images, 0, 0) is images
 
 
-# --- what chooses the checkpoint -------------------------------------------------------------------------------
+# --- the choice of the checkpoint ------------------------------------------------------------------------------
 
 
-def test_the_last_epoch_is_kept_unless_something_else_is_asked_for(ended_after: Callable[..., Any]) -> None:
+def test_by_default_the_last_epoch_is_kept(ended_after: Callable[..., Any]) -> None:
     run = ended_after(3, epochs=3, fidelity_images=0).run
     best, last = (Checkpoints(run.folder.checkpoints).load(name) for name in ("best", "last"))
     assert best["epoch"] == last["epoch"] == 3
     assert all(torch.equal(value, last["model"][name]) for name, value in best["model"].items())
 
 
-def test_the_smallest_generator_loss_chooses_as_the_report_does(ended_after: Callable[..., Any]) -> None:
+def test_keep_generator_loss_selects_the_smallest_as_the_report_does(ended_after: Callable[..., Any]) -> None:
     run = ended_after(3, epochs=3, fidelity_images=0, keep="generator_loss", lr=0.01).run
     losses = [row["train"]["generator_loss"] for row in run.history[1:]]
-    assert min(losses) < losses[-1]  # or this would say little
+    assert min(losses) < losses[-1]  # else the test would say little
     best = Checkpoints(run.folder.checkpoints).load("best")
     assert (best["epoch"], best["value"]) == (1 + losses.index(min(losses)), min(losses))
 
 
-def test_the_distance_to_validation_images_chooses_where_it_is_asked_for(
+def test_keep_kid_selects_the_smallest_kid_to_validation_images(
     ended_after: Callable[..., Any],
 ) -> None:
-    run = ended_after(3, epochs=3, fidelity_images=0, keep="kid", split="patient", batch_size=8, lr=0.01).run
-    distances = [row["validation"]["kid"] for row in run.history[1:]]
+    runner = ended_after(3, epochs=3, fidelity_images=0, keep="kid", split="patient", batch_size=8, lr=0.01)
+    run = runner.run
+    kids = [row["validation"]["kid"] for row in run.history[1:]]
     best = Checkpoints(run.folder.checkpoints).load("best")
-    assert (best["epoch"], best["value"]) == (1 + distances.index(min(distances)), min(distances))
-    assert len(set(distances)) == 3
-    assert "kid" in run.history[0]["train"]  # of the untrained networks, to start from
+    assert (best["epoch"], best["value"]) == (1 + kids.index(min(kids)), min(kids))
+    assert len(set(kids)) == 3
+    assert "kid" in run.history[0]["train"]  # of the untrained networks
+    assert runner.trainer.summarize(run, {}).tables == ()  # no images for the report
 
 
-# --- what is left behind ---------------------------------------------------------------------------------------
+# --- the output of a run ---------------------------------------------------------------------------------------
 
 
 def rows(run: Path) -> list[dict[str, Any]]:
@@ -217,16 +219,16 @@ def grids(run: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted((run / "samples").glob("epoch-*.png"))}
 
 
-def test_every_epoch_s_grid_shows_the_same_sixteen_noises(finished: Path) -> None:
-    found = grids(finished)
-    assert list(found) == ["epoch-000.png", "epoch-001.png", "epoch-002.png"]
-    pictures = [np.asarray(Image.open(finished / "samples" / name)).astype(float) for name in found]
+def test_the_grid_of_every_epoch_shows_samples_of_the_same_noise(finished: Path) -> None:
+    files = grids(finished)
+    assert list(files) == ["epoch-000.png", "epoch-001.png", "epoch-002.png"]
+    images = [np.asarray(Image.open(finished / "samples" / name)).astype(float) for name in files]
     side = 4 * 3 * 32 + 3 * 2
-    assert {picture.shape for picture in pictures} == {(side, side)}
-    # Two epochs of one noise are nearer to each other than two noises of one epoch: the networks hardly moved.
+    assert {image.shape for image in images} == {(side, side)}
+    # Samples of one noise after two epochs differ less than samples of two noises: the networks hardly changed.
     step = 3 * 32 + 2
-    others = [np.abs(p[: step - 2, : step - 2] - p[: step - 2, step : 2 * step - 2]).mean() for p in pictures]
-    moved = np.abs(pictures[0] - pictures[1]).mean()
+    others = [np.abs(p[: step - 2, : step - 2] - p[: step - 2, step : 2 * step - 2]).mean() for p in images]
+    moved = np.abs(images[0] - images[1]).mean()
     assert 0 < moved < min(others)
 
 
@@ -239,18 +241,18 @@ def test_the_animation_has_a_frame_for_every_epoch(finished: Path) -> None:
     assert np.array_equal(last, np.asarray(Image.open(finished / "samples" / "epoch-002.png")))
 
 
-def test_the_report_judges_the_images_and_shows_them(finished: Path) -> None:
+def test_the_report_evaluates_and_shows_the_images(finished: Path) -> None:
     report = json.loads((finished / "report.json").read_text())
-    judgement = report["summary"]
-    assert {"kid_pixels", "kid_spread_pixels", "frechet_pixels", "kid_noise_pixels", "copies"} <= judgement[
+    summary = report["summary"]
+    assert {"kid_pixels", "kid_spread_pixels", "frechet_pixels", "kid_noise_pixels", "copies"} <= summary[
         "metrics"
     ].keys()
-    assert judgement["metrics"]["kid_real_pixels"] < judgement["metrics"]["kid_noise_pixels"]
-    titles = [table["title"] for table in judgement["tables"]]
+    assert summary["metrics"]["kid_real_pixels"] < summary["metrics"]["kid_noise_pixels"]
+    titles = [table["title"] for table in summary["tables"]]
     assert titles == ["Distance to real images of held-out patients", "Memorization and diversity"]
     losses = [row["train"]["generator_loss"] for row in report["history"][1:]]
     assert (
-        f"smallest mean generator loss: here epoch {1 + losses.index(min(losses))} " in judgement["notes"][-1]
+        f"smallest mean generator loss: here epoch {1 + losses.index(min(losses))} " in summary["notes"][-1]
     )
     html, markdown = ((finished / f"report.{kind}").read_text() for kind in ("html", "md"))
     for text in (html, markdown):
@@ -262,16 +264,16 @@ def test_the_report_judges_the_images_and_shows_them(finished: Path) -> None:
     assert "samples/animation.png" in markdown
 
 
-def test_a_row_of_metrics_has_both_losses_and_nothing_that_is_of_no_use(finished: Path) -> None:
+def test_a_row_of_metrics_has_both_losses_and_mean_scores_and_no_sum(finished: Path) -> None:
     names = {"generator_loss", "discriminator_loss", "real_score", "fake_score"}
     history = rows(finished)
     assert [row["epoch"] for row in history] == [0, 1, 2]
     for row in history:
         assert row["train"].keys() == names
-        assert row["validation"] == {}  # the report keeps none apart
+        assert row["validation"] == {}  # split 'all', as in the report
 
 
-def test_a_run_that_died_and_was_taken_up_again_leaves_the_same_behind(finished: Path, resumed: Path) -> None:
+def test_an_interrupted_and_resumed_run_has_the_same_output(finished: Path, resumed: Path) -> None:
     assert rows(resumed) == rows(finished)
     assert grids(resumed) == grids(finished)
     for name in ("samples/animation.png", "predictions/test.csv"):
@@ -282,7 +284,7 @@ def test_a_run_that_died_and_was_taken_up_again_leaves_the_same_behind(finished:
     assert other["run"]["resumed"] == 1
 
 
-def test_another_seed_draws_other_grids(finished: Path, ended_after: Callable[..., Any]) -> None:
+def test_another_seed_gives_other_grids(finished: Path, ended_after: Callable[..., Any]) -> None:
     run = ended_after(1, epochs=1, fidelity_images=0, seed=7).run
     other = grids(run.folder.path)
     assert other["epoch-000.png"] != grids(finished)["epoch-000.png"]

@@ -1,1 +1,1 @@
-"""Synthetic chest radiographs of small children, drawn from anatomy: pneumo's embedded default dataset."""
+"""Dataset: synthetic paediatric chest radiographs, generated from anatomy; the default."""

@@ -1,4 +1,4 @@
-"""The X-ray room: position, exposure, scatter, noise, film response, collimation, markers and wires."""
+"""Acquisition: positioning, exposure, scatter, noise, film response, collimation, side markers and cables."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pneumo_phantom.canvas import Canvas, Field, Placement, bezier, blur, distance, step, tube
-from pneumo_phantom.streams import between, spread
+from pneumo_phantom.canvas import Canvas, Field, Placement, bezier, blur, distance, smoothstep, tube
+from pneumo_phantom.streams import clipped_normal, uniform
 
 _NOISE_SIZE = 128
-"""Width of the coarsest noise grid: the smallest picture that is drawn."""
+"""Width of the coarsest noise grid: that of the smallest image."""
 
 
 @dataclass(frozen=True)
 class Scanner:
-    """A room's habits, shared by all pictures that are taken in it.
+    """An X-ray unit: what all images taken with it share.
 
     Attributes:
-        latitude: width of the film's response in units of attenuation; small is hard contrast.
+        latitude: width of the film's response in units of attenuation; a small one gives high contrast.
         scatter: scattered relative to primary radiation behind the thickest part.
         sharpening: strength of the unsharp mask of a digital system.
-        noise: deviation of the quantum noise of a usual dose, in attenuation.
-        blur: of the focal spot and the screen, in patient units.
-        ceiling: brightest grey of tissue, 0 to 1.
-        marker: height of the letter, in picture units.
+        noise: standard deviation of the quantum noise at a usual dose, in attenuation.
+        blur: of focal spot and screen, in patient units.
+        ceiling: brightest gray level of tissue, 0 to 1.
+        marker: height of the side marker, in image units.
     """
 
     latitude: float
@@ -56,20 +56,20 @@ SCANNERS = (
 
 @dataclass(frozen=True)
 class Exposure:
-    """One press of the button.
+    """Parameters of one exposure.
 
     Attributes:
-        scanner: the room.
-        placement: where the child lies.
-        yaw: turn about the long axis, radians.
+        scanner: the X-ray unit.
+        placement: position of the child.
+        yaw: rotation about the long axis, radians.
         inspiration: 0 to 1.
         darkness: shift of the film response, in attenuation.
-        latitude: factor on the scanner's.
-        dose: factor on the usual one.
+        latitude: factor of the scanner's latitude.
+        dose: factor of the usual dose.
         collimation: distance of the four shutters from the middle, and their tilt.
-        marker: letter and its place.
+        marker: letter of the side marker, and its x and y.
         wires: control points of cables on the skin, [wires, 4, 2].
-        electrodes: their places, [electrodes, 2].
+        electrodes: positions of electrodes, [electrodes, 2].
     """
 
     scanner: Scanner
@@ -86,37 +86,37 @@ class Exposure:
 
 
 def sample_exposure(scanner: Scanner, rng: np.random.Generator) -> Exposure:
-    """Draw one picture's circumstances."""
-    scale = spread(rng, 0.76, 0.05)
+    """Sample the parameters of one exposure."""
+    scale = clipped_normal(rng, 0.76, 0.05)
     placement = Placement(
-        scale_x=scale * spread(rng, 1.07, 0.04),
-        scale_y=scale * spread(rng, 0.98, 0.05),
-        angle=spread(rng, 0.0, 0.045),
-        shift_x=spread(rng, 0.0, 0.05),
-        shift_y=spread(rng, 0.06, 0.06),
+        scale_x=scale * clipped_normal(rng, 1.07, 0.04),
+        scale_y=scale * clipped_normal(rng, 0.98, 0.05),
+        angle=clipped_normal(rng, 0.0, 0.045),
+        shift_x=clipped_normal(rng, 0.0, 0.05),
+        shift_y=clipped_normal(rng, 0.06, 0.06),
     )
     shutters = (1.5, 1.5, 1.5, 1.5, 0.0)
     if rng.random() < 0.30:
-        left, right, top, bottom = (between(rng, 0.82, 1.15) for _ in range(4))
-        shutters = (left, right, top, bottom, spread(rng, 0, 0.02))
+        left, right, top, bottom = (uniform(rng, 0.82, 1.15) for _ in range(4))
+        shutters = (left, right, top, bottom, clipped_normal(rng, 0, 0.02))
     wires = np.zeros((0, 4, 2), np.float32)
     electrodes = np.zeros((0, 2), np.float32)
     if rng.random() < 0.14:
         count = int(rng.integers(1, 4))
         start = np.stack([rng.uniform(-0.8, 0.8, count), rng.uniform(-0.6, 0.7, count)], 1)
-        way = np.cumsum(rng.normal(0, 0.35, (count, 3, 2)) + np.sign(start)[:, None] * 0.25, axis=1)
-        wires = np.concatenate([start[:, None], start[:, None] + way], 1).astype(np.float32)
+        steps = np.cumsum(rng.normal(0, 0.35, (count, 3, 2)) + np.sign(start)[:, None] * 0.25, axis=1)
+        wires = np.concatenate([start[:, None], start[:, None] + steps], 1).astype(np.float32)
         electrodes = start.astype(np.float32)
     return Exposure(
         scanner=scanner,
         placement=placement,
-        yaw=spread(rng, 0.0, 0.09),
+        yaw=clipped_normal(rng, 0.0, 0.09),
         inspiration=1 - 0.8 * float(rng.beta(1.2, 3.0)),
-        darkness=spread(rng, -0.26, 0.11),
-        latitude=between(rng, 0.88, 1.15),
-        dose=between(rng, 0.5, 1.6),
+        darkness=clipped_normal(rng, -0.26, 0.11),
+        latitude=uniform(rng, 0.88, 1.15),
+        dose=uniform(rng, 0.5, 1.6),
         collimation=shutters,
-        marker=("R" if rng.random() < 0.9 else "L", between(rng, 0.80, 0.93), between(rng, -0.92, -0.45)),
+        marker=("R" if rng.random() < 0.9 else "L", uniform(rng, 0.80, 0.93), uniform(rng, -0.92, -0.45)),
         wires=wires,
         electrodes=electrodes,
     )
@@ -126,23 +126,23 @@ def draw_wires(canvas: Canvas, exposure: Exposure) -> Field:
     """Cables and electrodes on the skin, as attenuation."""
     if not len(exposure.wires):
         return np.zeros_like(canvas.x)
-    total = canvas.lay([tube(bezier(exposure.wires, canvas.samples(2.0)), 0.012, 0.5, canvas)])
+    total = canvas.rasterize([tube(bezier(exposure.wires, canvas.sample_count(2.0)), 0.012, 0.5, canvas)])
     for x, y in exposure.electrodes:
         radius = distance(canvas.x - x, canvas.y - y)
-        total += 0.35 * step(0.045 - radius, 0.015 + canvas.pixel)
+        total += 0.35 * smoothstep(0.045 - radius, 0.015 + canvas.pixel)
     return total
 
 
 def develop(
     canvas: Canvas, attenuation: Field, exposure: Exposure, rng: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """Turn line integrals into grey levels [size, size], as the room's film and screens would.
+    """Turn line integrals into gray levels [size, size], as the unit's film and screens would.
 
     Args:
-        canvas: where ``attenuation`` was drawn.
+        canvas: of ``attenuation``.
         attenuation: of the beam at each pixel, 0 in air.
-        exposure: the circumstances.
-        rng: of the noise.
+        exposure: its parameters.
+        rng: for the noise.
     """
     scanner = exposure.scanner
     pixel = canvas.pixel
@@ -150,37 +150,37 @@ def develop(
     signal = primary + _scattered(primary, attenuation, scanner.scatter)
     measured = -np.log(signal)
     measured = blur(measured, scanner.blur / pixel)
-    # Fewer quanta, more noise: the relative deviation grows with the square root of the attenuation.
-    loudness = scanner.noise / math.sqrt(exposure.dose) * np.exp(0.5 * np.minimum(measured - 1.6, 1.2))
-    measured += loudness * _noise(canvas.size, rng)
+    # Quantum noise: the relative deviation grows with the square root of the attenuation.
+    noise_level = scanner.noise / math.sqrt(exposure.dose) * np.exp(0.5 * np.minimum(measured - 1.6, 1.2))
+    measured += noise_level * _noise(canvas.size, rng)
     if scanner.sharpening:
         measured += scanner.sharpening * (measured - blur(measured, 0.045 / pixel))
 
-    # The automatic exposure looks at the middle of the chest, as three chambers in the table do.
+    # Automatic exposure control measures the middle of the chest, as the chambers in the table do.
     chamber = (np.abs(canvas.x) < 0.55) & (np.abs(canvas.y) < 0.8)
     reference = float(np.mean(measured[chamber])) + 0.02 + exposure.darkness
     width = scanner.latitude * exposure.latitude
-    grey = 1 / (1 + np.exp((reference - measured) / np.float32(width)))
+    gray = 1 / (1 + np.exp((reference - measured) / np.float32(width)))
     black_level = 1 / (1 + math.exp(reference / width))
-    grey = np.float32(scanner.ceiling) * np.clip((grey - black_level) / (1 - black_level), 0, 1)
-    grey = np.float32(0.02) + np.float32(0.98) * grey * _shutters(canvas, exposure)
-    ink = _letter(canvas, exposure)
-    grey = grey + ink * (np.float32(0.97) - grey)
-    return np.asarray(np.rint(255 * np.clip(grey, 0, 1)), np.uint8)
+    gray = np.float32(scanner.ceiling) * np.clip((gray - black_level) / (1 - black_level), 0, 1)
+    gray = np.float32(0.02) + np.float32(0.98) * gray * _shutters(canvas, exposure)
+    ink = _side_marker(canvas, exposure)
+    gray = gray + ink * (np.float32(0.97) - gray)
+    return np.asarray(np.rint(255 * np.clip(gray, 0, 1)), np.uint8)
 
 
 def _scattered(primary: Field, attenuation: Field, amount: float) -> Field:
-    """Radiation that comes from elsewhere in the body: broad, and it grows with the tissue it was made in."""
+    """Scattered radiation: broad, and growing with the tissue that it comes from."""
     cells = 16
     edges = np.linspace(0, len(primary), cells + 1).astype(int)[:-1]
     source = primary * np.minimum(attenuation, 3)
     areas = np.outer(np.diff(edges, append=len(primary)), np.diff(edges, append=len(primary)))
     coarse = np.add.reduceat(np.add.reduceat(source, edges, 0), edges, 1) / areas
-    return np.float32(amount) * (0.6 + enlarge(blur(coarse.astype(np.float32), 2.0), len(primary)))
+    return np.float32(amount) * (0.6 + upsample(blur(coarse.astype(np.float32), 2.0), len(primary)))
 
 
-def enlarge(field: Field, size: int) -> Field:
-    """Bilinear enlargement of a square field to ``size`` pixels a side."""
+def upsample(field: Field, size: int) -> Field:
+    """Bilinear upsampling of a square field to ``size`` pixels."""
     place = np.clip((np.arange(size) + 0.5) * (len(field) / size) - 0.5, 0, len(field) - 1.001)
     low = place.astype(int)
     share = (place - low).astype(np.float32)
@@ -189,19 +189,19 @@ def enlarge(field: Field, size: int) -> Field:
 
 
 def _noise(size: int, rng: np.random.Generator) -> Field:
-    """Unit noise, the same at every size: a coarse grid, and a finer one for what lies between its points."""
+    """Unit noise, the same at every size: a coarse grid, and a finer one for the detail between its points."""
     coarse = rng.standard_normal((_NOISE_SIZE, _NOISE_SIZE), np.float32)
     if size == _NOISE_SIZE:
         return coarse
-    # Independent noise of k pixels in one has to average to the coarse grid's deviation.
+    # Averaged over the pixels of one coarse cell, independent noise has to keep the coarse grid's deviation.
     finer = rng.standard_normal((size, size), np.float32)
-    return enlarge(coarse, size) + np.float32(0.35 * size / _NOISE_SIZE) * (
+    return upsample(coarse, size) + np.float32(0.35 * size / _NOISE_SIZE) * (
         finer - blur(finer, size / _NOISE_SIZE)
     )
 
 
 def _shutters(canvas: Canvas, exposure: Exposure) -> Field:
-    """1 inside the collimated field, 0 where lead stopped the beam."""
+    """1 inside the collimated field, 0 behind the lead shutters."""
     left, right, top, bottom, tilt = exposure.collimation
     if min(left, right, top, bottom) > 1.4:
         return np.ones_like(canvas.x)
@@ -210,7 +210,7 @@ def _shutters(canvas: Canvas, exposure: Exposure) -> Field:
     down = centres[:, None] - np.float32(tilt) * centres[None, :]
     soft = 2.0 / canvas.size + 0.004
     edges = (across + left, right - across, down + top, bottom - down)
-    return step(np.minimum.reduce(edges), soft)
+    return smoothstep(np.minimum.reduce(edges), soft)
 
 
 _LETTERS = {
@@ -224,14 +224,14 @@ _LETTERS = {
 }
 
 
-def _letter(canvas: Canvas, exposure: Exposure) -> Field:
-    """Coverage by the lead letter that names the side, 0 to 1."""
+def _side_marker(canvas: Canvas, exposure: Exposure) -> Field:
+    """Coverage by the lead side marker, 0 to 1."""
     letter, across, down = exposure.marker
     height = exposure.scanner.marker
-    plate = Canvas(canvas.size, Placement(1, 1, 0, 0, 0))
-    place = np.array([-across if letter == "R" else across, down])
+    film = Canvas(canvas.size, Placement(1, 1, 0, 0, 0))
+    position = np.array([-across if letter == "R" else across, down])
     curves = bezier(
-        place + height * np.array(_LETTERS[letter]) * [0.8, 1.0], plate.samples(2.5 * height, 0.6)
+        position + height * np.array(_LETTERS[letter]) * [0.8, 1.0], film.sample_count(2.5 * height, 0.6)
     )
-    pen = max(0.011, 0.7 * plate.pixel)
-    return np.clip(plate.lay([tube(curves, pen, 1.3 * 0.011 / pen, plate)]), 0, 1)
+    pen = max(0.011, 0.7 * film.pixel)
+    return np.clip(film.rasterize([tube(curves, pen, 1.3 * 0.011 / pen, film)]), 0, 1)

@@ -1,7 +1,6 @@
-"""A child's anatomy: the numbers that all pictures of one patient share, and how breathing changes them.
+"""A child's anatomy: parameters that all images of a patient share, and how breathing changes them.
 
-Lengths are patient units (see :mod:`pneumo_phantom.canvas`): half the width of the thorax. Nothing is drawn
-here.
+Lengths are in patient units (see :mod:`pneumo_phantom.canvas`): half the width of the thorax.
 """
 
 from __future__ import annotations
@@ -11,13 +10,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pneumo_phantom.canvas import Field, Profile
-from pneumo_phantom.streams import between, spread
+from pneumo_phantom.streams import clipped_normal, uniform
 
 APEX, BASE = -0.92, 1.0
 """y of the lungs' apices and of the costophrenic angles."""
 
 HILA = ((-0.30, -0.14), (0.33, -0.18))
-"""Where the vessels of the right and the left lung start."""
+"""(x, y) where the vessels of the right and of the left lung start."""
 
 
 @dataclass(frozen=True)
@@ -25,22 +24,22 @@ class Anatomy:
     """One chest.
 
     Attributes:
-        conicity: exponent of the thorax's narrowing to the top; small in infants, whose chest is a bell.
+        conicity: exponent of the thorax's narrowing to the top; small in infants, whose chest is bell-shaped.
         wall: thickness of the chest wall's soft tissue at its sides.
         depth: anteroposterior thickness of the trunk.
-        lung_depth: the same of the lungs where they are deepest.
+        lung_depth: maximum anteroposterior thickness of the lungs.
         rib_drop, rib_width, rib_density: slope, half height and attenuation of the ribs.
-        first_rib, rib_spacing: y of the first rib's head, and distance between ribs (and so vertebrae).
-        rib_wobble: [24] individual vertical displacement of each rib.
-        spine_curve, spine_density: sideways amplitude (scoliosis or posture) and attenuation of the spine.
-        heart: factor on the heart's width.
-        heart_right, heart_left: individual variation of the mediastinal borders at six heights each.
+        first_rib, rib_spacing: y of the first rib's head, and distance between ribs, and so between vertebrae.
+        rib_wobble: [24] vertical displacement of each rib.
+        spine_curve, spine_density: lateral amplitude (scoliosis or posture) and attenuation of the spine.
+        heart: factor of the heart's width.
+        heart_right, heart_left: variation of the mediastinal borders at six heights each.
         thymus_right, thymus_left: how far the thymus bulges.
         domes: y of the right and the left dome of the diaphragm.
-        vessels: attenuation of the vessels relative to a usual child.
+        vessels: attenuation of the vessels, 1 on average.
         stomach: radius of the air in the stomach.
         shoulder: y of the shoulders.
-        arm: angle of the upper arms from straight down, right and left, in radians.
+        arm: angle of the right and the left upper arm from straight down, in radians.
         chin: y of the chin.
     """
 
@@ -69,7 +68,7 @@ class Anatomy:
     chin: float
 
     def breathe(self, depth: float, rng: np.random.Generator) -> Anatomy:
-        """The same chest at another depth of inspiration (1 full, 0 expiration), arms moved a little."""
+        """The same chest at another depth of inspiration (1 full, 0 expiration), with the arms moved a little."""
         lack = 1 - depth
         return replace(
             self,
@@ -78,19 +77,19 @@ class Anatomy:
             lung_depth=self.lung_depth * (1 - 0.22 * lack),
             rib_drop=self.rib_drop * (1 - 0.15 * lack),
             vessels=self.vessels * (1 + 0.35 * lack),
-            arm=(self.arm[0] + spread(rng, 0, 0.08), self.arm[1] + spread(rng, 0, 0.08)),
-            chin=self.chin + spread(rng, 0, 0.10),
+            arm=(self.arm[0] + clipped_normal(rng, 0, 0.08), self.arm[1] + clipped_normal(rng, 0, 0.08)),
+            chin=self.chin + clipped_normal(rng, 0, 0.10),
         )
 
     def thorax(self) -> Profile:
-        """Half the width of the lungs' outer border as a function of y."""
+        """Half the width of the thorax at the lungs' outer border, as a function of y."""
         y = np.linspace(APEX, BASE, 25)
         t = (y - APEX) / (BASE - APEX)
         width = 0.30 + 0.70 * (1 - (1 - t) ** self.conicity) ** 0.72
         return Profile([-2.0, APEX - 0.06, *y, 1.4, 2.0], [0.24, 0.25, *width, 0.97, 0.92])
 
     def mediastinum(self) -> tuple[Profile, Profile]:
-        """How far heart, great vessels and thymus reach to the right and to the left, as functions of y."""
+        """Right and left border of heart, great vessels and thymus, as functions of y."""
         y = [-1.5, -0.95, -0.70, -0.50, -0.33, -0.15, 0.05, 0.25, 0.45, 0.65, 1.0]
         right = np.array([0.17, 0.17, 0.19, 0.20, 0.20, 0.21, 0.27, 0.31, 0.31, 0.26, 0.18])
         left = np.array([0.17, 0.17, 0.20, 0.245, 0.255, 0.32, 0.475, 0.595, 0.645, 0.63, 0.52])
@@ -108,36 +107,36 @@ class Anatomy:
 
 
 def sample_anatomy(rng: np.random.Generator) -> Anatomy:
-    """Draw a child of one to five years."""
-    bell = between(rng, 0, 1)
-    # A large thymus is common in the youngest and a trap: it looks like a consolidation of the upper lobe.
-    thymus = between(rng, 0.02, 0.14) if rng.random() < 0.12 + 0.18 * bell else 0.0
+    """Sample a child of one to five years."""
+    bell = uniform(rng, 0, 1)
+    # A large thymus, common in the youngest, mimics a consolidation of the upper lobe.
+    thymus = uniform(rng, 0.02, 0.14) if rng.random() < 0.12 + 0.18 * bell else 0.0
     right_sided = rng.random() < 0.6
     raised = rng.random() < 0.45
-    arms = between(rng, 1.75, 2.5) if raised else between(rng, 0.12, 0.75)
-    right_dome = spread(rng, 0.50, 0.06)
+    arms = uniform(rng, 1.75, 2.5) if raised else uniform(rng, 0.12, 0.75)
+    right_dome = clipped_normal(rng, 0.50, 0.06)
     return Anatomy(
         conicity=1.8 + 0.9 * bell,
-        wall=between(rng, 0.10, 0.24),
-        depth=spread(rng, 1.50, 0.10),
-        lung_depth=spread(rng, 1.02, 0.06),
-        rib_drop=spread(rng, 1.06, 0.09),
-        rib_width=spread(rng, 0.048, 0.004),
-        rib_density=spread(rng, 0.28, 0.04),
-        first_rib=spread(rng, -1.22, 0.03),
-        rib_spacing=spread(rng, 0.183, 0.006),
+        wall=uniform(rng, 0.10, 0.24),
+        depth=clipped_normal(rng, 1.50, 0.10),
+        lung_depth=clipped_normal(rng, 1.02, 0.06),
+        rib_drop=clipped_normal(rng, 1.06, 0.09),
+        rib_width=clipped_normal(rng, 0.048, 0.004),
+        rib_density=clipped_normal(rng, 0.28, 0.04),
+        first_rib=clipped_normal(rng, -1.22, 0.03),
+        rib_spacing=clipped_normal(rng, 0.183, 0.006),
         rib_wobble=tuple(0.007 * rng.standard_normal(24)),
-        spine_curve=spread(rng, 0.0, 0.022),
-        spine_density=spread(rng, 1.0, 0.15),
-        heart=spread(rng, 1.03, 0.07),
+        spine_curve=clipped_normal(rng, 0.0, 0.022),
+        spine_density=clipped_normal(rng, 1.0, 0.15),
+        heart=clipped_normal(rng, 1.03, 0.07),
         heart_right=tuple(0.011 * rng.standard_normal(6)),
         heart_left=tuple(0.013 * rng.standard_normal(6)),
         thymus_right=thymus if right_sided else 0.2 * thymus,
         thymus_left=0.3 * thymus if right_sided else thymus,
-        domes=(right_dome, right_dome + spread(rng, 0.07, 0.03)),
-        vessels=between(rng, 0.8, 1.15),
-        stomach=between(rng, 0.05, 0.26),
-        shoulder=spread(rng, -0.86, 0.05),
-        arm=(arms + spread(rng, 0, 0.1), arms + spread(rng, 0, 0.1)),
-        chin=spread(rng, -1.38, 0.12),
+        domes=(right_dome, right_dome + clipped_normal(rng, 0.07, 0.03)),
+        vessels=uniform(rng, 0.8, 1.15),
+        stomach=uniform(rng, 0.05, 0.26),
+        shoulder=clipped_normal(rng, -0.86, 0.05),
+        arm=(arms + clipped_normal(rng, 0, 0.1), arms + clipped_normal(rng, 0, 0.1)),
+        chin=clipped_normal(rng, -1.38, 0.12),
     )

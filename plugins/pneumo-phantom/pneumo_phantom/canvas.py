@@ -1,9 +1,9 @@
-"""The picture plane: patient coordinates of every pixel, smooth fields over them, and strokes laid onto them.
+"""The image plane: patient coordinates of every pixel, smooth fields, and strokes that are rasterized to fields.
 
-Patient coordinates have their origin in the middle of the chest, x to the patient's left (the picture's
+Patient coordinates have their origin in the middle of the chest, x to the patient's left (the image's
 right), y downwards; the unit is half the width of the thorax, about 8 cm in a small child. A *field* is a
-float32 array [size, size]. All edges are smooth over at least a pixel, so a field drawn small is a field
-drawn large and resized. Nothing here knows anatomy.
+float32 array [size, size]. All edges are smooth over at least a pixel, so a field rendered at a small size equals
+a large one after downsampling. Nothing here depends on anatomy.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Field = NDArray[np.floating]
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """How the patient lies under the tube: patient coordinates to picture coordinates (-1 to 1 both ways)."""
+    """Position of the patient: maps patient coordinates to image coordinates (-1 to 1 on both axes)."""
 
     scale_x: float
     scale_y: float
@@ -32,7 +32,7 @@ class Placement:
 
 
 class Strokes(NamedTuple):
-    """Points that carry attenuation (path length times coefficient times area), each [N]."""
+    """Points with their attenuation (path length times coefficient times area), each [N]."""
 
     x: Field
     y: Field
@@ -58,19 +58,19 @@ class Canvas:
         self.y: Field = (self._cos * down - self._sin * across) * np.float32(1 / placement.scale_y)
         self.pixel = 2.0 / size / math.sqrt(placement.scale_x * placement.scale_y)
 
-    def samples(self, length: float, spacing: float = 1.0) -> int:
-        """How many points a stroke of ``length`` patient units needs to look continuous."""
+    def sample_count(self, length: float, spacing: float = 1.0) -> int:
+        """Number of points that a stroke of ``length`` patient units needs to appear continuous."""
         return max(2, math.ceil(length / (spacing * self.pixel)))
 
-    def lay(self, strokes: Iterable[Strokes]) -> Field:
-        """Add up strokes, each point shared bilinearly among its four pixels, to a field of attenuation."""
+    def rasterize(self, strokes: Iterable[Strokes]) -> Field:
+        """Sum strokes to a field of attenuation; each point is distributed bilinearly over four pixels."""
         parts = list(strokes)
         if not parts:
             return np.zeros((self.size, self.size), np.float32)
         x, y, mass = (np.concatenate(columns) for columns in zip(*parts, strict=True))
         placed_x, placed_y = x * np.float32(self.placement.scale_x), y * np.float32(self.placement.scale_y)
         half = np.float32(self.size / 2)
-        # One pixel of margin on each side takes what falls half outside.
+        # A margin of one pixel on each side receives points that are half outside.
         column = (
             self._cos * placed_x - self._sin * placed_y + np.float32(self.placement.shift_x + 1)
         ) * half + 0.5
@@ -81,7 +81,7 @@ class Canvas:
         inside = (column >= 0) & (column < width - 1) & (row >= 0) & (row < width - 1)
         column, row = column[inside], row[inside]
         mass = mass[inside] * np.float32(1 / self.pixel**2)
-        # The type that bincount counts in, which it would convert anything else to four times.
+        # bincount's own integer type, to which it would convert anything else four times.
         left, top = column.astype(np.intp), row.astype(np.intp)
         column -= left.astype(np.float32)
         row -= top.astype(np.float32)
@@ -99,9 +99,9 @@ class Canvas:
         return total.reshape(width, width)[1:-1, 1:-1].astype(np.float32)
 
 
-def step(inwards: Field, softness: float) -> Field:
-    """A smooth edge: 0 where ``inwards`` is below ``-softness``, 1 above ``+softness``."""
-    ramp = np.asarray(inwards * np.float32(0.5 / softness), np.float32)
+def smoothstep(signed: Field, softness: float) -> Field:
+    """A smooth edge: 0 where the signed distance is below ``-softness``, 1 where it is above ``+softness``."""
+    ramp = np.asarray(signed * np.float32(0.5 / softness), np.float32)
     ramp += np.float32(0.5)
     np.minimum(np.maximum(ramp, 0, out=ramp), 1, out=ramp)
     smooth = 3 - 2 * ramp
@@ -111,27 +111,27 @@ def step(inwards: Field, softness: float) -> Field:
 
 
 def distance(across: Field, down: Field) -> Field:
-    """Euclidean length; several times as fast as ``np.hypot``, whose care for overflow nobody needs here."""
+    """Euclidean norm; several times as fast as ``np.hypot``, whose overflow handling is not needed here."""
     return np.asarray(np.sqrt(across * across + down * down), np.float32)
 
 
 def saturate(field: Field, ceiling: float) -> Field:
-    """Let a field grow ever slower from 0 towards ``ceiling``: crossing strokes must not add up to a blot."""
+    """Saturate a field exponentially at ``ceiling``, so that crossing strokes do not add up to a blot."""
     return np.asarray(np.float32(ceiling) * (1 - np.exp(field * np.float32(-1 / ceiling))), np.float32)
 
 
-def bump(squared_radius: Field) -> Field:
-    """exp(-r**2), a soft blob."""
+def gaussian(squared_radius: Field) -> Field:
+    """exp(-r**2)."""
     return np.asarray(np.exp(np.maximum(-squared_radius, -30)), np.float32)
 
 
 def chord(ratio: Field) -> Field:
-    """Path length through a disc at ``ratio`` of its radius, relative to the diameter: 0 outside."""
+    """Chord of a disc at ``ratio`` of its radius, relative to the diameter; 0 outside."""
     return np.asarray(np.sqrt(np.maximum(1 - ratio * ratio, 0)), np.float32)
 
 
 class Profile:
-    """A smooth function of one coordinate through given points (Catmull-Rom), constant outside them."""
+    """Catmull-Rom spline through given points, constant outside them."""
 
     _LOW, _HIGH, _CELLS = -2.5, 2.5, 500
 
@@ -151,7 +151,7 @@ class Profile:
         ).astype(np.float32)
 
     def __call__(self, at: Field) -> Field:
-        """The function's values at ``at``, of any shape."""
+        """Values at ``at``, of any shape."""
         scale = self._CELLS / (self._HIGH - self._LOW)
         place = np.clip((at - np.float32(self._LOW)) * np.float32(scale), 0, np.float32(self._CELLS - 1e-3))
         whole = np.floor(place)
@@ -162,18 +162,18 @@ class Profile:
 
 
 class Texture:
-    """A random field fixed to the patient: smooth value noise, zero mean, about unit deviation.
+    """Smooth value noise in patient coordinates: zero mean, about unit standard deviation.
 
     Args:
-        rng: where the lattice comes from.
-        grain: size of its features in patient units.
+        rng: for the lattice.
+        grain: size of the features in patient units.
     """
 
-    _CELLS = 64  # a power of two: the lattice repeats by masking bits
+    _CELLS = 64  # a power of two: the lattice repeats by bit masks
 
     def __init__(self, rng: np.random.Generator, grain: float) -> None:
         lattice = rng.standard_normal((self._CELLS, self._CELLS), np.float32)
-        # With its first row and column repeated at its end, so that a neighbour is one index further.
+        # First row and column are repeated at the end, so that the neighbour is always one index further.
         self._lattice = np.pad(lattice, (0, 1), mode="wrap").ravel()
         self._scale = np.float32(1 / grain)
 
@@ -189,12 +189,12 @@ class Texture:
         corners = [self._lattice.take(corner + offset) for offset in (0, 1, row, row + 1)]
         upper = corners[0] + (corners[1] - corners[0]) * u
         lower = corners[2] + (corners[3] - corners[2]) * u
-        # 1.5 makes up for the variance that interpolation takes away.
+        # 1.5 compensates for the variance lost in interpolation.
         return np.asarray((upper + (lower - upper) * v) * np.float32(1.5), np.float32)
 
 
 def blur(field: Field, sigma: float) -> Field:
-    """Gaussian blur of ``sigma`` pixels with mirrored borders; sums of shifts, so no BLAS is involved."""
+    """Gaussian blur of ``sigma`` pixels with mirrored borders; a sum of shifts, to be independent of the BLAS."""
     reach = max(1, math.ceil(2.5 * sigma))
     weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / max(sigma, 1e-3)) ** 2)
     weights = (weights / weights.sum()).astype(np.float32)
@@ -221,20 +221,20 @@ def tube(
 
     Args:
         curves: centre lines [tubes, points, 2].
-        radius: [tubes, points] or anything that broadcasts to it, in patient units.
+        radius: in patient units, broadcast to [tubes, points].
         strength: attenuation in the middle of the tube, broadcast likewise.
-        canvas: where they will be laid; it decides how many points lie across.
+        canvas: determines the number of points across.
         hollow: 0 a solid cylinder, 1 a thin wall (bright along both edges).
     """
     radius = np.broadcast_to(np.asarray(radius, np.float32), curves.shape[:2])
     along = differences(curves)
     length = np.maximum(np.hypot(along[..., 0], along[..., 1]), 1e-6)
-    # Ends of a stroke carry half a step.
+    # The end points carry half a step.
     length_share = length.copy()
     length_share[:, 0] *= 0.5
     length_share[:, -1] *= 0.5
-    # Thinner than a pixel, two points across are enough; a wall needs a third between its edges.
-    count = min(max(3 if hollow else 2, canvas.samples(2 * float(radius.max()), 0.9)), 40)
+    # Two points across suffice below a pixel; a wall needs a third between its edges.
+    count = min(max(3 if hollow else 2, canvas.sample_count(2 * float(radius.max()), 0.9)), 40)
     across = ((np.arange(count) + 0.5) * (2.0 / count) - 1.0).astype(np.float32)
     solid = np.sqrt(1 - across**2)
     wall = np.where(np.abs(across) > 0.6, 1.6, 0.5)

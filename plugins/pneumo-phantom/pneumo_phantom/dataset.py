@@ -1,7 +1,7 @@
-"""The dataset ``phantom``: which patients there are, which pictures each has, and how one is read.
+"""The dataset ``phantom``: its patients, their images, and how one is read.
 
-Nothing is stored: a record names a patient and a picture number, and reading it draws the picture from random
-streams that those numbers alone select. What is drawn is the business of :mod:`pneumo_phantom.rendering`.
+Nothing is stored: a record names a patient and an image number, and reading it renders the image from random
+streams that these numbers determine (:mod:`pneumo_phantom.rendering`).
 """
 
 from __future__ import annotations
@@ -16,54 +16,53 @@ from numpy.typing import NDArray
 from pneumo_cli import UnreadableImage, UsageError
 from pneumo_cli.data import Dataset, DatasetRequest, Pool, Record
 from pneumo_phantom.rendering import NATIVE_SIZE, SMALLEST_SIZE, Subject, render
-from pneumo_phantom.streams import Purpose, open_stream
+from pneumo_phantom.streams import Purpose, random_stream
 
 VERSION = 2
-"""Raised whenever the drawing changes: it is part of every digest, so of the dataset's fingerprint."""
+"""Incremented whenever the images change: part of every digest, and so of the dataset's fingerprint."""
 
 NORMAL, PNEUMONIA = 0, 1
 
 _NORMAL_SHARE: dict[Pool, float] = {"train": 1 / (1 + 2.86), "test": 1 / (1 + 1.67)}
-"""Class ratios of the source's training split and test set (SOURCE 1)."""
+"""Class ratios of the source report's training split and test set (SOURCE 1)."""
 
 _BACTERIA_SHARE = 0.65
-"""Of the source's PNEUMONIA images, the share whose name says ``bacteria``."""
+"""Share of the PNEUMONIA images of Kermany et al. 2018 whose file name says ``bacteria``."""
 
-_PICTURES_PER_PATIENT = (0.36, 0.30, 0.18, 0.10, 0.06)
-"""Probability that a patient has 1, 2, … pictures."""
+_IMAGES_PER_PATIENT = (0.36, 0.30, 0.18, 0.10, 0.06)
+"""Probability that a patient has 1, 2, … images."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Group:
-    """The patients of one pool and class, before they are numbered: one picture count each."""
+    """The patients of one pool and class, before they are numbered: the number of images of each."""
 
     pool: Pool
     label: int
-    pictures: tuple[int, ...]
+    images: tuple[int, ...]
 
 
 class PhantomDataset(Dataset):
-    """Drawn chest radiographs of children of one to five years, anteroposterior.
+    """Synthetic anteroposterior chest radiographs of children of one to five years.
 
-    A patient has one anatomy, one diagnosis and one to five pictures, which differ in position, inspiration
-    and exposure. No patient is in both pools. Everything follows from ``seed``; ``read`` may be called from
-    any number of threads.
+    A patient has one anatomy, one diagnosis and one to five images, which differ in positioning, inspiration and
+    exposure. No patient is in both pools. ``seed`` determines everything; ``read`` is thread-safe.
 
     Args:
-        train_images: pictures in the train pool; one NORMAL for 2.86 PNEUMONIA, as in SOURCE 1.
-        test_images: pictures in the test pool; one NORMAL for 1.67 PNEUMONIA.
-        seed: selects another, equally distributed set of patients.
+        train_images: images in the train pool, NORMAL : PNEUMONIA = 1 : 2.86, as in SOURCE 1.
+        test_images: images in the test pool, 1 : 1.67.
+        seed: another seed gives other patients from the same distribution.
 
     Raises:
-        UsageError: a pool would have fewer than two pictures of a class.
+        UsageError: a pool would have fewer than 8 images, or the seed is negative.
     """
 
     name = "phantom"
     classes = ("NORMAL", "PNEUMONIA")
     synthetic = True
     origin = (
-        "Synthetic chest radiographs drawn by pneumo-phantom from simple anatomy: no patient is behind any "
-        "of them, and nothing learnt from them holds for people."
+        "Synthetic chest radiographs, rendered by pneumo-phantom from simulated anatomy: no patient is behind any "
+        "of them, and no result on them holds for people."
     )
 
     def __init__(self, train_images: int = 1200, test_images: int = 300, seed: int = 0) -> None:
@@ -73,75 +72,77 @@ class PhantomDataset(Dataset):
         if seed < 0:
             raise UsageError(f"phantom: the seed is {seed}; it has to be 0 or more")
         self.seed = seed
-        self.place = f"drawn on demand (generator version {VERSION}, seed {seed})"
+        self.place = f"rendered on demand (generator version {VERSION}, seed {seed})"
         self._subjects: dict[str, tuple[Subject, int]] = {}
         counts: dict[Pool, int] = {"train": train_images, "test": test_images}
-        self.records = tuple(sorted(self._make_records(counts), key=lambda each: (each.label, each.name)))
+        self.records = tuple(
+            sorted(self._make_records(counts), key=lambda record: (record.label, record.name))
+        )
 
     def _make_records(self, counts: dict[Pool, int]) -> Iterator[Record]:
-        rng = open_stream(Purpose.COHORT, self.seed)
+        rng = random_stream(Purpose.COHORT, self.seed)
         groups = [
-            _Group(pool, label, _deal_pictures(rng, images))
+            _Group(pool, label, _split_into_patients(rng, images))
             for pool, total in counts.items()
             for label, images in enumerate(_class_counts(pool, total))
         ]
-        # Numbers are dealt across groups, so that a patient's number tells neither label nor pool.
-        numbers = iter(rng.permutation(sum(len(group.pictures) for group in groups)) + 1)
+        # Numbered at random across groups, so that a patient's number reveals neither label nor pool.
+        numbers = iter(rng.permutation(sum(len(group.images) for group in groups)) + 1)
         for group in groups:
-            for pictures in group.pictures:
+            for count in group.images:
                 number = int(next(numbers))
                 subtype = ""
                 if group.label == PNEUMONIA:
                     subtype = "bacteria" if rng.random() < _BACTERIA_SHARE else "virus"
                 subject = Subject(seed=self.seed, number=number, subtype=subtype)
-                for picture in range(1, pictures + 1):
-                    yield self._make_record(subject, picture, group)
+                for image in range(1, count + 1):
+                    yield self._make_record(subject, image, group)
 
-    def _make_record(self, subject: Subject, picture: int, group: _Group) -> Record:
+    def _make_record(self, subject: Subject, image: int, group: _Group) -> Record:
         patient = f"phantom-{subject.number:04d}"
-        name = f"{group.pool}/{self.classes[group.label]}/{patient}-{picture:02d}.png"
-        self._subjects[name] = (subject, picture)
-        # All that the drawing depends on, so that equal digests mean equal pictures.
-        drawn_from = f"phantom {VERSION} {self.seed} {subject.number} {picture} {subject.subtype}"
+        name = f"{group.pool}/{self.classes[group.label]}/{patient}-{image:02d}.png"
+        self._subjects[name] = (subject, image)
+        # Everything that the image depends on, so that equal digests mean equal images.
+        identity = f"phantom {VERSION} {self.seed} {subject.number} {image} {subject.subtype}"
         return Record(
             name=name,
             label=group.label,
             patient=patient,
             pool=group.pool,
-            digest=hashlib.sha256(drawn_from.encode()).hexdigest(),
+            digest=hashlib.sha256(identity.encode()).hexdigest(),
             subtype=subject.subtype,
         )
 
     def read(self, record: Record, size: int | None = None) -> NDArray[np.uint8]:
-        """Draw one picture, square, 512 pixels wide or, where ``size`` asks for less, as small as 128.
+        """Render one square image: 512 px, or ``size`` if that is less, but at least 128 px.
 
-        Edges and strokes are anti-aliased analytically, so a picture drawn at ``size`` is what the large one
-        would be after resizing: drawing it at twice the size and resizing would only cost time.
+        Edges and strokes are anti-aliased analytically, so an image rendered at ``size`` equals the large one after
+        downsampling.
         """
         try:
-            subject, picture = self._subjects[record.name]
+            subject, image = self._subjects[record.name]
         except KeyError:
-            raise UnreadableImage(f"{record.name} is not a picture of this phantom dataset") from None
+            raise UnreadableImage(f"{record.name} is not an image of this phantom dataset") from None
         pixels = NATIVE_SIZE if size is None else min(max(size, SMALLEST_SIZE), NATIVE_SIZE)
-        return render(subject, picture, pixels)
+        return render(subject, image, pixels)
 
 
 def _class_counts(pool: Pool, total: int) -> tuple[int, int]:
-    """How many NORMAL and PNEUMONIA pictures a pool of ``total`` has."""
+    """Number of NORMAL and of PNEUMONIA images in a pool of ``total``."""
     normal = round(total * _NORMAL_SHARE[pool])
     return normal, total - normal
 
 
-def _deal_pictures(rng: np.random.Generator, images: int) -> tuple[int, ...]:
-    """Divide ``images`` pictures among as many patients as it takes."""
-    dealt: list[int] = []
+def _split_into_patients(rng: np.random.Generator, images: int) -> tuple[int, ...]:
+    """Images of each patient, ``images`` in total."""
+    counts: list[int] = []
     while images:
-        drawn = int(rng.choice(len(_PICTURES_PER_PATIENT), p=_PICTURES_PER_PATIENT)) + 1
-        dealt.append(min(drawn, images))
-        images -= dealt[-1]
-    return tuple(dealt)
+        count = int(rng.choice(len(_IMAGES_PER_PATIENT), p=_IMAGES_PER_PATIENT)) + 1
+        counts.append(min(count, images))
+        images -= counts[-1]
+    return tuple(counts)
 
 
 def open_dataset(request: DatasetRequest) -> PhantomDataset:
-    """The factory behind the registered name; the request's root and cache are not needed."""
+    """The registered factory; the request's root and cache are not used."""
     return PhantomDataset()

@@ -1,10 +1,9 @@
-"""Pneumonia: what it adds to a chest.
+"""Pneumonia: the opacities that it adds to a chest.
 
-``bacteria`` fills air spaces: one consolidation, rarely more, bounded by fissures, patchy, with airways left as
-dark branches, small patches elsewhere, and hiding vessels and the border of whatever it touches (the silhouette
-sign follows from its being as dense as the heart). ``virus`` thickens the bronchi and the tissue around them:
-streaks from both hila, a coarse net, overinflation, here and there a collapsed segment. Either may be barely
-visible.
+``bacteria`` fills air spaces: one consolidation, rarely more, patchy, bounded by fissures, with air bronchograms;
+small patches elsewhere. It hides vessels and, as dense as the heart, adjacent borders (silhouette sign).
+``virus`` thickens bronchi and peribronchial tissue: streaks from both hila, a reticular pattern, overinflation, an
+occasional band of atelectasis. Either may be barely visible.
 """
 
 from __future__ import annotations
@@ -20,14 +19,14 @@ from pneumo_phantom.canvas import (
     Strokes,
     Texture,
     bezier,
-    bump,
     distance,
+    gaussian,
     saturate,
-    step,
+    smoothstep,
     tube,
 )
 from pneumo_phantom.soft_tissue import LUNG_AIR, Chest
-from pneumo_phantom.streams import between
+from pneumo_phantom.streams import uniform
 from pneumo_phantom.vessels import Tree
 
 _LOBES: dict[str, tuple[float, float, float, float, float]] = {
@@ -43,15 +42,15 @@ _LOBES: dict[str, tuple[float, float, float, float, float]] = {
 
 @dataclass(frozen=True)
 class Consolidation:
-    """One filled region of a lung, in patient coordinates.
+    """A consolidated region of a lung, in patient coordinates.
 
     Attributes:
         lobe: key of the lobe that bounds it.
-        centre, radius: of the ellipse that it roughly is.
+        centre, radius: of its approximate ellipse.
         density: share of the air that is replaced, 0 to 1.
-        softness: width of its border relative to its radius.
-        ragged: how irregular the border is.
-        patchy: share of the density that comes and goes from acinus to acinus.
+        softness: width of the border relative to the radius.
+        ragged: irregularity of the border.
+        patchy: share of the density that varies from acinus to acinus.
     """
 
     lobe: str
@@ -65,15 +64,15 @@ class Consolidation:
 
 @dataclass(frozen=True)
 class Disease:
-    """What a patient has; a healthy one has nothing of it.
+    """The disease of a patient; the defaults are those of a healthy child.
 
     Attributes:
-        consolidations: filled regions.
-        interstitial: strength of the streaks and the network, 0 to 1.
-        overinflation: how far the diaphragm is pushed down.
+        consolidations: consolidated regions.
+        interstitial: strength of the streaks and the reticular pattern, 0 to 1.
+        overinflation: of the lungs, 0 to 1; pushes the diaphragm down.
         patches: small soft opacities (x, y, radius, density) of bronchopneumonia.
-        bands: collapsed segments as short lines (x, y, angle, length).
-        effusion: height of fluid at each base, right and left.
+        bands: atelectases as short lines (x, y, angle, length).
+        effusion: height of the fluid at the right and the left base.
         seed: of the textures.
     """
 
@@ -97,59 +96,59 @@ class Disease:
         )
 
     def opacity(self, canvas: Canvas, chest: Chest, tree: Tree, vessels: Field) -> Field:
-        """Path length of water that the disease adds, a field; ``vessels`` is that of the healthy ones."""
+        """Path length of water that the disease adds, a field; ``vessels`` is that of the healthy vessels."""
         if self == HEALTHY:
             return np.zeros_like(chest.lung)
         rng = np.random.Generator(np.random.Philox(self.seed))
         coarse, fine = Texture(rng, 0.22), Texture(rng, 0.085)
         roughness = 0.7 * coarse(canvas.x, canvas.y) + 0.4 * fine(canvas.x, canvas.y)
-        # The finest of it across the others' lattice, so that no grid shows.
+        # The finest texture on a rotated lattice, so that no grid is visible.
         acini = 0.75 * Texture(rng, 0.062)(0.8 * canvas.x + 0.6 * canvas.y, 0.8 * canvas.y - 0.6 * canvas.x)
         acini += 0.4 * fine(canvas.x, canvas.y)
         filled = self._filled(canvas, roughness, acini)
-        # A vessel is seen against air: it drowns in what is as dense as itself.
+        # A vessel is visible against air only, not within a consolidation as dense as itself.
         total = (LUNG_AIR * chest.lung - vessels) * filled
-        # Airways stay open in what is filled around them.
+        # Air bronchograms: airways stay open within a consolidation.
         if self.consolidations:
-            airways = canvas.lay([tree.down_to(3).strokes(canvas, 1.5, widening=1.4)])
+            airways = canvas.rasterize([tree.down_to(3).strokes(canvas, 1.5, widening=1.4)])
             total -= np.minimum(airways * filled, 0.5 * np.maximum(total, 0))
         if self.interstitial:
             total += self._interstitial(canvas, chest, tree, rng, roughness)
         if self.bands:
-            total += chest.shade * canvas.lay([self._bands(canvas)])
+            total += chest.shade * canvas.rasterize([self._bands(canvas)])
         for side, height in zip((-1, 1), self.effusion, strict=True):
             if height:
                 level = 0.95 - height * (0.35 + 0.9 * np.abs(canvas.x) ** 3)
-                fluid = step(canvas.y - level, 0.10) * (chest.side == side)
+                fluid = smoothstep(canvas.y - level, 0.10) * (chest.side == side)
                 total = np.maximum(total, LUNG_AIR * 0.95 * chest.lung * fluid)
         return total
 
     def _filled(self, canvas: Canvas, roughness: Field, acini: Field) -> Field:
         """Share of the air replaced by fluid at each pixel, 0 to 1."""
         x, y = canvas.x, canvas.y
-        kept = np.ones_like(x)
-        for each in self.consolidations:
+        air = np.ones_like(x)
+        for region in self.consolidations:
             radius = distance(
-                (x - np.float32(each.centre[0])) / np.float32(each.radius[0]),
-                (y - np.float32(each.centre[1])) / np.float32(each.radius[1]),
+                (x - np.float32(region.centre[0])) / np.float32(region.radius[0]),
+                (y - np.float32(region.centre[1])) / np.float32(region.radius[1]),
             )
-            inner = step(1 - radius + np.float32(each.ragged) * roughness, each.softness)
-            mottled = 1 - np.float32(each.patchy) * (1 - 0.7 * acini)
-            kept *= 1 - np.clip(each.density * inner * mottled, 0, 1) * _within_lobe(each.lobe, x, y)
+            inner = smoothstep(1 - radius + np.float32(region.ragged) * roughness, region.softness)
+            mottled = 1 - np.float32(region.patchy) * (1 - 0.7 * acini)
+            air *= 1 - np.clip(region.density * inner * mottled, 0, 1) * _within_lobe(region.lobe, x, y)
         for patch_x, patch_y, size, density in self.patches:
             squared = ((x - np.float32(patch_x)) ** 2 + (y - np.float32(patch_y)) ** 2) / np.float32(size**2)
-            kept *= 1 - np.clip(density * bump(squared) * (1 + 0.6 * acini), 0, 1)
-        return 1 - kept
+            air *= 1 - np.clip(density * gaussian(squared) * (1 + 0.6 * acini), 0, 1)
+        return 1 - air
 
     def _interstitial(
         self, canvas: Canvas, chest: Chest, tree: Tree, rng: np.random.Generator, roughness: Field
     ) -> Field:
-        """Streaks, thick bronchial walls, a net of thickened septa, and haze around the hila."""
+        """Streaks, thickened bronchial walls, a reticular pattern of thickened septa, and perihilar haze."""
         amount = self.interstitial
-        central = bump(chest.hilum / 0.55**2)
+        central = gaussian(chest.hilum / 0.55**2)
         across, down = 0.6 * canvas.x + 0.8 * canvas.y, 0.6 * canvas.y - 0.8 * canvas.x
-        net = 1 - np.minimum(np.abs(Texture(rng, 0.08)(across, down)), 1.2) / 0.6
-        streaks = canvas.lay(
+        septa = 1 - np.minimum(np.abs(Texture(rng, 0.08)(across, down)), 1.2) / 0.6
+        streaks = canvas.rasterize(
             [
                 tree.down_to(1).strokes(canvas, 0.55 * amount, widening=2.0, hollow=1.0),
                 tree.down_to(3).strokes(canvas, 1.5 * amount, widening=1.6),
@@ -157,27 +156,29 @@ class Disease:
         )
         haze = 0.09 * central * np.clip(1 + 0.8 * roughness, 0, 3)
         uneven = np.clip(0.9 + 0.5 * roughness, 0.2, 2)
-        network = 0.17 * net * (0.7 + 0.3 * central) * uneven
-        seen = saturate(streaks, 0.05 + 0.13 * amount) * uneven + amount * (haze + network)
-        return np.asarray(chest.shade * seen, np.float32)
+        reticular = 0.17 * septa * (0.7 + 0.3 * central) * uneven
+        opacity = saturate(streaks, 0.05 + 0.13 * amount) * uneven + amount * (haze + reticular)
+        return np.asarray(chest.shade * opacity, np.float32)
 
     def _bands(self, canvas: Canvas) -> Strokes:
         x, y, angle, length = np.array(self.bands).T
         half = 0.5 * length[:, None] * np.stack([np.cos(angle), np.sin(angle)], 1)
         middle = np.stack([x, y], 1)
         sag = middle + 0.15 * half[:, ::-1]
-        curves = bezier(np.stack([middle - half, sag, middle + half], 1), canvas.samples(float(length.max())))
+        curves = bezier(
+            np.stack([middle - half, sag, middle + half], 1), canvas.sample_count(float(length.max()))
+        )
         return tube(curves, 0.022, 0.16, canvas)
 
 
 def _within_lobe(lobe: str, x: Field, y: Field) -> Field:
-    """A lobe's bounds: sharp at the minor fissure, which the beam meets edge on; the others do not show."""
-    side = step(-x - 0.02 if lobe.startswith("right") else x - 0.02, 0.05)
+    """A lobe's bounds: sharp at the minor fissure, which the beam meets edge-on; the others are not visible."""
+    side = smoothstep(-x - 0.02 if lobe.startswith("right") else x - 0.02, 0.05)
     below_fissure = y - np.float32(0.10) * (x + np.float32(0.6)) + np.float32(0.07)
     if lobe == "right upper":
-        side *= step(-below_fissure, 0.025)
+        side *= smoothstep(-below_fissure, 0.025)
     elif lobe == "right middle":
-        side *= step(below_fissure, 0.025)
+        side *= smoothstep(below_fissure, 0.025)
     return side
 
 
@@ -185,10 +186,10 @@ HEALTHY = Disease()
 
 
 def sample_disease(subtype: str, rng: np.random.Generator) -> Disease:
-    """Draw what a patient of ``subtype`` has: ``bacteria``, ``virus``, or the empty string for nothing."""
+    """Sample the disease of a ``subtype``: ``bacteria``, ``virus``, or the empty string for a healthy child."""
     if not subtype:
         return HEALTHY
-    # Most are plain to see; in the least severe tenth a reader would hesitate.
+    # Most are obvious; the least severe tenth is hard to read.
     severity = 0.08 + 0.92 * float(rng.beta(2.0, 1.1))
     seed = int(rng.integers(2**31))
     if subtype == "bacteria":
@@ -201,28 +202,28 @@ def _bacteria(severity: float, seed: int, rng: np.random.Generator) -> Disease:
     odds = np.array([_LOBES[name][4] for name in names])
     count = 1 + (rng.random() < 0.12 + 0.2 * severity) + (rng.random() < 0.08 * severity)
     lobes = rng.choice(len(names), size=count, replace=False, p=odds / odds.sum())
-    found = []
+    consolidations = []
     for lobe in lobes:
         name = names[lobe]
         x, y, width, height, _ = _LOBES[name]
-        size = between(rng, 0.42, 0.7) + 0.6 * severity * between(rng, 0.5, 1)
-        found.append(
+        size = uniform(rng, 0.42, 0.7) + 0.6 * severity * uniform(rng, 0.5, 1)
+        consolidations.append(
             Consolidation(
                 lobe=name,
                 centre=(x + 0.10 * rng.standard_normal(), y + 0.10 * rng.standard_normal()),
                 radius=(width * size, height * size),
-                density=min(1.0, 0.25 + 0.75 * severity * between(rng, 0.75, 1.1)),
-                softness=between(rng, 0.35, 0.95),
-                ragged=between(rng, 0.15, 0.40),
-                patchy=between(rng, 0.2, 0.45),
+                density=min(1.0, 0.25 + 0.75 * severity * uniform(rng, 0.75, 1.1)),
+                softness=uniform(rng, 0.35, 0.95),
+                ragged=uniform(rng, 0.15, 0.40),
+                patchy=uniform(rng, 0.2, 0.45),
             )
         )
     effusion = [0.0, 0.0]
     if rng.random() < 0.25 * severity:
-        effusion[0 if names[lobes[0]].startswith("right") else 1] = between(rng, 0.2, 0.7)
+        effusion[0 if names[lobes[0]].startswith("right") else 1] = uniform(rng, 0.2, 0.7)
     return Disease(
-        consolidations=tuple(found),
-        interstitial=between(rng, 0.4, 0.75) * (0.4 + 0.6 * severity),
+        consolidations=tuple(consolidations),
+        interstitial=uniform(rng, 0.4, 0.75) * (0.4 + 0.6 * severity),
         patches=_patches(rng, rng.poisson(1 + 2 * severity), 0.25 + 0.35 * severity),
         effusion=(effusion[0], effusion[1]),
         seed=seed,
@@ -232,16 +233,16 @@ def _bacteria(severity: float, seed: int, rng: np.random.Generator) -> Disease:
 def _virus(severity: float, seed: int, rng: np.random.Generator) -> Disease:
     bands = [
         (
-            between(rng, 0.3, 0.65) * rng.choice([-1, 1]),
-            between(rng, -0.1, 0.5),
+            uniform(rng, 0.3, 0.65) * rng.choice([-1, 1]),
+            uniform(rng, -0.1, 0.5),
             0.5 * rng.standard_normal(),
-            between(rng, 0.12, 0.30),
+            uniform(rng, 0.12, 0.30),
         )
         for _ in range(rng.poisson(0.6))
     ]
     return Disease(
         interstitial=0.15 + 0.85 * severity,
-        overinflation=between(rng, 0, 1) * between(rng, 0, 1),
+        overinflation=uniform(rng, 0, 1) * uniform(rng, 0, 1),
         patches=_patches(rng, rng.poisson(1 + 2 * severity), 0.2 + 0.25 * severity),
         bands=tuple(bands),
         seed=seed,
@@ -254,10 +255,10 @@ def _patches(
     """Small opacities scattered over both lungs, as in bronchopneumonia."""
     return tuple(
         (
-            between(rng, 0.25, 0.75) * rng.choice([-1, 1]),
-            between(rng, -0.45, 0.5),
-            between(rng, 0.08, 0.18),
-            between(rng, 0.5, 1) * density,
+            uniform(rng, 0.25, 0.75) * rng.choice([-1, 1]),
+            uniform(rng, -0.45, 0.5),
+            uniform(rng, 0.08, 0.18),
+            uniform(rng, 0.5, 1) * density,
         )
         for _ in range(count)
     )

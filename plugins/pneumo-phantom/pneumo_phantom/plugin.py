@@ -1,4 +1,4 @@
-"""What this distribution brings to pneumo: the dataset ``phantom``."""
+"""Registers the dataset ``phantom``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ api_version = 1
 def register_datasets() -> Iterable[DatasetSpec]:
     yield DatasetSpec(
         name="phantom",
-        summary="Synthetic paediatric chest radiographs, drawn from anatomy; nothing to download",
+        summary="Synthetic paediatric chest radiographs, generated from simulated anatomy; no download",
         factory="pneumo_phantom.dataset:open_dataset",
         synthetic=True,
     )

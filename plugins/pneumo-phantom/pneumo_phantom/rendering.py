@@ -1,6 +1,6 @@
-"""One picture, from who is drawn to grey levels: anatomy, disease, attenuation, film.
+"""One image, from a patient to gray levels: anatomy, disease, attenuation, film.
 
-The parts' attenuations add up along the beam, as in a body; the film sees their sum (Beer and Lambert).
+Attenuations add up along the beam (Beer-Lambert law); the film responds to their sum.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ from pneumo_phantom.canvas import Canvas, Texture, saturate
 from pneumo_phantom.disease import Disease, sample_disease
 from pneumo_phantom.skeleton import draw_bones
 from pneumo_phantom.soft_tissue import LUNG_AIR, draw_air, draw_chest, draw_hila
-from pneumo_phantom.streams import Purpose, open_stream
-from pneumo_phantom.vessels import Tree, grow
+from pneumo_phantom.streams import Purpose, random_stream
+from pneumo_phantom.vessels import Tree, grow_tree
 
 NATIVE_SIZE = 512
-"""Width in pixels of a picture at its full size."""
+"""Width in pixels of an image at full size."""
 
 SMALLEST_SIZE = 128
-"""Width below which nothing is drawn: thinner ribs than that are no longer ribs."""
+"""Width in pixels below which ribs would be too thin to render."""
 
 _WATER = 1.62
-"""Attenuation of one patient unit of water, at the energies of a chest radiograph."""
+"""Attenuation of one patient unit of water at the beam energy of a chest radiograph."""
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Who is drawn.
+    """The patient that an image shows.
 
     Attributes:
         seed: of the dataset.
-        number: of the patient, unique within the dataset.
+        number: of the patient, unique in the dataset.
         subtype: ``bacteria``, ``virus``, or the empty string for a healthy child.
     """
 
@@ -47,7 +47,7 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class _Patient:
-    """What all pictures of one patient share."""
+    """What all images of one patient share."""
 
     anatomy: Anatomy
     tree: Tree
@@ -58,27 +58,27 @@ class _Patient:
 
 
 @lru_cache(maxsize=64)
-def _meet(subject: Subject) -> _Patient:
-    """Draw the patient from its own streams; kept for a while, as they are read in a row."""
-    rng = open_stream(Purpose.ANATOMY, subject.seed, subject.number)
+def _sample_patient(subject: Subject) -> _Patient:
+    """Sample the patient from streams of its own; cached, since a patient's images are often read in a row."""
+    rng = random_stream(Purpose.ANATOMY, subject.seed, subject.number)
     return _Patient(
         anatomy=sample_anatomy(rng),
-        tree=grow(rng),
+        tree=grow_tree(rng),
         mottle=Texture(rng, 0.13),
         parenchyma=Texture(rng, 0.028),
         scanner=SCANNERS[rng.integers(len(SCANNERS))],
-        disease=sample_disease(subject.subtype, open_stream(Purpose.DISEASE, subject.seed, subject.number)),
+        disease=sample_disease(subject.subtype, random_stream(Purpose.DISEASE, subject.seed, subject.number)),
     )
 
 
-def render(subject: Subject, picture: int, size: int) -> NDArray[np.uint8]:
-    """Draw the patient's picture number ``picture``.
+def render(subject: Subject, image: int, size: int) -> NDArray[np.uint8]:
+    """Render the patient's image number ``image``.
 
     Returns:
-        uint8 grey levels [size, size], 0 black to 255 white; the same bits for the same arguments.
+        uint8 gray levels [size, size], 0 black to 255 white; the same bits for the same arguments.
     """
-    patient = _meet(subject)
-    visit = open_stream(Purpose.ACQUISITION, subject.seed, subject.number, picture)
+    patient = _sample_patient(subject)
+    visit = random_stream(Purpose.ACQUISITION, subject.seed, subject.number, image)
     exposure = sample_exposure(patient.scanner, visit)
     anatomy = patient.disease.deform(patient.anatomy.breathe(exposure.inspiration, visit))
 
@@ -87,12 +87,12 @@ def render(subject: Subject, picture: int, size: int) -> NDArray[np.uint8]:
     chest = draw_chest(canvas, anatomy, exposure.yaw)
     water = chest.tissue * (1 + 0.012 * patient.mottle(x, y)) - LUNG_AIR * chest.lung
     water -= np.minimum(draw_air(canvas, anatomy, visit), 0.6 * water)
-    vessels = saturate(canvas.lay([patient.tree.strokes(canvas, 3.4 * anatomy.vessels)]), 0.19)
+    vessels = saturate(canvas.rasterize([patient.tree.strokes(canvas, 3.4 * anatomy.vessels)]), 0.19)
     crowding = draw_hila(chest) + 0.008 * patient.parenchyma(x, y)
     vessels = chest.shade * (vessels + anatomy.vessels * crowding)
     water += vessels + patient.disease.opacity(canvas, chest, patient.tree, vessels)
 
     attenuation = _WATER * np.maximum(water, 0)
     attenuation += draw_bones(canvas, anatomy, exposure.yaw) + draw_wires(canvas, exposure)
-    noise = open_stream(Purpose.NOISE, subject.seed, subject.number, picture)
+    noise = random_stream(Purpose.NOISE, subject.seed, subject.number, image)
     return develop(canvas, np.asarray(attenuation, np.float32), exposure, noise)

@@ -13,11 +13,11 @@ from pneumo_phantom.canvas import (
     Field,
     Strokes,
     bezier,
-    bump,
     chord,
     differences,
     distance,
-    step,
+    gaussian,
+    smoothstep,
     tube,
 )
 
@@ -27,21 +27,21 @@ _CAGE_DEPTH = 0.62
 
 
 def draw_bones(canvas: Canvas, anatomy: Anatomy, yaw: float) -> Field:
-    """All bones of a chest turned by ``yaw`` radians about its long axis."""
+    """All bones of a chest rotated by ``yaw`` radians about its long axis."""
     strokes = [_ribs(canvas, anatomy, yaw)]
     for side, angle in zip((-1, 1), anatomy.arm, strict=True):
         strokes.extend(_shoulder(canvas, anatomy, side, angle, yaw))
-    return canvas.lay(strokes) + _spine(canvas, anatomy, yaw) + _scapulae(canvas, anatomy)
+    return canvas.rasterize(strokes) + _spine(canvas, anatomy, yaw) + _scapulae(canvas, anatomy)
 
 
 def _ribs(canvas: Canvas, anatomy: Anatomy, yaw: float) -> Strokes:
     """The cage in three dimensions, projected.
 
-    A rib leaves the spine behind, turns forward at the chest's side and ends in front in cartilage, which
-    does not show. It is two sheets of cortex, so where it runs along the beam, at the side, its mass piles up
-    to the bright edge of a radiograph by itself.
+    A rib leaves the spine at the back, curves forward at the side and ends in front in cartilage, which is not
+    visible. It is two sheets of cortex, whose attenuation adds up where they run along the beam: that gives the
+    bright edge of a radiograph at the side.
     """
-    count = canvas.samples(2.3, 1.1)
+    count = canvas.sample_count(2.3, 1.1)
     number = np.repeat(np.arange(_RIBS), 2)
     side = np.tile([-1.0, 1.0], _RIBS)
     end = np.interp(number, [0, 1, 5, 8, 9, 10, 11], [0.93, 0.84, 0.80, 0.72, 0.62, 0.45, 0.33]) * np.pi
@@ -61,7 +61,7 @@ def _ribs(canvas: Canvas, anatomy: Anatomy, yaw: float) -> Strokes:
     x = (x * np.cos(yaw) + z * np.sin(yaw)) * magnification + spine_x
     y = (y + 0.1) * magnification - 0.1
 
-    # Ribs widen to the front and are thinner there; the last ones are slender.
+    # Ribs are wider and less dense in front; the last ones are slender.
     half_height = (
         anatomy.rib_width * (1 + 0.35 * np.clip(-cosine, 0, 1)) * np.where(number > 9, 0.75, 1)[:, None]
     )
@@ -71,10 +71,10 @@ def _ribs(canvas: Canvas, anatomy: Anatomy, yaw: float) -> Strokes:
         * (0.62 + 0.38 * np.clip(cosine + 0.3, 0, 1))
     )
     ending = np.clip((1 - np.linspace(0, 1, count)) / 0.10, 0, 1)
-    rows = max(5, canvas.samples(2 * anatomy.rib_width, 0.95))
+    rows = max(5, canvas.sample_count(2 * anatomy.rib_width, 0.95))
     across = (np.arange(rows) + 0.5) * (2 / rows) - 1
     cortex = np.where(np.abs(across) > 0.66, 1.30, 0.86)
-    # The strip stands upright on the cage's surface; its projected area shrinks where it is seen edge on.
+    # The strip is perpendicular to the cage's surface; its projected area shrinks where it is seen edge-on.
     step_x, step_y, step_z = (differences(part) for part in (x, y, z))
     length = np.sqrt(step_x**2 + step_y**2 + step_z**2)
     slant = step_y / np.maximum(np.hypot(step_x, step_z), 1e-6)
@@ -108,18 +108,18 @@ def _spine(canvas: Canvas, anatomy: Anatomy, yaw: float) -> Field:
     middle = anatomy.spine(y) - np.float32(shift)
     width = 0.112 + 0.018 * np.clip(y + 1, 0, 2.2)
     across = (x - middle) / width
-    # 0 in the middle of a vertebra, +-0.5 in the middle of a disc.
+    # 0 in the middle of a vertebra, ±0.5 in the middle of a disc.
     level = (y - np.float32(anatomy.first_rib + 0.02)) / np.float32(anatomy.rib_spacing)
     phase = level - np.round(level)
     soft = max(0.09, canvas.pixel / width.min())
     waist = across * (1 + 0.10 * np.cos(2 * np.pi * phase))
-    inside = step(1 - np.abs(waist), soft)
-    body = step(0.40 - np.abs(phase), 0.07)
-    plates = bump(((np.abs(phase) - 0.37) / 0.065) ** 2)
-    rims = bump(((np.abs(waist) - 0.90) / 0.14) ** 2)
-    pedicles = bump(((np.abs(across) - 0.62) / 0.20) ** 2 + ((phase + 0.08) / 0.17) ** 2)
-    spinous = bump(((across + 6 * np.float32(yaw)) / 0.15) ** 2 + ((phase - 0.28) / 0.24) ** 2)
-    transverse = bump(((np.abs(across) - 1.25) / 0.33) ** 2 + ((phase + 0.10) / 0.13) ** 2)
+    inside = smoothstep(1 - np.abs(waist), soft)
+    body = smoothstep(0.40 - np.abs(phase), 0.07)
+    plates = gaussian(((np.abs(phase) - 0.37) / 0.065) ** 2)
+    rims = gaussian(((np.abs(waist) - 0.90) / 0.14) ** 2)
+    pedicles = gaussian(((np.abs(across) - 0.62) / 0.20) ** 2 + ((phase + 0.08) / 0.17) ** 2)
+    spinous = gaussian(((across + 6 * np.float32(yaw)) / 0.15) ** 2 + ((phase - 0.28) / 0.24) ** 2)
+    transverse = gaussian(((np.abs(across) - 1.25) / 0.33) ** 2 + ((phase + 0.10) / 0.13) ** 2)
     bone = inside * (
         0.12 + 0.15 * body + 0.10 * plates + 0.07 * rims * body + 0.20 * pedicles + 0.15 * spinous
     )
@@ -133,7 +133,7 @@ def _shoulder(canvas: Canvas, anatomy: Anatomy, side: int, angle: float, yaw: fl
     lift = float(np.clip((angle - 0.9) / 1.2, 0, 1))
     top = anatomy.shoulder
     front = _CAGE_DEPTH * np.sin(yaw)
-    count = canvas.samples(1.2)
+    count = canvas.sample_count(1.2)
     clavicle = np.array(
         [[0.10, top + 0.20], [0.42, top + 0.16], [0.60, top - 0.16], [1.02, top - 0.06 - 0.20 * lift]]
     )
@@ -164,7 +164,7 @@ def _shoulder(canvas: Canvas, anatomy: Anatomy, side: int, angle: float, yaw: fl
     joint = glenoid + np.array([0.13, -0.03])
     shaft = joint + np.array([[0.10], [1.5]]) * direction
     shaft[:, 0] *= side
-    length = canvas.samples(1.5)
+    length = canvas.sample_count(1.5)
     yield tube(
         np.linspace(shaft[0], shaft[1], length, dtype=np.float32)[None],
         0.055 + 0.045 * np.exp(-np.linspace(0, 12, length)),
@@ -184,10 +184,16 @@ def _scapulae(canvas: Canvas, anatomy: Anatomy) -> Field:
         y = canvas.y - np.float32(top)
         outer = 1.05 - 0.14 * y + 0.13 * lift - x
         inner = x - (0.68 + 0.24 * y + 0.12 * lift)
-        total += 0.07 * step(outer, 0.03) * step(inner, 0.03) * step(y - 0.02, 0.05) * step(0.84 - y, 0.05)
+        total += (
+            0.07
+            * smoothstep(outer, 0.03)
+            * smoothstep(inner, 0.03)
+            * smoothstep(y - 0.02, 0.05)
+            * smoothstep(0.84 - y, 0.05)
+        )
         head_x, head_y = 1.19 + 0.03 * lift, 0.09 - 0.08 * lift
         radius = distance(x - np.float32(head_x), y - np.float32(head_y)) / np.float32(0.105)
         along = (x - np.float32(head_x)) * math.sin(angle) + (y - np.float32(head_y)) * math.cos(angle)
-        plate = 1 - 0.55 * bump(((along - 0.075) / 0.016) ** 2)
+        plate = 1 - 0.55 * gaussian(((along - 0.075) / 0.016) ** 2)
         total += 0.30 * chord(radius) * plate
     return total

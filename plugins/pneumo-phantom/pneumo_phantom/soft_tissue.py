@@ -1,6 +1,6 @@
 """Soft tissue and air: body, lungs, heart and mediastinum, diaphragm, airways, and gas below it.
 
-Everything is a path length in patient units: of water for tissue, of missing water for air.
+All fields are path lengths in patient units: of water for tissue, of missing water for air.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from pneumo_phantom.anatomy import APEX, HILA, Anatomy
-from pneumo_phantom.canvas import Canvas, Field, Profile, bezier, bump, chord, distance, step, tube
-from pneumo_phantom.streams import between
+from pneumo_phantom.canvas import Canvas, Field, Profile, bezier, chord, distance, gaussian, smoothstep, tube
+from pneumo_phantom.streams import uniform
 
 LUNG_AIR = 0.74
 """Share of air in a healthy, inflated lung."""
@@ -19,13 +19,13 @@ LUNG_AIR = 0.74
 
 @dataclass(frozen=True)
 class Chest:
-    """The parts of a chest that pictures and diseases are made of, as fields.
+    """The parts of a chest, as fields.
 
     Attributes:
-        tissue: path through the body, as if it held no air.
-        lung: path through lung in front of, behind and beside the heart.
-        shade: ``lung`` relative to its depth, 0 to 1: where things in the lung show.
-        inside: 0 to 1, the lungs' outline without regard to the heart; what lies behind the heart is inside.
+        tissue: path through the body, as if it contained no air.
+        lung: path through lung, in front of, behind and next to the heart.
+        shade: ``lung`` relative to its maximum depth, 0 to 1: how visible structures in the lung are.
+        inside: the lungs' outline including the part behind the heart, 0 to 1.
         side: -1 right, +1 left lung.
         hilum: squared distance from the nearer hilum.
     """
@@ -39,22 +39,22 @@ class Chest:
 
 
 def draw_chest(canvas: Canvas, anatomy: Anatomy, yaw: float) -> Chest:
-    """Lay out body, lungs and mediastinum of a chest turned by ``yaw`` radians about its long axis."""
+    """Body, lungs and mediastinum of a chest rotated by ``yaw`` radians about its long axis."""
     x, y = canvas.x, canvas.y
     side = np.where(x < 0, np.float32(-1), np.float32(1))
-    # Turned to a side, that lung comes to look narrower and the other wider.
+    # On rotation, the lung on that side appears narrower and the other wider.
     off_centre = np.abs(x) * (1 + 0.10 * np.float32(yaw) * side)
     outer = anatomy.thorax()(y)
     ratio = off_centre / outer
     soft = 1.5 * canvas.pixel + 0.008
 
     diaphragm = _diaphragm(anatomy, off_centre, side)
-    above = step(diaphragm - y, 0.02 + soft)
-    # Lung reaches down behind the dome, thinner and thinner.
+    above = smoothstep(diaphragm - y, 0.02 + soft)
+    # The lung extends down behind the dome, thinner and thinner.
     sulcus = 0.16 * np.exp(-np.clip(y - diaphragm, 0, 3) / 0.16)
     apex = APEX + 2.4 * np.clip(0.31 - off_centre, 0, 1) ** 2
-    inside = step(1 - ratio, soft / 2) * step(y - apex, soft)
-    depth = anatomy.lung_depth * chord(ratio) * (0.45 + 0.55 * step(y - apex - 0.12, 0.28))
+    inside = smoothstep(1 - ratio, soft / 2) * smoothstep(y - apex, soft)
+    depth = anatomy.lung_depth * chord(ratio) * (0.45 + 0.55 * smoothstep(y - apex - 0.12, 0.28))
     outline = inside * np.maximum(above, sulcus)
 
     middle = _mediastinum(canvas, anatomy, yaw)
@@ -74,24 +74,24 @@ def draw_air(canvas: Canvas, anatomy: Anatomy, rng: np.random.Generator) -> Fiel
     """Air in the trachea and main bronchi, the stomach and the bowel."""
     x, y = canvas.x, canvas.y
     carina = -0.36
-    shift = anatomy.spine(y) - np.float32(0.03) * step(y + 0.9, 0.4)
-    bore = 0.062 + 0.012 * step(-1.15 - y, 0.06)
-    trachea = 2 * bore * chord(np.abs(x - shift) / bore) * step(carina + 0.02 - y, 0.05)
+    shift = anatomy.spine(y) - np.float32(0.03) * smoothstep(y + 0.9, 0.4)
+    bore = 0.062 + 0.012 * smoothstep(-1.15 - y, 0.06)
+    trachea = 2 * bore * chord(np.abs(x - shift) / bore) * smoothstep(carina + 0.02 - y, 0.05)
     bronchi = np.array(
         [
             [[-0.03, carina - 0.02], [-0.12, carina + 0.08], [-0.22, carina + 0.24]],
             [[-0.01, carina - 0.02], [0.14, carina + 0.10], [0.30, carina + 0.17]],
         ]
     )
-    curve = bezier(bronchi, canvas.samples(0.4))
-    air = 1.25 * trachea + canvas.lay([tube(curve, 0.042, 0.075, canvas)])
+    curve = bezier(bronchi, canvas.sample_count(0.4))
+    air = 1.25 * trachea + canvas.rasterize([tube(curve, 0.042, 0.075, canvas)])
 
     dome = anatomy.domes[1]
     bubbles = [(0.46, dome + 0.10 + anatomy.stomach * 0.7, anatomy.stomach, 0.7 * anatomy.stomach)]
     for _ in range(rng.integers(0, 6)):
-        width = between(rng, 0.03, 0.10)
-        height = width * between(rng, 0.6, 1)
-        bubbles.append((between(rng, -0.1, 0.75), dome + between(rng, 0.35, 0.8), width, height))
+        width = uniform(rng, 0.03, 0.10)
+        height = width * uniform(rng, 0.6, 1)
+        bubbles.append((uniform(rng, -0.1, 0.75), dome + uniform(rng, 0.35, 0.8), width, height))
     for centre_x, centre_y, width, height in bubbles:
         radius = distance(
             (x - np.float32(centre_x)) / np.float32(width), (y - np.float32(centre_y)) / np.float32(height)
@@ -101,8 +101,8 @@ def draw_air(canvas: Canvas, anatomy: Anatomy, rng: np.random.Generator) -> Fiel
 
 
 def draw_hila(chest: Chest) -> Field:
-    """The dense roots of the lungs: arteries and veins too close together to be told apart."""
-    return 0.09 * bump(chest.hilum / 0.15**2)
+    """The dense lung roots: arteries and veins too close together to be resolved."""
+    return 0.09 * gaussian(chest.hilum / 0.15**2)
 
 
 def _diaphragm(anatomy: Anatomy, off_centre: Field, side: Field) -> Field:
@@ -116,18 +116,18 @@ def _diaphragm(anatomy: Anatomy, off_centre: Field, side: Field) -> Field:
 
 
 def _mediastinum(canvas: Canvas, anatomy: Anatomy, yaw: float) -> Field:
-    """Path through heart, great vessels and thymus, none of which holds air."""
-    # What lies in front of the spine swings with the chest.
+    """Path through heart, great vessels and thymus, which contain no air."""
+    # Structures in front of the spine move with the rotation.
     x = canvas.x - np.float32(0.35 * np.sin(yaw))
     right, left = (border(canvas.y) for border in anatomy.mediastinum())
     half, middle = 0.5 * (left + right), 0.5 * (left - right)
     ratio = np.abs(x - middle) / half
-    depth = 1.25 - 0.28 * step(canvas.y + 0.05, 0.35)
+    depth = 1.25 - 0.28 * smoothstep(canvas.y + 0.05, 0.35)
     return np.asarray(depth * chord(ratio), np.float32)
 
 
 def _body(canvas: Canvas, anatomy: Anatomy, outer: Field, off_centre: Field) -> Field:
-    """Trunk, neck, head and arms, as if solid."""
+    """Path through trunk, neck, head and arms, as if solid."""
     x, y = canvas.x, canvas.y
     top = anatomy.shoulder
     wall = anatomy.wall
@@ -147,7 +147,7 @@ def _body(canvas: Canvas, anatomy: Anatomy, outer: Field, off_centre: Field) -> 
 
 
 def _arm(x: Field, y: Field, top: float, angle: float) -> Field:
-    """Upper arm and shoulder: a capsule from the joint outwards."""
+    """Path through shoulder and upper arm: a capsule from the joint outwards."""
     start_x, start_y, length = 1.04, top + 0.16, 1.6
     along_x, along_y = np.float32(np.sin(angle)), np.float32(np.cos(angle))
     along = np.clip((x - start_x) * along_x + (y - np.float32(start_y)) * along_y, 0, length)

@@ -1,7 +1,6 @@
-"""Random streams: one for every purpose of every patient and picture, independent of all others.
+"""Random streams, one for each purpose, patient and image, independent of all others.
 
-A picture never depends on which pictures were drawn before it, or in which thread: whoever draws it opens the
-stream that its numbers select.
+So an image does not depend on which images were rendered before it, or in which thread.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import numpy as np
 
 
 class Purpose(IntEnum):
-    """What a stream is for. The numbers are part of the pictures' identity: never renumber them."""
+    """What a stream is for. The numbers determine the images: never renumber them."""
 
     COHORT = 0
     ANATOMY = 1
@@ -21,16 +20,16 @@ class Purpose(IntEnum):
     NOISE = 4
 
 
-def open_stream(purpose: Purpose, *key: int) -> np.random.Generator:
-    """A counter-based generator that ``purpose`` and ``key`` alone determine."""
+def random_stream(purpose: Purpose, *key: int) -> np.random.Generator:
+    """A counter-based generator, determined by ``purpose`` and ``key`` alone."""
     return np.random.Generator(np.random.Philox(np.random.SeedSequence((purpose, *key))))
 
 
-def between(rng: np.random.Generator, low: float, high: float) -> float:
-    """A uniform draw as a plain float."""
+def uniform(rng: np.random.Generator, low: float, high: float) -> float:
+    """A uniform random number as a plain float."""
     return float(rng.uniform(low, high))
 
 
-def spread(rng: np.random.Generator, centre: float, deviation: float) -> float:
-    """A normal draw, cut at two standard deviations so that no child is a monster."""
-    return centre + deviation * float(np.clip(rng.standard_normal(), -2.0, 2.0))
+def clipped_normal(rng: np.random.Generator, mean: float, deviation: float) -> float:
+    """A normal random number, clipped at two standard deviations to keep the anatomy plausible."""
+    return mean + deviation * float(np.clip(rng.standard_normal(), -2.0, 2.0))

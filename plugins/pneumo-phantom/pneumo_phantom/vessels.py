@@ -1,4 +1,4 @@
-"""The branching trees of the lungs: arteries, veins and, beside them, airways."""
+"""The branching trees of the lungs: arteries and veins, and the airways that run along them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Tree:
 
     Attributes:
         control: [branches, 3, 2] control points.
-        radius: [branches, 2] at the beginning and at the end.
+        radius: [branches, 2] at start and end.
         generation: [branches], 0 at the hilum.
     """
 
@@ -32,7 +32,7 @@ class Tree:
             chosen = self.generation == generation
             control, radius = self.control[chosen], self.radius[chosen]
             reach = np.hypot(*(control[:, 2] - control[:, 0]).T).max()
-            count = canvas.samples(float(reach), 1.2)
+            count = canvas.sample_count(float(reach), 1.2)
             curves = bezier(control, count)
             width = radius[:, :1] + (radius[:, 1:] - radius[:, :1]) * np.linspace(0, 1, count)
             parts.append(tube(curves, widening * width, 2 * strength * width, canvas, hollow))
@@ -44,12 +44,12 @@ class Tree:
         return Tree(self.control[kept], self.radius[kept], self.generation[kept])
 
 
-def grow(rng: np.random.Generator, generations: int = 5, stems: int = 10) -> Tree:
-    """Grow both lungs' trees: ``stems`` branches leave each hilum like a fan, and each divides in two."""
+def grow_tree(rng: np.random.Generator, generations: int = 5, stems: int = 10) -> Tree:
+    """Grow the trees of both lungs: ``stems`` branches fan out from each hilum, and each divides in two."""
     controls, radii, levels = [], [], []
     starts, angles, widths, lengths = [], [], [], []
     for side, hilum in zip((-1, 1), HILA, strict=True):
-        # From nearly straight up, round the outside, to down along the heart; the lower lobes get more.
+        # From nearly straight up, round the outside, down along the heart; more of them in the lower lobes.
         fan = np.linspace(-1.25, 1.42, stems) + 0.14 * rng.standard_normal(stems)
         root = np.stack([side * 0.04 * np.cos(fan), 0.13 * np.sin(fan)], 1)
         starts.append(np.asarray(hilum) + root + 0.03 * rng.standard_normal((stems, 2)))
@@ -66,7 +66,7 @@ def grow(rng: np.random.Generator, generations: int = 5, stems: int = 10) -> Tre
         controls.append(np.stack([start, start + half, end], 1))
         radii.append(np.stack([width, 0.80 * width], 1))
         levels.append(np.full(len(start), generation))
-        # A division: one branch goes on, the other leaves at a wider angle.
+        # Of two branches one continues, the other leaves at a wider angle.
         turn = np.where(rng.random(len(start)) < 0.5, -1, 1)
         minor = rng.uniform(0.35, 0.85, len(start))
         angle = np.concatenate([after - 0.25 * turn * minor, after + turn * minor])

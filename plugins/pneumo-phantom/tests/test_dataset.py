@@ -1,4 +1,4 @@
-"""The dataset's records: who is in which pool, what they have, and what the fingerprint covers."""
+"""The dataset's records: pools, diagnoses, and what the fingerprint covers."""
 
 from __future__ import annotations
 
@@ -50,10 +50,10 @@ def test_patients_keep_to_one_pool_and_one_diagnosis(train: int, test: int, seed
     phantom = PhantomDataset(train, test, seed)
     assert Counter(record.pool for record in phantom.records) == {"train": train, "test": test}
     assert {record.label for record in phantom.records} == {0, 1}
-    found = defaultdict(set)
+    facts = defaultdict(set)
     for record in phantom.records:
-        found[record.patient].add((record.pool, record.label, record.subtype))
-    assert all(len(each) == 1 for each in found.values())
+        facts[record.patient].add((record.pool, record.label, record.subtype))
+    assert all(len(values) == 1 for values in facts.values())
     names = [record.name for record in phantom.records]
     digests = {record.digest for record in phantom.records}
     assert len(set(names)) == len(digests) == len(names)
@@ -73,29 +73,30 @@ def test_records_are_in_the_order_of_the_source_report(phantom: PhantomDataset) 
     assert keys == sorted(keys)
 
 
-def test_a_patients_number_does_not_tell_the_label(phantom: PhantomDataset) -> None:
+def test_a_patients_number_does_not_reveal_the_label(phantom: PhantomDataset) -> None:
     numbers = defaultdict(list)
     for record in phantom.records:
         numbers[record.label].append(int(record.patient.removeprefix("phantom-")))
-    spread = max(max(each) for each in numbers.values())
-    assert abs(np.mean(numbers[0]) - np.mean(numbers[1])) < 0.1 * spread
+    largest = max(map(max, numbers.values()))
+    assert abs(np.mean(numbers[0]) - np.mean(numbers[1])) < 0.1 * largest
 
 
-def test_a_new_version_of_the_drawing_changes_every_digest(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_version_of_the_generator_changes_every_digest(monkeypatch: pytest.MonkeyPatch) -> None:
     before = PhantomDataset(20, 20)
     monkeypatch.setattr(dataset_module, "VERSION", dataset_module.VERSION + 1)
     after = PhantomDataset(20, 20)
     assert before.fingerprint != after.fingerprint
-    assert not {each.digest for each in before.records} & {each.digest for each in after.records}
+    digests = ({record.digest for record in phantom.records} for phantom in (before, after))
+    assert not set.intersection(*digests)
 
 
-def test_it_says_that_it_is_drawn(phantom: PhantomDataset) -> None:
+def test_it_states_that_it_is_synthetic(phantom: PhantomDataset) -> None:
     assert phantom.synthetic
     assert "no patient" in phantom.origin
 
 
 @pytest.mark.parametrize(("train", "test", "seed"), [(7, 100, 0), (100, 0, 0), (100, 100, -1)])
-def test_counts_and_seeds_that_make_no_dataset_are_refused(train: int, test: int, seed: int) -> None:
+def test_counts_and_seeds_out_of_bounds_are_refused(train: int, test: int, seed: int) -> None:
     with pytest.raises(UsageError, match="phantom: "):
         PhantomDataset(train, test, seed)
 

@@ -1,4 +1,4 @@
-"""What is imported at discovery, and where it leads."""
+"""What discovery imports, and what the registered factory opens."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_the_registered_factory_opens_the_dataset_without_a_root(tmp_path: Path)
 def test_discovery_imports_no_numpy() -> None:
     script = "import sys; import pneumo_phantom.plugin; print('numpy' in sys.modules, 'torch' in sys.modules)"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    found = subprocess.run(
+    ended = subprocess.run(
         [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
     )
-    assert found.stdout.split() == ["False", "False"]
+    assert ended.stdout.split() == ["False", "False"]

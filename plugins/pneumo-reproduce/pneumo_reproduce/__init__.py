@@ -1,1 +1,1 @@
-"""pneumo plugin: the source report's five tasks, run anew and set beside the report's numbers."""
+"""Feature: the source report's five tasks, run anew and compared with the report's numbers."""

@@ -1,4 +1,4 @@
-"""``pneumo reproduce``: the source report's five tasks, run anew, on one page beside the report's numbers."""
+"""``pneumo reproduce``: run the source report's five tasks and compare the results with the report on one page."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pneumo_cli.cli.options import JsonFlag
+from pneumo_cli.cli.data_options import CacheFlag, DataRootFlag, HomeFlag
+from pneumo_cli.cli.options import DeviceFlag, JsonFlag, PrecisionFlag
 from pneumo_cli.cli.output import print_json, print_table, print_text
 from pneumo_cli.errors import Interrupted, PneumoError, UsageError, nearest
 from pneumo_cli.runtime.progress import for_stderr
@@ -35,10 +35,7 @@ def add_commands(app: typer.Typer) -> None:
         dataset: Annotated[
             str | None, typer.Option("--dataset", help="A registered dataset.", show_default="phantom")
         ] = None,
-        data_root: Annotated[
-            str | None,
-            typer.Option("--data-root", help="Folder or zip archive of the images.", show_default=False),
-        ] = None,
+        data_root: DataRootFlag = None,
         preset: Annotated[
             str | None,
             typer.Option(
@@ -49,9 +46,7 @@ def add_commands(app: typer.Typer) -> None:
         ] = None,
         only: Annotated[
             list[str] | None,
-            typer.Option(
-                "--only", metavar="TASK", help="Only this task; may be repeated.", show_default=False
-            ),
+            typer.Option("--only", metavar="TASK", help="Only this task; repeatable.", show_default=False),
         ] = None,
         dry_run: Annotated[
             bool, typer.Option("--dry-run", help="Show the plan with its times; run and write nothing.")
@@ -61,30 +56,22 @@ def add_commands(app: typer.Typer) -> None:
             typer.Option(
                 "--output",
                 metavar="DIR",
-                help="Folder of the reproduction: a new one, or an earlier one, to go on with it.",
+                help="Folder of the reproduction: a new one, or an earlier one to continue.",
                 show_default="a new one in runs/reproduce",
             ),
         ] = None,
-        device: Annotated[
-            str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")
-        ] = None,
-        precision: Annotated[
-            str | None, typer.Option("--precision", help="auto, fp32, bf16 or fp16.")
-        ] = None,
+        device: DeviceFlag = None,
+        precision: PrecisionFlag = None,
         threads: Annotated[
             int | None, typer.Option("--threads", min=0, help="CPU threads; 0: all.", show_default="0")
         ] = None,
-        cache: Annotated[
-            str | None, typer.Option("--cache", help="Folder of decoded images.", show_default=False)
-        ] = None,
-        data_home: Annotated[
-            str | None, typer.Option("--data-home", help="Folder of imported datasets.", show_default=False)
-        ] = None,
+        cache: CacheFlag = None,
+        data_home: HomeFlag = None,
         json: JsonFlag = False,
     ) -> None:
-        """Run the source report's five tasks and set their results beside the report's, on one page.
+        """Run the source report's five tasks and compare their results with the report's, on one page.
 
-        Called again with the same --output it goes on where it was."""
+        Called again with the same --output it continues where it stopped."""
         flags = {
             "dataset": dataset,
             "data_root": data_root,
@@ -107,7 +94,7 @@ def _reproduce(
     dry_run: bool,
     as_json: bool,
 ) -> bool:
-    """Return whether a wanted task has no result."""
+    """Return whether a requested task has no result."""
     from pneumo_reproduce.reproduction import Reproduction, begin, is_begun, new_folder
     from pneumo_reproduce.source_report import source_report
 
@@ -116,28 +103,25 @@ def _reproduce(
     for name in wanted:
         if name not in source.names():
             raise UsageError(f"the report has no task {name!r}; {nearest(name, source.names())}")
-    begun = output is not None and is_begun(output)
-    if not begun:
-        folder = new_folder(Path("runs"), output)
-        # A plan that is written down has all tasks: a later call may want the others.
+    if output is not None and is_begun(output):
+        folder, continued = output, True
+    else:
+        folder, continued = new_folder(Path("runs"), output), False
+        # A written plan has all tasks: a later call may request the others.
         planned = _only(source, wanted) if dry_run else source
         plan = _planned(plugins, planned, flags, preset or _PRESET, wanted, fetch=not dry_run)
         if dry_run:
             _show(plan, wanted, as_json)
             return False
         begin(folder, plan)
-    else:
-        assert output is not None
-        folder = output
     with Reproduction(folder) as reproduction:
-        if begun:
+        if continued:
             _check_same(reproduction.plan, flags, preset)
             reproduction.plan_again(plugins, source, for_stderr())
-        if dry_run:
+        if dry_run or not as_json:
             _show(reproduction.plan, wanted, as_json)
+        if dry_run:
             return False
-        if not as_json:
-            _show(reproduction.plan, wanted, False)
         content = _carry_out(reproduction, wanted)
     if as_json:
         print_json({**content, "folder": str(folder)})
@@ -149,7 +133,7 @@ def _reproduce(
 
 
 def _only(source: SourceReport, wanted: Sequence[str]) -> SourceReport:
-    """The report with some of its tasks alone."""
+    """The report with some of its tasks."""
     return replace(source, tasks=tuple(task for task in source.tasks if task.name in wanted))
 
 
@@ -164,40 +148,40 @@ def _planned(
 ) -> Plan:
     from pneumo_reproduce.plan import Request, estimate, make_plan
 
-    print("pneumo: planning; a few steps of each task are timed", file=sys.stderr, flush=True)
+    _log("planning; a few steps of each task are timed")
     plan = make_plan(plugins, source, Request(preset, flags, fetch), for_stderr())
     timed = [name for name in wanted if name in plan.settings]
-    waiting = iter(enumerate(timed, 1))
     with (
         tempfile.TemporaryDirectory(prefix="pneumo-plan-") as folder,
         for_stderr().stage("planning", len(timed), "tasks") as advance,
     ):
-
-        def tell() -> None:
-            for number, name in islice(waiting, 1):
-                print(f"pneumo: timing {number} of {len(timed)}, {name}", file=sys.stderr, flush=True)
-
-        def told(name: str) -> None:
-            advance(1)
-            tell()
-
         plan.write(Path(folder))
-        tell()
-        estimate(plan, timed, Path(folder), told)
+
+        def announce(number: int) -> None:
+            if number < len(timed):
+                _log(f"timing {number + 1} of {len(timed)}, {timed[number]}")
+
+        def finished(name: str) -> None:
+            advance(1)
+            announce(timed.index(name) + 1)
+
+        announce(0)
+        estimate(plan, timed, Path(folder), finished)
     return plan
 
 
 def _check_same(plan: Plan, flags: dict[str, Any], preset: str | None) -> None:
-    """What is gone on with was asked for already; another wish is another reproduction."""
-    asked = {name: str(value) for name, value in flags.items() if value is not None}
-    asked |= {} if preset is None else {"preset": preset}
+    """Refuse flags that differ from those of the reproduction that is continued."""
+    given = {name: str(value) for name, value in flags.items() if value is not None}
+    given |= {} if preset is None else {"preset": preset}
     before = {**plan.content["flags"], "preset": plan.content["preset"]}
-    for name, value in asked.items():
+    for name, value in given.items():
         if before.get(name) != value:
-            was = f"with --{name.replace('_', '-')} {before[name]}" if name in before else "without it"
+            flag = f"--{name.replace('_', '-')}"
+            was = f"with {flag} {before[name]}" if name in before else "without it"
             raise UsageError(
-                f"--{name.replace('_', '-')} {value}: this reproduction was begun {was}, and goes on as it was; "
-                "leave it out, or name a new folder with --output"
+                f"{flag} {value}: this reproduction was begun {was}, and continues as it began; leave the flag "
+                "out, or name a new folder with --output"
             )
 
 
@@ -205,39 +189,37 @@ def _carry_out(reproduction: Reproduction, wanted: Sequence[str]) -> dict[str, A
     from pneumo_reproduce.page import write_reproduction
     from pneumo_reproduce.source_report import source_report
 
-    def tell(said: str) -> None:
-        print(f"pneumo: {said}", file=sys.stderr, flush=True)
-
     source = source_report()
     ordered = [name for name in reproduction.names() if name in wanted]
     try:
-        # What comes through the pipe of a task's process are its lines; the bar of its epochs is drawn here.
-        for number, (name, outcome) in enumerate(reproduction.carry_out(ordered, tell, for_stderr()), 1):
+        # A task's process has no terminal and so shows no bars; the bar of its epochs is shown here.
+        for number, (name, outcome) in enumerate(reproduction.carry_out(ordered, _log, for_stderr()), 1):
             because = f": {outcome.reason}" if outcome.reason else ""
-            tell(f"{number} of {len(ordered)}, {name}: {outcome.state}{because}")
+            _log(f"{number} of {len(ordered)}, {name}: {outcome.state}{because}")
             write_reproduction(reproduction, source)
     except Interrupted:
         write_reproduction(reproduction, source)
         raise
     except OSError as error:
         raise PneumoError(
-            f"{reproduction.folder} cannot be written: {error.strerror}; what has been run is kept"
+            f"{reproduction.folder} cannot be written: {error.strerror}; finished runs are kept"
         ) from error
     return write_reproduction(reproduction, source)
 
 
+def _log(message: str) -> None:
+    print(f"pneumo: {message}", file=sys.stderr, flush=True)
+
+
 def _show(plan: Plan, wanted: Sequence[str], as_json: bool) -> None:
     content = plan.content
+    tasks = [task for task in content["tasks"] if task["name"] in wanted]
     if as_json:
-        print_json({**content, "tasks": [task for task in content["tasks"] if task["name"] in wanted]})
+        print_json({**content, "tasks": tasks})
         return
-    rows, total, unknown = [], 0, 0
-    for task in content["tasks"]:
-        if task["name"] not in wanted:
-            continue
-        settings, seconds = task.get("settings", {}), task.get("estimate")
-        total += seconds or 0
-        unknown += seconds is None
+    rows = []
+    for task in tasks:
+        settings = task.get("settings", {})
         rows.append(
             [
                 task["name"],
@@ -245,17 +227,18 @@ def _show(plan: Plan, wanted: Sequence[str], as_json: bool) -> None:
                 f"{settings['image_size']} px" if settings else "",
                 f"{task['images']['train']:,}" if settings else "",
                 settings.get("epochs", ""),
-                _about(seconds),
+                _about(task.get("estimate")),
                 task["problem"] or task["replaced"],
             ]
         )
-    data = content["dataset"]
-    print(f"The source report on {data['name']}, preset {content['preset']}\n")
+    print(f"The source report on {content['dataset']['name']}, preset {content['preset']}\n")
     print_table(["task", "model", "size", "training images", "epochs", "takes about", "note"], rows)
-    more = f", and what {unknown} of them take, which is not known" if unknown else ""
+    estimates = [task.get("estimate") for task in tasks]
+    unknown = estimates.count(None)
+    more = f", plus {unknown} of unknown duration" if unknown else ""
     print_text(
-        f"\nIn all about {_about(total)}{more}: from a few steps of each task, timed on this machine; more "
-        "if something else runs beside it.\n"
+        f"\nIn total about {_about(sum(seconds or 0 for seconds in estimates))}{more}: estimated from a few "
+        "steps of each task, timed on this machine; longer if other programs use it, too.\n"
     )
 
 
@@ -265,22 +248,16 @@ def _show_results(content: dict[str, Any]) -> None:
         for number in task["numbers"]:
             if number["interval"]:
                 low, high = number["interval"]
-                rows.append(
-                    [
-                        task["name"],
-                        number["label"],
-                        number["report"] if isinstance(number["report"], float) else "",
-                        f"{number['ours']:.4f}",
-                        f"{low:.4f} to {high:.4f}",
-                    ]
-                )
+                report = number["report"] if isinstance(number["report"], float) else ""
+                ours = f"{number['ours']:.4f}", f"{low:.4f} to {high:.4f}"
+                rows.append([task["name"], number["label"], report, *ours])
     if rows:
         print_table(["task", "on the test images", "the report", "here", "95 % interval"], rows)
     print_text(f"{content['filled']} of {len(content['tasks'])} tasks have results")
 
 
 def _about(seconds: float | None) -> str:
-    """A time in the unit that fits; an estimate needs no more digits.
+    """An estimated time in the unit that fits, without more digits than it deserves.
 
     >>> _about(None), _about(40), _about(400), _about(40_000)
     ('not known', '1 min', '7 min', '11 h')

@@ -1,4 +1,4 @@
-"""The first part of a reproduction's page: how the classifiers compare, and what became of the five tasks."""
+"""The first section of a reproduction's page: how the classifiers compare, and the state of the five tasks."""
 
 from __future__ import annotations
 
@@ -24,32 +24,34 @@ STATES = {"done": "done", "failed": "failed", "stopped": "interrupted", "waiting
 
 
 def verdict(source: SourceReport, ours: Mapping[str, Ours], done: int, *, other_images: bool) -> str:
-    """How many tasks have results, and where our accuracy lies beside the report's, in two sentences.
+    """How many tasks have results, and how our accuracy compares with the report's, in two sentences.
 
     Args:
-        done: how many tasks have results.
-        other_images: whether ours are on other images than the report's, so that which is better cannot be said.
+        done: number of tasks with results.
+        other_images: our images are not the report's, so that neither result can be called better.
     """
-    said = f"{done} of {len(source.tasks)} tasks have been run."
+    state = f"{done} of {len(source.tasks)} tasks have been run."
     compared = [
         pairs["accuracy"] for task in source.tasks if "accuracy" in (pairs := pairs_of(task, ours[task.name]))
     ]
-    known = [(pair.report, *pair.interval) for pair in compared if pair.interval is not None]
-    counted = {
-        "is higher than the report's": sum(report < low for report, low, _ in known),
-        "cannot be told from the report's": sum(low <= report <= high for report, low, high in known),
-        "is lower than the report's": sum(report > high for report, _, high in known),
+    values = [(pair.report, *pair.interval) for pair in compared if pair.interval is not None]
+    counts = {
+        "is higher than the report's": sum(report < low for report, low, _ in values),
+        "does not differ significantly from the report's": sum(
+            low <= report <= high for report, low, high in values
+        ),
+        "is lower than the report's": sum(report > high for report, _, high in values),
     }
-    parts = [(words, count_) for words, count_ in counted.items() if count_]
-    if not parts:
-        return said
+    clauses = [(words, total) for words, total in counts.items() if total]
+    if not clauses:
+        return state
     if other_images:
-        return f"{said} On other images than the report's: which numbers are better cannot be said."
-    if len(parts) == 1:
-        whose = "In the one classifier" if len(known) == 1 else f"In all {len(known)} classifiers"
-        return f"{said} {whose} judged, accuracy here {parts[0][0]}."
-    listed = ", ".join(f"{words} for {count_}" for words, count_ in parts)
-    return f"{said} Of {len(known)} classifiers, accuracy here {listed}."
+        return f"{state} The images are not the report's, so its numbers and ours are not comparable."
+    if len(clauses) == 1:
+        which = "the one classifier" if len(values) == 1 else f"all {len(values)} classifiers"
+        return f"{state} For {which} evaluated, accuracy here {clauses[0][0]}."
+    listed = ", ".join(f"{words} for {total}" for words, total in clauses)
+    return f"{state} Of {len(values)} classifiers, accuracy here {listed}."
 
 
 def headlines(source: SourceReport, ours: Mapping[str, Ours]) -> Iterator[Headline]:
@@ -87,19 +89,18 @@ def draw_overview(folder: Path, source: SourceReport, ours: Mapping[str, Ours]) 
 def overview(
     folder: Path, source: SourceReport, ours: Mapping[str, Ours], outcomes: Mapping[str, Outcome]
 ) -> Iterator[Block]:
-    """Final results, the report's above ours; their figure; and the state of each task."""
+    """Final results, each of the report's above ours; their figure; and the state of each task."""
     rows = []
     for task in source.tasks:
         mine, pairs = ours[task.name], pairs_of(task, ours[task.name])
         if not pairs:
             continue
         rows.append((task.title, "the report", *(f"{pairs[name].report:.4f}" for name in _METRICS)))
-        cells = []
-        for name in _METRICS:
-            ends = pairs[name].interval
-            cells.append(
-                metric_text(name, pairs[name].ours) + (f" ({ends[0]:.3f}–{ends[1]:.3f})" if ends else "")
-            )
+        cells = [
+            metric_text(name, pairs[name].ours) + (f" ({ends[0]:.3f}–{ends[1]:.3f})" if ends else "")
+            for name in _METRICS
+            for ends in [pairs[name].interval]
+        ]
         model = text(mapping(mine.report.get("model")).get("name"))
         rows.append(("", f"here, {model}" if model else f"here: {STATES[outcomes[task.name].state]}", *cells))
     yield Table(
@@ -109,16 +110,10 @@ def overview(
         title="Final results on the test images, at a threshold of 0.5",
         note="In brackets: 95 % intervals over patients. The report has one run, one seed and no interval.",
     )
-    yield Pictures(
-        (
-            (
-                _OVERVIEW,
-                "Test metrics of the three classifiers: ours with their 95 % intervals, and the report's.",
-            ),
-        )
-    )
+    caption = "Test metrics of the three classifiers: ours with their 95 % intervals, and the report's."
+    yield Pictures(((_OVERVIEW, caption),))
     yield Table(
-        ("Task", "State", "Network", "Images that train", "Epochs", "Took", "Was estimated"),
+        ("Task", "State", "Network", "Training images", "Epochs", "Duration", "Estimate"),
         tuple(_state(task, ours[task.name], outcomes[task.name]) for task in source.tasks),
         frozenset({3, 4, 5, 6}),
         title="The five tasks",

@@ -1,8 +1,8 @@
-"""The page of a reproduction: every number, table and figure of the source report beside ours.
+"""The page of a reproduction: every number, table and figure of the source report, compared with ours.
 
-It is the same kind of page as a run's report (:mod:`pneumo_cli.reports.html`), made of the same blocks, and it is
-written after each task, so that what is there can be read while the rest goes on. A task without a result is an
-empty place with the reason. What each task shows is :mod:`pneumo_reproduce.tasks`.
+It is made of the same blocks as a run's report (:mod:`pneumo_cli.reports.html`), and is written after each task,
+so that finished tasks can be read while the others run. A task without a result has empty cells and the reason.
+:mod:`pneumo_reproduce.tasks` shows one task, :mod:`pneumo_reproduce.overview` all of them.
 """
 
 from __future__ import annotations
@@ -14,14 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pneumo_cli.evaluation.metric_names import interval_text, metric_text
 from pneumo_cli.reports import html, markdown
-from pneumo_cli.reports.document import (
-    Block,
-    Commands,
-    Document,
-    Paragraph,
-    Section,
-    Table,
-)
+from pneumo_cli.reports.document import Block, Commands, Document, Paragraph, Section, Table
 from pneumo_cli.reports.formatting import count, duration, when
 from pneumo_cli.runs.report_format import read_report
 from pneumo_cli.runtime import atomic
@@ -34,11 +27,11 @@ from pneumo_reproduce.values import NONE, Ours
 if TYPE_CHECKING:
     from pneumo_reproduce.reproduction import Outcome, Reproduction
 
-_MACHINE = ("dataset", "seed", "split_seed", "skip_unreadable")
+_NOT_COMPARED = ("dataset", "seed", "split_seed", "skip_unreadable")
 
 
 def write_reproduction(reproduction: Reproduction, source: SourceReport) -> dict[str, Any]:
-    """Write ``report.html``, ``report.md`` and ``report.json`` of what is there so far.
+    """Write ``report.html``, ``report.md`` and ``report.json`` with the results so far.
 
     Returns:
         the content of ``report.json``.
@@ -73,24 +66,21 @@ def _report(folder: Path, outcome: Outcome) -> Mapping[str, Any]:
 def _content(
     plan: Mapping[str, Any], source: SourceReport, ours: Mapping[str, Ours], outcomes: Mapping[str, Outcome]
 ) -> dict[str, Any]:
-    """Everything that the page says in numbers, for programs."""
+    """The numbers of the page, for programs."""
     tasks = []
     for task in source.tasks:
         mine, outcome = ours[task.name], outcomes[task.name]
-        numbers = []
-        for group in task.groups:
-            for asked in group.numbers:
-                found = mine.value(asked.ours) if asked.ours else None
-                ends = mine.interval(asked)
-                numbers.append(
-                    {
-                        "group": group.title,
-                        "label": asked.label,
-                        "report": asked.value,
-                        "ours": found,
-                        "interval": list(ends) if ends else None,
-                    }
-                )
+        numbers = [
+            {
+                "group": group.title,
+                "label": asked.label,
+                "report": asked.value,
+                "ours": mine.of(asked),
+                "interval": list(ends) if (ends := mine.interval(asked)) else None,
+            }
+            for group in task.groups
+            for asked in group.numbers
+        ]
         tasks.append(
             {
                 "name": task.name,
@@ -129,12 +119,10 @@ def _document(
         Section("overview", "Report and reproduction", tuple(overview(folder, source, ours, outcomes))),
         Section("data", "The data", tuple(_data(data, folder, source, ours))),
         *(
-            Section(
-                task.name, task.title, tuple(blocks_of(task, ours[task.name], outcomes[task.name], folder))
-            )
-            for task in source.tasks
+            Section(name, task.title, tuple(blocks_of(task, ours[name], outcomes[name], folder)))
+            for name, task in zip(source.names(), source.tasks, strict=True)
         ),
-        Section("others", "Results of others on the same test images", tuple(_others(data, source, ours))),
+        Section("others", "Other results on the same test images", tuple(_others(data, source, ours))),
         Section("differences", "What differs, and why", tuple(_differences(source, ours))),
         Section("again", "How to repeat it", tuple(_again(plan, source, ours, outcomes))),
     ]
@@ -146,9 +134,10 @@ def _document(
         cautions=tuple(_cautions(source, plan, ours, outcomes)),
         summary=(
             "A course report on paediatric pneumonia (Tarbiat Modares University, autumn 2024) trained three "
-            "classifiers, a GAN and an autoencoder on the chest radiographs of Kermany et al. 2018. Each of its "
-            "numbers, tables and figures stands here beside what the same task gave now, with a 95 % interval over "
-            "patients where there is one. All of ours are from real runs, whose own reports lie beside this page."
+            "classifiers, a GAN and an autoencoder on the chest radiographs of Kermany et al. 2018. Its "
+            "numbers, tables and figures are compared here with ours from the same task, where possible with "
+            "a 95 % interval over patients. All of ours are from real runs, whose own reports are next to "
+            "this page."
         ),
         verdict=verdict(source, ours, len(done), other_images=_other_images(source, data)),
         headline_title="Accuracy on the test images",
@@ -159,12 +148,12 @@ def _document(
 
 
 def _images(data: Mapping[str, Any]) -> int:
-    """How many images a plan's dataset has."""
+    """The number of images of a plan's dataset."""
     return sum(sum(counts.values()) for counts in data["counts"].values())
 
 
 def _other_images(source: SourceReport, data: Mapping[str, Any]) -> bool:
-    """Whether a plan's images are surely not those of the report."""
+    """Whether a plan's images are certainly not the report's."""
     return bool(data["synthetic"]) or _images(data) != source.data["images"]
 
 
@@ -175,19 +164,18 @@ def _cautions(
     images = _images(data)
     if data["synthetic"]:
         yield (
-            "Synthetic data: these radiographs are drawn, and no patient is behind them. Equal numbers would be "
-            "an accident; what is reproduced is the procedure."
+            "Synthetic data: these radiographs are generated, and no patient is behind them. Equal numbers "
+            "would be a coincidence; what is reproduced is the procedure."
         )
     else:
         yield (
-            f"The images are those at {data['place']}: {images:,}. The report has {source.data['images']:,}, "
-            "of which 624 are for the test. Unless these are the same, test results are not to be compared digit "
-            "by digit."
+            f"The {images:,} images are those at {data['place']}. The report has {source.data['images']:,}, 624 of "
+            "them test images. Unless they are the same, do not compare test results digit by digit."
         )
     if plan["preset"] != "source":
         yield (
             f"The preset {plan['preset']} is not the report's recipe: the section on differences says what it "
-            "changes and why. With --preset source it is followed to the letter."
+            "changes and why. --preset source follows the recipe."
         )
     for task in plan["tasks"]:
         if task["replaced"]:
@@ -207,14 +195,8 @@ def _data(
         title="The report's class table",
         note=source.data["origin"],
     )
-    shown = next(
-        (
-            ours[task.name]
-            for task in source.tasks
-            if task.kind == "classification" and ours[task.name].report
-        ),
-        None,
-    )
+    classifiers = (ours[task.name] for task in source.tasks if task.kind == "classification")
+    shown = next((mine for mine in classifiers if mine.report), None)
     classes = [text(name) for name in data["classes"]]
     if shown is None:
         rows = tuple(
@@ -267,8 +249,8 @@ def _others(data: Mapping[str, Any], source: SourceReport, ours: Mapping[str, Ou
         cells = []
         for name in ("accuracy", "auc"):
             ends = interval_text(name, mine.value(f"report.intervals.test.{name}"))
-            known = metric_text(name, mine.value(f"report.evaluations.test.{name}"))
-            cells.append(f"{known} ({ends})" if ends else known)
+            value = metric_text(name, mine.value(f"report.evaluations.test.{name}"))
+            cells.append(f"{value} ({ends})" if ends else value)
         images = count(mine.value("derived.test_images"))
         rows.append((f"Here, {task.title}", *cells, f"{images} test images of {text(data['name'])}"))
     yield Table(
@@ -278,8 +260,8 @@ def _others(data: Mapping[str, Any], source: SourceReport, ours: Mapping[str, Ou
         note=source.others["note"],
     )
     yield Paragraph(
-        "Ours are on the test images of the data that were used here, and to be set beside these only where those "
-        "are the official ones.",
+        "Ours are on the test images of the data used here, and comparable with the others only if those are the "
+        "official test images.",
         warning=True,
     )
 
@@ -291,7 +273,7 @@ def _differences(source: SourceReport, ours: Mapping[str, Ours]) -> Iterator[Blo
         here, theirs = mapping(plan.get("settings")), mapping(plan.get("source"))
         title = task.title.partition(":")[0].replace(" ", "\N{NO-BREAK SPACE}")
         for name, value in here.items():
-            if name in _MACHINE or name not in theirs or theirs[name] == value:
+            if name in _NOT_COMPARED or name not in theirs or theirs[name] == value:
                 continue
             why = source.why.get(name, f"Part of the preset {text(plan.get('preset'))}")
             rows.append((title, name, value_text(theirs[name]), value_text(value), why))
@@ -301,14 +283,15 @@ def _differences(source: SourceReport, ours: Mapping[str, Ours]) -> Iterator[Blo
     else:
         yield Paragraph("Every setting is the report's.")
     yield Paragraph(
-        "What differs with every preset: the frozen part of a network is in eval mode (no BatchNorm statistics "
-        "move, no stochastic depth); arithmetic is bf16 where the hardware has it; the epochs that the report does "
-        "not state are 20; the GAN's last epoch is kept and the one with the smallest generator loss is named; "
-        "random numbers are other ones, so that no two runs on two machines are equal to the last digit."
+        "What differs with every preset: frozen layers are in eval mode (BatchNorm statistics do not change, "
+        "no stochastic depth); arithmetic is bf16 where the hardware supports it; the GAN's last epoch is "
+        "kept, and the one with the smallest generator loss is named; random numbers are different, so that "
+        "no two runs on two machines are equal to the last digit. Where the report does not state the number "
+        "of epochs, the preset source uses 20."
     )
     yield Paragraph(
-        "What stays different in any case: one run with one seed is one draw. With 624 test images an accuracy of "
-        "0.86 is known to about 2.7 points on each side, so that most differences between single runs are noise."
+        "One run with one seed is one sample. With 624 test images the 95 % interval of an accuracy of 0.86 "
+        "is about 2.7 points wide on each side, so most differences between single runs are noise."
     )
 
 
@@ -321,13 +304,13 @@ def _again(
     yield Commands((f"pneumo reproduce --preset {plan['preset']} {flags}".rstrip(),))
     missing = [task.name for task in source.tasks if outcomes[task.name].state != "done"]
     if missing:
-        yield Paragraph(f"To fill what is empty ({', '.join(missing)}), call it again with this folder:")
+        yield Paragraph(f"To run the missing tasks ({', '.join(missing)}), call it again with this folder:")
         yield Commands(("pneumo reproduce --output FOLDER",))
     runs = {task.title: ours[task.name].run for task in source.tasks if ours[task.name].report}
     if runs:
         links = tuple(f"{run}/report.html" for run in runs.values())
         yield Table(
-            ("Task", "The run's own report, beside this page"),
+            ("Task", "The run's own report, next to this page"),
             tuple(zip(runs, links, strict=True)),
             links=links,
         )

@@ -1,8 +1,8 @@
-"""What a reproduction of the source report will run, and how long that will take: ``plan.json``.
+"""What a reproduction of the source report will run, and for how long: ``plan.json``.
 
-Each task's settings are resolved once, here, and written down beside the plan: a reproduction that is taken
-up again goes on as it began, whatever the environment says by then. Nothing is run here but a few steps of each
-task on noise (:mod:`pneumo_reproduce.timing`); what carries the plan out is :mod:`pneumo_reproduce.reproduction`.
+Each task's settings are resolved once and written next to the plan, so a reproduction continues as it began,
+whatever the environment is by then. Only a few steps of each task on noise are run here
+(:mod:`pneumo_reproduce.timing`); :mod:`pneumo_reproduce.reproduction` carries the plan out.
 """
 
 from __future__ import annotations
@@ -33,17 +33,18 @@ PLAN = "plan.json"
 SOURCE = "source"
 """The preset of each trainer that follows the report."""
 
-_STAND_IN = "quick"  # the preset whose model takes the place of one whose weights cannot be had
-_ROWS = 100  # layers of a table; larger networks have none
+_STAND_IN = "quick"  # the preset whose model replaces one whose weights are not available
+_MEGABYTES = ("input_mb", "forward_backward_mb", "parameters_mb", "total_mb")  # of a layer table
+_ROWS = 100  # layers in a layer table; larger networks have none
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a person asks for.
+    """What the user requests.
 
     Attributes:
-        flags: machine settings, dataset among them, by field name; None where a flag was not given.
-        fetch: whether pre-trained weights may be fetched now, to find out whether they can be had.
+        flags: machine settings and the dataset, by field name; None if a flag was not given.
+        fetch: whether pre-trained weights may be fetched now, to find out whether they are available.
     """
 
     preset: str
@@ -53,12 +54,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Plan:
-    """A plan and the settings that it names.
-
-    Attributes:
-        content: of ``plan.json``.
-        settings: by task, the content of its settings file.
-    """
+    """The content of ``plan.json``, and of each task's settings file."""
 
     content: dict[str, Any]
     settings: Mapping[str, str]
@@ -75,25 +71,22 @@ class Plan:
 
 
 def settings_file(folder: Path, task: str) -> Path:
-    """Where a task's settings lie in the folder of a reproduction."""
+    """The path of a task's settings in the folder of a reproduction."""
     return folder / "tasks" / f"{task}.toml"
 
 
 def make_plan(plugins: Plugins, source: SourceReport, request: Request, progress: Progress) -> Plan:
-    """Resolve every task's settings, choose what replaces that which cannot be had, and build the networks once.
+    """Resolve every task's settings, replace networks whose weights are not available, and build each network once.
 
-    A task that cannot be run has a ``problem`` in the plan, and the others are not touched by that.
+    A task that cannot be run has a ``problem`` in the plan; the others are not affected.
 
     Raises:
-        UsageError: the dataset cannot be had, or no task can be run.
+        UsageError: the dataset is not available, or no task can be run.
     """
-    tasks, settings = [], {}
     data: dict[str, Any] = {}
-    for task in source.tasks:
-        planned, text = _plan_task(plugins, task, request, data, progress)
-        tasks.append(planned)
-        if text:
-            settings[task.name] = text
+    planned = [_plan_task(plugins, task, request, data, progress) for task in source.tasks]
+    tasks = [task for task, _ in planned]
+    settings = {task["name"]: text for task, text in planned if text}
     if not settings:
         raise UsageError(f"none of the report's tasks can be run: {tasks[0]['problem']}")
     content = {
@@ -109,18 +102,15 @@ def make_plan(plugins: Plugins, source: SourceReport, request: Request, progress
 
 
 def planned_again(plan: Plan, plugins: Plugins, source: SourceReport, progress: Progress) -> Plan:
-    """Plan once more what could not be planned, as it was asked for then; the rest stays as it is."""
+    """Plan again what could not be planned, for the same request; everything else stays as it is."""
     content = plan.content
     request = Request(content["preset"], content["flags"])
     data, settings = dict(content["dataset"]), dict(plan.settings)
-    tasks = []
-    for before, task in zip(content["tasks"], source.tasks, strict=True):
-        planned, text = before, ""
-        if before["problem"]:
-            planned, text = _plan_task(plugins, task, request, data, progress)
-        tasks.append(planned)
-        if text:
-            settings[task.name] = text
+    tasks = list(content["tasks"])
+    for place, task in enumerate(source.tasks):
+        if tasks[place]["problem"]:
+            tasks[place], text = _plan_task(plugins, task, request, data, progress)
+            settings |= {task.name: text} if text else {}
     return Plan({**content, "tasks": tasks}, settings)
 
 
@@ -128,7 +118,7 @@ def read_plan(folder: Path) -> Plan:
     """Read the plan of an earlier call.
 
     Raises:
-        PneumoError: it is damaged, or its settings are gone.
+        PneumoError: it is damaged, or its settings are missing.
     """
     try:
         content = json.loads((folder / PLAN).read_text(encoding="utf-8"))
@@ -140,19 +130,19 @@ def read_plan(folder: Path) -> Plan:
         return Plan(content, settings)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise PneumoError(
-            f"the plan in {folder} is damaged ({type(error).__name__}: {error}); its runs lie in {folder / 'tasks'}"
+            f"the plan in {folder} is damaged ({type(error).__name__}: {error}); its runs are in {folder / 'tasks'}"
         ) from error
 
 
-def estimate(plan: Plan, names: Sequence[str], folder: Path, told: Callable[[str], None]) -> None:
-    """Time a few steps of each task and write the seconds of the whole into the plan's content.
+def estimate(plan: Plan, names: Sequence[str], folder: Path, finished: Callable[[str], None]) -> None:
+    """Time a few steps of each task and write the seconds of the whole task into the plan's content.
 
-    What cannot be timed has no estimate: that is no reason not to run it.
+    A task that cannot be timed has no estimate, and is run all the same.
 
     Args:
-        names: the tasks; one that has no settings is passed over.
-        folder: where the settings files lie.
-        told: called with each task's name when its trial is over.
+        names: the tasks; those without settings are skipped.
+        folder: where the settings files are.
+        finished: called with each task's name after its benchmark.
     """
     from pneumo_reproduce.timing import Throughput
 
@@ -177,16 +167,16 @@ def estimate(plan: Plan, names: Sequence[str], folder: Path, told: Callable[[str
                 pass
             else:
                 task["estimate"] = round(seconds)
-            told(name)
+            finished(name)
 
 
 def _plan_task(
     plugins: Plugins, task: SourceTask, request: Request, data: dict[str, Any], progress: Progress
 ) -> tuple[dict[str, Any], str]:
-    """A task's entry in the plan and its settings; no settings where it has a problem.
+    """A task's entry in the plan, and its settings; no settings if it has a problem.
 
     Args:
-        data: what is known of the dataset; filled by the first task.
+        data: facts about the dataset; filled by the first task.
     """
     planned: dict[str, Any] = {"name": task.name, "title": task.title, "problem": "", "replaced": ""}
     try:
@@ -195,7 +185,7 @@ def _plan_task(
         return {**planned, "problem": str(error)}, ""
     if asks_for_group(resolved.trainer):
         raise UsageError(
-            "folds and seeds make several runs of a task; a reproduction is one of each: leave them out"
+            "folds and seeds make several runs of a task; a reproduction has one of each: leave them out"
         )
     if not data:
         data.update(_described(plugins, resolved, progress))
@@ -219,28 +209,25 @@ def _resolved(plugins: Plugins, task: SourceTask, request: Request, planned: dic
         replaced = resolve(plugins, entry, {**request.flags, **instead}, preset=request.preset)
         set_up(plugins, replaced).check_request()
         planned["replaced"] = (
-            f"{resolved.trainer.model} was to be trained, but {error}. {replaced.trainer.model} takes its place."
+            f"{resolved.trainer.model} cannot be trained here: {error}. {replaced.trainer.model} replaces it."
         )
         return replaced
     return resolved
 
 
 def _stand_in(plugins: Plugins, name: str, request: Request) -> dict[str, Any]:
-    """The model, and its weights, of the preset that is there for small machines; nothing where there is none."""
+    """The model, and its weights, of the preset for small machines; empty if the trainer has no such preset."""
     from pneumo_cli.settings.resolve import resolve
 
     entry = plugins.trainers.get(name)
     if not any(preset.name == _STAND_IN for preset in entry.spec.presets):
         return {}
     small = resolve(plugins, entry, request.flags, preset=_STAND_IN).trainer
-    found = {"model": small.model}
-    if hasattr(small, "weights"):
-        found["weights"] = small.weights
-    return found
+    return {"model": small.model} | ({"weights": small.weights} if hasattr(small, "weights") else {})
 
 
 def _described(plugins: Plugins, resolved: Resolved, progress: Progress) -> dict[str, Any]:
-    """What the dataset holds, without decoding it."""
+    """The dataset's facts and class counts, without decoding an image."""
     from pneumo_cli.trainers.session import open_dataset
 
     entry = plugins.datasets.get(resolved.trainer.dataset)
@@ -270,27 +257,26 @@ def _planned(plugins: Plugins, resolved: Resolved, data: Mapping[str, Any]) -> d
     from pneumo_cli.trainers.session import make_trainer
 
     entry, settings = resolved.entry, resolved.trainer
-    wanted = make_trainer(resolved).only_class
+    only = make_trainer(resolved).only_class
     counts = data["counts"]["train"]
-    pool = counts.get(wanted, 0) if wanted else sum(counts.values())
-    held = 0 if settings.split == "all" else round(pool * settings.validation_fraction)
-    asked = {"dataset": settings.dataset}
+    pool = counts.get(only, 0) if only else sum(counts.values())
+    held_out = 0 if settings.split == "all" else round(pool * settings.validation_fraction)
     source = resolved
     if any(preset.name == SOURCE for preset in entry.spec.presets):
-        source = resolve(plugins, entry, asked, preset=SOURCE, environ={})
+        source = resolve(plugins, entry, {"dataset": settings.dataset}, preset=SOURCE, environ={})
     return {
         "trainer": entry.qualified_name,
         "preset": resolved.preset.name,
         "settings": plain_values(settings),
         "source": plain_values(source.trainer),
-        "images": {"train": pool - held, "validation": held},
+        "images": {"train": pool - held_out, "validation": held_out},
         "layers": {"source": _layers(plugins, source), "here": _layers(plugins, resolved)},
         "estimate": None,
     }
 
 
 def _layers(plugins: Plugins, resolved: Resolved) -> dict[str, Any]:
-    """The table of layers of the network that some settings name; empty where it cannot be made."""
+    """The layer table of the network that the settings name; empty if there is none."""
     import torch
 
     from pneumo_cli.runs.model_factory import build_registered
@@ -306,7 +292,7 @@ def _layers(plugins: Plugins, resolved: Resolved) -> dict[str, Any]:
         facts = trainer.freeze(entry, model)
         shape = getattr(model, "input_shape", (3, size, size))
         table = layer_table(model, shape)
-    except Exception:  # a network of a stranger's kind may take something else than images
+    except Exception:  # a third party's network may take something else than images
         return {}
     rows = [[row.name, list(row.shape), row.parameters] for row in table.rows]
     return {
@@ -316,9 +302,6 @@ def _layers(plugins: Plugins, resolved: Resolved) -> dict[str, Any]:
         "rows": rows if len(rows) <= _ROWS else [],
         "parameters": table.parameters,
         "trainable": table.trainable,
-        "input_mb": round(table.input_mb, 2),
-        "forward_backward_mb": round(table.forward_backward_mb, 2),
-        "parameters_mb": round(table.parameters_mb, 2),
-        "total_mb": round(table.total_mb, 2),
+        **{name: round(getattr(table, name), 2) for name in _MEGABYTES},
         "facts": dict(facts),
     }

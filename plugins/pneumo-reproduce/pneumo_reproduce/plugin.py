@@ -1,4 +1,4 @@
-"""What this distribution brings: the command ``reproduce``."""
+"""Registers the command ``reproduce``."""
 
 from __future__ import annotations
 

@@ -1,22 +1,21 @@
-"""Carrying out a reproduction of the source report: its tasks, one after the other, as ordinary runs.
+"""Carrying out a reproduction of the source report: its tasks as ordinary runs, one after the other.
 
-A folder of its own holds all of it::
+Everything is in one folder::
 
     runs/reproduce/2026-11-24-a1b2/
       plan.json  outcomes.json  report.{html,md,json}
       tasks/cnn.toml  tasks/cnn.log  tasks/cnn/2026-11-24-c3d4/ (a run)
 
-Each task is ``pneumo run``, or ``pneumo resume``, in a process of its own: whatever becomes of it, the others
-go on. What is done is read from the runs themselves, so a reproduction that was killed anywhere and is called again
-goes on where it was: finished runs are kept, an interrupted one is resumed to the same bits, and one that another
-process is still at is waited for. What will be run is decided in :mod:`pneumo_reproduce.plan`.
+Each task is ``pneumo run``, or ``pneumo resume``, in a process of its own, so a task that fails does not stop the
+others. Its state and progress are read from the files of its run. A reproduction that was killed therefore
+continues when it is called again: finished runs are kept, an interrupted one is resumed to the same bits, and one
+that another process is working on is waited for. What is run is decided in :mod:`pneumo_reproduce.plan`.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import re
 import secrets
 import signal
 import subprocess
@@ -43,22 +42,20 @@ if TYPE_CHECKING:
     from pneumo_reproduce.source_report import SourceReport
 
 OUTCOMES = "outcomes.json"
-_KIND = "reproduce"  # the folder below the output folder, beside those of the trainers
+_KIND = "reproduce"  # the folder in the output folder, next to those of the trainers
 _KEPT = ("PNEUMO_DEBUG", "PNEUMO_DISABLE_PLUGINS")
-"""Variables that a task's process gets; its settings are all in the plan."""
-_LOOK = 0.5  # seconds between two looks at a run that another process is at
-_TAIL = 20  # lines of a process's output in which its reason is looked for
-_EPOCH = re.compile(r"\s*(\d+)/\d+\s")
-"""How a line of :mod:`pneumo_cli.plugins.console` about a finished epoch begins."""
+"""Variables that a task's process inherits; its settings are all in the plan."""
+_POLL = 0.5  # seconds between two reads of a run's files
+_TAIL = 20  # lines of a process's output that are searched for its error
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a task.
+    """The state of a task.
 
     Attributes:
-        state: ``done``, ``failed``, ``stopped`` (by a signal; it will go on) or ``waiting`` (not begun).
-        run: its run folder, relative to that of the reproduction; empty where there is none.
+        state: ``done``, ``failed``, ``stopped`` (by a signal; it can be resumed) or ``waiting`` (not started).
+        run: its run folder, relative to that of the reproduction; empty if there is none.
         reason: why there is no result, in one line.
     """
 
@@ -71,10 +68,10 @@ class Reproduction:
     """The folder of one reproduction, locked against other processes while the object is open.
 
     Args:
-        folder: it exists and holds a plan.
+        folder: an existing folder with a plan.
 
     Raises:
-        PneumoError: the plan is damaged, or another process is at it.
+        PneumoError: the plan is damaged, or another process is working on it.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -88,7 +85,7 @@ class Reproduction:
             raise
 
     def close(self) -> None:
-        """Let other processes at the folder."""
+        """Release the folder for other processes."""
         if self._lock is not None:
             self._lock.close()
             self._lock = None
@@ -100,7 +97,7 @@ class Reproduction:
         self.close()
 
     def plan_again(self, plugins: Plugins, source: SourceReport, progress: Progress) -> None:
-        """Plan the tasks once more that could not be planned: what they lack may have been installed since."""
+        """Plan the tasks that could not be planned before: what they need may have been installed since."""
         if any(task["problem"] for task in self.plan.content["tasks"]):
             self.plan = planned_again(self.plan, plugins, source, progress)
             self.plan.write(self.folder)
@@ -110,32 +107,32 @@ class Reproduction:
         return [task["name"] for task in self.plan.content["tasks"]]
 
     def outcome(self, name: str) -> Outcome:
-        """What has become of a task so far, as the disk says."""
+        """The state of a task, read from its files."""
         task = self.plan.task(name)
         if task["problem"]:
             return Outcome("failed", reason=task["problem"])
         run = self._run_of(name)
-        where = "" if run is None else str(run.path.relative_to(self.folder))
+        path = "" if run is None else str(run.path.relative_to(self.folder))
         if run is not None and _finished(run, task):
-            return Outcome("done", where)
+            return Outcome("done", path)
         if name in self._failed:
-            return Outcome("failed", where, self._failed[name])
+            return Outcome("failed", path, self._failed[name])
         if run is not None:
-            return Outcome("stopped", where, "it was interrupted and goes on when this is called again")
+            return Outcome("stopped", path, "it was interrupted and continues when this is called again")
         return Outcome("waiting", reason="it has not been run yet")
 
     def carry_out(
-        self, names: Sequence[str], told: Callable[[str], None], progress: Progress | None = None
+        self, names: Sequence[str], log: Callable[[str], None], progress: Progress | None = None
     ) -> Iterator[tuple[str, Outcome]]:
         """Run what is not done, in order; yield each task's outcome as soon as it is known.
 
         Args:
-            names: the tasks that are wanted.
-            told: called with a line for a person.
-            progress: where the epochs of the task under way are shown.
+            names: the requested tasks.
+            log: called with each message for the user.
+            progress: shows the epochs of the running task.
 
         Raises:
-            Interrupted: a signal came. The task under way has saved itself.
+            Interrupted: a signal came. The running task has saved its state.
         """
         progress = progress or Progress()
         for number, name in enumerate(names, 1):
@@ -144,12 +141,12 @@ class Reproduction:
             if before.state == "done" or self.plan.task(name)["problem"]:
                 yield name, before
                 continue
-            self._await_others(name, told)
+            self._await_others(name, log)
             if self.outcome(name).state != "done":
                 self._forget(name)
-                told(f"{place}: {'goes on' if before.run else 'begins'}")
+                log(f"{place}: {'continues' if before.run else 'starts'}")
                 with progress.stage(place, self.plan.task(name)["settings"]["epochs"], "epochs") as advance:
-                    code, reason = self._process(name, _epochs_of(advance))
+                    code, reason = self._process(name, advance)
                 if self.outcome(name).state != "done":
                     if code in (130, 143, 129):
                         raise Interrupted(
@@ -159,33 +156,29 @@ class Reproduction:
             yield name, self.outcome(name)
 
     def _run_of(self, name: str) -> RunFolder | None:
-        """The run of a task: a finished one, else the newest from which one can go on."""
-        found = [RunFolder(path.parent) for path in (self.folder / "tasks" / name).glob("*/run.toml")]
-        done = [run for run in found if _finished(run, self.plan.task(name))]
-        begun = [run for run in found if (run.checkpoints / "last.pt").is_file()]
-        return max(done or begun, key=lambda run: run.settings.stat().st_mtime, default=None)
+        """The run of a task: a finished one, else the newest one that can be resumed."""
+        runs = [RunFolder(path.parent) for path in (self.folder / "tasks" / name).glob("*/run.toml")]
+        done = [run for run in runs if _finished(run, self.plan.task(name))]
+        started = [run for run in runs if (run.checkpoints / "last.pt").is_file()]
+        return max(done or started, key=lambda run: run.settings.stat().st_mtime, default=None)
 
-    def _await_others(self, name: str, told: Callable[[str], None]) -> None:
-        """Wait for the process of an earlier call, if it has outlived that."""
+    def _await_others(self, name: str, log: Callable[[str], None]) -> None:
+        """Wait for the process of an earlier call, if it has outlived that call."""
         for path in sorted((self.folder / "tasks" / name).glob("*/run.toml")):
             run = RunFolder(path.parent)
-            said = False
+            logged = False
             while True:
                 try:
                     run.lock().close()
                     break
                 except PneumoError:
-                    if not said:
-                        told(f"waiting for the process that is at {run.path}")
-                        said = True
-                    time.sleep(_LOOK)
+                    if not logged:
+                        log(f"waiting for the process that is working on {run.path}")
+                        logged = True
+                    time.sleep(_POLL)
 
-    def _process(self, name: str, heard: Callable[[str], None]) -> tuple[int, str]:
-        """Run or resume a task; return its exit code and the last thing that it complained of.
-
-        Args:
-            heard: called with each line that it says.
-        """
+    def _process(self, name: str, advance: Advance) -> tuple[int, str]:
+        """Run or resume a task; return its exit code and its last error message."""
         run = self._run_of(name)
         if run is None:
             trainer = self.plan.task(name)["trainer"]
@@ -202,7 +195,7 @@ class Reproduction:
             [sys.executable, "-m", "pneumo_cli", *arguments],
             environ,
             self.folder / "tasks" / f"{name}.log",
-            heard,
+            _epoch_poll(self.folder / "tasks" / name, run, advance),
         )
 
     def _remember(self, name: str, reason: str) -> None:
@@ -215,13 +208,13 @@ class Reproduction:
 
 
 def new_folder(output: Path, wanted: Path | None = None) -> Path:
-    """Name the folder of a new reproduction, and find out whether it can be made; nothing is written.
+    """Name the folder of a new reproduction, and check that it can be created; nothing is written.
 
     Args:
-        wanted: the folder that somebody asks for; ``output/reproduce/DATE-XXXX``, where None.
+        wanted: the requested folder; None: ``output/reproduce/DATE-XXXX``.
 
     Raises:
-        UsageError: it cannot be made.
+        UsageError: it cannot be created.
     """
     if wanted is not None:
         check_writable(wanted.parent, wanted.name)
@@ -234,24 +227,22 @@ def new_folder(output: Path, wanted: Path | None = None) -> Path:
 
 
 def is_begun(folder: Path) -> bool:
-    """Whether a folder holds a reproduction that can be gone on with.
+    """Whether a folder holds a reproduction that can be continued.
 
     Raises:
-        UsageError: it holds something else, or is no folder.
+        UsageError: it holds something else, or is not a folder.
     """
     if (folder / PLAN).is_file():
         return True
     if os.path.lexists(folder) and not folder.is_dir():
         raise UsageError(f"{folder} is not a folder")
     if folder.is_dir() and any(path.name not in (".lock", "tasks") for path in folder.iterdir()):
-        raise UsageError(
-            f"the folder {folder} is not empty, and holds no reproduction ({PLAN}) to go on with"
-        )
+        raise UsageError(f"the folder {folder} is not empty and holds no reproduction ({PLAN}) to continue")
     return False
 
 
 def begin(folder: Path, plan: Plan) -> None:
-    """Make the folder of a new reproduction and write its plan.
+    """Create the folder of a new reproduction and write its plan.
 
     Raises:
         UsageError: it cannot be written.
@@ -272,30 +263,54 @@ def _read_failures(folder: Path) -> dict[str, str]:
     try:
         content = json.loads((folder / OUTCOMES).read_text(encoding="utf-8"))
         return {str(name): str(reason) for name, reason in content.items()}
-    except (OSError, ValueError, AttributeError):  # no more than notes on what will be tried again
+    except (OSError, ValueError, AttributeError):  # only notes: these tasks are tried again anyway
         return {}
 
 
-def _epochs_of(advance: Advance) -> Callable[[str], None]:
-    """What reads the lines of a run, and moves its progress on to the epoch that they tell of."""
+def _epoch_poll(runs: Path, run: RunFolder | None, advance: Advance) -> Callable[[], None]:
+    """A function that advances a bar to the last epoch that a task's run has recorded.
+
+    Args:
+        runs: the folder of the task's runs.
+        run: the run to resume; None for a new one, whose folder appears later.
+    """
+    earlier = set(runs.glob("*"))
     shown = 0
 
-    def heard(line: str) -> None:
+    def poll() -> None:
         nonlocal shown
-        found = _EPOCH.match(line)
-        if found and (epoch := int(found[1])) > shown:
+        paths = set(runs.glob("*")) - earlier if run is None else {run.path}
+        epoch = max((_last_epoch(RunFolder(path).metrics) for path in paths), default=0)
+        if epoch > shown:
             advance(epoch - shown)
             shown = epoch
 
-    return heard
+    return poll
+
+
+def _last_epoch(metrics: Path) -> int:
+    """The last epoch in a ``metrics.jsonl``; 0 if there is none. A line that is only partly written is skipped."""
+    try:
+        lines = metrics.read_bytes().splitlines()
+    except OSError:
+        return 0
+    for line in reversed(lines):
+        try:
+            return int(json.loads(line)["epoch"])
+        except (ValueError, TypeError, KeyError):
+            continue
+    return 0
 
 
 def _relayed(
-    command: list[str], environ: Mapping[str, str], log: Path, heard: Callable[[str], None]
+    command: list[str], environ: Mapping[str, str], log: Path, poll: Callable[[], None]
 ) -> tuple[int, str]:
-    """Run a process, pass on what it says to stderr and to a file, and pass on to it the signals that come.
+    """Run a process; copy its output to stderr and to a file, and forward signals to it.
 
-    It is in a session of its own, so that a Ctrl-C reaches it once and not twice.
+    It has a session of its own, so that a Ctrl-C reaches it once and not twice.
+
+    Args:
+        poll: called at intervals while it runs, and once after its end.
 
     Returns:
         its exit code as a shell has it, and the last line of its errors.
@@ -313,20 +328,25 @@ def _relayed(
 
         def relay() -> None:
             for line in process.stdout or ():
-                said = line.decode("utf-8", errors="replace")
-                sys.stderr.write(said)
+                text = line.decode("utf-8", errors="replace")
+                sys.stderr.write(text)
                 sys.stderr.flush()
                 file.write(line)
                 file.flush()
-                tail.append(said.rstrip())
+                tail.append(text.rstrip())
                 del tail[:-_TAIL]
-                heard(said)
 
         reader = threading.Thread(target=relay, daemon=True)
-        with _passed_on(process):
+        with _forwarded_signals(process):
             reader.start()
-            code = process.wait()
+            code = None
+            while code is None:
+                try:
+                    code = process.wait(_POLL)
+                except subprocess.TimeoutExpired:
+                    poll()
             reader.join()
+        poll()
     errors = [line.removeprefix("pneumo: ") for line in tail if line.startswith("pneumo: ")]
     reason = errors[-1] if errors and code else ""
     if code < 0:
@@ -335,7 +355,7 @@ def _relayed(
 
 
 @contextmanager
-def _passed_on(process: subprocess.Popen[bytes]) -> Iterator[None]:
+def _forwarded_signals(process: subprocess.Popen[bytes]) -> Iterator[None]:
     def forward(number: int, frame: FrameType | None) -> None:
         if process.poll() is None:
             process.send_signal(number)

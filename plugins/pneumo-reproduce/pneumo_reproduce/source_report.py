@@ -1,9 +1,8 @@
-"""The source report as data: the numbers, tables and figures that ``pneumo reproduce`` sets ours beside.
+"""The source report as data: the numbers, tables and figures that ``pneumo reproduce`` compares ours with.
 
-They lie in ``reports/source.toml``, in the words and digits of the report, with the place where a run of ours has
-the same. Not here: what is run for them (:mod:`pneumo_reproduce.reproduction`), and how they are shown
-(:mod:`pneumo_reproduce.page`). The tasks are named as their trainers are registered; which
-distribution brings them is nobody's business here.
+They are in ``source.toml``, in the words and digits of the report, each with the path of the same number in a run
+of ours. Tasks have the names of the registered trainers, whichever distribution these come from.
+:mod:`pneumo_reproduce.reproduction` runs them, :mod:`pneumo_reproduce.page` shows them.
 """
 
 from __future__ import annotations
@@ -22,9 +21,9 @@ class Number:
 
     Attributes:
         label: what it is.
-        value: the report's, a number or its words; empty where it is ours alone.
-        ours: a dotted path to ours (``report.evaluations.test.accuracy``); empty where we have none.
-        metric: the metric whose digits ours has; empty for counts and texts.
+        value: the report's, a number or its words; empty if only we have one.
+        ours: a dotted path to ours (``report.evaluations.test.accuracy``); empty if we have none.
+        metric: the metric whose digits ours is shown with; empty for counts and texts.
     """
 
     label: str
@@ -35,7 +34,7 @@ class Number:
 
 @dataclass(frozen=True)
 class Group:
-    """Numbers that stand in one table."""
+    """The numbers of one table."""
 
     title: str
     numbers: tuple[Number, ...]
@@ -44,11 +43,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Figures:
-    """Figures of the report: the files of a run's folder that show the same.
-
-    Attributes:
-        epochs: those whose sample images the report shows, instead of files.
-    """
+    """Figures of the report: files of a run that show the same, or epochs whose samples the report shows."""
 
     title: str
     files: tuple[str, ...] = ()
@@ -57,12 +52,7 @@ class Figures:
 
 @dataclass(frozen=True)
 class Task:
-    """One of the report's tasks.
-
-    Attributes:
-        name: of the registered trainer.
-        kind: ``classification`` or ``generation``.
-    """
+    """One of the report's tasks: its ``kind`` is ``classification`` or ``generation``."""
 
     name: str
     title: str
@@ -74,13 +64,13 @@ class Task:
 
 @dataclass(frozen=True)
 class SourceReport:
-    """Everything of the report that is reproduced.
+    """Everything in the report that is reproduced.
 
     Attributes:
         data: ``head`` and ``rows`` of the class table, ``origin``, ``classes`` and ``images``.
         data_figures: those of the data.
-        others: ``rows`` (result, accuracy, AUC, note) and ``note``: results of others on the same test images.
-        why: setting to the reason for which it may differ.
+        others: ``rows`` (result, accuracy, AUC, note) and ``note``: other authors' results on the same test images.
+        why: setting to the reason why it may differ.
     """
 
     data: Mapping[str, Any]

@@ -1,9 +1,9 @@
 """How long a run would take: a few of its real steps, on noise, timed on this machine.
 
-``python -m pneumo_reproduce.timing SETTINGS.toml…`` prints a line of JSON per file, in a process of its own, so
-that its memory is given back and its device is free. Model, batch, precision and threads are the run's; only
-the images are not. What an estimate leaves out (rendering or decoding images, judging at the end, the report)
-is :data:`AROUND`, measured once.
+``python -m pneumo_reproduce.timing SETTINGS.toml…`` prints a line of JSON per file. It is a process of its own, so
+that memory and device are free afterwards. Model, batch, precision and threads are the run's; only the images are
+not. What is not timed (rendering or decoding images, the final evaluation, the report) is :data:`AROUND`, measured
+once.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
     from pneumo_cli.settings.resolve import Resolved
 
 AROUND = 45.0
-"""Seconds of a run beside its epochs, for a few thousand small images on two cores."""
+"""Seconds that a run takes in addition to its epochs, for a few thousand small images on two cores."""
 
-_STEPS = 3  # of an epoch of a trial, beside the first one
-_EPOCHS = 3  # of a trial at most
+_STEPS = 3  # of a benchmark's epoch, after the first one
+_EPOCHS = 3  # of a benchmark, at most
 _LONGEST = 10.0  # seconds, after which no further step is timed
-_PASSES = 3  # over the validation images, after one that is not timed
+_PASSES = 3  # over the validation images, after an untimed one
 _PATIENTS = 8  # per class and pool, at least
 
 
@@ -44,10 +44,10 @@ class Throughput:
     """Seconds per image.
 
     Attributes:
-        train: of a training step, with its update.
-        evaluation: of judging.
-        once: of what is computed once per image before the first epoch; 0 where nothing is.
-        views: how many times each training image is computed then.
+        train: of a training step with its update.
+        evaluation: of an evaluation.
+        once: of what is computed once per image before the first epoch; 0 if nothing is.
+        views: how many views of each training image are computed then.
     """
 
     train: float
@@ -56,22 +56,22 @@ class Throughput:
     views: int
 
     def seconds(self, train: int, validation: int, epochs: int) -> float:
-        """How long a run with so many images and epochs takes, epoch 0 and what is around it included."""
+        """How long a run with so many images and epochs takes, with epoch 0 and :data:`AROUND`."""
         before = self.once * (self.views * train + validation)
-        judged = self.evaluation * (train + validation * (epochs + 1))
-        return AROUND + before + judged + self.train * train * epochs
+        evaluated = self.evaluation * (train + validation * (epochs + 1))
+        return AROUND + before + evaluated + self.train * train * epochs
 
 
 class Noise(Dataset):
-    """Images without content, as many as a trial needs, in every class, pool and subtype.
+    """Images without content, as many as a benchmark needs, in every class, pool and subtype.
 
     Args:
         images: of each class, in training and validation together.
     """
 
     synthetic = True
-    origin = "Noise, for a trial."
-    place = "drawn in memory"
+    origin = "Noise, for a benchmark."
+    place = "generated in memory"
 
     def __init__(self, classes: tuple[str, ...], images: int, size: int) -> None:
         self.name = "noise"
@@ -87,14 +87,14 @@ class Noise(Dataset):
         ]
 
     def read(self, record: Record, size: int | None = None) -> NDArray[np.uint8]:
-        """Return noise that is the record's own."""
+        """Return noise that depends on the record's name alone."""
         seed = int.from_bytes(record.name.encode()[-16:], "big")
         side = size or self._size
         return np.random.default_rng(seed).integers(0, 256, (side, side), np.uint8)
 
 
 def measure(plugins: Plugins, resolved: Resolved) -> Throughput:
-    """Build the model that the settings name, and time some of its steps.
+    """Build the model that the settings name, and time a few of its steps.
 
     Raises:
         PneumoError: the settings cannot be carried out.
@@ -107,7 +107,7 @@ def measure(plugins: Plugins, resolved: Resolved) -> Throughput:
 def _measured(plugins: Plugins, resolved: Resolved) -> Throughput:
     import torch
 
-    from pneumo_cli.data.prepare import prepare
+    from pneumo_cli.data.prepare import SplitRequest, prepare
     from pneumo_cli.runtime.distributed import Ranks
     from pneumo_cli.runtime.progress import Progress
     from pneumo_cli.trainers.session import prepare_device, run_on, set_up
@@ -117,21 +117,19 @@ def _measured(plugins: Plugins, resolved: Resolved) -> Throughput:
     setup = set_up(plugins, resolved)
     trainer = setup.trainer
     device = prepare_device(machine)
-    wanted = trainer.only_class
+    only = trainer.only_class
     data = prepare(
         Noise(
-            ("NORMAL", wanted if wanted not in ("", "NORMAL") else "PNEUMONIA"),
+            ("NORMAL", only if only not in ("", "NORMAL") else "PNEUMONIA"),
             (_STEPS + 1) * settings.batch_size * 2,
             settings.image_size,
         ),
         size=settings.image_size,
-        policy="patient",
-        fraction=0.25,
-        seed=0,
+        split=SplitRequest("patient", seed=0),
         cache=machine.cache,
         progress=Progress(),
         skip_unreadable=False,
-        only=wanted,
+        only=only,
     )
     run = run_on(setup, data, device, Progress(), Ranks())
     runner = Runner(run, trainer, [], [])
@@ -140,10 +138,10 @@ def _measured(plugins: Plugins, resolved: Resolved) -> Throughput:
     parts = data.split.parts()
     plain = run.sources
     views = max(1, int(getattr(settings, "feature_views", 0)))
-    began = time.monotonic()
+    start = time.monotonic()
     run.sources = trainer.cache_sources(run)
     computed = views * len(parts["train"]) + len(parts["validation"])
-    once = (time.monotonic() - began) / computed if run.sources is not plain else 0.0
+    once = (time.monotonic() - start) / computed if run.sources is not plain else 0.0
 
     def wait() -> None:
         if run.device.torch.type == "cuda":
@@ -155,33 +153,33 @@ def _measured(plugins: Plugins, resolved: Resolved) -> Throughput:
             trainer.train_mode(run)
             yield from islice(runner.loaders.training(epoch).iterate(0), _STEPS + 1)
 
-    steps: list[float] = []  # making the batch included
-    started = began = time.monotonic()
+    steps: list[float] = []  # with loading the batch
+    first = start = time.monotonic()
     for batch in batches():
         with run.device.autocast():
             trainer.train_step(run, batch)
         runner.after_update()
         wait()
         now = time.monotonic()
-        steps.append((now - began) / len(batch.index))
-        began = now
-        if len(steps) > 1 and now - started > _LONGEST:
+        steps.append((now - start) / len(batch.index))
+        start = now
+        if len(steps) > 1 and now - first > _LONGEST:
             break
     passes: list[float] = []
-    runner.evaluate("validation", "trial")  # imports what judging needs
-    started = time.monotonic()
-    while len(passes) < _PASSES and (not passes or time.monotonic() - started < _LONGEST):
-        began = time.monotonic()
+    runner.evaluate("validation", "trial")  # imports what an evaluation needs
+    first = time.monotonic()
+    while len(passes) < _PASSES and (not passes or time.monotonic() - first < _LONGEST):
+        start = time.monotonic()
         runner.evaluate("validation", "trial")
         wait()
-        passes.append((time.monotonic() - began) / len(parts["validation"]))
-    # Whatever else runs only ever makes a piece slower: the fastest is the nearest to what the machine can do.
-    # The very first step makes what the others use.
+        passes.append((time.monotonic() - start) / len(parts["validation"]))
+    # Other programs can only slow a step down, so the fastest is nearest to what the machine can do. The very
+    # first step allocates what the others use.
     return Throughput(min(steps[1:] or steps), min(passes), once, views)
 
 
 def main(files: list[str]) -> None:
-    """Print a line per settings file: the speeds, or what is wrong."""
+    """Print a line per settings file: the throughput, or the error."""
     from pneumo_cli.plugins.discovery import discover
     from pneumo_cli.settings.resolve import resolve
 

@@ -1,1 +1,1 @@
-"""pneumo plugin: generated images, and how good they are."""
+"""Feature: generating images with trained models, and evaluating them."""

@@ -1,6 +1,6 @@
-"""Judging what several trained models make, on the same real images: side by side, and as training material.
+"""Evaluating the images of several trained models on the same real ones: fidelity, and TSTR.
 
-One run's own judgement is its trainer's (:meth:`pneumo_cli.trainers.base.Trainer.summarize`); the numbers are
+A single run is evaluated by its trainer (:meth:`pneumo_cli.trainers.base.Trainer.summarize`); the metrics are
 those of :mod:`pneumo_cli.evaluation`.
 """
 
@@ -37,32 +37,34 @@ if TYPE_CHECKING:
 def compare(
     trained: Sequence[Trained], plugins: Plugins, resolved: Resolved, progress: Progress
 ) -> RunSummary:
-    """The images of several runs beside the same real ones, all at the size of the smallest.
+    """Compare the images of several runs with the same real ones, all at the size of the smallest.
 
     Args:
-        trained: the runs; they have to be on the same data and class.
-        resolved: settings of the first one, which say how many images are drawn, what compares them, and on which
-            of the real images; flags of the command are in them.
+        trained: runs on the same data and class.
+        resolved: settings of the first one, with the command's flags: number of images, feature extractor, seed,
+            and the dataset with its split.
 
     Raises:
-        UsageError: a run makes no new images, or they are of other data or another class.
+        UsageError: a run generates no new images, or its data or class is another one.
     """
-    _check_alike(trained)
+    _check_comparable(trained)
     classes = {generative(one).images_of for one in trained}
     if len(classes) > 1:
-        named = " and ".join(sorted(name or "all classes" for name in classes))
-        raise UsageError(f"the runs draw images of {named}: their distances to real ones do not compare")
+        names = " and ".join(sorted(name or "all classes" for name in classes))
+        raise UsageError(
+            f"the runs generate images of {names}: their distances to real ones are not comparable"
+        )
     if len({one.name for one in trained}) < len(trained):
-        raise UsageError(f"{trained[0].name} is to be compared with another run, not with itself")
+        raise UsageError(f"{trained[0].name} has to be compared with another run, not with itself")
     settings = resolved.trainer
     if not isinstance(settings, GenerativeSettings):
-        raise UsageError(f"{resolved.entry.spec.name} makes no images")
+        raise UsageError(f"{resolved.entry.spec.name} generates no images")
     count = settings.fidelity_images or GenerativeSettings().fidelity_images
     dataset = plugins.datasets.get(settings.dataset)
     data = open_data(dataset, resolved, progress, size=_smallest(trained), only=classes.pop())
-    _write_down(trained, resolved, data)
-    found = measure_fidelity(
-        {one.name: _drawn(one, count, data.size, settings.seed) for one in trained},
+    _record_access(trained[0], resolved, data)
+    fidelity = measure_fidelity(
+        {one.name: _sampled(one, count, data.size, settings.seed) for one in trained},
         training=data.gray_levels(data.split.train),
         held_out=data.gray_levels(data.split.test),
         patients=[data.dataset.records[position].patient for position in data.split.test],
@@ -70,43 +72,45 @@ def compare(
         seed=settings.seed,
         progress=progress,
     )
-    return fidelity_summary(found)
+    return fidelity_summary(fidelity)
 
 
 def train_on_synthetic(
     trained: Sequence[Trained], plugins: Plugins, flags: Mapping[str, Any], seeds: int, progress: Progress
 ) -> RunSummary:
-    """Train a small classifier on the images that one run per class draws, and test it on real ones.
+    """Train small classifiers on the images of one run per class, and test them on real ones.
 
     Args:
         flags: settings that replace those of the first run.
-        seeds: how many classifiers of each sort.
+        seeds: number of classifiers per training set.
 
     Raises:
-        UsageError: the runs do not draw images of each of two classes of the same data.
+        UsageError: the runs do not generate images of each of two classes of the same data.
     """
-    _check_alike(trained)
+    _check_comparable(trained)
     resolved = reopen_settings(plugins, trained[0].folder, flags)
     dataset = plugins.datasets.get(resolved.trainer.dataset)
     data = open_data(dataset, resolved, progress, size=_smallest(trained), only="")
     by_class = {generative(one).images_of: one for one in trained}
     classes = data.dataset.classes
     if len(classes) != 2 or set(by_class) != set(classes) or len(trained) != 2:
-        have = ", ".join(name or "all classes" for name in by_class)
+        given = ", ".join(name or "all classes" for name in by_class)
         raise UsageError(
-            f"tstr takes one run for each of {' and '.join(classes)}; these draw images of {have} "
+            f"tstr takes one run for each of {' and '.join(classes)}; these generate images of {given} "
             "(train the missing one with --images-of)"
         )
     labels = data.labels[data.split.train]
-    parts = [
-        _drawn(by_class[name], int((labels == label).sum()), data.size, resolved.trainer.seed)
+    synthetic = [
+        _sampled(by_class[name], int((labels == label).sum()), data.size, resolved.trainer.seed)
         for label, name in enumerate(classes)
     ]
-    made = torch.cat([torch.full((len(part),), label) for label, part in enumerate(parts)])
-    _write_down(trained, resolved, data)
+    synthetic_labels = torch.cat(
+        [torch.full((len(images),), label) for label, images in enumerate(synthetic)]
+    )
+    _record_access(trained[0], resolved, data)
     return tstr(
         Labelled(data.gray_levels(data.split.train), torch.from_numpy(labels)),
-        Labelled(torch.cat(parts), made),
+        Labelled(torch.cat(synthetic), synthetic_labels),
         Labelled(data.gray_levels(data.split.test), torch.from_numpy(data.labels[data.split.test])),
         seeds=seeds,
         device=trained[0].device.torch,
@@ -114,20 +118,20 @@ def train_on_synthetic(
     )
 
 
-def _write_down(trained: Sequence[Trained], resolved: Resolved, data: PreparedData) -> None:
-    """One look at the test images, on behalf of the first run."""
+def _record_access(first: Trained, resolved: Resolved, data: PreparedData) -> None:
+    """Record one test-set access, by the first run."""
+    access = access_now(first.folder.path, first.checkpoint, first.epoch, by="evaluate-images")
+    record_access(resolved.machine.data_home, data.dataset, access)
+
+
+def _check_comparable(trained: Sequence[Trained]) -> None:
     first = trained[0]
-    look = access_now(first.folder.path, first.checkpoint, first.epoch, by="evaluate-images")
-    record_access(resolved.machine.data_home, data.dataset, look)
-
-
-def _check_alike(trained: Sequence[Trained]) -> None:
     for one in trained:
         if not generative(one).can_sample(one.model):
-            raise UsageError(f"the model {one.entry.spec.name} of {one.folder.path} draws no new images")
-        if one.fingerprint != trained[0].fingerprint:
+            raise UsageError(f"the model {one.entry.spec.name} of {one.folder.path} generates no new images")
+        if one.fingerprint != first.fingerprint:
             raise UsageError(
-                f"{one.folder.path} was trained on other data than {trained[0].folder.path}: they do not compare"
+                f"{one.folder.path} was trained on other data than {first.folder.path}: they are not comparable"
             )
 
 
@@ -135,8 +139,8 @@ def _smallest(trained: Sequence[Trained]) -> int:
     return min(one.resolved.trainer.image_size for one in trained)
 
 
-def _drawn(trained: Trained, count: int, size: int, seed: int) -> Tensor:
-    """New images of a run, averaged down to a size: uint8 [count, size, size]."""
+def _sampled(trained: Trained, count: int, size: int, seed: int) -> Tensor:
+    """New images of a run, downsampled to a size: uint8 [count, size, size]."""
     images = generative(trained).sample(trained.model, seed, np.arange(count))
     if images.shape[-1] == size:
         return images

@@ -1,4 +1,4 @@
-"""What this distribution brings: commands for generated images."""
+"""The plugin ``synthetic``: commands for generated images."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ api_version = 1
 
 @hookimpl
 def register_commands(app: typer.Typer) -> None:
-    """Commands for generated images."""
+    """``generate``, ``evaluate-images`` and ``tstr``."""
     from pneumo_synthetic.commands import add_commands
 
     add_commands(app)

@@ -1,4 +1,4 @@
-"""What a run's trainer says of a checkpoint as a whole, measured again and kept with the run."""
+"""Computing the run summary of a checkpoint again, and keeping it with the run."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def resummarize(runner: Runner, folder: RunFolder, checkpoint: str) -> RunSummar
         checkpoint: ``best`` or ``last``.
 
     Raises:
-        UsageError: the trainer has nothing to say, or the data have changed.
+        UsageError: there is nothing to summarize, or the data have changed.
     """
     run = runner.run
     trained_on = load_checkpoint(runner, folder, checkpoint)
     run.best = Best(run.epoch)
     if trained_on != run.data.fingerprint:
         raise UsageError(
-            "these are not the data that the run was trained on: which of its images are copies cannot be said"
+            "these are not the data that the run was trained on: near-duplicates of training images cannot be found"
         )
     nothing = UsageError(f"there is nothing to evaluate of {folder.path}: its model generates no new images")
     if not runner.trainer.can_summarize(run):
@@ -48,10 +48,10 @@ def resummarize(runner: Runner, folder: RunFolder, checkpoint: str) -> RunSummar
 def keep_summary(
     folder: RunFolder, checkpoint: str, summary: RunSummary, facts: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Write a summary into the folder ``evaluations`` of its run, and return what was written.
+    """Write a summary into the folder ``evaluations`` of its run, and return the written content.
 
     Raises:
-        UsageError: there is no number in it, for the reason that its first note gives. Nothing is written then.
+        UsageError: it has no metrics, for the reason in its first note. Nothing is written then.
         PneumoError: the folder cannot be written.
     """
     if not summary.metrics:

@@ -1,9 +1,8 @@
-"""Does a classifier learn from generated images what it needs for real ones?
+"""TSTR: are generated images good training data for a classifier of real ones?
 
-The same small network is trained on real images, on as many generated ones, and on both, for equally many steps,
-and judged on real images of other patients: "train on synthetic, test on real" (Esteban et al. 2017, arXiv
-1706.02633). Whether generated images help where real ones are at hand is a question that the literature mostly
-answers with no; here it is answered anew each time, with the spread over seeds.
+The same small network is trained on real images, on as many generated ones, and on both, for the same number of
+steps, and tested on real images of other patients: "train on synthetic, test on real" (Esteban et al. 2017, arXiv
+1706.02633). The spread over seeds says whether differences mean anything.
 """
 
 from __future__ import annotations
@@ -22,14 +21,14 @@ from pneumo_cli.runtime.progress import Progress
 from pneumo_cli.runtime.seeding import derive
 
 STEPS = 400
-"""Updates of each classifier; enough for the order of cases to settle at 32 to 64 px."""
+"""Training steps of each classifier; enough for a stable AUC at 32 to 64 px."""
 _BATCH = 64
-_RATE = 2e-3
-_SORTS = {"real": "real", "synthetic": "generated", "both": "real and generated"}
+_LR = 2e-3
+_NAMES = {"real": "real", "synthetic": "generated", "both": "real and generated"}
 
 
 class Labelled(NamedTuple):
-    """Images with their classes: uint8 [N, S, S] and int64 [N] of 0 and 1, both of which occur."""
+    """Images with their labels: uint8 [N, S, S] and int64 [N] of 0 and 1, both of which occur."""
 
     images: Tensor
     labels: Tensor
@@ -44,61 +43,60 @@ def tstr(
     device: torch.device,
     progress: Progress,
 ) -> RunSummary:
-    """Train on real, on generated and on both; test on real.
+    """Train on real images, on generated ones and on both; test on real ones.
 
     Args:
         test: real images of patients who are in neither of the others.
-        seeds: how many classifiers of each sort, at least 2.
+        seeds: number of classifiers per training set, at least 2.
 
     Returns:
-        a table of AUC and accuracy with their spread over seeds, and what follows in words. Metrics: ``auc_real``,
-        ``auc_synthetic``, ``auc_both`` and ``gain`` (mean of both less real).
+        A table of AUC and accuracy with their standard deviations over seeds, and conclusions in words. Metrics:
+        ``auc_real``, ``auc_synthetic``, ``auc_both`` and ``gain`` (the mean of both minus real).
     """
     both = Labelled(*(torch.cat(pair) for pair in zip(real, synthetic, strict=True)))
     sets: Mapping[str, Labelled] = {"real": real, "synthetic": synthetic, "both": both}
-    found: dict[str, list[dict[str, float]]] = {name: [] for name in sets}
+    results: dict[str, list[dict[str, float]]] = {name: [] for name in sets}
     with progress.stage("classifiers", seeds * len(sets), "classifiers") as advance:
         for seed in range(seeds):
             for name, data in sets.items():
                 model = _trained(data, seed, device)
-                found[name].append(binary_metrics(_logits(model, test.images), test.labels))
+                results[name].append(binary_metrics(_logits(model, test.images), test.labels))
                 advance(1)
     rows = tuple(
         (
-            f"{_SORTS[name]} ({len(data.images):,} images)",
-            _spread([one["auc"] for one in found[name]]),
-            _spread([one["accuracy"] for one in found[name]]),
+            f"{_NAMES[name]} ({len(data.images):,} images)",
+            _spread([metrics["auc"] for metrics in results[name]]),
+            _spread([metrics["accuracy"] for metrics in results[name]]),
         )
         for name, data in sets.items()
     )
-    gains = [both["auc"] - alone["auc"] for both, alone in zip(found["both"], found["real"], strict=True)]
-    means = {f"auc_{name}": statistics.mean(one["auc"] for one in values) for name, values in found.items()}
+    aucs = {name: [metrics["auc"] for metrics in results[name]] for name in sets}
+    gains = [both - real for both, real in zip(aucs["both"], aucs["real"], strict=True)]
+    means = {f"auc_{name}": statistics.mean(values) for name, values in aucs.items()}
     table = NamedTable(
-        "A small classifier, trained on one sort of images and tested on real ones",
+        "Train on synthetic, test on real (TSTR): a small classifier on each training set",
         ("trained on", "AUC", "accuracy"),
         rows,
-        f"Mean and standard deviation over {seeds} seeds, {STEPS} steps of {_BATCH} images, both classes equally "
-        f"often; tested on {len(test.images):,} real images of other patients.",
+        f"Mean and standard deviation over {seeds} seeds, {STEPS} steps of {_BATCH} images, balanced classes; "
+        f"tested on {len(test.images):,} real images of other patients.",
     )
-    return RunSummary({**means, "gain": statistics.mean(gains)}, (table,), (), _verdict(means, gains))
+    return RunSummary({**means, "gain": statistics.mean(gains)}, (table,), (), _conclusions(means, gains))
 
 
-def _verdict(means: Mapping[str, float], gains: list[float]) -> tuple[str, ...]:
+def _conclusions(means: Mapping[str, float], gains: list[float]) -> tuple[str, ...]:
     mean, spread = statistics.mean(gains), statistics.stdev(gains)
-    # Paired by seed. Three seeds tell only large effects: all have to agree, and the mean has to stand out.
+    # Paired by seed. Three seeds show only large effects: all have to agree, and the mean has to exceed the spread.
     if all(gain > 0 for gain in gains) and mean > spread:
-        words = "Generated images in addition helped"
+        added = "Adding generated images to real ones helped"
     elif all(gain < 0 for gain in gains) and -mean > spread:
-        words = "Generated images in addition did harm"
+        added = "Adding generated images to real ones did harm"
     else:
-        words = "Generated images in addition did not help: the difference is within the spread over seeds"
-    lost = means["auc_real"] - means["auc_synthetic"]
-    instead = (
-        f"Instead of real images they cost {lost:.3f} of the AUC."
-        if lost > 0
-        else f"Instead of real images they cost nothing (AUC {-lost:+.3f})."
+        added = "Adding generated images to real ones did not help: the difference is within the spread over seeds"
+    change = means["auc_synthetic"] - means["auc_real"]
+    return (
+        f"{added} (AUC {mean:+.4f} ± {spread:.4f}, {len(gains)} seeds).",
+        f"Replacing real images by generated ones changes the AUC by {change:+.3f}.",
     )
-    return (f"{words} (AUC {mean:+.4f} ± {spread:.4f}, {len(gains)} seeds).", instead)
 
 
 def _spread(values: list[float]) -> str:
@@ -121,21 +119,21 @@ def _network() -> nn.Module:
 
 
 def _trained(data: Labelled, seed: int, device: torch.device) -> nn.Module:
-    """A new classifier, trained on batches of which half are of each class."""
+    """A new classifier, trained on batches with equally many images of each class."""
     generator = torch.Generator().manual_seed(derive(seed, "usefulness", "batches"))
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(derive(seed, "usefulness", "weights"))
         model = _network().to(device).train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=_RATE, weight_decay=1e-2)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=_LR, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
     classes = [(data.labels == label).nonzero().flatten() for label in (0, 1)]
     with torch.enable_grad():
         for _ in range(STEPS):
-            drawn = [
+            halves = [
                 positions[torch.randint(len(positions), (_BATCH // 2,), generator=generator)]
                 for positions in classes
             ]
-            index = torch.cat(drawn)
+            index = torch.cat(halves)
             logits = model(_inputs(data.images[index], device))
             loss = F.binary_cross_entropy_with_logits(logits, data.labels[index].float().to(device))
             optimizer.zero_grad()
@@ -148,7 +146,7 @@ def _trained(data: Labelled, seed: int, device: torch.device) -> nn.Module:
 def _logits(model: nn.Module, images: Tensor) -> Tensor:
     device = next(model.parameters()).device
     with torch.no_grad():
-        return torch.cat([model(_inputs(part, device)).cpu() for part in images.split(512)])
+        return torch.cat([model(_inputs(batch, device)).cpu() for batch in images.split(512)])
 
 
 def _inputs(images: Tensor, device: torch.device) -> Tensor:

@@ -1,1 +1,1 @@
-"""pneumo plugin: torchvision's image classifiers."""
+"""Feature: torchvision's image classifiers."""

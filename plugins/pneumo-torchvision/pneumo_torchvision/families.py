@@ -1,7 +1,7 @@
 """The table of torchvision's classifiers that pneumo offers. Imports neither torch nor torchvision.
 
-A row names a model; an architecture says where its head is and what comes before it. How a model is cut along
-these lines is the same for all (:mod:`pneumo_torchvision.models`).
+Each row is a model; its architecture says where its head is and what comes before it, from which
+:mod:`pneumo_torchvision.models` builds it and splits it into stages.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ class Family(NamedTuple):
     """One torchvision classifier.
 
     Attributes:
-        summary: what a list of models says of it.
-        builder: torchvision's function that makes it.
+        summary: shown in lists of models.
+        builder: torchvision's function that builds it.
         weights: torchvision's name of its ImageNet weights.
     """
 
@@ -24,13 +24,13 @@ class Family(NamedTuple):
 
 
 class Architecture(NamedTuple):
-    """Where the parts of a torchvision class are.
+    """The submodules of a torchvision class.
 
     Attributes:
         head: path of the last linear layer, or of the sequence that ends with it.
-        parts: paths of what comes before, in the order of the forward pass; a name that is no path of the module
-            stands for a function that its forward pass calls (``relu``, ``pool``, ``flatten``).
-        dropout: path of a dropout before the head that the new head replaces.
+        parts: paths of the modules before the head, in the order of the forward pass; a name that is no path stands
+            for a function that the forward pass calls (``relu``, ``pool``, ``flatten``).
+        dropout: path of a dropout before the head, which the new head's dropout replaces.
     """
 
     head: str
@@ -74,4 +74,4 @@ FAMILIES = {
         "IMAGENET1K_V2",
     ),
 }
-"""By the name under which pneumo registers them."""
+"""By the name in pneumo."""

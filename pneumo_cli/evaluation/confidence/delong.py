@@ -1,8 +1,8 @@
-"""The area under the ROC curve with its error, without resampling (DeLong et al. 1988; midranks: Sun & Xu 2014).
+"""The area under the ROC curve and its standard error (DeLong et al. 1988; midranks: Sun & Xu 2014).
 
-It takes every image for independent and knows nothing of patients: several images of one patient make it too
-sure. That is why reports use the bootstrap over patients (:mod:`pneumo_cli.evaluation.confidence.intervals`);
-this is its check, and the two agree where each patient has one image.
+It assumes that images are independent, so several images of one patient make its intervals too narrow. Reports
+therefore use the bootstrap over patients (:mod:`pneumo_cli.evaluation.confidence.intervals`); the two agree where
+each patient has one image.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ class Area(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """How two AUCs on the same images differ.
+    """The difference of two AUCs on the same images.
 
     Attributes:
-        difference: the first one's AUC less the second one's.
+        difference: first minus second.
         z: the difference in standard errors.
-        p: two-sided, 0 to 1; exactly 1 where both order the images alike.
+        p: two-sided, 0 to 1; exactly 1 where both rank the images identically.
     """
 
     difference: float
@@ -44,12 +44,12 @@ class Comparison(NamedTuple):
 def delong_interval(logits: Values, labels: Values) -> Area:
     """AUC and 95 % interval, normal on the logit of the AUC, so that it stays within 0 and 1.
 
-    Where the AUC is exactly 0 or 1 DeLong's error is 0; the other end is then that of a share with no failure among
-    as many as the smaller class has (Wilson), instead of an interval without width.
+    Where the AUC is exactly 0 or 1 DeLong's error is 0; the other end is then Wilson's for a proportion without
+    failures among the images of the smaller class.
 
     Args:
         logits: [N], finite.
-        labels: [N], each 0 or 1; both have to occur.
+        labels: [N], each 0 or 1; both must occur.
 
     Raises:
         ValueError: one class is missing, or as :func:`pneumo_cli.evaluation.binary.binary_metrics`.
@@ -61,9 +61,8 @@ def delong_interval(logits: Values, labels: Values) -> Area:
     if not 0 < area < 1 or error == 0:
         smaller = min(of_positives.size, of_negatives.size)
         bound = smaller / (smaller + Z * Z)
-        return Area(
-            area, min(area, bound) if area > 0.5 else 0.0, max(area, 1 - bound) if area < 0.5 else 1.0
-        )
+        low = min(area, bound) if area > 0.5 else 0.0
+        return Area(area, low, max(area, 1 - bound) if area < 0.5 else 1.0)
     middle, half = math.log(area / (1 - area)), Z * error / (area * (1 - area))
     low, high = (1 / (1 + math.exp(-max(-700.0, end))) for end in (middle - half, middle + half))
     return Area(area, low, high)
@@ -74,15 +73,15 @@ def delong_test(first: Values, second: Values, labels: Values) -> Comparison:
 
     Args:
         first, second: logits of the two for the same images, [N], finite.
-        labels: [N], each 0 or 1; both have to occur.
+        labels: [N], each 0 or 1; both must occur.
 
     Raises:
         ValueError: as :func:`delong_interval`.
     """
-    one_positives, one_negatives = _placements(*checked(first, labels))
-    two_positives, two_negatives = _placements(*checked(second, labels))
-    positives, negatives = one_positives - two_positives, one_negatives - two_negatives
-    difference = float(one_positives.mean() - two_positives.mean())
+    first_positives, first_negatives = _placements(*checked(first, labels))
+    second_positives, second_negatives = _placements(*checked(second, labels))
+    positives, negatives = first_positives - second_positives, first_negatives - second_negatives
+    difference = float(first_positives.mean() - second_positives.mean())
     error = math.sqrt(_variance(positives) + _variance(negatives))
     if not positives.any() and not negatives.any():
         return Comparison(0.0, 0.0, 1.0)
@@ -95,7 +94,7 @@ def delong_test(first: Values, second: Values, labels: Values) -> Comparison:
 def _placements(scores: Floats, truth: Integers) -> tuple[Floats, Floats]:
     """For each positive the share of negatives below it, for each negative the share of positives above it.
 
-    Equal logits count half. The mean of either is the AUC.
+    Equal logits count half. The mean of either array is the AUC.
     """
     positives, negatives = scores[truth == 1], scores[truth == 0]
     if not positives.size or not negatives.size:
@@ -110,5 +109,5 @@ def _below(values: Floats, others: Floats) -> Floats:
 
 
 def _variance(values: Floats) -> float:
-    """Of the mean of them; a single value tells nothing of its variance."""
+    """The variance of the mean; 0 for a single value, for which it is undefined."""
     return float(values.var(ddof=1)) / values.size if values.size > 1 else 0.0

@@ -1,14 +1,12 @@
-"""How sure metrics are: 95 % intervals from a bootstrap over patients.
+"""95 % intervals of metrics from a bootstrap over patients.
 
 Images of one patient are not independent, so patients are drawn with replacement, each with all its images (Field
-& Welsh 2007). A drawn sample is a vector of weights, and every metric is computed from weights for all samples at
-once (:mod:`pneumo_cli.evaluation.confidence.bootstrap`).
+& Welsh 2007). A sample is a vector of weights, and every metric is computed from weights for all samples at once
+(:mod:`pneumo_cli.evaluation.confidence.bootstrap`). The ends are computed from the samples by
+:mod:`pneumo_cli.evaluation.confidence.bounds`; ``examples/measure_intervals.py`` measures their coverage.
 
-How the ends come from the samples is told in :mod:`pneumo_cli.evaluation.confidence.bounds`; how often such
-intervals cover the truth is measured by ``examples/measure_intervals.py``.
-
-The intervals are about the value for all patients like these. They know nothing of another training
-seed, of another hospital, or of a choice that was made on the same images.
+The intervals refer to the population of patients like these. They do not cover the variation between training
+seeds or hospitals, or the effect of choices made on the same images.
 """
 
 from __future__ import annotations
@@ -34,7 +32,7 @@ if TYPE_CHECKING:
     from pneumo_cli.evaluation.arrays import Values
 
     Patients: TypeAlias = Sequence[str] | NDArray[np.generic]
-    """Whose image each is, [N]; equal means the same patient."""
+    """The patient of each image, [N]; equal means the same patient."""
 
 
 class Interval(NamedTuple):
@@ -45,7 +43,7 @@ class Interval(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """The first classifier's value less the second one's, its 95 % interval, and the two-sided p of being 0."""
+    """The first classifier's value minus the second one's, its 95 % interval, and the two-sided p of being 0."""
 
     value: float
     low: float
@@ -72,29 +70,27 @@ def metric_intervals(
 ) -> dict[str, Interval]:
     """The interval of every metric of :func:`~pneumo_cli.evaluation.binary.binary_metrics`.
 
-    For a subtype, call it with the images of the subtype and all negatives: of the result, ``recall`` and ``auc``
-    are about the subtype.
+    For a subtype, pass the images of the subtype and all negatives; ``recall`` and ``auc`` then refer to it.
 
-    That of ``ece`` is about the true error, of which the value is an overestimate: it need not hold the value, and
-    its lower end is 0 where a model that is calibrated perfectly would show as much.
+    The interval of ``ece`` is that of the true error, which the value overestimates: it need not contain the value,
+    and its lower end is 0 where a perfectly calibrated model could show as large an error.
 
     ``examples/measure_intervals.py`` finds a coverage of about 95 % for 300 to 1,000 images, but of up to 99 % for
-    ``ece`` where patients have several images and a handful of errors make it up. With few patients of a class
-    (150 images of which 30 are sick) most intervals are too wide, up to 99.6 %. Sensitivity and specificity are
+    ``ece`` where patients have several images and it consists of a handful of errors. With few patients of a class
+    (150 images with 30 positives) most intervals are too wide, with up to 99.6 %. Sensitivity and specificity are
     covered less often, 91 to 94 %, where some 50 patients of the class have up to 12 images each that are nearly
     all right or all wrong.
 
     Args:
         logits: [N], finite.
         labels: [N], each 0 or 1.
-        patients: whose image each is, [N].
-        logit_threshold: the logit from which on an image is called positive, finite.
-        resamples: how many samples are drawn, at least 2.
+        patients: the patient of each image, [N].
+        logit_threshold: the logit at and above which an image is classified as positive, finite.
+        resamples: number of bootstrap samples, at least 2.
         seed: of the draws.
 
     Returns:
-        metric to interval. A metric that is not defined on this split (its class or its calls are missing) is
-        absent; with a single patient the dict is empty, because nothing is known of other patients.
+        metric to interval, without metrics that are undefined on this split; empty for a single patient.
 
     Raises:
         ValueError: as ``binary_metrics``, or an argument is out of bounds.
@@ -105,19 +101,18 @@ def metric_intervals(
     _check_resamples(resamples)
     if sample.patients < 2:
         return {}
-    parts, residuals = [], []
+    chunks, residuals = [], []
     for times in draws(sample.patients, truth.size, resamples, seed):
-        parts.append(sample.metrics(times))
+        chunks.append(sample.metrics(times))
         residuals.append(sample.bin_residuals(times))
     values = sample.metrics(_once(sample))
-    drawn_values = {name: np.concatenate([part[name] for part in parts]) for name in values}
+    resampled = {name: np.concatenate([chunk[name] for chunk in chunks]) for name in values}
     behind, influences = _patients_behind(sample), sample.influences()
-    found: dict[str, Interval] = {}
+    intervals: dict[str, Interval] = {}
     for name, value in values.items():
-        drawn = drawn_values[name]
+        drawn, n = resampled[name], behind[name]
         if not np.isfinite(value[0]) or np.isfinite(drawn).sum() < 2:
             continue
-        at, share, n = float(value[0]), _share(name, drawn), behind[name]
         if name == "ece":
             low, high = calibration_ends(
                 sample.bin_residuals(_once(sample))[0],
@@ -127,30 +122,34 @@ def metric_intervals(
                 n,
             )
         elif name in influences:
-            low, high = accelerated_ends(at, drawn, influences[name], n)
+            low, high = accelerated_ends(float(value[0]), drawn, influences[name], n)
+        elif name == "mcc":  # between -1 and 1; computed between 0 and 1
+            ends = score_ends((value + 1) / 2, (drawn[:, None] + 1) / 2, n)
+            low, high = (2 * float(end[0]) - 1 for end in ends)
         else:
-            low, high = (float(end[0]) for end in score_ends(_share(name, value), share[:, None], n))
-        found[name] = Interval(_metric(name, low), _metric(name, high))
-    if "balanced_accuracy" in found:
-        # Where one of the two is 1 in all resamples, their mean's resamples hide how unsure that one is.
-        shares = ("recall", "specificity")
-        ends = mean_ends(
-            [float(values[name][0]) for name in shares],
-            [found[name] for name in shares],
-            [drawn_values[name] for name in shares],
+            low, high = (float(end[0]) for end in score_ends(value, drawn[:, None], n))
+        intervals[name] = Interval(low, high)
+    if "balanced_accuracy" in intervals:
+        # If one of the two is 1 in all resamples, the resamples of their mean hide the uncertainty of that one.
+        pair = ("recall", "specificity")
+        intervals["balanced_accuracy"] = Interval(
+            *mean_ends(
+                [float(values[name][0]) for name in pair],
+                [intervals[name] for name in pair],
+                [resampled[name] for name in pair],
+            )
         )
-        found["balanced_accuracy"] = Interval(*ends)
-    return found
+    return intervals
 
 
 def share_interval(
     hits: ArrayLike, patients: Patients, *, resamples: int = 1000, seed: int = 0
 ) -> Interval | None:
-    """The interval of a mean over images: of any 0 or 1 per image, or a number between.
+    """The interval of a mean over images of values from 0 to 1.
 
     Args:
-        hits: [N], 0 to 1: whether each sick image was found gives the sensitivity.
-        patients: whose image each is, [N].
+        hits: [N], 0 to 1; for the sensitivity, whether each positive image is a true positive.
+        patients: the patient of each image, [N].
         resamples, seed: as for :func:`metric_intervals`.
 
     Returns:
@@ -161,7 +160,7 @@ def share_interval(
     """
     values = np.asarray(hits, dtype=np.float64)
     if values.ndim != 1 or not values.size or not ((values >= 0) & (values <= 1)).all():
-        raise ValueError("hits have to be numbers between 0 and 1, one for each of at least one image")
+        raise ValueError("hits must be numbers between 0 and 1, one for each of at least one image")
     codes = patient_codes(patients, values.size)
     _check_resamples(resamples)
     count = int(codes.max()) + 1
@@ -187,56 +186,56 @@ def difference_intervals(
     resamples: int = 1000,
     seed: int = 0,
 ) -> dict[str, Difference]:
-    """How two classifiers differ on the same images, in every metric; both see the same draws of patients.
+    """The difference of two classifiers on the same images in every metric, with the same bootstrap samples.
 
-    The interval is the difference with t times its standard error on either side, and p belongs to it: it is below
-    0.05 where the interval is without 0. Where all resamples agree, the error is that of as many images as there
-    are patients (an error of 0 would make one patient's luck a proof).
+    The interval is the difference ± t standard errors, and p agrees with it: it is below 0.05 where the interval
+    excludes 0. Where all resamples agree, the error is that for as many images as there are patients (an error of 0
+    would turn one patient's luck into a proof).
 
     Args:
         first, second: logits of the two, [N], finite.
         labels: [N], each 0 or 1.
-        patients: whose image each is, [N].
+        patients: the patient of each image, [N].
         logit_thresholds: of the first and the second one, as for :func:`metric_intervals`.
         resamples, seed: as for :func:`metric_intervals`.
 
     Returns:
-        metric to difference, first less second; metrics as in :func:`metric_intervals`. Equal predictions differ by
-        0, from 0 to 0, with p = 1. That of ``ece`` compares two overestimates.
+        metric to difference, first minus second; metrics as in :func:`metric_intervals`. For equal predictions it
+        is 0, from 0 to 0, with p = 1. That of ``ece`` compares two overestimates.
 
     Raises:
         ValueError: as :func:`metric_intervals`.
     """
-    one, truth = checked(first, labels)
-    two, _ = checked(second, labels)
+    scores, truth = checked(first, labels)
+    other_scores, _ = checked(second, labels)
     codes = patient_codes(patients, truth.size)
     samples = (
-        _sample(one, truth, codes, logit_thresholds[0]),
-        _sample(two, truth, codes, logit_thresholds[1]),
+        _sample(scores, truth, codes, logit_thresholds[0]),
+        _sample(other_scores, truth, codes, logit_thresholds[1]),
     )
     _check_resamples(resamples)
     count = samples[0].patients
     if count < 2:
         return {}
-    equal = np.array_equal(one, two) and logit_thresholds[0] == logit_thresholds[1]
-    parts = [
+    equal = np.array_equal(scores, other_scores) and logit_thresholds[0] == logit_thresholds[1]
+    chunks = [
         [sample.metrics(times) for sample in samples] for times in draws(count, truth.size, resamples, seed)
     ]
     values = [sample.metrics(_once(sample)) for sample in samples]
     behind = [_patients_behind(sample) for sample in samples]
-    found = {}
+    differences = {}
     for name in values[0]:
         value = float(values[0][name][0] - values[1][name][0])
-        drawn = np.concatenate([part[0][name] - part[1][name] for part in parts])
+        drawn = np.concatenate([ours[name] - theirs[name] for ours, theirs in chunks])
         if not math.isfinite(value) or np.isfinite(drawn).sum() < 2:
             continue
         if equal:
-            found[name] = Difference(0.0, 0.0, 0.0, 1.0)
+            differences[name] = Difference(0.0, 0.0, 0.0, 1.0)
             continue
-        span = _SPAN.get(name, 1.0)
+        span = 2.0 if name == "mcc" else 1.0  # from the least to the largest value
         low, high, p = difference_ends(value / span, drawn / span, min(each[name] for each in behind))
-        found[name] = Difference(value, span * low, span * high, p)
-    return found
+        differences[name] = Difference(value, span * low, span * high, p)
+    return differences
 
 
 def roc_band(
@@ -251,17 +250,17 @@ def roc_band(
     """The band of the sensitivity around a ROC curve, at equally spaced false positive rates.
 
     Args:
-        logits, labels, patients, resamples, seed: as for :func:`metric_intervals`; both classes have to occur.
+        logits, labels, patients, resamples, seed: as for :func:`metric_intervals`; both classes must occur.
         points: K, at least 2.
 
     Raises:
-        ValueError: a class is missing, there is one patient only, or as :func:`metric_intervals`.
+        ValueError: a class is missing, there is only one patient, or as :func:`metric_intervals`.
     """
     band = _band(_sensitivity_at, logits, labels, patients, points, resamples, seed)
-    # A sensitivity never falls with the false positive rate; a band that wavers is widened until it does not.
+    # Sensitivity never falls with the false positive rate; the band is widened until it is monotonic.
     low = np.minimum.accumulate(band.low[::-1])[::-1]
     high = np.maximum.accumulate(band.high)
-    low[-1] = high[-1] = 1.0  # whoever calls everybody sick finds all the sick: nothing is unsure there
+    low[-1] = high[-1] = 1.0  # if all images are predicted positive, the sensitivity is 1
     return Band(band.x, low, high)
 
 
@@ -276,8 +275,7 @@ def precision_recall_band(
 ) -> Band:
     """The band of the precision around a precision-recall curve, at equally spaced recalls.
 
-    The precision at a recall is that of the highest threshold which reaches the recall, as in average
-    precision.
+    The precision at a recall is that of the highest threshold with that recall, as in average precision.
 
     Args:
         logits, labels, patients, points, resamples, seed: as for :func:`roc_band`.
@@ -286,19 +284,6 @@ def precision_recall_band(
         ValueError: as :func:`roc_band`.
     """
     return _band(_precision_at, logits, labels, patients, points, resamples, seed)
-
-
-_SPAN = {"mcc": 2.0}  # from the least to the largest value, where that is not 1
-
-
-def _share(name: str, values: Floats) -> Floats:
-    """A metric's place between its least and its largest value."""
-    return (values + 1) / 2 if name == "mcc" else values
-
-
-def _metric(name: str, share: float) -> float:
-    """The inverse of :func:`_share`."""
-    return 2 * share - 1 if name == "mcc" else share
 
 
 def _sample(scores: Floats, truth: Integers, codes: Integers, logit_threshold: float) -> Sample:
@@ -316,24 +301,26 @@ def _once(sample: Sample) -> Floats:
 
 
 def _effective(images: Floats) -> float:
-    """How many equally large patients tell as much as patients with so many images each, [P] (Kish 1965).
+    """The effective number of equally large patients, for patients with these numbers of images [P] (Kish 1965).
 
-    At least 1.5, so that an error that rests on a single one is far too large, and not infinite.
+    At least 1.5, so that an error based on a single patient is very large but finite.
     """
     return max(1.5, float(images.sum() ** 2 / (images**2).sum())) if images.any() else 1.5
 
 
 def _patients_behind(sample: Sample) -> dict[str, float]:
-    """How many patients a metric rests on: those of the class, or of the smaller one, that it is about."""
-    images, sick, called = sample.sums[:, 0], sample.sums[:, 1], sample.sums[:, 2]
-    everyone, ill, well, found = (_effective(each) for each in (images, sick, images - sick, called))
-    smaller = min(ill, well)
+    """The effective number of patients behind each metric: those of its class, or of the smaller class."""
+    images, positive, predicted, *_ = sample.sums.T
+    everyone, positives, negatives, predicted_positives = (
+        _effective(each) for each in (images, positive, images - positive, predicted)
+    )
+    smaller = min(positives, negatives)
     return {
         "accuracy": everyone,
-        "precision": found,
-        "recall": ill,
-        "specificity": well,
-        "f1": ill,
+        "precision": predicted_positives,
+        "recall": positives,
+        "specificity": negatives,
+        "f1": positives,
         "mcc": smaller,
         "brier": everyone,
         "ece": everyone,
@@ -373,24 +360,24 @@ def _band(
         raise ValueError("a band needs more patients: hardly any resample has both classes")
     value, resampled = rows(_once(sample))[0], np.stack(drawn)
     low, high = score_ends(value, resampled, _patients_behind(sample)["recall"])
-    # Of a value of 0 or 1 that is another in some resamples, the score interval knows the number of patients alone.
+    # For a value of 0 or 1 the score interval uses only the number of patients: add the resamples' quantiles.
     edge = (value <= 0) | (value >= 1)
-    seen = np.quantile(resampled[:, edge], (0.025, 0.975), axis=0)
-    low[edge], high[edge] = np.minimum(low[edge], seen[0]), np.maximum(high[edge], seen[1])
+    quantiles = np.quantile(resampled[:, edge], (0.025, 0.975), axis=0)
+    low[edge], high[edge] = np.minimum(low[edge], quantiles[0]), np.maximum(high[edge], quantiles[1])
     return Band(x, low, high)
 
 
 def _sensitivity_at(x: Floats, positives: Floats, negatives: Floats) -> Floats:
-    """Linear between the corners, as the area under the curve is."""
+    """Sensitivity at false positive rates x, linear between the corners, as for the area under the curve."""
     corners = np.append(0.0, negatives / negatives[-1]), np.append(0.0, positives / positives[-1])
     sensitivity: Floats = np.interp(x, *corners)
     return sensitivity
 
 
 def _precision_at(x: Floats, positives: Floats, negatives: Floats) -> Floats:
-    called = positives + negatives
-    there = positives > 0  # below the first sick image that was drawn no recall is reached
-    positives, called = positives[there], called[there]
+    predicted = positives + negatives
+    reached = positives > 0  # before the first positive image there is no recall
+    positives, predicted = positives[reached], predicted[reached]
     # The slack keeps a recall of 7/10 at x = 0.7 whatever the rounding.
     place = np.searchsorted(positives / positives[-1], x - 1e-12, side="left")
-    return positives[place] / called[place]
+    return positives[place] / predicted[place]

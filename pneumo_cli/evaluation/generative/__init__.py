@@ -1,1 +1,1 @@
-"""How good generated images and reconstructions are, beside baselines."""
+"""The quality of generated images and reconstructions, with baselines."""

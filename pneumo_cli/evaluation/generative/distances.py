@@ -1,12 +1,11 @@
-"""How far two sets of images are apart, as distributions of features: the kernel distance and Fréchet's.
+"""Distances between two sets of images as distributions of features: the kernel distance and Fréchet's.
 
-Both take features that were computed before (:mod:`pneumo_cli.trainers.feature_extractors`), once per set, and
-compute through torchmetrics' classes, whose network is replaced by one that hands features on. Neither is
-comparable with a number that was measured with other features: whoever shows one names the extractor beside it.
-The name of the Fréchet distance in the features of torchvision's Inception belongs to that network alone.
+Both take precomputed features (:mod:`pneumo_cli.trainers.feature_extractors`) and use torchmetrics' classes, whose
+network is replaced by the identity. Neither can be compared with values from another feature extractor, so reports
+name the extractor. Only the Fréchet distance in the features of torchvision's Inception is called FID.
 
-Not here: what a distance has to be compared with (:mod:`pneumo_cli.evaluation.generative.baselines`), and
-copies, which both distances reward (:mod:`pneumo_cli.evaluation.generative.memorization`).
+Not here: the baselines of a distance (:mod:`pneumo_cli.evaluation.generative.baselines`), and memorization, which
+both distances reward (:mod:`pneumo_cli.evaluation.generative.memorization`).
 """
 
 from __future__ import annotations
@@ -26,8 +25,8 @@ class Kid(NamedTuple):
     """A kernel distance.
 
     Attributes:
-        mean: over the subsets; an unbiased estimate, so it may be slightly negative where the sets are alike.
-        spread: standard deviation over the subsets, which overlap: not the error of the mean.
+        mean: over the subsets; an unbiased estimate, so it may be slightly negative for similar sets.
+        spread: standard deviation over the subsets, which overlap: not the standard error of the mean.
         subset_size: images of each set in a subset.
     """
 
@@ -39,18 +38,18 @@ class Kid(NamedTuple):
 def kid(real: Tensor, fake: Tensor, seed: int, subsets: int = 100, subset_size: int | None = None) -> Kid:
     """Kernel distance: the squared maximum mean discrepancy with a cubic kernel (Binkowski et al. 2018).
 
-    Its expectation does not depend on the number of images, so that it means something for a few hundred.
+    Its expectation does not depend on the number of images, so it is meaningful for a few hundred.
 
     Args:
         real: features [N, D].
         fake: features [M, D].
-        seed: for the choice of subsets; torch's global generator is left as it is.
-        subsets: how many are drawn.
+        seed: for the choice of subsets; torch's global generator stays unchanged.
+        subsets: number of subsets.
         subset_size: images in each; by default half of the smaller set, at least 2 and at most 1000. Subsets of
-            all images would all be the same one, and their spread would be zero whatever the sets are.
+            all images would be identical, and their spread zero.
 
     Raises:
-        ValueError: a set has fewer than 2 images or than ``subset_size``, holds NaN or infinity, or the
+        ValueError: a set has fewer than 2 images or than ``subset_size``, has NaN or infinite features, or the
             dimensions differ.
     """
     real, fake = _checked(real, fake)
@@ -61,7 +60,7 @@ def kid(real: Tensor, fake: Tensor, seed: int, subsets: int = 100, subset_size: 
     from torchmetrics.image.kid import KernelInceptionDistance
 
     with warnings.catch_warnings():
-        # Features of a few thousand images take some MiB.
+        # Features of a few thousand images take a few MiB.
         warnings.filterwarnings("ignore", message=".*save all extracted features in buffer")
         metric = KernelInceptionDistance(feature=_Given(real.shape[1]), subsets=subsets, subset_size=size)
     metric.update(real, real=True)
@@ -76,24 +75,23 @@ def kid(real: Tensor, fake: Tensor, seed: int, subsets: int = 100, subset_size: 
 def frechet(real: Tensor, fake: Tensor) -> float:
     """Fréchet distance between two normal distributions with the sets' means and covariances (Heusel et al. 2017).
 
-    Its expectation grows as the sets shrink: only numbers for equally many images compare, and with fewer images
-    than dimensions the covariances are singular and the value is mostly bias. It is finite even then.
+    Its expectation grows as the sets get smaller, so only values for equal numbers of images can be compared. With
+    fewer images than dimensions the covariances are singular and the value, though finite, is mostly bias.
 
     Args:
         real: features [N, D].
         fake: features [M, D].
 
     Returns:
-        at least 0. Rounding would make it negative for equal sets, and the eigenvalues of a set without any
-        variance are nothing but rounding.
+        at least 0: negative values, which rounding gives for equal sets or sets without variance, become 0.
 
     Raises:
         ValueError: as :func:`kid`.
     """
     real, fake = _checked(real, fake)
-    # The distance does not change where both sets are shifted and rotated together. Around the origin the
-    # covariances lose no digits, and within the span of N + M images they are N + M wide and not D: for 232 and
-    # 232 images of 1280 features that is a hundred times less work for the same number.
+    # The distance is invariant to a common shift and rotation. Centred sets lose no digits in the covariances, and
+    # in the span of N + M images these are N + M wide instead of D: a hundred times less work for 232 and 232
+    # images of 1280 features.
     centre = real.mean(0)
     real, fake = real - centre, fake - centre
     if len(real) + len(fake) < real.shape[1]:
@@ -108,10 +106,10 @@ def frechet(real: Tensor, fake: Tensor) -> float:
 
 
 class _Given(nn.Module):
-    """Stands where torchmetrics has its network, and hands on the features that it is given.
+    """The identity, in place of torchmetrics' network.
 
     Args:
-        num_features: their dimension, which torchmetrics asks for under this name.
+        num_features: dimension of the features, which torchmetrics reads by this name.
     """
 
     def __init__(self, num_features: int) -> None:
@@ -126,11 +124,11 @@ def _checked(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
     """Both in double precision: the distances are small differences of large sums."""
     if real.ndim != 2 or fake.ndim != 2 or real.shape[1] != fake.shape[1]:
         raise ValueError(
-            f"the features have the shapes {list(real.shape)} and {list(fake.shape)}; wanted are [N, D] and [M, D]"
+            f"the features have the shapes {list(real.shape)} and {list(fake.shape)}, not [N, D] and [M, D]"
         )
     for name, features in (("real", real), ("generated", fake)):
         if len(features) < 2:
             raise ValueError(f"a distance needs at least 2 {name} images, not {len(features)}")
         if not features.isfinite().all():
-            raise ValueError(f"the features of the {name} images hold NaN or infinity")
+            raise ValueError(f"the features of the {name} images contain NaN or infinity")
     return real.double(), fake.double()

@@ -1,4 +1,4 @@
-"""What images are compared by: features."""
+"""Features by which images are compared."""
 
 from __future__ import annotations
 
@@ -12,20 +12,18 @@ from pneumo_cli.errors import PneumoError
 from pneumo_cli.runtime.progress import Progress
 
 _SIDE_OF_PIXELS = 32
-
 _BATCH = 64
-
 _SILENT = Progress()
 
 
 @dataclass(frozen=True)
 class Extractor:
-    """Makes features of images.
+    """Computes features of images.
 
     Attributes:
-        name: what it is, for tables: ``efficientnet-lite0 at 128 px (ImageNet)``.
-        slug: the same for the names of metrics: ``efficientnet-lite0``.
-        dimension: D, how many features an image has.
+        name: for tables: ``efficientnet-lite0 at 128 px (ImageNet)``.
+        slug: for the names of metrics: ``efficientnet-lite0``.
+        dimension: D, the number of features.
         module: maps uint8 [B, S, S], S at least 8, on any device, to float32 [B, D]; ``module.num_features`` is D.
     """
 
@@ -35,37 +33,37 @@ class Extractor:
     module: nn.Module
 
     def __call__(self, images: Tensor, progress: Progress = _SILENT) -> Tensor:
-        """Return features float32 [N, D], on the CPU.
+        """Features float32 [N, D], on the CPU.
 
         Args:
             images: uint8 [N, S, S].
-            progress: where the progress is shown.
+            progress: shows the progress.
 
         Raises:
             PneumoError: a feature is NaN or infinite.
         """
         self.module.eval()
-        # Of a mean image or a collapsed generator there are hundreds in a row.
+        # The mean image or a collapsed generator repeats one image hundreds of times.
         images, position = images.unique_consecutive(dim=0, return_inverse=True)
-        made = [torch.empty(0, self.dimension)]
+        batches = [torch.empty(0, self.dimension)]
         with torch.no_grad(), progress.stage(f"Features: {self.slug}", len(images)) as advance:
             for batch in images.split(_BATCH):
-                made.append(self.module(batch).cpu())
+                batches.append(self.module(batch).cpu())
                 advance(len(batch))
-        features = torch.cat(made)[position]
+        features = torch.cat(batches)[position]
         if not features.isfinite().all():
-            raise PneumoError(f"the extractor {self.name} makes features of these images that are not finite")
+            raise PneumoError(f"the extractor {self.name} gives features of these images that are not finite")
         return features
 
 
 class _Pixels(nn.Module):
-    """Grey levels, averaged over areas and scaled from 0 to 255 to -2 to 2.
+    """Gray levels, averaged over areas and scaled from 0 to 255 to -2 to 2.
 
-    From 0 to 1, nearly all of a cubic kernel's value would be the constant that it adds, and a Gaussian of single
-    pixels could not be told from radiographs.
+    In 0 to 1 a cubic kernel's value would be mostly its constant term, and could not distinguish a pixel Gaussian
+    from radiographs.
 
     Args:
-        side: the images' height and width after that, in pixels.
+        side: height and width after averaging, in pixels.
     """
 
     def __init__(self, side: int) -> None:

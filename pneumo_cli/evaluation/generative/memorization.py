@@ -1,8 +1,8 @@
-"""Is a set of generated images copied, and is it diverse? Answers from nearest neighbours and pairwise distances.
+"""Memorization and diversity of generated images, from nearest neighbours and pairwise distances.
 
-Both are what a distance between distributions does not tell: copies of training images are as close to real ones
-as can be. Memorization looks at pixels, in which a copy is a copy whatever a network sees; diversity, density and
-coverage at features (:mod:`pneumo_cli.trainers.feature_extractors`).
+A distance between distributions measures neither: copies of training images are the closest to real ones.
+Memorization is measured on pixels, independently of any network; diversity, density and coverage on features
+(:mod:`pneumo_cli.trainers.feature_extractors`).
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-_CHUNK = 2**22  # distances that are held at once, 16 MiB
+_CHUNK = 2**22  # distances in memory at once, 16 MiB
 _CANDIDATES = 8  # neighbours whose distance is computed a second time, exactly
 _SIDE = 32  # px at which appearances are compared
 _QUANTILE = 0.01
-_NEXT = 50  # neighbours after the nearest that tell whether an image keeps to one (Carlini et al. 2023)
-_SINGLED_OUT = 0.5
+_NEXT = 50  # neighbours after the nearest, which its distance is compared with (Carlini et al. 2023)
+_ISOLATED = 0.5  # of the median held-out isolation
 
 
 class Pair(NamedTuple):
@@ -39,20 +39,20 @@ class Pair(NamedTuple):
 
 @dataclass(frozen=True)
 class Memorization:
-    """How near generated images are to training images, beside real images of other patients.
+    """Distances of generated images to training images, compared with real images of other patients.
 
     Attributes:
         distances: float64 [n], each sample's distance to its nearest training image.
-        held_out: float64 [m], the same for real images that were not trained on, of other patients.
+        held_out: float64 [m], the same for real images of other patients, not trained on.
         threshold: their 1 % quantile.
-        near_copies: share of samples below it, 0 to 1: about 0.01 for a generator that draws from what the
-            training images were drawn from. Smooth images come near to many training images without being
-            copies of any: samples of a Gaussian in five principal components make it 0.17.
-        copies: share of samples that moreover keep to one training image: the distance to the nearest, relative
+        near_copies: share of samples below it, 0 to 1: about 0.01 for a generator that samples from the
+            distribution of the training images. Smooth images are near many training images without being
+            copies of any: 0.17 for samples of a Gaussian in five principal components.
+        copies: share of samples that are also near one training image only: the distance to the nearest, relative
             to the mean of the next 50 (by which Carlini et al. 2023 find the copies of diffusion models), is less
-            than half of what it is for the median held-out image. 0 without copies.
+            than half of its value for the median held-out image. 0 without copies.
         ratio: median of ``distances`` over the median of ``held_out``: below 1 for samples that are nearer to
-            training images than real ones are; above it for those that look like none.
+            training images than real ones are, above 1 for samples that resemble none.
         closest: the pairs with the smallest distances, nearest first.
     """
 
@@ -83,12 +83,12 @@ def nearest(queries: Tensor, references: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def appearance(images: Tensor) -> Tensor:
-    """What is compared to find copies: images at 32 px, without brightness and contrast, float32 [N, 1024].
+    """The representation in which copies are found: 32 px, without brightness and contrast, float32 [N, 1024].
 
-    Each is averaged over areas, less its mean, scaled to length 1. The Euclidean distance of two is then
-    ``sqrt(2 - 2 r)`` with their correlation r: 0 for copies, also brighter, flatter or of another size, 1.41 where
-    nothing is alike. Mirrored or shifted copies are not near. An image without contrast is all zeros, at distance
-    1 from every other.
+    Each image is averaged over areas, centred, and scaled to length 1. The Euclidean distance of two is then
+    ``sqrt(2 - 2 r)`` with their correlation r: 0 for copies, also with another brightness, contrast or size, and
+    1.41 for uncorrelated images. Flipped or shifted copies are not near. An image without contrast is all zeros, at
+    distance 1 from every other.
 
     Args:
         images: uint8 [N, S, S].
@@ -106,15 +106,13 @@ def measure_memorization(
         samples: uint8 [n, S, S], n at least 1.
         training: uint8 [N, S, S], what the generator was trained on.
         held_out: uint8 [m, S, S], m at least 1.
-        closest: how many pairs are named.
+        closest: number of closest pairs to return.
 
     Raises:
         ValueError: one of the sets is empty.
     """
     if not (len(samples) and len(held_out)):
-        raise ValueError(
-            f"{len(samples)} generated and {len(held_out)} held-out images: one of each is needed"
-        )
+        raise ValueError(f"{len(samples)} generated and {len(held_out)} held-out images; at least 1 of each")
     references = appearance(training)
     distances, isolation, positions = _nearest_training(samples, references)
     others, others_isolation, _ = _nearest_training(held_out, references)
@@ -126,21 +124,21 @@ def measure_memorization(
         held_out=others,
         threshold=threshold,
         near_copies=float(near.mean()),
-        copies=float((near & (isolation < _SINGLED_OUT * np.median(others_isolation))).mean()),
+        copies=float((near & (isolation < _ISOLATED * np.median(others_isolation))).mean()),
         ratio=_ratio(float(np.median(distances)), float(np.median(others))),
         closest=tuple(Pair(int(i), int(positions[i]), float(distances[i])) for i in order),
     )
 
 
 def diversity(features: Tensor, real: Tensor) -> float:
-    """Mean distance between two generated images over that between two real ones: 1 where as diverse.
+    """Mean distance between two generated images over that between two real ones; 1 for equal diversity.
 
     Args:
         features: float [n, D], of generated images, n at least 2.
         real: float [m, D], of real ones, m at least 2.
 
     Returns:
-        at least 0; 0 also where real images do not differ, and nothing can be said.
+        at least 0; 0 also where real images do not differ and the ratio is undefined.
 
     Raises:
         ValueError: a set has fewer than 2 images.
@@ -149,12 +147,12 @@ def diversity(features: Tensor, real: Tensor) -> float:
 
 
 class Manifold(NamedTuple):
-    """How generated images lie among real ones.
+    """Generated images relative to the neighbourhoods of real ones.
 
     Attributes:
-        density: how many real neighbourhoods hold a generated image, as a multiple of k: 1 where the sets are
-            alike, more where the generated ones keep to where real ones are frequent.
-        coverage: the share of real neighbourhoods that hold one, 0 to 1.
+        density: mean number of real neighbourhoods around a generated image, divided by k: 1 for equal
+            distributions, more where generated images concentrate on the modes of the real ones.
+        coverage: the share of real neighbourhoods that contain a generated image, 0 to 1.
     """
 
     density: float
@@ -162,9 +160,9 @@ class Manifold(NamedTuple):
 
 
 def density_and_coverage(features: Tensor, real: Tensor, k: int = 5) -> Manifold:
-    """Density and coverage (Naeem et al. 2020), with balls around real images that reach to their k-th neighbour.
+    """Density and coverage (Naeem et al. 2020), with balls around real images up to their k-th neighbour.
 
-    Coverage has an expectation below 1 even for real images: for as many of each about 1 - 0.5 ** k.
+    The expected coverage is below 1 even for real images: about 1 - 0.5 ** k for equally many of each.
 
     Args:
         features: float [n, D], of generated images, n at least 1.
@@ -175,7 +173,7 @@ def density_and_coverage(features: Tensor, real: Tensor, k: int = 5) -> Manifold
     """
     if len(real) <= k or not len(features):
         raise ValueError(f"neighbourhoods of {k} need more than {k} real images and a generated one")
-    # The (k + 1)-th smallest: the smallest is the image's distance to itself.
+    # k + 1, because the smallest is the image's distance to itself.
     radii = _distances(real, real).kthvalue(k + 1, dim=1).values
     inside = _distances(real, features) <= radii.unsqueeze(1)
     density = float(inside.sum()) / (k * len(features))
@@ -185,9 +183,9 @@ def density_and_coverage(features: Tensor, real: Tensor, k: int = 5) -> Manifold
 def _nearest_training(
     images: Tensor, references: Tensor
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
-    """The distance to the nearest training image; that relative to the next ones; and which it is; each [n]."""
-    found, positions = _nearest(appearance(images), references, 1 + _NEXT)
-    distances = found.double().numpy()
+    """The nearest training image's distance, its distance relative to the next ones, and its position; each [n]."""
+    near, positions = _nearest(appearance(images), references, 1 + _NEXT)
+    distances = near.double().numpy()
     smallest = distances[:, 0]
     if distances.shape[1] == 1:
         return smallest, np.ones_like(smallest), positions.numpy()
@@ -203,8 +201,7 @@ def _nearest(queries: Tensor, references: Tensor, count: int) -> tuple[Tensor, T
     """
     if not len(references) or queries.shape[1:] != references.shape[1:]:
         raise ValueError(
-            f"the nearest of references {list(references.shape)} to {list(queries.shape)} do not exist: "
-            "wanted are [n, D] and at least one of [m, D]"
+            f"queries {list(queries.shape)} and references {list(references.shape)} have to be [n, D] and [m, D]"
         )
     centre = references.float().mean(0)
     queries, references = queries.float() - centre, references.float() - centre
@@ -213,10 +210,9 @@ def _nearest(queries: Tensor, references: Tensor, count: int) -> tuple[Tensor, T
     kept = min(max(count, _CANDIDATES), len(references))
     distances, positions = [torch.empty(0, count)], [torch.empty(0, dtype=torch.int64)]
     for chunk in queries.split(max(1, _CHUNK // len(references))):
-        # A product of matrices is fast and leaves small distances inexact: it only names the candidates.
-        rough = squares - 2 * (chunk @ references.T)
-        found, candidates = rough.topk(kept, largest=False)
-        near = (found + chunk.square().sum(1, keepdim=True)).clamp_(min=0).sqrt_()
+        # A matrix product is fast but inexact for small distances, so it only selects the candidates.
+        smallest, candidates = (squares - 2 * (chunk @ references.T)).topk(kept, largest=False)
+        near = (smallest + chunk.square().sum(1, keepdim=True)).clamp_(min=0).sqrt_()
         for column in range(min(_CANDIDATES, kept)):
             near[:, column] = torch.linalg.vector_norm(chunk - references[candidates[:, column]], dim=1)
         ranked, order = near.sort(dim=1, stable=True)
@@ -235,7 +231,7 @@ def _spread(features: Tensor) -> float:
 
 
 def _distances(left: Tensor, right: Tensor) -> Tensor:
-    """Euclidean distances [n, m], exact for near rows too."""
+    """Euclidean distances [n, m], also exact for near rows."""
     return torch.cdist(left.double(), right.double(), compute_mode="donot_use_mm_for_euclid_dist")
 
 

@@ -1,7 +1,7 @@
-"""Pictures of a run under way, written while it trains: a grid of images per epoch, and all grids as an animation.
+"""Images written during training: a grid per epoch, and an animation of all grids.
 
-Plain PNG files by Pillow, grey and pixel by pixel, small and quick enough for every epoch. Not for figures with
-words in them: those are drawn by :mod:`pneumo_cli.reports.figures.galleries`.
+Grayscale PNG files by Pillow, pixel by pixel, small and fast enough for every epoch.
+:mod:`pneumo_cli.reports.figures.galleries` draws figures with text.
 """
 
 from __future__ import annotations
@@ -20,33 +20,32 @@ from pneumo_cli.runtime import atomic
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
-_CELL = 96  # px that an image is to be wide on a screen, about
+_CELL = 96  # approximate width of an image, px
 _WHITE = 255
-_LONGEST = 0.5  # seconds of one frame of few
-_LAST = 2.0  # seconds for which the last frame is held
+_LONGEST = 0.5  # seconds per frame at most
+_LAST = 2.0  # seconds added to the last frame
 
 
 def write_grid(
     images: ArrayLike, target: Path, *, columns: int = 4, gap: int = 2, scale: int | None = None
 ) -> None:
-    """Write images beside and below one another as one grey PNG file, whole or not at all.
+    """Write images as a grid in one grayscale PNG file, atomically.
 
     Args:
-        images: uint8 [N, H, W], N at least 1; read row by row.
-        target: the file; missing folders are made.
+        images: uint8 [N, H, W], N at least 1; placed row by row.
+        target: the file; missing folders are created.
         columns: images per row.
-        gap: white pixels between two images.
-        scale: how many pixels wide and high a pixel becomes; by default so many that an image is about 96 wide
-            (3 at 32 px), and at least 1.
+        gap: white pixels between images.
+        scale: integer enlargement; by default for an image width of about 96 px (3 at 32 px), at least 1.
 
     Raises:
         ValueError: the images are not uint8 [N, H, W] with N, H and W at least 1, or a number is too small.
         OSError: the file cannot be written.
     """
-    levels = np.asarray(images)
-    if levels.dtype != np.uint8 or levels.ndim != 3 or levels.size == 0:
-        raise ValueError(f"write_grid takes images uint8 [N, H, W], not {levels.dtype} {list(levels.shape)}")
-    count, height, width = levels.shape
+    pixels = np.asarray(images)
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.size == 0:
+        raise ValueError(f"write_grid takes images uint8 [N, H, W], not {pixels.dtype} {list(pixels.shape)}")
+    count, height, width = pixels.shape
     scale = max(1, round(_CELL / width)) if scale is None else scale
     if columns < 1 or gap < 0 or scale < 1:
         raise ValueError(
@@ -54,8 +53,8 @@ def write_grid(
         )
     columns = min(columns, count)
     rows = -(-count // columns)
-    # Whole pixels are repeated: the file holds exactly what was drawn, and is a third as large as a smoothed one.
-    large = levels.repeat(scale, axis=1).repeat(scale, axis=2)
+    # Pixels are repeated: the file holds the exact values, and has a third of the size of a smoothed one.
+    large = pixels.repeat(scale, axis=1).repeat(scale, axis=2)
     down, across = height * scale + gap, width * scale + gap
     canvas = np.full((rows * down - gap, columns * across - gap), _WHITE, np.uint8)
     for index, image in enumerate(large):
@@ -66,20 +65,19 @@ def write_grid(
 
 
 def write_animation(frames: Iterable[Path], target: Path, *, seconds: float = 12.0, most: int = 120) -> None:
-    """Write picture files one after another as an animated PNG file, whole or not at all.
+    """Write image files as an animated PNG file, atomically.
 
-    It repeats without end. Programs that know no animation show the first frame. Frames are opened one at a time;
-    what is kept of each is what changed since the one before.
+    It loops forever. Programs without support for animation show the first frame. Frames are opened one at a time;
+    of each, the file holds the difference from the one before.
 
     Args:
-        frames: image files of one size, first to last.
-        target: the file; missing folders are made.
-        seconds: how long all frames but the last take together; less where they are few, at half a second each.
-            The last is held two seconds longer.
-        most: frames that are kept, evenly spread over all, the first and the last among them; at least 2.
+        frames: image files of one size, in order.
+        target: the file; missing folders are created.
+        seconds: duration, at most half a second per frame; the last frame is shown two seconds longer.
+        most: frames to keep, evenly spaced, with the first and the last; at least 2.
 
     Raises:
-        PneumoError: a frame is missing, is no image, or has another size than the first.
+        PneumoError: a frame is missing, is no image, or differs in size from the first.
         ValueError: there is no frame, or ``most`` is below 2.
         OSError: the file cannot be written.
     """
@@ -100,7 +98,7 @@ def write_animation(frames: Iterable[Path], target: Path, *, seconds: float = 12
 
 
 class _Frames:
-    """Pictures that are opened when they are asked for, as often as they are: Pillow goes over them twice."""
+    """Images that are opened in each iteration: Pillow iterates twice."""
 
     def __init__(self, files: Sequence[Path], size: tuple[int, int]) -> None:
         self._files = files
@@ -111,19 +109,19 @@ class _Frames:
             picture = _opened(file)
             if picture.size != self._size:
                 raise PneumoError(
-                    f"{file} has {_pixels(picture.size)} and the first frame {_pixels(self._size)}: an animation "
-                    "takes pictures of one size"
+                    f"{file} has {_pixels(picture.size)} and the first frame {_pixels(self._size)}: all frames "
+                    "of an animation have one size"
                 )
             yield picture
 
 
 def _opened(file: Path) -> Picture:
-    """A picture file, in grey."""
+    """An image file, in grayscale."""
     try:
         with Image.open(file) as image:
             return image.convert("L")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise PneumoError(f"{file} cannot be read as a picture: {error}") from error
+        raise PneumoError(f"{file} cannot be read as an image: {error}") from error
 
 
 def _pixels(size: tuple[int, int]) -> str:

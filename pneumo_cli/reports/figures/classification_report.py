@@ -1,7 +1,6 @@
-"""The figures of one split's predictions in a report: what :mod:`pneumo_cli.evaluation.classification_report`
-measures, drawn.
+"""The figures of a classification report (:mod:`pneumo_cli.evaluation.classification_report`) of one split.
 
-Chosen and titled here; how each is drawn is :mod:`pneumo_cli.reports.figures.training` and
+They are selected and captioned here, and drawn in :mod:`pneumo_cli.reports.figures.training` and
 :mod:`pneumo_cli.reports.figures.classification`.
 """
 
@@ -23,11 +22,11 @@ if TYPE_CHECKING:
 
 
 def with_figures(evaluation: Evaluation, found: Predictions, rule: DecisionRule, seed: int) -> Evaluation:
-    """Add the figures to an evaluation that has everything else; none where the images are all of one class.
+    """Add the figures to an evaluation; none where all images are of one class.
 
     Args:
-        evaluation: as :func:`pneumo_cli.evaluation.classification_report.classification_report` made it.
-        found: the predictions that it was made of.
+        evaluation: by :func:`pneumo_cli.evaluation.classification_report.classification_report`.
+        found: the predictions that were evaluated.
         seed: of the bands.
     """
     if not 0 < found.labels.sum() < found.labels.size:
@@ -39,36 +38,25 @@ def with_figures(evaluation: Evaluation, found: Predictions, rule: DecisionRule,
 def classification_figures(
     evaluation: Evaluation, found: Predictions, rule: DecisionRule, seed: int
 ) -> tuple[NamedFigure, ...]:
-    """Confusion matrix, curves with bands, calibration, predictive values; drawn where somebody wants them.
+    """Confusion matrix, curves with bands, calibration and predictive values, drawn on demand.
 
     Args:
-        evaluation: of both classes; its intervals of the areas are written beside the curves.
-        found: the predictions that it was made of.
+        evaluation: of both classes; its intervals of the areas are in the legends of the curves.
+        found: the predictions that were evaluated.
         seed: of the bands.
     """
     from pneumo_cli.reports.figures import classification, training
 
     negative, positive = rule.classes
     data: Any = (found.logits, found.labels, found.patients)
-    logit_thresholds = {point.name: point.logit_threshold for point in rule.points}
+    thresholds = {point.name: point.logit_threshold for point in rule.points}
     matrix = confusion(found.logits, found.labels, logit_threshold=rule.point.logit_threshold)
     several = len(set(found.patients)) > 1
-    intervals = evaluation.intervals
 
-    def roc() -> Any:
-        band = roc_band(*data, seed=seed) if several else None
-        return classification.roc_curve(
-            found.logits, found.labels, points=logit_thresholds, band=band, interval=intervals.get("auc")
-        )
-
-    def precision_recall() -> Any:
-        return classification.precision_recall_curve(
-            found.logits,
-            found.labels,
-            points=logit_thresholds,
-            band=precision_recall_band(*data, seed=seed) if several else None,
-            interval=intervals.get("average_precision"),
-        )
+    def curve(draw: Any, compute_band: Any, area: str) -> Any:
+        band = compute_band(*data, seed=seed) if several else None
+        interval = evaluation.intervals.get(area)
+        return draw(found.logits, found.labels, points=thresholds, band=band, interval=interval)
 
     def calibration() -> Any:
         before = reliability(sigmoid(found.logits), found.labels)
@@ -83,32 +71,32 @@ def classification_figures(
     return (
         NamedFigure(
             "confusion-matrix",
-            f"Confusion matrix at the operating point {rule.chosen} "
-            f"(probability {rule.probability_at(rule.point):.3f}): counts, and shares of each true class.",
+            f"Confusion matrix at the operating point {rule.chosen} (probability threshold "
+            f"{rule.probability_at(rule.point):.3f}): counts, and percentages of each true class.",
             partial(training.confusion_matrix, matrix, rule.classes),
         ),
         NamedFigure(
             "roc",
-            f"ROC curve: sensitivity for {positive} against the share of false alarms among {negative}, with its "
-            "95 % band over patients.",
-            roc,
+            f"ROC curve for {positive} against {negative}, with its 95 % band over patients and the operating "
+            "points.",
+            partial(curve, classification.roc_curve, roc_band, "auc"),
         ),
         NamedFigure(
             "precision-recall",
-            f"Precision-recall curve for {positive}, with its 95 % band; the dotted line is its prevalence in this "
-            "split.",
-            precision_recall,
+            f"Precision-recall curve for {positive}, with its 95 % band over patients. Dotted line: prevalence of "
+            f"{positive} in this split.",
+            partial(curve, classification.precision_recall_curve, precision_recall_band, "average_precision"),
         ),
         NamedFigure(
             "calibration",
-            f"Calibration: of the images that get a probability, how many are {positive}; below, how many images "
-            "get it.",
+            f"Reliability diagram: observed frequency of {positive} by predicted probability, with 95 % intervals; "
+            "below, the number of images.",
             calibration,
         ),
         NamedFigure(
             "predictive-values",
-            f"What a call is worth: the share of images called {positive} that are so (PPV), and of those called "
-            f"{negative} (NPV), where {positive} is rarer or more frequent than here.",
+            f"Positive (PPV) and negative predictive value (NPV) by the prevalence of {positive}. Dotted line: its "
+            "prevalence in this split.",
             values,
         ),
     )

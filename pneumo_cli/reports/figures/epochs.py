@@ -1,7 +1,6 @@
-"""What figures over the epochs have in common: the axis, gaps where values are missing, the epoch that was kept.
+"""Common parts of figures over epochs: the axis, gaps for missing values, the selected epoch.
 
-The figures themselves are drawn by :mod:`pneumo_cli.reports.figures.training` and
-:mod:`pneumo_cli.reports.figures.galleries`.
+:mod:`pneumo_cli.reports.figures.training` and :mod:`pneumo_cli.reports.figures.galleries` draw the figures.
 """
 
 from __future__ import annotations
@@ -19,21 +18,21 @@ from pneumo_cli.runtime.json_values import number
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_MARKERS_AT_MOST = 14
+_MOST_MARKERS = 14
 _LONG = 60
-"""Epochs from which on lines are drawn thinner, so that a noisy one does not bury the other."""
+"""Epochs above which lines are thinner, so that a noisy one does not hide the other."""
 
 Entry = Mapping[str, Any]
 """One epoch of ``report["history"]``."""
 
 
 def series(history: Sequence[Entry], side: str, metric: str) -> NDArray[np.float64]:
-    """One value per epoch [E], in the unit of the metric's label; NaN, a gap in a line, where there is none."""
+    """One value per epoch [E], in the unit of the metric's label; NaN where there is none."""
     return gapped([(entry.get(side) or {}).get(metric) for entry in history]) * metric_label(metric).scale
 
 
 def gapped(values: Sequence[Any]) -> NDArray[np.float64]:
-    """Numbers, with NaN for whatever is none, so that a line has a gap there."""
+    """Values as numbers; NaN, a gap in a line, for anything else."""
     return np.array([np.nan if number(value) is None else value for value in values], dtype=np.float64)
 
 
@@ -43,12 +42,12 @@ def line_width(epochs: int) -> float:
 
 
 def marker_step(count: int) -> int:
-    """Every how many points a line of ``count`` gets a marker."""
-    return -(-count // _MARKERS_AT_MOST) if count else 1
+    """The step between the markers of a line of ``count`` points."""
+    return -(-count // _MOST_MARKERS) if count else 1
 
 
 def epoch_axis(axes: Axes, epochs: Sequence[int]) -> None:
-    """Label the horizontal axis, with whole epochs only."""
+    """Label the horizontal axis, with ticks at whole epochs only."""
     from matplotlib.ticker import MaxNLocator
 
     axes.set_xlabel("Epoch")
@@ -59,14 +58,14 @@ def epoch_axis(axes: Axes, epochs: Sequence[int]) -> None:
 
 
 def mark_best(axes: Axes, history: Sequence[Entry], best: int | None) -> None:
-    """A thin line at the epoch whose checkpoint was kept, if the history has it."""
+    """A thin line at the selected epoch, if the history has it."""
     if best is None or all(int(entry["epoch"]) != best for entry in history):
         return
     axes.axvline(
-        best, color=FAINT, linewidth=0.8, linestyle=(0, (1, 1.5)), zorder=0.5, label=f"Kept: epoch {best}"
+        best, color=FAINT, linewidth=0.8, linestyle=(0, (1, 1.5)), zorder=0.5, label=f"Selected: epoch {best}"
     )
 
 
 def say_empty(axes: Axes) -> None:
-    """Where nothing is drawn, say that there are no values."""
+    """A text in axes without values."""
     axes.text(0.5, 0.5, "no values", transform=axes.transAxes, ha="center", va="center", color=FAINT)

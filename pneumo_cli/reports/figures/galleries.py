@@ -1,9 +1,8 @@
-"""The figures of tasks that make images: galleries of what they make, and what tells how good that is.
+"""Figures of tasks that generate images: galleries, and plots of image quality.
 
-Pure functions as in :mod:`pneumo_cli.reports.figures.training`, in the same style: galleries are as wide as a
-journal's page, plots as wide as its column. Images are [N, H, W], uint8 from 0 to 255 or floating point from 0
-to 1; what lies outside is shown as the nearer end. Plain files of pixels without words are written by
-:mod:`pneumo_cli.reports.figures.animation`.
+Pure functions as in :mod:`pneumo_cli.reports.figures.training`: galleries are as wide as a journal page, plots
+as wide as a column. Images are [N, H, W], uint8 from 0 to 255 or floating point from 0 to 1; values outside are
+clipped. :mod:`pneumo_cli.reports.figures.animation` writes image files without text.
 """
 
 from __future__ import annotations
@@ -32,6 +31,7 @@ from pneumo_cli.reports.figures.style import (
     PAGE,
     SMOOTH,
     column_figure,
+    image_figure,
     legend_above,
     shortened,
     styled,
@@ -42,13 +42,13 @@ if TYPE_CHECKING:
 
 Images: TypeAlias = NDArray[np.generic]
 
-_GAP = 0.05  # inches between two images
+_GAP = 0.05  # inches between images
 _LABEL = 0.95  # inches of the column of labels
-_LABEL_CHARACTERS = 14  # of its lines, at the size below
+_LABEL_CHARACTERS = 14  # per line, at the size below
 _LABEL_LINES = 4
 _LABEL_LINE = 0.135  # inches
 _SIZE = 8  # points
-_LARGEST_IN_GRID, _LARGEST_IN_ROW = 1.2, 1.3  # inches of an image's side
+_LARGEST_IN_GRID, _LARGEST_IN_ROW = 1.2, 1.3  # inches of an image's width
 _BINS = 40
 _DASHES: tuple[Any, ...] = ("-", (0, (4, 1.6)), (0, (1, 1.2)), (0, (5, 1.4, 1, 1.4)))
 _MARKERS = "os^D"
@@ -61,8 +61,8 @@ class Row:
     Attributes:
         label: to its left.
         images: [k, H, W].
-        colour: name of a matplotlib colour map; other than grey, a bar below the label shows its two ends.
-        highest: the value at the upper end; by default 255 for integers and 1 for floating point. The lower is 0.
+        colour: name of a matplotlib colour map; unless it is gray, a colour bar below the label shows both ends.
+        highest: the value at its upper end, by default 255 for integers and 1 for floating point; the lower is 0.
     """
 
     label: str
@@ -72,7 +72,7 @@ class Row:
 
     @property
     def top(self) -> float:
-        """The value at the upper end of the colours."""
+        """The value at the upper end of the colour map."""
         if self.highest is not None:
             return self.highest
         return 1.0 if np.issubdtype(self.images.dtype, np.floating) else 255.0
@@ -80,76 +80,68 @@ class Row:
 
 @styled
 def image_grid(images: Images, *, columns: int | None = None) -> Figure:
-    """Images without words, in as square a grid as may be (the report's figures 51-53).
+    """Images without text in a grid, nearly square by default (the report's figures 51-53).
 
     Args:
         images: [N, H, W], N at least 1.
         columns: images per row; by default the root of N, rounded up.
 
     Raises:
-        ValueError: there is no image, or the shape is another.
+        ValueError: there is no image, or the shape differs.
     """
-    from matplotlib.figure import Figure
-
     row = Row("", np.asarray(images))
-    count, tall = _measure("image_grid", row)
+    count, aspect = _measure("image_grid", row)
     columns = max(1, min(columns or math.ceil(math.sqrt(count)), count))
     rows = -(-count // columns)
     cell = min((PAGE - _GAP * (columns + 1)) / columns, _LARGEST_IN_GRID)
     left = (PAGE - columns * cell - (columns - 1) * _GAP) / 2
-    figure = Figure(figsize=(PAGE, rows * (tall * cell + _GAP) + _GAP))
-    figure.set_layout_engine("none")  # the places are exact: nothing is to be moved
+    figure = image_figure(rows * (aspect * cell + _GAP) + _GAP)
     for index, image in enumerate(row.images):
         down, across = divmod(index, columns)
-        place = (left + across * (cell + _GAP), _GAP + down * (tall * cell + _GAP))
-        _show(figure, image, row, place, (cell, tall * cell))
+        place = (left + across * (cell + _GAP), _GAP + down * (aspect * cell + _GAP))
+        _show(figure, image, row, place, (cell, aspect * cell))
     return figure
 
 
 @styled
 def labelled_rows(rows: Sequence[Row | tuple[str, Images]], *, below: Sequence[str] = ()) -> Figure:
-    """Rows of images, named at the left: originals above what was made of them (the report's figure 44).
+    """Rows of images with labels at the left: originals above their reconstructions (the report's figure 44).
 
     Args:
-        rows: at least one; a pair of label and images is a grey :class:`Row`. All have the same number of images of
-            the same shape.
+        rows: at least one; a pair of label and images is a gray :class:`Row`. All have equally many images of one
+            shape.
         below: a text below each column, or nothing.
 
     Raises:
-        ValueError: there is no image, the rows do not fit together, or there are not as many texts as columns.
+        ValueError: there is no image, the rows do not fit together, or the texts do not fit the columns.
     """
-    from matplotlib.figure import Figure
-
     given = [row if isinstance(row, Row) else Row(row[0], np.asarray(row[1])) for row in rows]
-    found = {_measure("labelled_rows", row) for row in given}
-    if len(found) != 1:
+    sizes = {_measure("labelled_rows", row) for row in given}
+    if len(sizes) != 1:
         shapes = ", ".join(str(list(row.images.shape)) for row in given) or "none"
         raise ValueError(f"labelled_rows takes rows of equally many images of one shape, not {shapes}")
-    ((columns, tall),) = found
+    ((columns, aspect),) = sizes
     if below and len(below) != columns:
         raise ValueError(f"{len(below)} texts below {columns} columns")
     labels = [_wrapped(row.label) for row in given]
     indent = _LABEL if any(labels) or any(row.colour != "gray" for row in given) else 0.0
     cell = min((PAGE - indent - _GAP * (columns + 1)) / columns, _LARGEST_IN_ROW)
     heights = [
-        max(tall * cell, _LABEL_LINE * (len(lines) + (row.colour != "gray") * 2))
+        max(aspect * cell, _LABEL_LINE * (len(lines) + (row.colour != "gray") * 2))
         for lines, row in zip(labels, given, strict=True)
     ]
-    foot = 0.19 if below else _GAP
-    height = sum(heights) + _GAP * len(given) + foot
-    figure = Figure(figsize=(PAGE, height))
-    figure.set_layout_engine("none")
+    height = sum(heights) + _GAP * len(given) + (0.19 if below else _GAP)
+    figure = image_figure(height)
+    lefts = [indent + _GAP + column * (cell + _GAP) for column in range(columns)]
     top = _GAP
     for row, lines, room in zip(given, labels, heights, strict=True):
         _label(figure, row, lines, top + room / 2)
-        for column, image in enumerate(row.images):
-            place = (indent + _GAP + column * (cell + _GAP), top + (room - tall * cell) / 2)
-            _show(figure, image, row, place, (cell, tall * cell))
+        for left, image in zip(lefts, row.images, strict=True):
+            _show(figure, image, row, (left, top + (room - aspect * cell) / 2), (cell, aspect * cell))
         top += room + _GAP
-    for column, text in enumerate(below):
-        middle = indent + _GAP + column * (cell + _GAP) + cell / 2
+    for left, text in zip(lefts, below, strict=False):
         words = shortened(text, max(3, int(cell * 15)))
-        figure.text(middle / PAGE, 0.04 / height, words, ha="center", va="bottom", fontsize=7)
+        figure.text((left + cell / 2) / PAGE, 0.04 / height, words, ha="center", va="bottom", fontsize=7)
     return figure
 
 
@@ -157,11 +149,11 @@ def labelled_rows(rows: Sequence[Row | tuple[str, Images]], *, below: Sequence[s
 def distance_histogram(
     distances: Mapping[str, NDArray[np.generic]], *, threshold: float, label: str
 ) -> Figure:
-    """How distances are distributed in several sets, as shares of each, with a threshold to hold them against.
+    """Histograms of distances in several sets, as shares of each set, with a threshold.
 
     Args:
-        distances: [n] by name of the set; values that are not finite are left out, and so is a set without any.
-        threshold: where a thin dashed line is drawn.
+        distances: [n] by name of the set; values that are not finite, and sets without any value, are left out.
+        threshold: marked by a thin dashed line.
         label: of the horizontal axis.
     """
     figure, axes = column_figure(2.5)
@@ -184,7 +176,7 @@ def distance_histogram(
     else:
         say_empty(axes)
     axes.axvline(threshold, color=FAINT, linestyle=(0, (4, 3)), linewidth=0.9, zorder=0.5)
-    # Above the axes: wherever the threshold lies, its text hides no bar.
+    # Above the axes, where the text hides no bar.
     axes.annotate(
         f"threshold {threshold:.3g}",
         (threshold, 1),
@@ -212,14 +204,14 @@ def lines(
     best: int | None = None,
     label: str = "Loss",
 ) -> Figure:
-    """Several metrics of one side over the epochs in one axes: a GAN's two losses (the report's figure 49).
+    """Several metrics of one side by epoch in one axes: the two losses of a GAN (the report's figure 49).
 
     Args:
-        history: ``report["history"]``; a value that is missing, None or NaN becomes a gap, a metric without any is
-            left out.
-        names: the title of each metric in the legend, by its name in the history.
+        history: ``report["history"]``; values that are missing, None or NaN become gaps, metrics without a value
+            are left out.
+        names: the label of each metric in the legend, by its name in the history.
         side: ``train`` or ``validation``.
-        best: the epoch whose checkpoint was kept, marked by a thin line.
+        best: the selected epoch, marked by a thin line.
         label: of the vertical axis, with the unit.
     """
     figure, axes = column_figure(2.3)
@@ -248,11 +240,13 @@ def lines(
     return figure
 
 
-def _measure(who: str, row: Row) -> tuple[int, float]:
-    """Number of images, and height over width of one."""
+def _measure(caller: str, row: Row) -> tuple[int, float]:
+    """The number of images, and their height divided by their width."""
     images = row.images
     if images.ndim != 3 or images.size == 0 or images.dtype.kind not in "uif":
-        raise ValueError(f"{who} takes images [N, H, W] of numbers, not {images.dtype} {list(images.shape)}")
+        raise ValueError(
+            f"{caller} takes images [N, H, W] of numbers, not {images.dtype} {list(images.shape)}"
+        )
     return len(images), images.shape[1] / images.shape[2]
 
 
@@ -263,14 +257,8 @@ def _show(
     width, height = figure.get_size_inches()
     (x, y), (across, down) = place, size
     axes = figure.add_axes((x / width, 1 - (y + down) / height, across / width, down / height))
-    axes.imshow(
-        np.asarray(image, np.float32),
-        cmap=row.colour,
-        vmin=0,
-        vmax=row.top,
-        interpolation=SMOOTH,
-        aspect="auto",
-    )
+    look: dict[str, Any] = {"cmap": row.colour, "vmin": 0, "vmax": row.top, "interpolation": SMOOTH}
+    axes.imshow(np.asarray(image, np.float32), aspect="auto", **look)
     axes.set_axis_off()
 
 
@@ -279,19 +267,12 @@ def _wrapped(label: str) -> list[str]:
 
 
 def _label(figure: Figure, row: Row, label: Sequence[str], middle: float) -> None:
-    """A row's label, and the ends of its colours where they are not black and white."""
+    """A row's label, and a colour bar unless the row is gray."""
     width, height = figure.get_size_inches()
     bar = 2 * _LABEL_LINE if row.colour != "gray" else 0.0
     if label:
-        figure.text(
-            _GAP / width,
-            1 - (middle - bar / 2) / height,
-            "\n".join(label),
-            ha="left",
-            va="center",
-            fontsize=_SIZE,
-            linespacing=1.15,
-        )
+        place = (_GAP / width, 1 - (middle - bar / 2) / height)
+        figure.text(*place, "\n".join(label), ha="left", va="center", fontsize=_SIZE, linespacing=1.15)
     if not bar:
         return
     y = middle - bar / 2 + _LABEL_LINE * len(label) / 2 + 0.06

@@ -1,8 +1,8 @@
-"""Pictures of what a decision rests on: maps of :mod:`pneumo_cli.evaluation.grad_cam` over their radiographs.
+"""Figures of saliency maps (:mod:`pneumo_cli.evaluation.grad_cam`) over their radiographs.
 
-The colours of a map are plasma's, perceptually uniform and told apart by colour-blind readers; it is transparent
-where it is weak, so that the radiograph stays to be seen and a map without evidence shows none. Pure functions; the
-one that writes a file says so.
+The colour map is plasma, which is perceptually uniform and readable with colour blindness. Maps are transparent
+where they are weak, so the radiograph stays visible and a map without evidence shows no colour. Pure
+functions, except :func:`write_overlay`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from pneumo_cli.reports.figures.style import FAINT, PAGE, SMOOTH, shortened, styled
+from pneumo_cli.reports.figures.style import FAINT, PAGE, SMOOTH, image_figure, shortened, styled
 from pneumo_cli.runtime import atomic
 
 if TYPE_CHECKING:
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLOURS = "plasma"
-_OPACITY = 0.6  # of a map at its highest: the ribs below can still be counted
+_OPACITY = 0.6  # at the maximum of a map: the ribs below can still be counted
 
-_GAP, _BETWEEN = 0.05, 0.12  # inches: between images, and between cases of two rows
+_GAP, _BETWEEN = 0.05, 0.12  # inches: between images, and between rows
 _LABEL = 0.95  # inches of the column of labels
 _TITLE, _FOOT = 0.15, 0.2
 _LARGEST = 1.2  # inches of an image's side
@@ -35,10 +35,10 @@ _LARGEST = 1.2  # inches of an image's side
 
 @dataclass(frozen=True)
 class CaseRow:
-    """Cases that belong together.
+    """Cases in one row.
 
     Attributes:
-        label: what they have in common, to their left.
+        label: to their left.
         cases: their positions among the images.
     """
 
@@ -54,29 +54,30 @@ def most_confident(
     logit_threshold: float = 0.0,
     most: int = 6,
 ) -> tuple[CaseRow, ...]:
-    """The cases of each class about which a classifier was surest, where it was right and where it was wrong.
+    """The most confident correct and wrong predictions of each class.
 
     Args:
         logits: of class 1, [N].
-        labels: [N] of 0 and 1, the truth.
+        labels: [N] of 0 and 1.
         classes: names of class 0 and class 1.
-        logit_threshold: the logit from which on an image is called class 1.
-        most: cases per row; the surest first.
+        logit_threshold: an image with at least this logit is predicted as class 1.
+        most: cases per row; the most confident come first.
 
     Returns:
-        The rows right and wrong of class 0, then those of class 1; a row without a case is left out.
+        the rows correct and wrong of class 0, then those of class 1; a row without cases is left out.
     """
     scores = np.asarray(logits, np.float64)
     truth = np.asarray(labels)
-    called = scores >= logit_threshold
+    predicted = scores >= logit_threshold
     order = np.argsort(-np.abs(scores - logit_threshold), kind="stable")
     rows = []
     for label, name in enumerate(classes[:2]):
-        for right, words in ((True, "called right"), (False, f"called {classes[1 - label]}")):
-            wanted = (truth == label) & ((called == bool(label)) == right)
-            found = tuple(int(case) for case in order[wanted[order]][:most])
-            if found:
-                rows.append(CaseRow(f"{name}, {words}", found))
+        for correct in (True, False):
+            wanted = (truth == label) & ((predicted == bool(label)) == correct)
+            cases = tuple(int(case) for case in order[wanted[order]][:most])
+            outcome = "correct" if correct else f"predicted {classes[1 - label]}"
+            if cases:
+                rows.append(CaseRow(f"{name}, {outcome}", cases))
     return tuple(rows)
 
 
@@ -87,19 +88,17 @@ def explained_cases(
     titles: Sequence[str],
     rows: Sequence[CaseRow] = (),
 ) -> Figure:
-    """Radiographs, each above itself with its map over it.
+    """Radiographs, each above a copy with its map overlaid.
 
     Args:
         images: [N, S, S], 0 black to 1 white.
-        maps: [N, S, S], 0 nothing to 1 the most evidence in the image.
-        titles: N short texts, one over each case; of about 18 characters where there are six in a row.
-        rows: what stands in one row; by default all images in rows of six without labels.
+        maps: [N, S, S], 0 no evidence to 1 the most evidence in the image.
+        titles: N short texts above the cases; about 18 characters fit with six in a row.
+        rows: the cases of each row; by default all images in rows of six without labels.
 
     Raises:
-        ValueError: there is no image, the shapes do not fit, or a row names an image that is not there.
+        ValueError: there is no image, the shapes do not fit, or a row has a position beyond the images.
     """
-    from matplotlib.figure import Figure
-
     images, maps = np.asarray(images, np.float32), np.asarray(maps, np.float32)
     if images.ndim != 3 or len(images) == 0 or images.shape != maps.shape or len(images) != len(titles):
         raise ValueError(
@@ -115,9 +114,8 @@ def explained_cases(
     tall = cell * images.shape[1] / images.shape[2]
     step = _TITLE + 2 * tall + _GAP + _BETWEEN
     height = _GAP + step * len(given) + _FOOT
-    figure = Figure(figsize=(PAGE, height))
-    figure.set_layout_engine("none")  # the places are exact: nothing is to be moved
-    # One axes in inches from the upper left corner: dozens of axes would take seconds.
+    figure = image_figure(height)
+    # One axes, in inches from the upper left corner: dozens of axes take seconds.
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
     for place, row in enumerate(given):
@@ -127,27 +125,26 @@ def explained_cases(
             left = indent + _GAP + column * (cell + _GAP)
             title = shortened(titles[case], max(3, int(cell * 18)))
             axes.text(left + cell / 2, top - 0.03, title, ha="center", va="bottom", fontsize=6.5, color=FAINT)
-            levels = np.round(np.clip(np.nan_to_num(images[case]), 0, 1) * 255).astype(np.uint8)
-            _show(axes, np.stack([levels] * 3, -1), (left, top), (cell, tall))
-            _show(axes, overlay(levels, maps[case]), (left, top + tall + _GAP), (cell, tall))
+            image = np.round(np.clip(np.nan_to_num(images[case]), 0, 1) * 255).astype(np.uint8)
+            _show(axes, np.stack([image] * 3, -1), (left, top), (cell, tall))
+            _show(axes, overlay(image, maps[case]), (left, top + tall + _GAP), (cell, tall))
     _explain_colours(axes, indent + _GAP, height - _FOOT / 2)
     axes.set(xlim=(0, PAGE), ylim=(height, 0))  # last: every image moves the limits
     return figure
 
 
 def overlay(image: NDArray[np.uint8], saliency: NDArray[np.generic]) -> NDArray[np.uint8]:
-    """A radiograph with a map over it, at the radiograph's own size.
+    """A radiograph with a map over it, at the size of the radiograph.
 
     Args:
-        image: uint8 [H, W], of any aspect.
-        saliency: [S, T], 0 to 1, of the same picture squeezed to that shape; values outside are taken for the
-            nearer end, NaN for 0.
+        image: uint8 [H, W], of any aspect ratio.
+        saliency: [S, T], 0 to 1, of the same image resized to that shape; values outside are clipped, NaN is 0.
 
     Returns:
-        uint8 [H, W, 3]; grey where the map is 0.
+        uint8 [H, W, 3]; gray where the map is 0.
 
     Raises:
-        ValueError: one of them has another shape or type.
+        ValueError: an argument has another shape or type.
     """
     from matplotlib import colormaps
     from PIL import Image
@@ -161,7 +158,7 @@ def overlay(image: NDArray[np.uint8], saliency: NDArray[np.generic]) -> NDArray[
         height, width = image.shape
         enlarged = Image.fromarray(strength).resize((width, height), Image.Resampling.BILINEAR)
         strength = np.clip(np.asarray(enlarged, np.float32), 0, 1)
-    # 256 colours are enough, and looking them up by number keeps a large radiograph's overlay in bytes.
+    # A table of 256 colours saves the memory of a floating-point lookup for large radiographs.
     table = np.asarray(colormaps[COLOURS](np.arange(256)), np.float32)[:, :3] * 255
     level = np.round(strength * 255).astype(np.uint8)
     alpha = _alpha(strength)[..., None]
@@ -170,7 +167,7 @@ def overlay(image: NDArray[np.uint8], saliency: NDArray[np.generic]) -> NDArray[
 
 
 def write_overlay(path: Path, picture: NDArray[np.uint8]) -> None:
-    """Write an overlay, uint8 [H, W, 3], as a PNG, whole or not at all.
+    """Write an overlay, uint8 [H, W, 3], as a PNG, atomically.
 
     Raises:
         OSError: the folder cannot be made or written to, or the disk is full.
@@ -183,7 +180,7 @@ def write_overlay(path: Path, picture: NDArray[np.uint8]) -> None:
 
 
 def _alpha(strength: NDArray[np.float32]) -> NDArray[np.float32]:
-    """How opaque a map is: less than in proportion where it is weak, else every black background is tinted."""
+    """The opacity of a map; superlinear, because weak values would tint black backgrounds."""
     return np.asarray(_OPACITY * strength**1.5, np.float32)
 
 
@@ -196,7 +193,7 @@ def _show(
 
 
 def _explain_colours(axes: Axes, left: float, middle: float) -> None:
-    """A bar from no evidence to the most, over a middling grey as in a radiograph."""
+    """A colour bar from no evidence to the most, over a medium gray as in a radiograph."""
     steps = np.linspace(0, 1, 64, dtype=np.float32)[None]
     bar = overlay(np.full((1, 64), 128, np.uint8), steps)
     axes.text(left, middle, "No evidence", va="center", fontsize=7)

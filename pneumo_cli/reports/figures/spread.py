@@ -1,6 +1,6 @@
-"""Figures of several runs at once: their curves, how far their results lie apart, and what they make, side by side.
+"""Figures of several runs: their curves, the spread of their results, and their images side by side.
 
-The figures of one run are :mod:`pneumo_cli.reports.figures.training`.
+:mod:`pneumo_cli.reports.figures.training` draws the figures of one run.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_COLUMNS = 3  # of pictures on the width of a page
+_COLUMNS = 3  # of images on the width of a page
 
 
 @styled
 def overlaid_curves(histories: Sequence[Sequence[Entry]], metrics: Sequence[str]) -> Figure:
-    """Several metrics over the epochs, one panel each: a thin line per run, a thick one for their mean.
+    """Several metrics by epoch, one panel each: a thin line per run, a thick one for their mean.
 
     Args:
         histories: ``report["history"]`` of each run, at least one; a side without values is left out.
@@ -66,10 +66,10 @@ def _draw(axes: Axes, histories: Sequence[Sequence[Entry]], metric: str) -> None
             continue
         plain: dict[str, Any] = {"color": look["color"], "linestyle": look["linestyle"]}
         for line in values:
-            axes.plot(epochs, line, linewidth=0.5, alpha=0.5, label="_part", **plain)
-        there = np.isfinite(values).any(axis=0)
+            axes.plot(epochs, line, linewidth=0.5, alpha=0.5, label="_member", **plain)
+        filled = np.isfinite(values).any(axis=0)
         mean = np.full(longest, np.nan)
-        mean[there] = np.nanmean(values[:, there], axis=0)
+        mean[filled] = np.nanmean(values[:, filled], axis=0)
         axes.plot(epochs, mean, linewidth=1.6, label=f"{look['label']}, mean", **plain)
     if not axes.lines:
         say_empty(axes)
@@ -79,21 +79,18 @@ def _draw(axes: Axes, histories: Sequence[Sequence[Entry]], metric: str) -> None
 
 @styled
 def spread_of(values: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
-    """Where each run's result lies: a row per metric, a dot per run, a bar for mean and standard deviation.
+    """The results of each run: a row per metric, a dot per run, a bar for mean and standard deviation.
 
     Args:
-        values: by split, then by metric, one number per run: shares between 0 and 1 (others are not drawn).
+        values: by split, then by metric, one number per run. Only metrics that are shares (0 to 1) are drawn.
 
     Raises:
-        ValueError: there is nothing to draw.
+        ValueError: there is no such metric.
     """
     from matplotlib.figure import Figure
 
-    metrics = [
-        name
-        for name in dict.fromkeys(name for of in values.values() for name in of)
-        if metric_label(name).share
-    ]
+    names = dict.fromkeys(name for metrics in values.values() for name in metrics)
+    metrics = [name for name in names if metric_label(name).share]
     if not metrics:
         raise ValueError("a figure of the spread needs at least one metric that is a share")
     figure = Figure(figsize=(PAGE, 0.28 * len(metrics) * max(1, len(values) / 1.5) + 0.9))
@@ -104,19 +101,14 @@ def spread_of(values: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
         shift = 0.34 * (number - (len(values) - 1) / 2)
         label = split.capitalize()
         for row, metric in enumerate(metrics):
-            found = np.asarray(values[split].get(metric, ()), dtype=np.float64)
-            if not found.size:
+            results = np.asarray(values[split].get(metric, ()), dtype=np.float64)
+            if not results.size:
                 continue
-            at = row + shift
-            spread = float(found.std(ddof=1)) if found.size > 1 else 0.0
-            axes.plot(
-                found, np.full(found.size, at), look["marker"], color=look["color"], alpha=0.55,
-                markersize=3, linestyle="none", label=label,
-            )  # fmt: skip
-            axes.errorbar(
-                found.mean(), at, xerr=spread, color=look["color"], marker="|", markersize=9, linewidth=1.1,
-                capsize=2.5, label="_bar",
-            )  # fmt: skip
+            place, deviation = row + shift, float(results.std(ddof=1)) if results.size > 1 else 0.0
+            dots = {"color": look["color"], "marker": look["marker"], "markersize": 3, "alpha": 0.55}
+            axes.plot(results, np.full(results.size, place), linestyle="none", label=label, **dots)
+            bar = {"color": look["color"], "marker": "|", "markersize": 9, "linewidth": 1.1, "capsize": 2.5}
+            axes.errorbar(results.mean(), place, xerr=deviation, label="_bar", **bar)
             label = "_more"
     axes.set_yticks(range(len(metrics)), [shortened(metric_label(name).label, 28) for name in metrics])
     axes.invert_yaxis()
@@ -130,39 +122,37 @@ def spread_of(values: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
 
 @styled
 def side_by_side(pictures: Mapping[str, Path]) -> Figure:
-    """Picture files of several runs beside and below one another, each under its title; all drawn equally wide.
+    """Image files of several runs in a grid, each below its title and equally wide.
 
     Args:
-        pictures: grey image files by title, at least one. Of one that cannot be read the title alone is shown.
+        pictures: gray image files by title, at least one; a file that cannot be read is shown as a text.
 
     Raises:
-        ValueError: there is no picture.
+        ValueError: there is no image.
     """
     if not pictures:
-        raise ValueError("pictures side by side need at least one")
+        raise ValueError("images side by side need at least one file")
     from matplotlib.figure import Figure
 
-    found = {title: _levels(file) for title, file in pictures.items()}
-    tallest = max(
-        (levels.shape[0] / levels.shape[1] for levels in found.values() if levels.size), default=1.0
-    )
-    columns = min(_COLUMNS, len(found))
-    rows = -(-len(found) // columns)
-    figure = Figure(figsize=(PAGE, rows * (tallest * PAGE / max(columns, 2) + 0.25)))
+    images = {title: _gray_levels(file) for title, file in pictures.items()}
+    aspect = max((image.shape[0] / image.shape[1] for image in images.values() if image.size), default=1.0)
+    columns = min(_COLUMNS, len(images))
+    rows = -(-len(images) // columns)
+    figure = Figure(figsize=(PAGE, rows * (aspect * PAGE / max(columns, 2) + 0.25)))
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in grid:
         axes.set_axis_off()
-    for axes, (title, levels) in zip(grid, found.items(), strict=False):
+    for axes, (title, image) in zip(grid, images.items(), strict=False):
         axes.set_title(shortened(title, 40), fontsize=8)
-        if levels.size:
-            axes.imshow(levels, cmap="gray", vmin=0, vmax=255, interpolation=SMOOTH)
+        if image.size:
+            axes.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation=SMOOTH)
         else:
             axes.text(0.5, 0.5, "cannot be read", ha="center", va="center", color=FAINT)
     return figure
 
 
-def _levels(file: Path) -> NDArray[np.uint8]:
-    """Grey levels, uint8 [H, W]; [0, 0] where the file is no picture."""
+def _gray_levels(file: Path) -> NDArray[np.uint8]:
+    """Gray levels, uint8 [H, W]; [0, 0] where the file is not an image."""
     from PIL import Image
 
     try:

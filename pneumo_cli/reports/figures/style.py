@@ -1,7 +1,6 @@
-"""The house style of the figures: sizes, colours, fonts, and how a figure is saved.
+"""The house style of figures: sizes, colours, fonts, and how a figure is saved.
 
-What every figure shares, and nothing about what any of them shows; that is
-:mod:`pneumo_cli.reports.figures.training`.
+Only what all figures share. What they show is in the other modules of this package.
 """
 
 from __future__ import annotations
@@ -22,9 +21,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 COLUMN = 3.35
-"""Width of a journal's column in inches."""
+"""Width of a journal column in inches."""
 PAGE = 7.0
-"""Width of a journal's page in inches."""
+"""Width of a journal page in inches."""
 
 BLUE, VERMILLION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 ORANGE, SKY = "#E69F00", "#56B4E9"
@@ -48,7 +47,7 @@ _STYLE: dict[str, Any] = {
     "grid.color": "#E3E3E3",
     "grid.linewidth": 0.5,
     "text.color": INK,
-    "text.parse_math": False,  # class names are data: a "$" in one of them is no formula
+    "text.parse_math": False,  # class names are data: a "$" in one starts no formula
     "xtick.color": INK,
     "ytick.color": INK,
     "xtick.major.width": 0.6,
@@ -77,34 +76,32 @@ CLASS_COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY)
 HATCHES = ("", "////", "....", "\\\\\\\\", "xxxx", "----")
 
 SMOOTH = "spline36"
-"""How images are enlarged and reduced. A radiograph of 32 px in visible squares is read as a pattern of squares,
-smoothed as a chest with its ribs; the pixels as they are stand in the files that
-:mod:`pneumo_cli.reports.figures.animation` writes."""
+"""Interpolation of images. A radiograph of 32 px is recognized as a chest when smoothed, as squares when not; the
+files of :mod:`pneumo_cli.reports.figures.animation` show the pixels themselves."""
 
 P = ParamSpec("P")
 
 
 def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
-    """Draw in the house style, whatever the user's own matplotlib settings say."""
+    """Draw in the house style, whatever the user's matplotlib settings are."""
 
     @functools.wraps(draw)
-    def drawn(*args: P.args, **kwargs: P.kwargs) -> Figure:
+    def draw_styled(*args: P.args, **kwargs: P.kwargs) -> Figure:
         from matplotlib import style
 
         with style.context(["default", _STYLE]):
             figure = draw(*args, **kwargs)
             for axes in figure.axes:
-                axes.tick_params(
-                    labelsize=_STYLE["font.size"]
-                )  # else the user's size chooses the ticks' number
-            _drawn(figure)  # ticks take their style when first drawn, and drawing is what takes long: once
+                # Otherwise the user's font size determines the number of ticks.
+                axes.tick_params(labelsize=_STYLE["font.size"])
+            _render(figure)  # ticks take their style when first rendered; once, because rendering is slow
         return figure
 
-    return drawn
+    return draw_styled
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a PNG of 200 dots per inch, whole or not at all.
+    """Write a PNG at 200 dpi, atomically.
 
     Raises:
         OSError: the folder cannot be made or written to, or the disk is full.
@@ -114,14 +111,14 @@ def save(figure: Figure, path: Path) -> None:
     from PIL import Image
 
     canvas = figure.canvas
-    if figure.stale or not isinstance(canvas, FigureCanvasAgg):  # somebody else's
-        canvas = _drawn(figure)
+    if figure.stale or not isinstance(canvas, FigureCanvasAgg):  # changed, or not drawn by a styled function
+        canvas = _render(figure)
     picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
     with atomic.replace_file(path) as handle:
         picture.save(handle, format="png", dpi=(_DPI, _DPI))
 
 
-def _drawn(figure: Figure) -> FigureCanvasAgg:
+def _render(figure: Figure) -> FigureCanvasAgg:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     figure.set_dpi(_DPI)
@@ -132,22 +129,31 @@ def _drawn(figure: Figure) -> FigureCanvasAgg:
 
 
 def column_figure(height: float) -> tuple[Figure, Axes]:
-    """One axes on a figure as wide as a column, ``height`` inches tall."""
+    """One axes on a figure as wide as a column, ``height`` inches high."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(COLUMN, height))
     return figure, figure.subplots()
 
 
+def image_figure(height: float) -> Figure:
+    """A figure as wide as a page, ``height`` inches high, on which axes keep the exact places they are given."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(PAGE, height))
+    figure.set_layout_engine("none")
+    return figure
+
+
 def panels(count: int, margin: float) -> tuple[Figure, NDArray[np.object_]]:
-    """Axes in rows of up to three on the width of a page; those beyond ``count`` are there and not shown.
+    """Axes in rows of up to three on the width of a page.
 
     Args:
         count: at least 1.
-        margin: inches of the height that are left beside the panels, for a legend.
+        margin: inches of height for a legend.
 
     Returns:
-        the figure and all its axes, flat.
+        the figure and all its axes, flat; those beyond ``count`` are invisible.
     """
     from matplotlib.figure import Figure
 
@@ -161,16 +167,16 @@ def panels(count: int, margin: float) -> tuple[Figure, NDArray[np.object_]]:
 
 
 def line_labels(grid: Iterable[Axes]) -> dict[str, Artist]:
-    """The lines of several axes by their labels, each label once, those without one left out."""
-    found = {str(line.get_label()): line for axes in grid for line in axes.lines}
-    return {label: line for label, line in found.items() if not label.startswith("_")}
+    """The labelled lines of several axes, by label."""
+    lines = {str(line.get_label()): line for axes in grid for line in axes.lines}
+    return {label: line for label, line in lines.items() if not label.startswith("_")}
 
 
 def legend_above(axes: Axes, columns: int = 3) -> None:
-    """Above the axes, where it hides no data however the curves run; the axes keep their width.
+    """A legend above the axes, where it covers no data.
 
     Args:
-        columns: as many as the labels leave room for.
+        columns: as many as there is room for.
     """
     figure = axes.get_figure(root=True)
     handles, labels = axes.get_legend_handles_labels()

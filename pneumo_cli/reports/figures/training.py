@@ -1,11 +1,10 @@
-"""The figures of a report, as matplotlib figures that belong to nobody else.
+"""Figures of a training run: curves, confusion matrix, class balance, sample images.
 
-Pure functions: data in, :class:`matplotlib.figure.Figure` out, without pyplot, so nothing is left open.
-``curves`` and ``sample_grid`` are as wide as a journal's page, all others as wide as its column. The colours
-are those of Okabe and Ito; what colour tells, line style, marker, hatching or text tell too. The looks are
-kept in :mod:`pneumo_cli.reports.figures.style`, which also writes the files; metrics are computed in
-:mod:`pneumo_cli.evaluation`, not here. What is drawn of a classifier's predictions is in
-:mod:`pneumo_cli.reports.figures.classification`.
+Pure functions from data to :class:`matplotlib.figure.Figure`, without pyplot, so no figure stays open. ``curves``
+and ``sample_grid`` are as wide as a journal page, all others as wide as its column. The colours are those of Okabe
+and Ito; line style, marker, hatching or text show the same information. :mod:`pneumo_cli.reports.figures.style`
+defines the style and writes the files, :mod:`pneumo_cli.reports.figures.classification` draws a classifier's
+predictions, and metrics are computed in :mod:`pneumo_cli.evaluation`.
 """
 
 from __future__ import annotations
@@ -36,6 +35,7 @@ from pneumo_cli.reports.figures.style import (
     SERIES,
     SMOOTH,
     column_figure,
+    image_figure,
     legend_above,
     line_labels,
     panels,
@@ -53,14 +53,14 @@ if TYPE_CHECKING:
 def curve(
     history: Sequence[Entry], metric: str, *, label: str | None = None, best: int | None = None
 ) -> Figure:
-    """One metric over the epochs, training and validation in one axes (SOURCE 4, figures 16-20).
+    """One metric by epoch, training and validation in one axes (SOURCE 4, figures 16-20).
 
     Args:
-        history: ``report["history"]``; a value that is missing, None or NaN becomes a gap, a side (``train``,
-            ``validation``) without any value is left out.
+        history: ``report["history"]``; values that are missing, None or NaN become gaps, and a side (``train``,
+            ``validation``) without a value is left out.
         metric: its name in the history.
         label: of the vertical axis, with the unit; the metric's own label by default.
-        best: the epoch whose checkpoint was kept, marked by a thin line.
+        best: the selected epoch, marked by a thin line.
     """
     figure, axes = column_figure(2.3)
     _draw_curve(axes, history, metric, label)
@@ -71,15 +71,14 @@ def curve(
 
 @styled
 def curves(history: Sequence[Entry], metrics: Sequence[str], *, best: int | None = None) -> Figure:
-    """Several metrics over the epochs, one panel each, on the width of a page.
+    """Several metrics by epoch, one panel each, on the width of a page.
 
     Args:
-        history: as for :func:`curve`.
+        history, best: as for :func:`curve`.
         metrics: at least one name.
-        best: the epoch whose checkpoint was kept, marked by a thin line in every panel.
 
     Raises:
-        ValueError: no metric is named.
+        ValueError: there is no metric.
     """
     if not metrics:
         raise ValueError("curves need at least one metric")
@@ -87,7 +86,7 @@ def curves(history: Sequence[Entry], metrics: Sequence[str], *, best: int | None
     for axes, metric in zip(grid, metrics, strict=False):
         _draw_curve(axes, history, metric, None)
         mark_best(axes, history, best)
-    # One legend for all: in the free cell where there is one, above the panels where there is none.
+    # One legend for all: in a free cell if there is one, else above the panels.
     handles = list(line_labels(grid).values())
     if len(metrics) < len(grid):
         grid[-1].legend(handles=handles, loc="center", fontsize=8.5, labelspacing=0.9)
@@ -98,15 +97,14 @@ def curves(history: Sequence[Entry], metrics: Sequence[str], *, best: int | None
 
 @styled
 def learning_rate(history: Sequence[Entry]) -> Figure:
-    """The learning rate of every epoch, on a logarithmic axis where it spans more than one power of ten."""
+    """The learning rate by epoch, on a logarithmic axis where it spans more than one power of ten."""
     from matplotlib.ticker import FuncFormatter, NullFormatter
 
     figure, axes = column_figure(1.9)
     epochs = [int(entry["epoch"]) for entry in history]
     rates = gapped([entry.get("learning_rate") for entry in history])
-    axes.plot(
-        epochs, rates, color=BLUE, drawstyle="steps-mid", marker="o", markevery=marker_step(len(epochs))
-    )
+    step = marker_step(len(epochs))
+    axes.plot(epochs, rates, color=BLUE, drawstyle="steps-mid", marker="o", markevery=step)
     positive = rates[rates > 0]
     if positive.size and positive.max() > 10 * positive.min():
         axes.set_yscale("log")
@@ -121,7 +119,7 @@ def learning_rate(history: Sequence[Entry]) -> Figure:
 
 @styled
 def confusion_matrix(matrix: ArrayLike, classes: Sequence[str]) -> Figure:
-    """Counts, and percentages of the true class, on a shade that follows the percentage.
+    """Counts and percentages of each true class, shaded by the percentage.
 
     Args:
         matrix: counts [K, K], rows truth, columns prediction.
@@ -134,34 +132,21 @@ def confusion_matrix(matrix: ArrayLike, classes: Sequence[str]) -> Figure:
     size = len(classes)
     if counts.shape != (size, size):
         raise ValueError(
-            f"a confusion matrix of {size} classes has the shape {(size, size)}, not {counts.shape}"
+            f"a confusion matrix of {size} classes is [{size}, {size}], not {list(counts.shape)}"
         )
-    totals = counts.sum(axis=1, keepdims=True)
-    shares = counts / np.maximum(totals, 1)
+    totals = counts.sum(axis=1)
+    shares = counts / np.maximum(totals[:, None], 1)
     figure, axes = column_figure(2.75)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    for row in range(size):
-        for column in range(size):
-            percent = f"{shares[row, column]:.1%}" if totals[row, 0] else "no image"
-            dark = shares[row, column] > 0.5
-            axes.text(
-                column,
-                row,
-                f"{counts[row, column]:,}\n{percent}",
-                ha="center",
-                va="center",
-                fontsize=11 if size == 2 else 7,
-                color="white" if dark else INK,
-            )
+    for (row, column), share in np.ndenumerate(shares):
+        percent = f"{share:.1%}" if totals[row] else "no image"
+        look: dict[str, Any] = {"ha": "center", "va": "center", "color": "white" if share > 0.5 else INK}
+        axes.text(column, row, f"{counts[row, column]:,}\n{percent}", fontsize=11 if size == 2 else 7, **look)
     names = [shortened(name, max(6, 40 // size)) for name in classes]
     axes.set_xticks(range(size), names)
-    axes.set_yticks(
-        range(size),
-        [f"{name}\nn = {total:,}" for name, total in zip(names, totals[:, 0], strict=True)],
-        rotation=90 if size <= 3 else 0,
-        va="center",
-        multialignment="center",
-    )
+    rows = [f"{name}\nn = {total:,}" for name, total in zip(names, totals, strict=True)]
+    turned = 90 if size <= 3 else 0
+    axes.set_yticks(range(size), rows, rotation=turned, va="center", multialignment="center")
     axes.set_xlabel("Prediction")
     axes.set_ylabel("Truth")
     axes.tick_params(length=0)
@@ -175,13 +160,13 @@ def class_balance(table: Sequence[Mapping[str, Any]]) -> Figure:
     """Images per split and class, with their counts and their ratio (the report's figure 3).
 
     Args:
-        table: ``report["dataset"]["split"]["rows"]``: of each split ``split``, ``counts`` (class to number),
-            and where it is known ``ratio`` (images of the second class for one of the first).
+        table: ``report["dataset"]["split"]["rows"]``: for each split ``split``, ``counts`` (class to number), and
+            ``ratio`` (images of the second class for one of the first) where it is known.
     """
     from matplotlib.ticker import MaxNLocator
 
     figure, axes = column_figure(2.4)
-    # A class of which no split has an image, since the run is on another one alone, would be a gap.
+    # A class without images in any split (in a run on another class only) would leave a gap.
     classes = list(dict.fromkeys(name for row in table for name, count in row["counts"].items() if count))
     width = 0.8 / max(len(classes), 1)
     positions = np.arange(len(table))
@@ -213,19 +198,17 @@ def class_balance(table: Sequence[Mapping[str, Any]]) -> Figure:
 def sample_grid(
     images: NDArray[np.generic], titles: Sequence[str], *, columns: int = 8, caption: str = ""
 ) -> Figure:
-    """Images with a name over each, on the width of a page (the report's figures 5-7).
+    """Images with a title above each, on the width of a page (the report's figures 5-7).
 
     Args:
-        images: [N, H, W], 0 black to 1 white; values outside are shown as the nearer end.
-        titles: N names, usually classes; equal names get equal colours.
+        images: [N, H, W], 0 black to 1 white; values outside are clipped.
+        titles: N names, usually classes; equal names get the same colour.
         columns: images per row.
         caption: one line below the grid.
 
     Raises:
         ValueError: there is no image, or the shapes do not fit.
     """
-    from matplotlib.figure import Figure
-
     images = np.asarray(images)
     if images.ndim != 3 or len(images) == 0 or len(images) != len(titles):
         raise ValueError(
@@ -238,9 +221,8 @@ def sample_grid(
     tall = cell * images.shape[1] / images.shape[2]
     left = (PAGE - columns * cell - (columns - 1) * gap) / 2
     height = rows * (tall + title) + gap + foot
-    figure = Figure(figsize=(PAGE, height))
-    figure.set_layout_engine("none")  # the places are exact: nothing is to be moved
-    # One axes for all images: making and drawing one for each takes many times as long.
+    figure = image_figure(height)
+    # One axes for all images: one for each takes many times as long.
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
     names = sorted(set(titles))
@@ -249,16 +231,9 @@ def sample_grid(
         x, y = left + column * (cell + gap), height - (row + 1) * (tall + title)
         place = (x, x + cell, y, y + tall)
         axes.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation=SMOOTH, aspect="auto", extent=place)
-        axes.text(
-            x + cell / 2,
-            y + tall + 2 / 72,
-            shortened(name, int(cell * 14)),
-            ha="center",
-            va="baseline",
-            fontsize=7,
-            color=CLASS_COLOURS[names.index(name)] if len(names) <= len(CLASS_COLOURS) else INK,
-            fontweight="bold",
-        )
+        colour = CLASS_COLOURS[names.index(name)] if len(names) <= len(CLASS_COLOURS) else INK
+        look: dict[str, Any] = {"ha": "center", "va": "baseline", "fontweight": "bold", "color": colour}
+        axes.text(x + cell / 2, y + tall + 2 / 72, shortened(name, int(cell * 14)), fontsize=7, **look)
     axes.set_xlim(0, PAGE)
     axes.set_ylim(0, height)
     if caption:

@@ -1,1 +1,1 @@
-"""A plugin distribution for the tests of the core: found, loaded and run as a stranger's would be."""
+"""A plugin distribution for the tests of the core: discovered, loaded and run like a third party's."""

@@ -1,4 +1,4 @@
-"""The datasets: all in memory, one with its seed in a file of the user's, one with damaged images."""
+"""Four datasets in memory: one needs a file with its seed, one has damaged images."""
 
 from pneumo_cli import DataError, UnreadableImage
 from pneumo_cli.data import DatasetRequest

@@ -1,4 +1,4 @@
-"""Networks that take milliseconds. ``tiny_net`` has what makes exact resumption hard: BatchNorm and dropout."""
+"""Networks that run in milliseconds. ``tiny_net`` has BatchNorm and dropout, which make exact resumption hard."""
 
 from torch import nn
 

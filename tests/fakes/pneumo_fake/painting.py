@@ -1,4 +1,4 @@
-"""What makes images in no time: one trainer that draws, reconstructs and interpolates, and two models for it."""
+"""A fast generative trainer that samples, reconstructs and interpolates, and two models for it."""
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +10,7 @@ from pneumo_cli.trainers import GenerativeTrainer
 
 
 class Painter(nn.Module):
-    """Draws: an image is a mean and three patterns, weighed by its noise."""
+    """A linear generator: an image is a mean and three patterns, weighted by its noise."""
 
     z_dim = 3
     draws = True
@@ -27,26 +27,26 @@ class Painter(nn.Module):
 
 
 class Copyist(Painter):
-    """Is trained like a painter, and has nothing to draw from."""
+    """Trained like a painter, but cannot sample."""
 
     draws = False
 
 
 class PainterTrainer(GenerativeTrainer):
-    """Its models learn the mean image; what they make of a given image is its negative."""
+    """Its models learn the mean image; the reconstruction of an image is its negative."""
 
     def train_step(self, run, batch):
         model = run.model
-        made = model(torch.randn(len(batch.images), model.z_dim))
-        loss = F.mse_loss(made, batch.images)
+        images = model(torch.randn(len(batch.images), model.z_dim))
+        loss = F.mse_loss(images, batch.images)
         run.optimize(loss)
         return {"loss": loss.detach()}
 
     def evaluate(self, run, loader):
         index, losses = [], []
         for batch in loader:
-            made = run.model(torch.zeros(len(batch.images), run.model.z_dim))
-            losses.append((made - batch.images).square().mean((1, 2, 3)))
+            images = run.model(torch.zeros(len(batch.images), run.model.z_dim))
+            losses.append((images - batch.images).square().mean((1, 2, 3)))
             index.append(batch.index)
         outputs = run.gather({"index": torch.cat(index), "losses": torch.cat(losses)})
         return Evaluation({"loss": float(outputs["losses"].mean())}, outputs=outputs)

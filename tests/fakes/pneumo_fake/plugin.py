@@ -1,4 +1,4 @@
-"""What the fake distribution brings: three trainers, five models, four datasets."""
+"""Registers three trainers, five models and four datasets."""
 
 from pneumo_cli.api import DatasetSpec, ModelSpec, Preset, TrainerSpec, hookimpl
 

@@ -1,10 +1,10 @@
-"""A plugin that does harm on request: kills, signals, fills the disk or poisons the loss at a given point of a run.
+"""A plugin that makes a run fail at a given point: by a signal, a full disk or a loss that is NaN.
 
 The environment variable ``SABOTAGE`` holds ``ACT@POINT``. Points: ``step:EPOCH:STEP``, ``epoch:EPOCH`` (after it is
 saved), ``begin:EPOCH``, ``best:EPOCH`` (best is saved, last is not), ``last:NUMBER`` (the n-th last checkpoint is
 saved), ``evaluate:NUMBER`` (inside the n-th evaluation) and ``report`` (while the report's figures are drawn).
-Acts: ``SIGKILL`` and other signals, ``full`` (no file may grow beyond 2 kB), ``nan``. Of a group of runs
-``SABOTAGE_FOLD`` names the one that is harmed.
+Acts: ``SIGKILL`` and other signals, ``full`` (no file may grow beyond 2 kB), ``nan``. In a group of runs
+``SABOTAGE_FOLD`` selects the one that fails.
 """
 
 import dataclasses
@@ -75,7 +75,7 @@ class Saboteur:
         if self.point == "report":
             from pneumo_cli.evaluation import NamedFigure
 
-            trap = NamedFigure("trap", "Seen by those who live on.", self.draw)
+            trap = NamedFigure("trap", "Only in runs that survive.", self.draw)
             return dataclasses.replace(evaluation, figures=(*evaluation.figures, trap))
         return evaluation
 

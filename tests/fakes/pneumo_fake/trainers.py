@@ -1,4 +1,4 @@
-"""One trainer on the shared base of classification, one that implements the contract by itself."""
+"""A trainer that inherits from the classification trainer, and one that implements all hooks itself."""
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +12,7 @@ class FakeTrainer(ClassificationTrainer):
 
 
 class DuelTrainer(Trainer):
-    """A GAN in miniature: noise comes from torch's global generator, as an author would write it."""
+    """A minimal GAN; its noise comes from torch's global generator, as an author would write it."""
 
     def build_model(self, run):
         return run.create_model(latent=self.settings.latent)
@@ -26,10 +26,10 @@ class DuelTrainer(Trainer):
     def train_step(self, run, batch):
         real = batch.images[:, :1]
         fake = run.model.generator(torch.randn(len(real), self.settings.latent))
-        judged = run.model.discriminator
-        critic_loss = _loss(judged(real), 1.0) + _loss(judged(fake.detach()), 0.0)
+        discriminator = run.model.discriminator
+        critic_loss = _loss(discriminator(real), 1.0) + _loss(discriminator(fake.detach()), 0.0)
         run.optimize(critic_loss, "discriminator")
-        generator_loss = _loss(judged(fake), 1.0)
+        generator_loss = _loss(discriminator(fake), 1.0)
         run.optimize(generator_loss, "generator")
         return {"loss": critic_loss.detach(), "generator_loss": generator_loss.detach()}
 

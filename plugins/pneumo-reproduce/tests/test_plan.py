@@ -1,0 +1,53 @@
+"""The plan of a reproduction: resolved settings, replaced networks, problems."""
+
+from pneumo_cli.runtime.progress import Progress
+from pneumo_reproduce.plan import Plan, Request, make_plan, planned_again
+from pneumo_reproduce.source_report import source_report
+
+
+def plan_of(plugins, preset, fetch=True):
+    return make_plan(plugins, source_report(), Request(preset, {"dataset": "tiny"}, fetch), Progress())
+
+
+def test_a_network_that_is_not_available_is_replaced_by_the_one_for_small_machines_with_the_reason(picky):
+    task = plan_of(picky, "source").task("feature-extraction")
+    assert task["settings"]["model"] == "tiny-net"
+    assert task["settings"]["image_size"] == 32  # otherwise the report's recipe
+    assert task["source"]["model"] == "plain-net"
+    assert task["replaced"] == (
+        "plain-net cannot be trained here: its weights could not be fetched. tiny-net replaces it."
+    )
+    quick = plan_of(picky, "quick").task("feature-extraction")
+    assert (quick["settings"]["model"], quick["replaced"]) == ("tiny-net", "")
+
+
+def test_nothing_is_fetched_for_a_dry_run(picky):
+    task = plan_of(picky, "source", fetch=False).task("feature-extraction")
+    assert (task["settings"]["model"], task["replaced"]) == ("plain-net", "")
+
+
+def test_what_could_not_be_planned_is_planned_again_and_the_rest_stays(picky):
+    plan = plan_of(picky, "quick")
+    planned = dict(plan.settings)
+    good = {task["name"]: dict(task) for task in plan.content["tasks"]}
+    plan.content["tasks"][0] = {
+        "name": "cnn",
+        "title": "Task cnn",
+        "problem": "not installed",
+        "replaced": "",
+    }
+    settings = {name: text for name, text in plan.settings.items() if name != "cnn"}
+    again = planned_again(Plan(plan.content, settings), picky, source_report(), Progress())
+    assert again.task("cnn") == good["cnn"]
+    assert again.settings == planned
+    assert "comes with pneumo-autoencoder, which is not installed" in again.task("autoencoder")["problem"]
+
+
+def test_a_plan_has_the_number_of_images_and_the_layers(picky):
+    task = plan_of(picky, "quick").task("cnn")
+    assert sum(task["images"].values()) == 48
+    assert task["layers"]["here"]["rows"][0] == ["Conv2d-1", [8, 16, 16], 224]
+
+
+def test_the_source_report_has_its_five_tasks_in_order():
+    assert source_report().names() == ["cnn", "feature-extraction", "fine-tuning", "gan", "autoencoder"]

@@ -1,0 +1,64 @@
+"""Runs from the command line: what they print, and their evaluation afterwards."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The working folder of the run."""
+    return tmp_path_factory.mktemp("work")
+
+
+@pytest.fixture(scope="module")
+def ended(processes, folder: Path):
+    """A run on a dataset with two unreadable images, in a process of its own, off a terminal."""
+    flags = ("--dataset", "torn", "--skip-unreadable", "--epochs", 1, "--cache", "cache")
+    return processes.run(folder, "run", "fake", *flags)
+
+
+def test_unreadable_images_may_be_skipped_and_are_counted(ended, folder: Path) -> None:
+    assert ended.code == 0, ended.stderr
+    (report,) = folder.glob("runs/fake/*/report.json")
+    assert "truncated in the middle" in report.read_text()
+    assert "truncated in the middle" in report.with_suffix(".md").read_text()
+
+
+def test_off_a_terminal_there_are_no_bars_and_no_color(ended) -> None:
+    assert (ended.code, ended.stdout) == (0, "")
+    assert "\x1b" not in ended.stderr
+    assert "\r" not in ended.stderr
+
+
+def test_the_last_lines_of_a_run_name_folder_report_and_a_next_command_that_works(
+    ended, folder: Path, pneumo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    last = dict(line.split(maxsplit=1) for line in ended.stderr.splitlines()[-3:])
+    assert Path(last["report"]).is_file()
+    assert Path(last["folder"]).is_dir()
+    program, *command = last["next"].split()
+    assert program == "pneumo"
+    evaluated = pneumo(*command, "--json")
+    assert evaluated.code == 0, evaluated.stderr
+    report = json.loads((Path(last["folder"]) / "report.json").read_text())
+    assert json.loads(evaluated.stdout)["metrics"] == pytest.approx(report["evaluations"]["test"])
+    assert len(list(Path(last["folder"]).joinpath("evaluations").iterdir())) == 1
+
+
+def test_a_run_is_evaluated_on_another_dataset_without_its_own_data_root(
+    pneumo, fakes: Path, trained_run, tmp_path: Path
+) -> None:
+    films = tmp_path / "films"
+    films.mkdir()
+    (films / "seed.txt").write_text("7")
+    run = shutil.copytree(trained_run("fake", epochs=1, dataset="seeded", data_root=films), "run")
+    evaluated = pneumo("evaluate", run, "--dataset", "tiny", "--json")
+    assert evaluated.code == 0, evaluated.stderr
+    assert json.loads(evaluated.stdout)["dataset"] == "tiny"
+    assert "not the data that the run was trained on" in evaluated.stderr

@@ -1,0 +1,186 @@
+"""Paths, globs and standard input as arguments, on real folders."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+from pathlib import Path
+
+import pytest
+
+from pneumo_cli.data import files
+from pneumo_cli.data.input_paths import expand, read_file
+from pneumo_cli.errors import UnreadableImage, UsageError
+
+DICOM = bytes(128) + b"DICM" + b"rest"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder: images of all formats among other files."""
+    for name in (
+        "a/2.png",
+        "a/10.JPG",
+        "a/b/c.tif",
+        "a/b/d.tiff",
+        "a/b/deep/e.dcm",
+        "a/b/deep/f.jpeg",
+        "a/g.dicom",
+        "a/notes.txt",
+        "a/.hidden.png",
+        "a/.git/h.png",
+        "a/__MACOSX/i.png",
+        "other/[1].png",
+        "other/1.png",
+        "empty/readme.md",
+    ):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    (tmp_path / "a/IM0001").write_bytes(DICOM)
+    (tmp_path / "a/1.2.840.99").write_bytes(DICOM)
+    (tmp_path / "a/DICOMDIR").write_bytes(DICOM)
+    (tmp_path / "a/LICENSE").write_bytes(b"a text")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+IMAGES = [
+    "1.2.840.99",
+    "10.JPG",
+    "2.png",
+    "IM0001",
+    "b/c.tif",
+    "b/d.tiff",
+    "b/deep/e.dcm",
+    "b/deep/f.jpeg",
+    "g.dicom",
+]
+
+
+def names(*arguments: str, stdin: io.TextIOBase | None = None) -> list[str]:
+    return [str(path) for path in expand(arguments, stdin)]  # type: ignore[arg-type]
+
+
+def test_a_folder_stands_for_the_images_below_it_in_order(folder: Path) -> None:
+    assert names("a") == [f"a/{name}" for name in IMAGES]
+    assert names(str(folder / "a")) == [str(folder / "a" / name) for name in IMAGES]
+
+
+def test_named_files_are_kept_without_a_check(folder: Path) -> None:
+    assert names("a/notes.txt", "nowhere.png", "a/.hidden.png") == [
+        "a/notes.txt",
+        "nowhere.png",
+        "a/.hidden.png",
+    ]
+
+
+def test_each_file_is_named_once_in_the_order_of_the_arguments(folder: Path) -> None:
+    assert names("a/b/d.tiff", "a/b", "./a/b/c.tif", str(folder / "a/b/d.tiff"), "a//b") == [
+        "a/b/d.tiff",
+        "a/b/c.tif",
+        "a/b/deep/e.dcm",
+        "a/b/deep/f.jpeg",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("a/*.png", ["a/2.png"]),
+        ("a/*.txt", ["a/notes.txt"]),
+        ("*/?.png", ["a/2.png", "other/1.png"]),
+        ("a/**/*.tif*", ["a/b/c.tif", "a/b/d.tiff"]),
+        ("a/**/deep/*", ["a/b/deep/e.dcm", "a/b/deep/f.jpeg"]),
+        ("**/d*/*.dcm", ["a/b/deep/e.dcm"]),
+        ("**/[0-9].png", ["a/2.png", "other/1.png"]),
+        ("a/b/**", ["a/b/c.tif", "a/b/d.tiff", "a/b/deep/e.dcm", "a/b/deep/f.jpeg"]),
+        ("a/b/*", ["a/b/c.tif", "a/b/d.tiff", "a/b/deep/e.dcm", "a/b/deep/f.jpeg"]),
+        ("a/*", [f"a/{name}" for name in sorted(IMAGES)]),
+    ],
+)
+def test_globs_that_the_shell_did_not_expand(folder: Path, pattern: str, expected: list[str]) -> None:
+    assert sorted(names(pattern)) == sorted(expected)
+    assert sorted(names(str(folder / pattern))) == sorted(str(folder / name) for name in expected)
+
+
+def test_an_existing_file_is_not_a_glob(folder: Path) -> None:
+    assert names("other/[1].png") == ["other/[1].png"]
+    (folder / "other/[1].png").unlink()
+    assert names("other/[1].png") == ["other/1.png"]
+
+
+def test_circular_links_end(folder: Path) -> None:
+    (folder / "a/b/up").symlink_to(folder / "a")
+    (folder / "a/b/top").symlink_to(folder)
+    assert len(names("a")) == len(IMAGES) + 2  # those in other/, once
+    assert len(names("a/**/*.tif")) == 1
+
+
+@pytest.mark.parametrize("ends", ["\n", "\r\n", "\0"])
+def test_standard_input_lists_files_and_folders(folder: Path, ends: str) -> None:
+    listed = ends.join(["a/2.png", "", "  ", "gone.png", "other/[1].png", "a/b/deep", ""])
+    expected = ["a/2.png", "gone.png", "other/[1].png", "a/b/deep/e.dcm", "a/b/deep/f.jpeg"]
+    assert names("-", stdin=io.StringIO(listed, newline="")) == expected
+    assert names("-", stdin=io.TextIOWrapper(io.BytesIO(listed.encode()), "ascii")) == expected
+
+
+def test_nul_separated_names_may_hold_line_ends(folder: Path) -> None:
+    (folder / "a\nb.png").write_bytes(b"x")
+    assert names("-", stdin=io.StringIO("a\nb.png\0a/2.png\0")) == ["a\nb.png", "a/2.png"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "listed", "reason"),
+    [
+        (
+            ["empty"],
+            "",
+            r"no images in empty: no .jpeg, .jpg, .png, .tif, .tiff, .dcm, .dicom or DICOM",
+        ),
+        (["nothing*", "empty"], "", r"no images in nothing\*, empty:"),
+        (["-"], "\n\n", "standard input lists no files"),
+        (["-"], None, "there is none"),
+        ([""], "", "an empty path"),
+        (["bad\udcff.png"], "", "not valid UTF-8"),
+    ],
+)
+def test_nothing_to_read_is_a_usage_error(
+    folder: Path, arguments: list[str], listed: str | None, reason: str
+) -> None:
+    with pytest.raises(UsageError, match=reason):
+        list(expand(arguments, None if listed is None else io.StringIO(listed)))
+
+
+def test_one_empty_folder_among_others_is_a_warning(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, "pneumo"):
+        assert names("empty", "a/2.png") == ["a/2.png"]
+    assert caplog.messages[0].startswith("no images in empty")
+
+
+# --- reading -------------------------------------------------------------------------------------------------
+
+
+def test_a_file_is_read_completely(folder: Path) -> None:
+    assert read_file(Path("a/IM0001")) == DICOM
+    assert read_file(folder / "a/IM0001") == DICOM
+
+
+def test_an_unreadable_file_has_a_reason(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.mkfifo(folder / "pipe.png")
+    (folder / "broken.png").symlink_to("gone")
+    monkeypatch.setattr(files, "MAX_BYTES", 2**20)
+    (folder / "large.png").write_bytes(bytes(2**20 + 1))
+    for name, reason in {
+        "gone.png": "No such file",
+        "nowhere/gone.png": "no such file",
+        "a": "a folder",
+        "pipe.png": "not a regular file",
+        "broken.png": "No such file",
+        "large.png": "larger than 1 MiB",
+        "a/2.png/x": "no such file|neither|[Nn]ot",
+        "a" * 300: "too long",
+    }.items():
+        with pytest.raises(UnreadableImage, match=reason):
+            read_file(Path(name))
