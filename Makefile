@@ -42,6 +42,7 @@ FAILED := { df -Ph . "$${TMPDIR:-/tmp}" >&2; echo "$(NEEDS)." >&2; exit 1; }
 $(VENV)/.installed: $(BIN)/python $(REQUIREMENTS)
 	@echo "Installing pneumo with PyTorch into $(VENV) (once, some minutes)"
 	@$(BIN)/python -m pip install --quiet -r plugins/requirements.txt || $(FAILED)
+	@$(BIN)/python -m compileall -q pneumo_cli $(wildcard plugins/*/pneumo_*)  # as pip does what is not editable
 	@touch $@
 
 $(VENV)/.installed-tests: $(VENV)/.installed

@@ -7,12 +7,16 @@ parsing. typer's own help puts options into tables that leave 20 characters for 
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable, Iterable
+from copy import copy
 from typing import Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command_from_info, get_command_name
+from typer.models import CommandInfo
 
 from pneumo_cli.errors import UsageError, nearest
 from pneumo_cli.registry import absent_text, bundled_in
@@ -126,12 +130,37 @@ class LazyGroup(TyperGroup):
 
 def make_lazy(app: typer.Typer) -> None:
     """Make all commands of an app and its groups lazy, except those with a class of their own."""
-    for command in app.registered_commands:
-        if command.cls is TyperCommand:
-            command.cls = LazyCommand
+    app.registered_commands = [
+        _deferred(command) if command.cls is TyperCommand else command for command in app.registered_commands
+    ]
     for group in app.registered_groups:
         if group.typer_instance is not None:
             make_lazy(group.typer_instance)
+
+
+def _deferred(info: CommandInfo) -> CommandInfo:
+    """A command that is listed by its help alone; its parameters are built when it is used.
+
+    typer builds those of all commands at once, which takes longer than importing typer's parser.
+    """
+    assert info.callback is not None
+
+    class Deferred(LazyCommand):
+        def make_context(self, info_name: Any, args: list[str], parent: Any = None, **extra: Any) -> Any:
+            own = copy(info)
+            own.cls = LazyCommand
+            command = get_command_from_info(own, pretty_exceptions_short=False, rich_markup_mode=None)
+            return command.make_context(info_name, args, parent=parent, **extra)
+
+    listed = copy(info)
+    listed.name = info.name or get_command_name(info.callback.__name__)
+    listed.help = info.help if info.help is not None else inspect.getdoc(info.callback)
+    listed.callback, listed.cls = _no_parameters, Deferred
+    return listed
+
+
+def _no_parameters() -> None:
+    """Stands for the callback of a deferred command."""
 
 
 def _false_by_default(option: Any) -> Any:

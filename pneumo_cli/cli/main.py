@@ -5,6 +5,7 @@ Imports neither torch, pydantic nor matplotlib: a command imports what it needs 
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import sys
@@ -151,7 +152,9 @@ def main() -> None:
     for handler in logging.getLogger().handlers:
         handler.setLevel(logging.DEBUG if debug else NOTICE)
     try:
-        code = typer.main.get_command(build_app(discover()))(standalone_mode=False)
+        command = typer.main.get_command(build_app(discover()))
+        gc.enable()
+        code = command(standalone_mode=False)
         if code == 130:  # typer's exit code after Ctrl-C, without a message
             code = _fail("interrupted", 130, debug)
         sys.stdout.flush()  # here, so that a closed pipe is handled below

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,6 +26,7 @@ from pneumo_cli.registry import Provenance, Registries, Registry
 from pneumo_cli.specs import DatasetSpec, DecoderSpec, HealthCheck, ModelSpec, TrainerSpec
 
 _CORE = Provenance("pneumo-cli", "")
+_NAME_OR_VERSION = re.compile(r"^(Name|Version): (.+?)\s*$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -200,8 +202,8 @@ def discover(points: Iterable[EntryPoint] | None = None, disabled: str | None = 
     names = {name.strip() for name in blocked.split(",") if name.strip()}
     unused = set(names)
     found = entry_points(group=PROJECT) if points is None else points
-    for point in sorted(found, key=lambda p: (_provenance(p).distribution, p.name)):
-        provenance = _provenance(point)
+    known = [(_provenance(point), point) for point in found]
+    for provenance, point in sorted(known, key=lambda pair: (pair[0].distribution, pair[1].name)):
         hits = names & {point.name, provenance.distribution}
         if hits:
             unused -= hits
@@ -232,7 +234,11 @@ def _provenance(point: EntryPoint) -> Provenance:
     distribution = point.dist
     if distribution is None:
         return Provenance("unknown", "unknown")
-    return Provenance(distribution.name, distribution.version)
+    # Name and version in one pass: each property of a distribution parses all of its metadata anew.
+    header = dict(_NAME_OR_VERSION.findall((distribution.read_text("METADATA") or "").partition("\n\n")[0]))
+    if len(header) < 2:
+        return Provenance(distribution.name, distribution.version)
+    return Provenance(header["Name"], header["Version"])
 
 
 def _load(plugins: Plugins, point: EntryPoint, provenance: Provenance) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -28,7 +27,7 @@ class Files:
         """Start the files; of a resumed run, with the epochs of its checkpoint."""
         from pneumo_cli.runtime import atomic
 
-        atomic.write_text(run.folder.metrics, "".join(json.dumps(row) + "\n" for row in run.history))
+        atomic.write_text(run.folder.metrics, "".join(_json(row) + "\n" for row in run.history))
         self._handler = logging.FileHandler(run.folder.log, encoding="utf-8")
         self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         _log.addHandler(self._handler)
@@ -40,13 +39,13 @@ class Files:
     def epoch_finished(self, run: Run, metrics: Mapping[str, Any]) -> None:
         """Append the epoch's row."""
         with run.folder.metrics.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(metrics) + "\n")
-        _log.info("epoch %d: validation %s", metrics["epoch"], json.dumps(metrics["validation"]))
+            file.write(_json(metrics) + "\n")
+        _log.info("epoch %d: validation %s", metrics["epoch"], _json(metrics["validation"]))
 
     @hookimpl
     def run_finished(self, report: Mapping[str, Any]) -> None:
         """Close the log."""
-        _log.info("finished: %s", json.dumps(report["evaluations"]))
+        _log.info("finished: %s", _json(report["evaluations"]))
         self._close()
 
     @hookimpl
@@ -66,3 +65,9 @@ class Files:
 def plugins_for_run() -> Iterable[object]:
     """Files of its own for each run."""
     yield Files()
+
+
+def _json(value: object) -> str:
+    import json  # here, since every command loads this plugin
+
+    return json.dumps(value)
