@@ -7,14 +7,10 @@ whose tests are run.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +20,8 @@ pytest.register_assert_rewrite("pneumo_cli.testing")
 
 from pneumo_cli.api import hookimpl  # noqa: E402  (after the line above, which the next one needs)
 from pneumo_cli.testing import Invocation, invoke  # noqa: E402
+from tests.programs import FAKES, ProcessServer, disabled  # noqa: E402
 
-FAKES = Path(__file__).parent / "tests" / "fakes"
 _ENTRY_POINTS = {"fake": "pneumo_fake.plugin", "saboteur": "pneumo_fake.saboteur"}
 
 
@@ -59,18 +55,6 @@ def fake_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The cache of decoded images, shared by all tests."""
     return tmp_path_factory.mktemp("cache")
-
-
-def disabled(*enabled: str) -> str:
-    """The installed plugins, for ``PNEUMO_DISABLE_PLUGINS``, except those of some distributions."""
-    kept = {"pneumo-cli", "pneumo-fake", *enabled}
-    bundled = {
-        point.name
-        for distribution in distributions()
-        for point in distribution.entry_points
-        if point.group == "pneumo" and distribution.name not in kept
-    }
-    return ",".join(sorted(bundled))
 
 
 @pytest.fixture(scope="session")
@@ -138,76 +122,6 @@ def install(fakes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
 
 
 # --- real processes --------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Ended:
-    """Exit code (negative: the signal that killed the process) and output of a process."""
-
-    code: int
-    stdout: str
-    stderr: str
-
-
-class ProcessServer:
-    """The client of ``fakes/process_server.py``."""
-
-    def __init__(self, environ: Mapping[str, str], site: Path) -> None:
-        self._environ = dict(environ)
-        self._site = str(site)
-        self._process = subprocess.Popen(
-            [sys.executable, str(FAKES / "process_server.py")],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**environ, "MPLBACKEND": "agg"},
-        )
-        self._outputs: dict[int, tuple[Path, Path]] = {}
-
-    def start(self, folder: Path, *arguments: object, **environ: str) -> int:
-        """Start ``pneumo ARGUMENTS`` in ``folder``; return the process id."""
-        number = len(self._outputs)
-        streams = (folder / f".stdout{number}", folder / f".stderr{number}")
-        request = {
-            "arguments": [str(argument) for argument in arguments],
-            "environ": {
-                **self._environ,
-                "PYTHONPATH": self._site,
-                **environ,
-            },
-            "folder": str(folder),
-            "path": [self._site],
-            "stdout": str(streams[0]),
-            "stderr": str(streams[1]),
-        }
-        process = int(self._ask({"start": request}))
-        self._outputs[process] = streams
-        return process
-
-    def wait(self, process: int) -> Ended:
-        """Wait for the end of a process."""
-        code = int(self._ask({"wait": process}))
-        stdout, stderr = self._outputs[process]
-        return Ended(code, stdout.read_text(), stderr.read_text())
-
-    def run(self, folder: Path, *arguments: object, **environ: str) -> Ended:
-        """Run ``pneumo ARGUMENTS`` in ``folder``."""
-        return self.wait(self.start(folder, *arguments, **environ))
-
-    def close(self) -> None:
-        """Stop the server."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.close()
-        self._process.wait(10)
-        self._process.stdout.close()
-
-    def _ask(self, request: Mapping[str, Any]) -> Any:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(request) + "\n")
-        self._process.stdin.flush()
-        return json.loads(self._process.stdout.readline())
 
 
 @pytest.fixture(scope="session")

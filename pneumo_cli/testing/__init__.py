@@ -17,12 +17,12 @@ process. What a single plugin promises belongs in its own tests.
 """
 
 from pneumo_cli.testing.dataset_suite import DatasetConformance
-from pneumo_cli.testing.datasets import SMALL, TINY, TinyDataset, installed_plugins
+from pneumo_cli.testing.datasets import SMALL, TINY, TinyDataset
 from pneumo_cli.testing.model_suite import ModelConformance
 from pneumo_cli.testing.program import Invocation, invoke
 from pneumo_cli.testing.trainer_suite import TrainerConformance
 from pneumo_cli.testing.transfer import SMALL_NETWORK, write_weights
-from pneumo_cli.testing.workplace import empty_workplace, runner_of
+from pneumo_cli.testing.workplace import empty_workplace, installed_plugins, runner_of
 
 __all__ = [
     "SMALL",

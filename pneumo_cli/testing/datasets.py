@@ -1,4 +1,4 @@
-"""Small datasets for tests, and the installed plugins together with them."""
+"""Small datasets for tests."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 from pneumo_cli.api import DatasetSpec
 from pneumo_cli.data.records import Dataset, DatasetRequest, Pool, Record
 from pneumo_cli.errors import UnreadableImage
-from pneumo_cli.plugins.discovery import Plugins, discover
-from pneumo_cli.registry import Provenance
 
 TINY = DatasetSpec(
     name="conformance-tiny",
@@ -19,7 +17,7 @@ TINY = DatasetSpec(
     factory="pneumo_cli.testing.datasets:open_tiny",
     synthetic=True,
 )
-"""The dataset of the suite; :func:`installed_plugins` registers it."""
+"""The dataset of the suite; ``installed_plugins`` registers it."""
 
 SMALL = DatasetSpec(
     name="conformance-small",
@@ -27,7 +25,7 @@ SMALL = DatasetSpec(
     factory="pneumo_cli.testing.datasets:open_small",
     synthetic=True,
 )
-"""For tasks that evaluate images by distances; :func:`installed_plugins` registers it too."""
+"""For tasks that evaluate images by distances; ``installed_plugins`` registers it too."""
 
 
 class TinyDataset(Dataset):
@@ -81,11 +79,3 @@ def open_tiny(request: DatasetRequest) -> TinyDataset:
 def open_small(request: DatasetRequest) -> TinyDataset:
     """The factory of :data:`SMALL`."""
     return TinyDataset(SMALL.name, images=256)
-
-
-def installed_plugins() -> Plugins:
-    """All installed plugins, and the suite's datasets."""
-    plugins = discover()
-    for spec in (TINY, SMALL):
-        plugins.datasets.add(spec, Provenance("pneumo-cli", "testing"))
-    return plugins

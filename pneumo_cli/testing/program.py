@@ -11,7 +11,7 @@ from unittest import mock
 
 from pneumo_cli.cli.main import main
 from pneumo_cli.plugins.discovery import discover
-from pneumo_cli.testing.datasets import installed_plugins
+from pneumo_cli.testing.workplace import installed_plugins
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,8 @@ from pneumo_cli.runs.record import reopen_settings
 from pneumo_cli.settings.resolve import Resolved, resolve, settings_class
 from pneumo_cli.specs import TrainerSpec
 from pneumo_cli.testing.bits import same_bits
-from pneumo_cli.testing.datasets import TINY, installed_plugins
+from pneumo_cli.testing.datasets import TINY
+from pneumo_cli.testing.workplace import installed_plugins
 from pneumo_cli.trainers.generative import CHUNK
 from pneumo_cli.trainers.session import choose_model, set_up
 from pneumo_cli.training.runner import Runner, open_runner

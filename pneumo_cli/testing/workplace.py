@@ -6,12 +6,25 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pneumo_cli.testing.datasets import installed_plugins
+from pneumo_cli.plugins.discovery import Plugins, discover
+from pneumo_cli.registry import Provenance
+from pneumo_cli.testing.datasets import SMALL, TINY
+from pneumo_cli.testing.transfer import NETWORK
 
 if TYPE_CHECKING:
     import pytest
 
     from pneumo_cli.training.runner import Runner
+
+
+def installed_plugins() -> Plugins:
+    """All installed plugins, the suite's datasets, and its network."""
+    plugins = discover()
+    suite = Provenance("pneumo-cli", "testing")
+    for spec in (TINY, SMALL):
+        plugins.datasets.add(spec, suite)
+    plugins.models.add(NETWORK, suite)
+    return plugins
 
 
 def empty_workplace(folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

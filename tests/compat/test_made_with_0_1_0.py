@@ -18,7 +18,7 @@ import pytest
 import torch
 from PIL import Image
 
-from conftest import Ended, ProcessServer, disabled
+from tests.programs import Ended, ProcessServer, disabled
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 ARCHIVE = FIXTURES / "made-with-0.1.0.tar.xz"

@@ -12,11 +12,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from pneumo_cli.data.records import Record
-from pneumo_cli.reports.figures import style
 from pneumo_cli.runs.test_access import Access, AccessLog, access_now, fingerprint_of_test, record_access
 from pneumo_cli.testing import TinyDataset
 
@@ -56,18 +53,11 @@ def open_sealed(request):
 
 @pytest.fixture
 def sealed(install: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A dataset whose test images can be exchanged; returns a data home without accesses. Figures are blank."""
+    """A dataset whose test images can be exchanged; returns a data home without accesses."""
     install("pneumo-sealed", {"sealed": "sealed_plugin"}, {"sealed_plugin": _PLUGIN, "sealing": _DATASET})
     home = tmp_path / "fresh-home"
     monkeypatch.setenv("PNEUMO_DATA_HOME", str(home))
-    monkeypatch.setattr(style, "_render", blank)  # rendering would take most of the time of a report
     return home
-
-
-def blank(_: Figure) -> FigureCanvasAgg:
-    canvas = FigureCanvasAgg(Figure(figsize=(0.1, 0.1)))
-    canvas.draw()
-    return canvas
 
 
 def accesses(home: Path) -> list[dict]:

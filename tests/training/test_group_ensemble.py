@@ -18,7 +18,7 @@ from pneumo_cli.reports.group_report import caveats_of
 from tests.training.comparison import assert_same_group, only_run, report_of
 
 if TYPE_CHECKING:
-    from conftest import Ended
+    from tests.programs import Ended
 
 
 @dataclass(frozen=True)

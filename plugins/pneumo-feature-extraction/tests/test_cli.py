@@ -64,8 +64,8 @@ def test_a_run_can_start_from_the_checkpoint_of_another(
     best = first.folder.checkpoints / "best.pt"
     second = trained(weights=str(best), epochs=1).run
     expected = (
-        f"mobilenet-v3-small begins with the weights in {weights} (242 tensors; its head is new)",
-        f"mobilenet-v3-small begins with the weights in {best} (244 tensors; its head too)",
+        f"conformance-network begins with the weights in {weights} (50 tensors; its head is new)",
+        f"conformance-network begins with the weights in {best} (52 tensors; its head too)",
     )
     assert all(note in run.notes for note, run in zip(expected, (first, second), strict=True))
     selected = first.history[first.best.epoch]["validation"]
