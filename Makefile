@@ -5,9 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Tests run side by side, one process per core with one thread each: threads that share cores with others wait.
 CORES := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
+NUMERICAL := tests/evaluation tests/testing tests/compat $(wildcard plugins/pneumo-export/tests plugins/*/tests/test_conformance.py)
 REQUIREMENTS := plugins/requirements.txt pyproject.toml $(wildcard plugins/*/pyproject.toml)
 
-.PHONY: help demo test check install clean
+.PHONY: help demo test portable check install clean
 
 help:  ## Show this list
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,6 +18,10 @@ demo: $(VENV)/.installed  ## Train the report's CNN on synthetic radiographs and
 
 test: $(VENV)/.installed-tests  ## Run all tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(CORES) --dist loadscope
+
+portable: $(VENV)/.installed-tests  ## Run the tests that compare numbers, computed as an older processor computes them
+	ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=AVX2 OMP_NUM_THREADS=1 \
+		$(BIN)/python -m pytest --numprocesses $(CORES) --dist loadscope $(NUMERICAL)
 
 check: $(VENV)/.installed-tests  ## Run the linters and the type checker
 	$(BIN)/ruff check .

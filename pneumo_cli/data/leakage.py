@@ -37,7 +37,7 @@ class Pair:
         first, second: positions of the records.
         bits: number of different bits of their perceptual hashes, of 255.
         correlation: of local contrast after alignment, at most 1.
-        mirrored: one is a horizontally flipped copy of the other.
+        flipped: one is a horizontally flipped copy of the other.
     """
 
     kind: Kind
@@ -45,7 +45,7 @@ class Pair:
     second: int
     bits: int = 0
     correlation: float = 1.0
-    mirrored: bool = False
+    flipped: bool = False
 
 
 @dataclass(frozen=True)
@@ -186,7 +186,7 @@ class _Comparison:
         pairs = [Pair("bytes", a, b) for a, b in identical] + [Pair("pixels", a, b) for a, b in equal]
         if self.index is not None:
             pairs += [
-                Pair("near", match.first, match.second, match.bits, match.correlation, match.mirrored)
+                Pair("near", match.first, match.second, match.bits, match.correlation, match.flipped)
                 for match in self.index.between(first, second)
                 if (match.first, match.second) not in certain
             ]
@@ -212,7 +212,7 @@ def _ordered(pairs: Iterable[Pair]) -> tuple[Pair, ...]:
 
 
 def _compared_at_original_size(pair: Pair, dataset: Dataset) -> Pair:
-    if pair.kind == "bytes" or pair.mirrored or pair.correlation < _NEARLY_EQUAL:
+    if pair.kind == "bytes" or pair.flipped or pair.correlation < _NEARLY_EQUAL:
         return pair
     try:
         first, second = (dataset.read(dataset.records[position]) for position in (pair.first, pair.second))

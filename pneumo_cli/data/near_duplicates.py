@@ -70,14 +70,14 @@ class Match(NamedTuple):
         first, second: rows of the two images.
         bits: number of different bits of their perceptual hashes, of 255.
         correlation: of local contrast after alignment, at most 1.
-        mirrored: one is a horizontally flipped copy of the other.
+        flipped: one is a horizontally flipped copy of the other.
     """
 
     first: int
     second: int
     bits: int
     correlation: float
-    mirrored: bool
+    flipped: bool
 
 
 class _View(NamedTuple):

@@ -116,7 +116,7 @@ class SaliencyChecks:
         return self.empty < self.images and self.weights_matter and self.off_border and self.occlusion.passed
 
     @property
-    def verdicts(self) -> tuple[str, str, str]:
+    def results(self) -> tuple[str, str, str]:
         """One sentence each on weights, border and occlusion."""
         if self.empty == self.images:
             return ("There is no map to check.",) * 3
@@ -171,7 +171,7 @@ class SaliencyChecks:
         note = f"On {self.images} images; the border is the outer {BORDER:.0%} on each side."
         if self.empty:
             note += f" {self.empty} of them have no map: there is no evidence for the predicted class."
-        rows = tuple(zip(checks, measured, expected, self.verdicts, strict=True))
+        rows = tuple(zip(checks, measured, expected, self.results, strict=True))
         return NamedTable(
             "Sanity checks of the saliency maps", ("Check", "Measured", "Expected", "Result"), rows, note
         )

@@ -54,7 +54,7 @@ class RunPredictor(Predictor):
             )
         self.trained = trained
         self.transform = classifier.evaluation_transform(trained.entry.spec)
-        self.mirrored = classifier.mirrored
+        self.flip_tta = classifier.flip_tta
         if point and not trained.calibration:
             raise UsageError(
                 f"the checkpoint {trained.checkpoint} of {trained.folder.path} has no fitted operating points: "
@@ -92,7 +92,7 @@ class RunPredictor(Predictor):
         inputs = self.inputs(images)
         with torch.no_grad(), self.trained.device.autocast():
             views = [positive_logits(self.trained.model(inputs))]
-            if self.mirrored:
+            if self.flip_tta:
                 views.append(positive_logits(self.trained.model(inputs.flip(-1))))
         logits: NDArray[np.float64] = torch.stack(views).mean(0).cpu().double().numpy()
         if not np.isfinite(logits).all():

@@ -64,8 +64,8 @@ def build_network(channels: int = 3, outputs: int = 1) -> nn.Sequential:
 
 def stages_of_network(network: nn.Sequential) -> list[nn.Module]:
     """The stages of :data:`NETWORK`, the head last."""
-    features, pool, flatten, classifier = network
-    return [*features, pool, flatten, *classifier]
+    features, pool, flatten, classifier = network.children()
+    return [*features.children(), pool, flatten, *classifier.children()]
 
 
 def write_weights(path: Path) -> Path:

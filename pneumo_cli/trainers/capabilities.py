@@ -26,7 +26,7 @@ class Classifier(Protocol):
     """A trainer whose models distinguish class 1 from class 0."""
 
     @property
-    def mirrored(self) -> bool:
+    def flip_tta(self) -> bool:
         """Whether logits are averaged over each image and its horizontal flip (flip TTA)."""
 
     def evaluation_transform(self, spec: ModelSpec) -> EvaluationTransform:

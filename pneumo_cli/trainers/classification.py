@@ -139,7 +139,7 @@ class ClassificationTrainer(Trainer):
         return EvaluationTransform(mean=spec.mean, std=spec.std, standardize=self.settings.standardize)
 
     @property
-    def mirrored(self) -> bool:
+    def flip_tta(self) -> bool:
         """Whether evaluation uses horizontal-flip TTA."""
         return self.settings.flip_tta
 

@@ -91,7 +91,7 @@ def test_every_altered_copy_is_found_and_nothing_else(name: str, size: int) -> N
         assert [(match.first % count, match.second % count) for match in found] == [
             (number, number) for number in range(count)
         ]
-        assert {match.mirrored for match in found} == {"flipped" in name}
+        assert {match.flipped for match in found} == {"flipped" in name}
 
 
 def test_images_of_one_common_shape_are_not_near_duplicates() -> None:

@@ -93,12 +93,10 @@ def test_maps_of_a_model_that_reads_the_opacity_pass(disc_model: GradCam) -> Non
 
 def test_a_model_that_reads_a_marker_in_the_corner_fails(marker_model: GradCam) -> None:
     checks = saliency_checks(marker_model, simulated("marker", 16, seed=3)[0], seed=0)
-    assert checks.flipped == (
-        0,
-        1,
-    )  # without the border there is no marker, and each image is predicted as class 0
+    # Without the border there is no marker, and each image is predicted as class 0.
+    assert checks.flipped == (0, 1)
     assert not checks.passed
-    assert "markers or edges" in checks.verdicts[1]
+    assert "markers or edges" in checks.results[1]
     # The mass of the maps and the changed predictions are each sufficient.
     assert not replace(checks, border=(0.1, 0.1)).off_border
     assert not replace(checks, border=(0.1, 0.6), flipped=(0, 0)).off_border
@@ -129,7 +127,7 @@ def test_maps_that_do_not_depend_on_the_weights_fail() -> None:
     checks = saliency_checks(GradCam(network.eval(), positive_logits, images[:1]), images, seed=0)
     assert checks.correlation_all == pytest.approx(1)
     assert not checks.passed
-    assert "show the image, not the model" in checks.verdicts[0]
+    assert "show the image, not the model" in checks.results[0]
 
 
 def test_results_depend_only_on_the_seed_and_nothing_is_changed(disc_model: GradCam) -> None:
@@ -182,7 +180,7 @@ def test_without_any_map_there_are_no_results(disc_model: GradCam) -> None:
     checks = saliency_checks(blind, simulated("disc", 4, seed=0)[0], seed=0)
     assert checks.empty == checks.images == 4
     assert not checks.passed
-    assert set(checks.verdicts) == {"There is no map to check."}
+    assert set(checks.results) == {"There is no map to check."}
     assert all(np.isfinite(value) for value in checks.metrics().values())
     assert "nan" not in str(checks.table(("NORMAL", "PNEUMONIA")))
 

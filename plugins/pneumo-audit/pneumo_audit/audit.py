@@ -116,7 +116,7 @@ class Audit:
             "patients": [first.patient, second.patient],
             "bits": pair.bits,
             "correlation": round(pair.correlation, 4),
-            "mirrored": pair.mirrored,
+            "mirrored": pair.flipped,
         }
 
 

@@ -216,7 +216,7 @@ def _pair_table(audit: Audit, pairs: tuple[Pair, ...]) -> Table:
 
 
 def _kind(pair: Pair) -> str:
-    return _KINDS[pair.kind] + (" (horizontally flipped)" if pair.mirrored else "")
+    return _KINDS[pair.kind] + (" (horizontally flipped)" if pair.flipped else "")
 
 
 def _patients(first: Record, second: Record) -> str:

@@ -201,7 +201,7 @@ def _describe(predictor: RunPredictor) -> Description:
         "synthetic": predictor.facts["synthetic"],
         "weights": predictor.weights,
         "parameters": sum(p.numel() for p in trained.model.parameters()),
-        "mirrored": predictor.mirrored,
+        "mirrored": predictor.flip_tta,
         "trained_with": {key: environment.get(key) for key in ("python", "precision", "packages", "plugins")},
         "results": results(report) if trained.checkpoint == "best" else {},
     }

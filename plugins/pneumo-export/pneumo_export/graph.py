@@ -73,24 +73,24 @@ class Graph(nn.Module):
     Args:
         model: maps normalised images to outputs.
         transform: maps gray levels from 0 to 255 to normalised images.
-        mirrored: whether the logit is averaged over an image and its horizontal flip (flip TTA).
+        flip_tta: whether the logit is averaged over an image and its horizontal flip (flip TTA).
         calibration: applied to a logit before it becomes a probability.
     """
 
     def __init__(
-        self, model: nn.Module, transform: Transform, mirrored: bool, calibration: Calibration
+        self, model: nn.Module, transform: Transform, flip_tta: bool, calibration: Calibration
     ) -> None:
         super().__init__()
         self.model = model
         self.transform = transform
-        self.mirrored = mirrored
+        self.flip_tta = flip_tta
         self.calibration = calibration
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return logits and probabilities of class 1, [B] each, for float32 [B, 1, S, S] from 0 to 1."""
         inputs = self.transform(images[:, 0] * 255, torch.arange(images.shape[0]), 0)
         logits = positive_logits(self.model(inputs))
-        if self.mirrored:
+        if self.flip_tta:
             logits = (logits + positive_logits(self.model(inputs.flip(-1)))) / 2
         return logits, torch.sigmoid(logits / self.calibration.temperature + self.calibration.bias)
 
@@ -121,7 +121,7 @@ def trace(predictor: RunPredictor) -> torch.export.ExportedProgram:
     """
     size = predictor.size
     model = predictor.trained.model.to(memory_format=torch.contiguous_format)
-    graph = Graph(model, predictor.transform, predictor.mirrored, predictor.rule.calibration).eval()
+    graph = Graph(model, predictor.transform, predictor.flip_tta, predictor.rule.calibration).eval()
     try:
         with _quiet(), torch.no_grad():
             program = torch.export.export(

@@ -128,9 +128,9 @@ def test_the_graph_includes_normalisation_flip_tta_and_calibration(trained_run: 
     folder = RunFolder.open(trained_run("fake", epochs=1, dataset="tiny", **unusual))
     predictor = RunPredictor(load_trained(discover(), folder, "last"))
     probes = probe_images(predictor.size)
-    graph = Graph(predictor.trained.model, predictor.transform, predictor.mirrored, Calibration(2.0, -0.5))
+    graph = Graph(predictor.trained.model, predictor.transform, predictor.flip_tta, Calibration(2.0, -0.5))
     logits, probabilities = graph(torch.from_numpy(probes[:, None] / np.float32(255)))
-    assert predictor.mirrored
+    assert predictor.flip_tta
     assert np.abs(logits.numpy() - predictor.logits({predictor.size: probes})).max() <= 1e-5
     torch.testing.assert_close(probabilities, torch.sigmoid(logits / 2 - 0.5))
 
