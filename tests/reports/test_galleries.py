@@ -57,7 +57,7 @@ def history(epochs: int, **sides: dict[str, float | None]) -> list[dict]:
 # --- galleries -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("count", "columns"), [(1, 1), (3, 2), (9, 3), (17, 5)])
+@pytest.mark.parametrize(("count", "columns"), [(1, 1), (3, 2), (9, 3), (16, 4), (17, 5)])
 def test_a_grid_is_nearly_square(count: int, columns: int) -> None:
     figure = image_grid(np.zeros((count, 8, 8), np.uint8))
     assert len(figure.axes) == count

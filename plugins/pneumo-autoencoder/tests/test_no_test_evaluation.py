@@ -10,8 +10,9 @@ from pneumo_cli.data.prepare import PreparedData
 from pneumo_cli.testing import SMALL, runner_of
 
 
+@pytest.mark.parametrize("model", ["autoencoder", "vae"])
 def test_without_test_evaluation_no_test_image_is_read_and_validation_images_are_evaluated(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: set[int] = set()
     gray_levels = PreparedData.gray_levels
@@ -23,7 +24,7 @@ def test_without_test_evaluation_no_test_image_is_read_and_validation_images_are
     monkeypatch.setenv("PNEUMO_DATA_HOME", str(tmp_path / "home"))
     small = {
         "dataset": SMALL.name,
-        "model": "vae",  # reads whatever the plain model reads, and more for the fidelity of samples
+        "model": model,
         "image_size": 32,
         "latent": 4,
         "width": 4,
