@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn.modules.dropout import _DropoutNd
-from torchvision.ops import StochasticDepth
 
 from pneumo_cli.data.batch_inputs import Sources
 from pneumo_cli.data.feature_cache import Features, Frozen, cached_features, prefix_digest
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from pneumo_cli.runs.run import Run
     from pneumo_cli.specs import ModelSpec
 
+_STOCHASTIC_DEPTH = ("StochasticDepth", "DropPath")  # the names of its classes in torchvision and in timm
 _log = logging.getLogger("pneumo")
 
 
@@ -219,4 +219,7 @@ def _frozen(module: nn.Module) -> bool:
 
 def _random(stage: nn.Module) -> bool:
     """Whether a stage is random in training mode."""
-    return any(isinstance(module, _DropoutNd | StochasticDepth) for module in stage.modules())
+    return any(
+        isinstance(module, _DropoutNd) or type(module).__name__ in _STOCHASTIC_DEPTH
+        for module in stage.modules()
+    )
