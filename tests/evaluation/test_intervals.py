@@ -86,18 +86,18 @@ def test_each_resample_has_as_many_patients_and_each_patient_is_equally_frequent
 @pytest.mark.parametrize(("images", "auc"), [(1, 0.95), (4, 0.85)])
 def test_intervals_have_about_the_nominal_coverage(images: int, auc: float) -> None:
     generator = np.random.default_rng(images)
-    logits, labels, _ = split(200_000, generator, auc=auc, factor=1.5)
+    logits, labels, _ = split(1_000_000, generator, auc=auc, factor=1.5)
     truth = binary_metrics(logits, labels)
     hits: dict[str, list[bool]] = {name: [] for name in truth}
-    for repetition in range(150):
+    for repetition in range(200):
         found = metric_intervals(
             *split(240, generator, auc=auc, images=images, factor=1.5), resamples=150, seed=repetition
         )
         for name, (low, high) in found.items():
             hits[name].append(low <= truth[name] <= high)
     coverage = {name: np.mean(values) for name, values in hits.items()}
-    # Four standard deviations below 95 % in 150 repetitions; 75 % if patients with 4 images each are ignored.
-    assert min(coverage.values()) > 0.875, coverage
+    # Three standard deviations below 95 % in 200 repetitions; 75 % if patients with 4 images each are ignored.
+    assert min(coverage.values()) > 0.905, coverage
     assert np.mean(list(coverage.values())) < 0.98, coverage
 
 
@@ -180,7 +180,7 @@ def test_the_interval_of_the_calibration_error_of_a_calibrated_model_starts_at_z
         assert binary_metrics(logits, labels)["ece"] > 0.02  # noise
         from_zero.append(metric_intervals(logits, labels, patients, resamples=200)["ece"].low == 0.0)
         assert metric_intervals(4 * logits, labels, patients, resamples=200)["ece"].low > 0.0
-    assert sum(from_zero) >= 16
+    assert sum(from_zero) >= 17
 
 
 def calibration_hits(truth: float, repetitions: int, seed: int, shift: float = 0.0, **design) -> float:
@@ -196,14 +196,14 @@ def calibration_hits(truth: float, repetitions: int, seed: int, shift: float = 0
 
 def test_the_interval_of_a_calibrated_model_with_few_errors_covers_zero() -> None:
     # Bins where an error is expected and none is seen look noiseless: without the correction it is 0.81.
-    assert calibration_hits(0.0, 100, 22, size=300, auc=0.995) > 0.9
+    assert calibration_hits(0.0, 150, 22, size=300, auc=0.995) > 0.9
 
 
 def test_a_shift_of_all_probabilities_is_covered_although_the_prevalence_varies() -> None:
-    logits, labels, _ = split(200_000, np.random.default_rng(23), auc=0.9)
+    logits, labels, _ = split(1_000_000, np.random.default_rng(23), auc=0.9)
     truth = binary_metrics(logits + 0.8, labels)["ece"]
     # The end along the path alone covers 0.83.
-    assert calibration_hits(truth, 100, 24, shift=0.8, size=1000, auc=0.9, images=10) > 0.9
+    assert calibration_hits(truth, 150, 24, shift=0.8, size=1000, auc=0.9, images=10) > 0.9
 
 
 def test_the_interval_of_an_auc_near_one_is_longer_downwards_and_more_so_for_skewed_influences() -> None:
@@ -266,7 +266,7 @@ def test_pairing_narrows_the_interval_of_a_difference() -> None:
 def test_p_is_uniform_for_equally_good_classifiers() -> None:
     generator = np.random.default_rng(13)
     found: dict[str, list[float]] = {"auc": [], "accuracy": [], "brier": []}
-    for repetition in range(150):
+    for repetition in range(200):
         patients = np.arange(150) // 3
         labels = (generator.random(50) < 0.5)[patients].astype(int)
         noise = generator.normal(size=(2, 150)) + generator.normal(size=(2, 50))[:, patients]
@@ -277,7 +277,7 @@ def test_p_is_uniform_for_equally_good_classifiers() -> None:
             values.append(result[name].p)
             assert (result[name].p < 0.05) == (not result[name].low <= 0 <= result[name].high)
     for name, values in found.items():
-        assert 0 < np.mean(np.array(values) < 0.05) <= 0.1, name
+        assert 0.01 <= np.mean(np.array(values) < 0.05) <= 0.1, name
         assert 0.4 < np.mean(np.array(values) < 0.5) < 0.6, name
 
 
@@ -338,10 +338,10 @@ def test_bands_cover_the_true_curve_at_each_point() -> None:
     apart = np.sqrt(2) * normal.inv_cdf(0.9)
     truth = np.array([normal.cdf(apart + normal.inv_cdf(x)) for x in (0.1, 0.2, 0.5)])
     hits = []
-    for repetition in range(100):
+    for repetition in range(150):
         band = roc_band(*split(300, generator, images=2), points=11, resamples=150, seed=repetition)
         hits.append((band.low[[1, 2, 5]] <= truth) & (truth <= band.high[[1, 2, 5]]))
-    assert np.mean(hits, axis=0).min() > 0.86  # four standard deviations below 95 % in 100 repetitions
+    assert np.mean(hits, axis=0).min() > 0.89  # three standard deviations below 95 % in 150 repetitions
 
 
 def test_memory_does_not_grow_with_the_number_of_resamples() -> None:

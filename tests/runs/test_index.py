@@ -140,13 +140,13 @@ def test_the_output_folder_is_the_default_and_may_not_exist_yet(
     assert (ended.code, ended.stderr) == (2, "pneumo: there is no folder nowhere\n")
 
 
-def test_hundreds_of_runs_and_groups_are_all_found(tmp_path: Path) -> None:
-    for number in range(180):
+def test_a_thousand_runs_and_groups_are_all_found(tmp_path: Path) -> None:
+    for number in range(980):
         write_run(tmp_path / f"{number % 10}" / f"{number}", auc=0.9 if number % 4 else None)
     for number in range(20):
         write_group(tmp_path / f"{number}-folds", FOLDS)
     runs, problems = find_runs(tmp_path)
-    assert (len(runs), len(problems)) == (200, 0)
+    assert (len(runs), len(problems)) == (1000, 0)
 
 
 def test_listing_a_folder_imports_nothing_heavy(

@@ -60,6 +60,7 @@ def assert_same_results(expected: Path, actual: Path) -> None:
     """Training, predictions and report of two finished runs are equal."""
     assert_same_training(expected, actual)
     assert report_of(expected)["evaluations"] == report_of(actual)["evaluations"]
+    assert (expected / "predictions").is_dir()
     assert_same_predictions(expected, actual)
 
 

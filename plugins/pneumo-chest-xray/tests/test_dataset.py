@@ -45,15 +45,19 @@ def mendeley_names() -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("names", "above"),
-    [(kaggle_names(), "chest_xray/"), (mendeley_names(), "CellData/chest_xray/")],
-    ids=["kaggle", "mendeley"],
+    ("names", "above", "zipped"),
+    [
+        (kaggle_names(), "chest_xray/", False),
+        (mendeley_names(), "CellData/chest_xray/", False),
+        (kaggle_names(), "chest_xray/", True),
+        (mendeley_names(), "CellData/chest_xray/", True),
+    ],
+    ids=["kaggle", "mendeley", "kaggle-zip", "mendeley-zip"],
 )
 def test_the_split_source_is_exactly_the_reports(
-    names: list[str], above: str, archive: Tree, opened: Opened
+    names: list[str], above: str, zipped: bool, tree: Tree, archive: Tree, opened: Opened
 ) -> None:
-    # As zip files, which are quicker to write; that a folder is read alike is tested below.
-    dataset = opened(archive([above + name for name in names]))
+    dataset = opened((archive if zipped else tree)([above + name for name in names]))
     rows = class_table(dataset.records, dataset.classes, split_records(dataset.records, "source"))
     assert [list(row.counts.values()) for row in rows] == [[1017, 2907], [332, 976], [234, 390]]
     assert [f"{row.ratio:.2f}" for row in rows] == ["2.86", "2.94", "1.67"]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pneumo_cli.runs.index import BUNDLE
 from pneumo_cli.testing import Invocation
 from pneumo_compare.commands import check_target
 from pneumo_compare.comparison import compare_runs
@@ -54,6 +55,28 @@ def test_without_a_test_evaluation_the_error_names_the_split_that_can_be_compare
     ended = pneumo("compare", a, not_tested, "--split", "validation")
     assert ended.code == 0
     assert "Each run chose its best epoch" in ended.stdout
+
+
+def test_an_exported_bundle_is_refused_since_it_has_no_results(
+    write_run: Write, pneumo: Pneumo, a: Path, tmp_path: Path
+) -> None:
+    bundle = write_run(tmp_path / "bundle", 2)
+    (bundle / "report.json").unlink()
+    (bundle / BUNDLE).write_text("{}")
+    for runs in ((bundle, bundle), (a, bundle)):
+        ended = pneumo("compare", *runs)
+        assert (ended.code, ended.stdout, len(ended.stderr.splitlines())) == (2, "", 1)
+        assert f"{bundle} is an exported bundle without results" in ended.stderr
+
+
+def test_help_is_whole_in_a_narrow_terminal(pneumo: Pneumo, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    shown = pneumo("compare", "--help").stdout
+    assert "--split" in shown
+    assert max(map(len, shown.splitlines())) <= 60
+    assert "…," not in shown
+    _, _, text = shown.partition("\n\n")  # what follows the line of usage
+    assert not [line for line in text.splitlines() if line.endswith("...")]
 
 
 def test_the_page_needs_no_other_file_and_overwrites_none(

@@ -29,17 +29,17 @@ def two_seeds(seed: int, better: float = 0.0) -> tuple[Scored, Scored, np.ndarra
     return Scored(first), Scored(second), labels, patients.astype(str)
 
 
-def test_two_seeds_of_one_recipe_differ_significantly_in_at_most_eight_of_a_hundred_pairs() -> None:
-    """In any metric, not only in the primary one; over 200 pairs, so that the rate is no coincidence."""
+def test_two_seeds_of_one_recipe_differ_significantly_in_at_most_seven_of_a_hundred_pairs() -> None:
+    """In any metric, not only in the primary one; over 300 pairs, so that the rate is no coincidence."""
     differ = primary = 0
-    for seed in range(200):
+    for seed in range(300):
         first, second, labels, patients = two_seeds(seed)
         (pair,), _ = compare(first, [second], labels, patients, resamples=200)
         differ += bool(pair.significant)
         primary += "auc" in pair.significant
-    # 14 and 11 on one processor; p values are counts of resamples, so that others may differ in few pairs.
-    assert differ <= 16
-    assert 2 <= primary <= 16  # the test does find something
+    # 20 and 17 with numpy's instructions of old and of new processors.
+    assert differ <= 21
+    assert 3 <= primary <= 21  # the test does find something
 
 
 def test_a_planted_difference_is_found_in_the_right_direction() -> None:

@@ -54,6 +54,7 @@ def test_run_onnx_file_and_bundle_predict_the_same(
             assert other[name] == own[name]
     assert np.ptp(own.column("logit")) > 0.01, "the images must not be all the same to the network"
     assert own.column("out_of_distribution")[-1]
+    assert len(set(own.column("decision"))) == 2
 
 
 def test_the_graph_s_probability_is_calibrated_and_its_metadata_have_the_calibration(
