@@ -70,7 +70,7 @@ class BatchPrediction:
 
 
 class Predictor(FormerNames, ABC, former={"judge": "predict_batch", "novelty_threshold": "ood_threshold"}):
-    """A classifier of gray images.
+    """A classifier of gray images. Subclasses define :meth:`logits` and :meth:`maps`.
 
     Attributes:
         rule: how logits become probabilities and decisions.
@@ -105,6 +105,9 @@ class Predictor(FormerNames, ABC, former={"judge": "predict_batch", "novelty_thr
     @abstractmethod
     def logits(self, images: Sized) -> NDArray[np.float64]:
         """Logits of class 1, [B].
+
+        Args:
+            images: by size S, uint8 [B, S, S]; for a predictor of one size ``images[self.sizes[0]]``.
 
         Raises:
             PneumoError: a logit is not finite.

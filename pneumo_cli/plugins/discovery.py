@@ -6,6 +6,7 @@ The hooks of one run are called by :mod:`pneumo_cli.plugins.run_hooks`.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
 import sys
@@ -19,12 +20,12 @@ import pluggy
 
 from pneumo_cli.api import API_VERSION
 from pneumo_cli.data import decoders
-from pneumo_cli.errors import PneumoError, nearest
-from pneumo_cli.plugins.hookspecs import KNOWN_HOOKS
-from pneumo_cli.plugins.isolation import PROJECT, Guard, HookManager, wraps
+from pneumo_cli.errors import PneumoError
+from pneumo_cli.plugins.isolation import PROJECT, Guard, HookManager, implemented_hooks, wraps
 from pneumo_cli.registry import Provenance, Registries, Registry
 from pneumo_cli.specs import DatasetSpec, DecoderSpec, HealthCheck, ModelSpec, TrainerSpec
 
+_log = logging.getLogger("pneumo")
 _CORE = Provenance("pneumo-cli", "")
 _NAME_OR_VERSION = re.compile(r"^(Name|Version): (.+?)\s*$", re.MULTILINE)
 
@@ -141,7 +142,11 @@ class Plugins(Registries):
 
     def first(self, hook: str, **arguments: Any) -> Any:
         """The first result of a ``firstresult`` hook, or None. A ``PneumoError`` ends the search and is raised."""
-        return self._call(hook, arguments, passed=(PneumoError,))
+        known = len(self.problems)
+        result = self._call(hook, arguments, passed=(PneumoError,))
+        for problem in self.problems[known:]:  # those of discovery are shown when a command starts
+            _log.warning("%s", problem)
+        return result
 
     def add_problem(
         self, plugin: str, provenance: Provenance, stage: str, error: str, trace: BaseException | None = None
@@ -167,26 +172,6 @@ class Plugins(Registries):
 
 class CommandProblem(Exception):
     """Why a command is refused; shown without the name of this class."""
-
-
-def implemented_hooks(plugin: object) -> tuple[str, ...]:
-    """The names of the hooks that an object or module implements.
-
-    Raises:
-        ValueError: one of the names is no hook's, and the implementation is not marked as optional.
-    """
-    hooks = []
-    for name in dir(plugin):
-        # The marker's attribute; asking pluggy would take a plugin manager per plugin.
-        options = getattr(getattr(plugin, name, None), f"{PROJECT}_impl", None)
-        if not isinstance(options, dict):
-            continue
-        hook = options.get("specname") or name
-        if hook in KNOWN_HOOKS:
-            hooks.append(hook)
-        elif not options.get("optionalhook"):
-            raise ValueError(f"there is no hook {hook!r}; {nearest(hook, KNOWN_HOOKS)}")
-    return tuple(hooks)
 
 
 def discover(points: Iterable[EntryPoint] | None = None, disabled: str | None = None) -> Plugins:

@@ -10,7 +10,8 @@ documents. An implementation may take fewer arguments than its specification, so
 When an implementation raises, the plugin is named with its distribution and version, and the others go on. In a
 registration hook it becomes a problem in ``pneumo list-plugins``, and what it has yielded before counts; in a
 lifecycle hook it is logged once, and the plugin is dropped for the run. A trainer's own exceptions end the run, in
-its lifecycle hooks too, and so do those of an extension in a task hook.
+its lifecycle hooks too, and so do those of an extension in a task hook, which is named. In one respect a wrapper
+sees less than with plain pluggy: exceptions of implementations that are left out or dropped do not reach it.
 """
 
 # mypy: disable-error-code="empty-body"
@@ -138,11 +139,12 @@ class RegistrationHooks:
         Called with each path (for a group of runs, each member's), before pneumo opens it as a run folder.
 
         Returns:
-            a :class:`pneumo_cli.inference.predictor.Predictor`; None for a path of another format.
+            a :class:`pneumo_cli.inference.predictor.Predictor`, which defines ``logits`` and ``maps``; None for a
+            path of another format.
 
         Raises:
             PneumoError: the path is of this format and cannot be opened. The error is shown, and no other plugin is
-                asked. After any other exception the next plugin is asked.
+                asked. Any other exception is logged with the plugin's name, and the next plugin is asked.
 
         Example::
 
@@ -211,8 +213,13 @@ class TaskHooks:
 
             class Probe(Trainer):
                 def evaluate(self, run, loader):
-                    outputs = run.predict(loader)
-                    return Evaluation(metrics={"loss": mean_loss(outputs)}, outputs=outputs)
+                    parts = []
+                    for batch in loader.iterate():
+                        logits = run.model(batch.images).flatten()
+                        parts.append({"index": batch.index, "label": batch.labels, "logit": logits})
+                    outputs = run.gather({name: torch.cat([p[name] for p in parts]) for name in parts[0]})
+                    accuracy = ((outputs["logit"] >= 0) == outputs["label"]).mean()
+                    return Evaluation(metrics={"accuracy": float(accuracy)}, outputs=outputs)
         """
 
 

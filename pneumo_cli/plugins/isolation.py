@@ -12,9 +12,30 @@ from typing import Any, cast
 
 import pluggy
 
-from pneumo_cli.plugins.hookspecs import HOOKS
+from pneumo_cli.errors import nearest
+from pneumo_cli.plugins.hookspecs import HOOKS, KNOWN_HOOKS
 
 PROJECT = "pneumo"  # of hook markers, and the group of entry points
+
+
+def implemented_hooks(plugin: object) -> tuple[str, ...]:
+    """The names of the hooks that an object or module implements.
+
+    Raises:
+        ValueError: one of the names is no hook's, and the implementation is not marked as optional.
+    """
+    hooks = []
+    for name in dir(plugin):
+        # The marker's attribute; asking pluggy would take a plugin manager per plugin.
+        options = getattr(getattr(plugin, name, None), f"{PROJECT}_impl", None)
+        if not isinstance(options, dict):
+            continue
+        hook = options.get("specname") or name
+        if hook in KNOWN_HOOKS:
+            hooks.append(hook)
+        elif not options.get("optionalhook"):
+            raise ValueError(f"there is no hook {hook!r}; {nearest(hook, KNOWN_HOOKS)}")
+    return tuple(hooks)
 
 
 def wraps(implementation: pluggy.HookImpl) -> bool:

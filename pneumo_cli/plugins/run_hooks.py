@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import pluggy
 
-from pneumo_cli.errors import UsageError
+from pneumo_cli.errors import PneumoError, UsageError
 from pneumo_cli.evaluation.result import ReportSection
 from pneumo_cli.plugins.hookspecs import LIFECYCLE_HOOKS, TASK_HOOKS
-from pneumo_cli.plugins.isolation import Guard, HookManager, wraps
+from pneumo_cli.plugins.isolation import Guard, HookManager, implemented_hooks, wraps
 from pneumo_cli.registry import Provenance
 
 if TYPE_CHECKING:
@@ -40,6 +40,30 @@ class _RunManager(HookManager):
         if options is None and plugin is self._trainer and name in TASK_HOOKS:
             return _UNDECORATED.copy()
         return options
+
+
+class _TaskCaller:
+    """Calls task hooks by attribute. The trainer's own errors reach the caller as they are."""
+
+    def __init__(
+        self, manager: _RunManager, on_error: Callable[[pluggy.HookImpl, str, BaseException], None]
+    ) -> None:
+        self._manager = manager
+        self._guard = Guard(
+            on_error,
+            check=_returned,
+            propagates=lambda one: not wraps(one),
+            passed=(PneumoError,),
+        )
+
+    def __getattr__(self, hook: str) -> Callable[..., Any]:
+        return lambda **arguments: self._manager.call(hook, self._guard, arguments)
+
+
+def _returned(one: pluggy.HookImpl, value: Any) -> Any:
+    if wraps(one) and value is None:
+        raise TypeError("a wrapper has to return the result that its yield gives, or another one, not None")
+    return value
 
 
 class RunHooks:
@@ -69,7 +93,11 @@ class RunHooks:
         unique, number = name, 2
         while self._manager.has_plugin(unique):
             unique, number = f"{name}-{number}", number + 1
-        self._manager.register(plugin, unique)
+        try:
+            self._manager.register(plugin, unique)
+        except pluggy.PluginValidationError:
+            self._manager.unregister(name=unique)  # pluggy keeps the hooks before the wrong one
+            raise
         if provenance is not None:
             self._provenances[unique] = provenance
 
@@ -88,8 +116,16 @@ class RunHooks:
 
     @property
     def tasks(self) -> Any:
-        """Caller of ``build_model``, ``train_step`` and ``evaluate``: the trainer's, wrapped by extensions."""
-        return self._manager.hook
+        """Caller of ``build_model``, ``train_step`` and ``evaluate``: the trainer's, wrapped by extensions.
+
+        An extension that raises, or returns None, is named in a PneumoError.
+        """
+        return _TaskCaller(self._manager, self._name_extension)
+
+    def _name_extension(self, one: pluggy.HookImpl, hook: str, error: BaseException) -> None:
+        raise PneumoError(
+            f"extension {self._full_name(one)} failed in {hook}: {type(error).__name__}: {error}"
+        ) from error
 
     def add_run_plugins(self, run: Run) -> None:
         """Call the hook ``plugins_for_run`` and add what it returns; a plugin that fails is logged and left out."""
@@ -109,7 +145,12 @@ class RunHooks:
         parts = self._manager.call("plugins_for_run", Guard(failed, check=check), {"run": run})
         for plugin in [plugin for part in parts for plugin in part]:
             _, name, provenance = sources.get(id(plugin), (plugin, type(plugin).__name__, None))
-            self.add(name, plugin, provenance)
+            try:
+                implemented_hooks(plugin)
+                self.add(name, plugin, provenance)
+            except (ValueError, pluggy.PluginValidationError) as error:
+                full = name if provenance is None else f"{name} ({provenance})"
+                _warn("plugin %s takes no part in this run: %s: %s", full, error=error)
         self._check_task_hooks()
 
     def participants(self) -> list[str]:
@@ -168,5 +209,5 @@ class RunHooks:
 
 def _warn(message: str, *arguments: object, error: BaseException) -> None:
     """Log a warning that ends with an error, and the traceback at debug level."""
-    _log.warning(message, *arguments, type(error).__name__, error)
+    _log.warning(message, *arguments, type(error).__name__, " ".join(str(error).split()))
     _log.debug("%s", "".join(traceback.format_exception(error)))

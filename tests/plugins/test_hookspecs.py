@@ -8,14 +8,16 @@ import textwrap
 from pathlib import Path
 
 import pytest
+import torch
 
 from pneumo_cli.api import DatasetSpec, ModelSpec, Preset, TrainerSpec, hookimpl
 from pneumo_cli.evaluation.result import Evaluation
 from pneumo_cli.plugins import hookspecs
-from pneumo_cli.plugins.discovery import implemented_hooks
 from pneumo_cli.plugins.hookspecs import KNOWN_HOOKS
-from pneumo_cli.plugins.isolation import HookManager
+from pneumo_cli.plugins.isolation import HookManager, implemented_hooks
+from pneumo_cli.testing import runner_of
 from pneumo_cli.trainers.base import Trainer
+from pneumo_cli.training.loaders import Loaders
 
 GROUPS = (hookspecs.RegistrationHooks, hookspecs.TaskHooks, hookspecs.LifecycleHooks)
 
@@ -48,6 +50,18 @@ def test_every_hook_has_an_example_that_runs_and_that_pluggy_accepts(hook: str) 
         HookManager().register(example())
     if hook in ("register_trainers", "register_models", "register_datasets"):
         assert list(getattr(example(), hook)())
+
+
+def test_the_example_of_evaluate_gives_the_metrics_of_a_split(fakes: Path, tmp_path: Path) -> None:
+    names = {"Trainer": Trainer, "Evaluation": Evaluation, "torch": torch}
+    exec(compile(example_of("evaluate"), "evaluate", "exec"), names)
+    runner = runner_of("fake", dataset="conformance-tiny", cache=tmp_path / "cache", output=tmp_path / "runs")
+    runner.build()
+    loader = Loaders(runner.run).evaluation("validation")
+    with torch.no_grad():
+        evaluation = names["Probe"].evaluate(None, runner.run, loader)
+    assert 0 <= evaluation.metrics["accuracy"] <= 1
+    assert set(evaluation.outputs["index"].tolist()) == set(runner.run.data.split.validation.tolist())
 
 
 def test_every_hook_is_implemented_by_some_test(trainer: Trainer) -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from pneumo_cli.api import hookimpl
+from pneumo_cli.errors import PneumoError
 
 
 class Recorder:
@@ -75,7 +76,7 @@ def test_lifecycle_hooks_are_called_in_order(start_run) -> None:
     ]
 
 
-def test_a_run_that_fails_notifies_its_observers_and_raises_the_same_error(start_run) -> None:
+def test_a_run_that_fails_notifies_its_observers_and_names_the_extension_that_failed(start_run) -> None:
     class Failing:
         @hookimpl(wrapper=True)
         def train_step(self, run, batch):
@@ -83,10 +84,11 @@ def test_a_run_that_fails_notifies_its_observers_and_raises_the_same_error(start
             raise ZeroDivisionError("in the step")
 
     observer = Recorder()
-    with pytest.raises(ZeroDivisionError, match="in the step"):
+    message = "extension further failed in train_step: ZeroDivisionError: in the step"
+    with pytest.raises(PneumoError, match=message):
         start_run("fake", Failing(), observer)
     assert Counter(name for name, _ in observer.calls)["step_finished"] == 0
-    assert observer.calls[-1] == ("run_failed", "in the step")
+    assert observer.calls[-1] == ("run_failed", message)
 
 
 class EndOfTest(BaseException):

@@ -13,7 +13,7 @@ from pneumo_cli.errors import PneumoError
 from pneumo_cli.plugins.discovery import discover
 
 
-def test_if_one_plugin_raises_it_is_named_and_another_opens_the_model(install, fakes) -> None:
+def test_if_one_plugin_raises_it_is_named_and_another_opens_the_model(install, fakes, caplog) -> None:
     sources = {
         "broken": "    raise KeyError('oops')\n",
         "working": "    return 'the predictor' if path.suffix == '.joblib' else None\n",
@@ -25,6 +25,9 @@ def test_if_one_plugin_raises_it_is_named_and_another_opens_the_model(install, f
     assert plugins.first("open_predictor", path=Path("x.joblib"), request=None) == "the predictor"
     assert "broken (pneumo-broken 1.0): register: open_predictor: KeyError" in str(plugins.problems[-1])
     assert plugins.first("open_predictor", path=Path("x.pt"), request=None) is None
+    messages = [record.getMessage() for record in caplog.records]  # shown to the user, who gets no prediction
+    assert len(messages) == 2
+    assert all(message == str(plugins.problems[-1]) for message in messages)
 
 
 def test_an_error_about_a_plugins_own_format_reaches_the_user(install, fakes) -> None:

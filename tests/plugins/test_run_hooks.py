@@ -92,6 +92,49 @@ def test_plugins_for_a_run_take_part_and_a_failing_one_is_left_out(
     assert "plugin failing takes no part in this run: ValueError: no display" in caplog.text
 
 
+def test_a_plugin_for_a_run_with_a_wrong_hook_is_named_and_left_out(
+    hooks_of, caplog: pytest.LogCaptureFixture
+) -> None:
+    calls: list[str] = []
+
+    class Misspelt:
+        @hookimpl
+        def epoch_finishd(self, run):
+            calls.append("misspelt")
+
+    class WrongArgument:
+        @hookimpl
+        def epoch_started(self, epoch):
+            calls.append("wrong argument")
+
+        @hookimpl
+        def epoch_finished(self, run, metrix):
+            calls.append("wrong argument")
+
+    class Right:
+        @hookimpl
+        def epoch_started(self, epoch):
+            calls.append("right")
+
+    class Maker:
+        @hookimpl
+        def plugins_for_run(self):
+            return [Misspelt(), WrongArgument(), Right()]
+
+    hooks = hooks_of(Maker())
+    with caplog.at_level(logging.WARNING, "pneumo"):
+        hooks.add_run_plugins(None)
+    hooks.notify("epoch_started", run=None, epoch=1)
+    assert calls == ["right"]
+    misspelt, argument = (record.getMessage() for record in caplog.records)
+    assert misspelt.startswith("plugin Maker:Misspelt (pneumo-listening 2.1) takes no part in this run")
+    assert "there is no hook 'epoch_finishd'; did you mean epoch_finished" in misspelt
+    assert "Maker:WrongArgument (pneumo-listening 2.1)" in argument
+    assert "metrix" in argument
+    assert "\n" not in argument
+    assert not any("Misspelt" in name or "WrongArgument" in name for name in hooks.participants())
+
+
 def test_a_wrapper_may_leave_out_or_add_plugins_for_a_run(hooks_of) -> None:
     calls: list[str] = []
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from pneumo_cli.api import hookimpl
+from pneumo_cli.errors import PneumoError
 from pneumo_cli.plugins.discovery import discover
 
 
@@ -134,15 +135,41 @@ def test_a_wrapper_that_fails_is_named_once_and_left_out(
     )
 
 
-def test_an_error_in_a_wrapper_of_a_task_hook_reaches_the_run(hooks_of) -> None:
+def test_an_error_in_a_wrapper_of_a_task_hook_names_it_and_ends_the_run(hooks_of) -> None:
     class Failing:
         @hookimpl(wrapper=True)
         def train_step(self):
             yield
             raise ZeroDivisionError("in the wrapper")
 
-    with pytest.raises(ZeroDivisionError, match="in the wrapper"):
-        hooks_of(Failing()).tasks.train_step(run=None, batch=1)
+    class Forgetful:
+        @hookimpl(wrapper=True)
+        def train_step(self):
+            yield
+
+    for extension, words in (
+        (Failing(), "ZeroDivisionError: in the wrapper"),
+        (Forgetful(), "TypeError: a wrapper has to return the result"),
+    ):
+        name = type(extension).__name__
+        with pytest.raises(
+            PneumoError, match=rf"extension {name} \(pneumo-listening 2.1\) failed in train_step: {words}"
+        ):
+            hooks_of(extension).tasks.train_step(run=None, batch=1)
+
+
+def test_an_error_of_the_trainer_passes_through_wrappers_as_it_is(hooks_of, trainer, monkeypatch) -> None:
+    class Watching:
+        @hookimpl(wrapper=True)
+        def train_step(self):
+            return (yield)
+
+    def failing(run, batch):
+        raise ZeroDivisionError("in the trainer")
+
+    monkeypatch.setattr(trainer, "train_step", failing)
+    with pytest.raises(ZeroDivisionError, match="in the trainer"):
+        hooks_of(Watching()).tasks.train_step(run=None, batch=1)
 
 
 # --- registration -----------------------------------------------------------------------------------------------
