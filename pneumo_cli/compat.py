@@ -6,6 +6,7 @@ before; each use is a DeprecationWarning with the present name.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.machinery
 import sys
@@ -14,7 +15,9 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.abc import Loader, MetaPathFinder
 from operator import attrgetter
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 _ROOMS = {
     "inference": "predictors",
@@ -111,6 +114,22 @@ def install() -> None:
     """Make imports of former names work. The finder is the last one, so other imports are not slower."""
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.append(_Finder())
+
+
+def former_keywords(**former: str) -> Callable[[_Function], _Function]:
+    """Decorator of a function with renamed keywords: ``former_keywords(cut="logit_threshold")``."""
+
+    def decorate(function: _Function) -> _Function:
+        @functools.wraps(function)
+        def accepting(*arguments: Any, **options: Any) -> Any:
+            for name in former.keys() & options.keys():
+                warnings.warn(f"{name} is {former[name]} now", DeprecationWarning, stacklevel=2)
+                options.setdefault(former[name], options.pop(name))
+            return function(*arguments, **options)
+
+        return accepting  # type: ignore[return-value]
+
+    return decorate
 
 
 class FormerNames:

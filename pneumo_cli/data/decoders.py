@@ -62,6 +62,8 @@ def find(data: bytes) -> DecoderSpec | None:
 
 def what_is_missing(data: bytes) -> str:
     """What to install for a file of a known format without a registered decoder; else empty."""
+    if data.startswith(_BUILT_IN):
+        return ""
     registered = {spec.name for spec in _registered}
     for one in _ELSEWHERE:
         offset, magic = one.magic

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from pneumo_cli.compat import former_keywords
 from pneumo_cli.evaluation.arrays import Floats, Integers, checked, logit_threshold_of, sigmoid
 from pneumo_cli.evaluation.calibration import expected_calibration_error
 
@@ -50,6 +51,7 @@ class PrecisionRecallPoints(NamedTuple):
     threshold: Floats
 
 
+@former_keywords(cut="logit_threshold")
 def binary_metrics(
     logits: Values, labels: Values, *, threshold: float = 0.5, logit_threshold: float | None = None
 ) -> dict[str, float]:

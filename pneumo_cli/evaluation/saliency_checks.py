@@ -24,6 +24,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from pneumo_cli.compat import former_keywords
 from pneumo_cli.evaluation.grad_cam import GradCam, enlarged
 from pneumo_cli.evaluation.result import NamedTable
 
@@ -181,6 +182,7 @@ class SaliencyChecks:
         return [float(drops.mean()) if drops.size else np.nan for drops in self.occlusion]
 
 
+@former_keywords(cut="logit_threshold")
 def saliency_checks(
     cam: GradCam, images: Tensor, *, seed: int, logit_threshold: float = 0.0, draws: int = 4
 ) -> SaliencyChecks:

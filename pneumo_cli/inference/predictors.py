@@ -250,9 +250,12 @@ def _synthetic(folder: RunFolder) -> bool | None:
 
 
 def _open(plugins: Plugins, path: Path, request: PredictorRequest) -> Predictor:
+    known = len(plugins.problems)
     predictor = plugins.first("open_predictor", path=path, request=request)
     if predictor is None:
         if path.is_file() and (reader := _READERS.get(path.suffix.lower())):
+            if len(plugins.problems) > known:
+                raise UsageError(f"{path} cannot be read: {plugins.problems[-1]}")
             raise UsageError(f"{path}: no plugin here reads it: pip install {reader}")
         trained = load_trained(plugins, RunFolder.open(path), request.checkpoint, request.flags)
         predictor = RunPredictor(trained, request.operating_point)

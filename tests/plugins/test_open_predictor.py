@@ -30,6 +30,20 @@ def test_if_one_plugin_raises_it_is_named_and_another_opens_the_model(install, f
     assert all(message == str(plugins.problems[-1]) for message in messages)
 
 
+def test_a_file_whose_reader_fails_is_refused_with_the_reason(install, fakes, pneumo) -> None:
+    source = (
+        "from pneumo_cli.api import hookimpl\napi_version = 1\n"
+        "@hookimpl\ndef open_predictor(path, request):\n    raise KeyError('oops')\n"
+    )
+    install("pneumo-graphs", {"graphs": "graphs_opener"}, {"graphs_opener": source})
+    Path("model.onnx").write_bytes(b"x")
+    Image.new("L", (32, 32)).save("image.png")
+    ended = pneumo("predict", "model.onnx", "image.png")
+    assert ended.code == 2
+    assert "model.onnx cannot be read: plugin graphs (pneumo-graphs 1.0)" in ended.stderr
+    assert "pip install" not in ended.stderr
+
+
 def test_an_error_about_a_plugins_own_format_reaches_the_user(install, fakes) -> None:
     source = (
         "from pneumo_cli.api import hookimpl\nfrom pneumo_cli.errors import UsageError\napi_version = 1\n"

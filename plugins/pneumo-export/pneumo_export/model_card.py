@@ -42,7 +42,7 @@ from PIL import Image
 session = onnxruntime.InferenceSession("model.onnx", providers=["CPUExecutionProvider"])
 about = json.loads(session.get_modelmeta().custom_metadata_map["pneumo"])
 size, rule = about["input"]["size"], about["rule"]
-threshold = next(point["logit_threshold"] for point in rule["points"] if point["name"] == rule["chosen"])
+threshold = next(point["cut"] for point in rule["points"] if point["name"] == rule["chosen"])
 for name in sys.argv[1:]:
     image = Image.open(name).convert("L").resize((size, size), Image.Resampling.BILINEAR)
     images = np.asarray(image, np.float32)[None, None] / 255

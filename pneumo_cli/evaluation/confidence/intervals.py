@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pneumo_cli.compat import former_keywords
 from pneumo_cli.evaluation.arrays import Floats, Integers, checked, logit_threshold_of
 from pneumo_cli.evaluation.confidence.bootstrap import Sample, draws, patient_codes
 from pneumo_cli.evaluation.confidence.bounds import (
@@ -59,6 +60,7 @@ class Band(NamedTuple):
     high: Floats
 
 
+@former_keywords(cut="logit_threshold")
 def metric_intervals(
     logits: Values,
     labels: Values,
@@ -176,6 +178,7 @@ def share_interval(
     return Interval(float(low[0]), float(high[0]))
 
 
+@former_keywords(cuts="logit_thresholds")
 def difference_intervals(
     first: Values,
     second: Values,
