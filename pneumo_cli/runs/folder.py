@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import secrets
-from datetime import datetime
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, Self
 
@@ -49,6 +50,23 @@ class RunFolder:
         self.report_html = path / "report.html"
         self.report_markdown = path / "report.md"
         self.report_json = path / "report.json"
+
+    def add_evaluation(self, name: str, content: Mapping[str, Any]) -> dict[str, Any]:
+        """Write the result of a later evaluation into the folder ``evaluations``, and return what is written.
+
+        Args:
+            name: of the file, after the time.
+
+        Raises:
+            PneumoError: it cannot be written.
+        """
+        now = datetime.now(UTC)
+        result = {"when": now.isoformat(timespec="seconds"), **content}
+        try:
+            atomic.write_json(self.evaluations / f"{now:%Y%m%dT%H%M%S}-{name}.json", result)
+        except OSError as error:
+            raise PneumoError(f"{self.evaluations} cannot be written: {error.strerror}") from error
+        return result
 
     def epoch_images(self, epoch: int) -> Path:
         """The file of the images that a trainer keeps of an epoch."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,6 @@ from pneumo_cli.runs.checkpoints import Checkpoints
 from pneumo_cli.runs.folder import RunFolder
 from pneumo_cli.runs.test_access import access_now, record_access, record_test_access
 from pneumo_cli.runs.weights import evaluation_weights, load_weights
-from pneumo_cli.runtime import atomic
 from pneumo_cli.trainers.capabilities import Classifier
 from pneumo_cli.training.evaluation import describe_evaluation
 from pneumo_cli.training.runner import Runner
@@ -154,10 +152,8 @@ def _save(
     evaluation: Evaluation,
     accesses: int,
 ) -> dict[str, Any]:
-    """Write an evaluation of one split into ``evaluations``, and return what is written."""
-    now = datetime.now(UTC)
-    result: dict[str, Any] = {
-        "when": now.isoformat(timespec="seconds"),
+    """Save an evaluation of one split with the run, and return what is written."""
+    content: dict[str, Any] = {
         **model,
         "dataset": data.dataset.name,
         "fingerprint": data.fingerprint,
@@ -166,13 +162,8 @@ def _save(
         "metrics": plain(evaluation.metrics),
     }
     if accesses:
-        result["test_accesses"] = accesses
+        content["test_accesses"] = accesses
     if evaluation.intervals:
-        result["intervals"] = {name: list(ends) for name, ends in evaluation.intervals.items()}
-    result.update(evaluation.details)
-    path = folder.evaluations / f"{now:%Y%m%dT%H%M%S}-{name}-{data.dataset.name}-{split}.json"
-    try:
-        atomic.write_json(path, result)
-    except OSError as error:
-        raise PneumoError(f"{folder.evaluations} cannot be written: {error.strerror}") from error
-    return result
+        content["intervals"] = {name: list(ends) for name, ends in evaluation.intervals.items()}
+    content.update(evaluation.details)
+    return folder.add_evaluation(f"{name}-{data.dataset.name}-{split}", content)

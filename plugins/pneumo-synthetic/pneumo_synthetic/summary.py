@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
-from pneumo_cli.errors import PneumoError, UsageError
+from pneumo_cli.errors import UsageError
 from pneumo_cli.evaluation.result import RunSummary
 from pneumo_cli.runs.folder import RunFolder
 from pneumo_cli.runs.run import Best
 from pneumo_cli.runs.test_access import record_test_access
-from pneumo_cli.runtime import atomic
 from pneumo_cli.training.evaluation import summarize
 from pneumo_cli.training.reevaluation import load_checkpoint
 from pneumo_cli.training.runner import Runner
@@ -56,15 +54,5 @@ def keep_summary(
     """
     if not summary.metrics:
         raise UsageError(next(iter(summary.notes), f"there is nothing to evaluate of {folder.path}"))
-    now = datetime.now(UTC)
-    result = {
-        "when": now.isoformat(timespec="seconds"),
-        "checkpoint": checkpoint,
-        **facts,
-        **summary.content(),
-    }
-    try:
-        atomic.write_json(folder.evaluations / f"{now:%Y%m%dT%H%M%S}-{checkpoint}-summary.json", result)
-    except OSError as error:
-        raise PneumoError(f"{folder.evaluations} cannot be written: {error.strerror}") from error
-    return result
+    content = {"checkpoint": checkpoint, **facts, **summary.content()}
+    return folder.add_evaluation(f"{checkpoint}-summary", content)
