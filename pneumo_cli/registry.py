@@ -117,6 +117,14 @@ class Registry(Generic[Spec]):
         """The distinct names."""
         return sorted({entry.spec.name for entry in self._entries})
 
+    def named(self) -> dict[str, Entry[Spec]]:
+        """All entries by the name that selects each: with its distribution, if several register the bare name."""
+        conflicts = self.conflicts()
+        return {
+            entry.qualified_name if entry.spec.name in conflicts else entry.spec.name: entry
+            for entry in self.entries()
+        }
+
     def conflicts(self) -> dict[str, list[Entry[Spec]]]:
         """Names that several distributions register."""
         named: dict[str, list[Entry[Spec]]] = {}

@@ -124,7 +124,7 @@ def download(
 
     spec = ctx.obj.datasets.get(name).spec
     if not spec.download:
-        why = spec.instructions or "it needs no download" if not spec.needs_root else spec.instructions
+        why = spec.instructions or ("" if spec.needs_root else "it needs no download")
         raise UsageError(f"the dataset {spec.name} cannot be downloaded by pneumo: {why}")
     machine = resolve_machine({"data_home": data_home, "cache": cache})
     root = load_reference(spec.download)(machine.data_home / spec.name, for_stderr())

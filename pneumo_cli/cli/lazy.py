@@ -11,7 +11,8 @@ import inspect
 import re
 from collections.abc import Callable, Iterable
 from copy import copy
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -85,6 +86,22 @@ class LazyCommand(TyperCommand):
         return _false_by_default(super().get_help_option(ctx))
 
 
+class DeferredCommand(TyperCommand):
+    """A command that is listed by its help alone; it is built, with its parameters, when it is used.
+
+    Args:
+        build: makes the command.
+        listing: name and help, as for a typer command.
+    """
+
+    def __init__(self, build: Callable[[], Any], **listing: Any) -> None:
+        super().__init__(**listing)
+        self._build = build
+
+    def make_context(self, info_name: Any, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        return self._build().make_context(info_name, args, parent=parent, **extra)
+
+
 class LazyGroup(TyperGroup):
     """The same for a group and its completion options; the first sentence of each command's help is not cut."""
 
@@ -139,23 +156,14 @@ def make_lazy(app: typer.Typer) -> None:
 
 
 def _deferred(info: CommandInfo) -> CommandInfo:
-    """A command that is listed by its help alone; its parameters are built when it is used.
-
-    typer builds those of all commands at once, which takes longer than importing typer's parser.
-    """
+    """The same command as a deferred one: typer would build the parameters of all commands at each start."""
     assert info.callback is not None
-
-    class Deferred(LazyCommand):
-        def make_context(self, info_name: Any, args: list[str], parent: Any = None, **extra: Any) -> Any:
-            own = copy(info)
-            own.cls = LazyCommand
-            command = get_command_from_info(own, pretty_exceptions_short=False, rich_markup_mode=None)
-            return command.make_context(info_name, args, parent=parent, **extra)
-
-    listed = copy(info)
+    own, listed = copy(info), copy(info)
+    own.cls = LazyCommand
+    build = partial(get_command_from_info, own, pretty_exceptions_short=False, rich_markup_mode=None)
     listed.name = info.name or get_command_name(info.callback.__name__)
     listed.help = info.help if info.help is not None else inspect.getdoc(info.callback)
-    listed.callback, listed.cls = _no_parameters, Deferred
+    listed.callback, listed.cls = _no_parameters, cast(Any, partial(DeferredCommand, build))
     return listed
 
 

@@ -71,17 +71,15 @@ def list_plugins(ctx: typer.Context, json: JsonFlag = False) -> None:
 
 
 def _print_specs(registry: Registry[Any], attributes: tuple[str, ...], as_json: bool) -> None:
-    conflicts = registry.conflicts()
     rows = [
         {
-            # A name that two distributions register can be used only with the distribution before it.
-            "name": entry.qualified_name if entry.spec.name in conflicts else entry.spec.name,
-            **{name: _value(entry.spec, name) for name in attributes},
+            "name": name,
+            **{attribute: _value(entry.spec, attribute) for attribute in attributes},
             "distribution": entry.provenance.distribution,
             "version": entry.provenance.version,
             "summary": entry.spec.summary,
         }
-        for entry in registry.entries()
+        for name, entry in registry.named().items()
     ]
     if as_json:
         print_json(rows)

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
+from typer.main import get_command_name
 
 from pneumo_cli.cli import data, doctor, list_plugins, list_runs, predict, runs, show
 from pneumo_cli.cli.lazy import WIDEST, LazyGroup, make_lazy, panel_of, write_sections
@@ -124,7 +125,7 @@ def _merge(app: typer.Typer, own: typer.Typer) -> None:
 
 def _commands(app: typer.Typer) -> set[str]:
     return {
-        command.name or command.callback.__name__.lower().replace("_", "-")
+        command.name or get_command_name(command.callback.__name__)
         for command in app.registered_commands
         if command.callback
     }

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import inspect
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperCommand
 
-from pneumo_cli.cli.lazy import WIDEST, LazyCommand, LazyGroup
+from pneumo_cli.cli.lazy import WIDEST, DeferredCommand, LazyCommand, LazyGroup
 from pneumo_cli.cli.options import (
     CheckpointFlag,
     DeviceFlag,
@@ -34,22 +34,6 @@ if TYPE_CHECKING:
 _PANEL = "Runs"
 
 
-class _TrainerCommand(TyperCommand):
-    """A trainer's command: imports the trainer's settings when it is used, not when it is listed."""
-
-    def __init__(self, plugins: Plugins, entry: Entry[TrainerSpec], name: str) -> None:
-        super().__init__(name=name, callback=None, short_help=entry.spec.summary)
-        self._plugins = plugins
-        self._entry = entry
-
-    def make_context(self, info_name: Any, args: list[str], parent: Any = None, **extra: Any) -> Any:
-        command = typer.main.get_command(_trainer_app(self._plugins, self._entry))
-        return command.make_context(info_name, args, parent=parent, **extra)
-
-    def invoke(self, ctx: Any) -> Any:
-        return ctx.command.invoke(ctx)
-
-
 def add_commands(app: typer.Typer, plugins: Plugins) -> None:
     """Add the commands about runs to the program."""
 
@@ -57,14 +41,13 @@ def add_commands(app: typer.Typer, plugins: Plugins) -> None:
         """The subcommands of ``pneumo run``: one per registered trainer."""
 
         def list_commands(self, ctx: Any) -> list[str]:
-            conflicts = plugins.trainers.conflicts()
-            return [
-                entry.qualified_name if entry.spec.name in conflicts else entry.spec.name
-                for entry in plugins.trainers.entries()
-            ]
+            return list(plugins.trainers.named())
 
         def get_command(self, ctx: Any, name: str) -> Any:
-            return _TrainerCommand(plugins, plugins.trainers.get(name), name)
+            entry = plugins.trainers.get(name)
+            return DeferredCommand(
+                partial(_trainer_command, plugins, entry), name=name, short_help=entry.spec.summary
+            )
 
     trainers = typer.Typer(cls=Trainers, no_args_is_help=True, rich_markup_mode=None)
 
@@ -83,8 +66,8 @@ def add_commands(app: typer.Typer, plugins: Plugins) -> None:
     app.command(rich_help_panel=_PANEL)(evaluate)
 
 
-def _trainer_app(plugins: Plugins, entry: Entry[TrainerSpec]) -> typer.Typer:
-    """The command of one trainer, with its settings as flags."""
+def _trainer_command(plugins: Plugins, entry: Entry[TrainerSpec]) -> Any:
+    """The command of one trainer, with its settings as flags; imports the trainer's settings."""
     from pneumo_cli.cli.flags import parameters, with_parameters
     from pneumo_cli.settings.resolve import settings_class
     from pneumo_cli.settings.schema import MachineSettings, TrainerSettings
@@ -151,7 +134,7 @@ def _trainer_app(plugins: Plugins, entry: Entry[TrainerSpec]) -> typer.Typer:
         help=f"{spec.summary}.\n\nSettings come from flags, then PNEUMO_… variables, then pneumo.toml (or "
         "--config), then the preset, then the defaults shown here.",
     )(with_parameters(command, own))
-    return app
+    return typer.main.get_command(app)
 
 
 def _run(
