@@ -131,10 +131,7 @@ class DecisionRule(FormerNames, former={"novelty": "ood_detector"}):
         return {
             "classes": list(self.classes),
             **self.calibration.plain(),
-            "points": [  # under the keys of version 0.1, which reads them too
-                {"name": point.name, "cut": point.logit_threshold, "rule": point.rule}
-                for point in self.points
-            ],
+            "points": [point.state() for point in self.points],
             "chosen": self.chosen,
             "images": self.images,
             "prevalence": self.prevalence,

@@ -38,12 +38,16 @@ class OperatingPoint(FormerNames, former={"cut": "logit_threshold"}):
     rule: str
 
     def plain(self) -> dict[str, Any]:
-        """Plain values for a checkpoint."""
+        """Plain values for a report and for ``--json``."""
         return {"name": self.name, "logit_threshold": self.logit_threshold, "rule": self.rule}
+
+    def state(self) -> dict[str, Any]:
+        """Plain values for a checkpoint, under the keys of version 0.1, which reads them too."""
+        return {"name": self.name, "cut": self.logit_threshold, "rule": self.rule}
 
     @classmethod
     def from_plain(cls, state: Mapping[str, Any]) -> OperatingPoint:
-        """Restore a point; versions before 0.2 wrote its threshold as ``cut``.
+        """Restore a point from :meth:`state` or :meth:`plain`.
 
         Raises:
             KeyError, TypeError, ValueError: it is damaged.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import traceback
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pluggy
@@ -74,13 +75,23 @@ class RunHooks:
         plugins: the other plugins that take part, modules and objects: (name, plugin), or (name, plugin,
             provenance).
 
+    Attributes:
+        tasks: caller of ``build_model``, ``train_step`` and ``evaluate``: the trainer's, wrapped by extensions. An
+            extension that raises, or returns None, is named in a PneumoError.
+
     Raises:
         UsageError: a task hook has no implementation, or more than one.
     """
 
     def __init__(self, trainer: object, plugins: Iterable[tuple[Any, ...]]) -> None:
-        self._trainer = trainer
         self._manager = _RunManager(trainer)
+        self.tasks: Any = _TaskCaller(self._manager, self._name_extension)
+        # For lifecycle hooks: drops an observer that raises, and spares the trainer.
+        self._observing = Guard(
+            self._drop,
+            skips=lambda one: id(one.plugin) in self._dropped,
+            propagates=lambda one: one.plugin is trainer,
+        )
         self._manager.register(trainer, "trainer")
         self._provenances: dict[str, Provenance] = {}
         self._dropped: set[int] = set()
@@ -113,14 +124,6 @@ class RunHooks:
                     f"the task hook {hook} has to be implemented once per run, and is by {names}; "
                     "an extension wraps it with @hookimpl(wrapper=True)"
                 )
-
-    @property
-    def tasks(self) -> Any:
-        """Caller of ``build_model``, ``train_step`` and ``evaluate``: the trainer's, wrapped by extensions.
-
-        An extension that raises, or returns None, is named in a PneumoError.
-        """
-        return _TaskCaller(self._manager, self._name_extension)
 
     def _name_extension(self, one: pluggy.HookImpl, hook: str, error: BaseException) -> None:
         raise PneumoError(
@@ -167,7 +170,7 @@ class RunHooks:
         """Call a lifecycle hook. An observer that raises is logged and dropped; the trainer's errors propagate."""
         if hook not in LIFECYCLE_HOOKS:
             raise ValueError(f"{hook} is no lifecycle hook")
-        self._manager.call(hook, self._guard(), arguments)
+        self._manager.call(hook, self._observing, arguments)
 
     def report_sections(
         self, run: Run, evaluations: Mapping[str, Evaluation]
@@ -184,17 +187,8 @@ class RunHooks:
             return [sections] if wraps(one) else sections
 
         arguments = {"run": run, "evaluations": evaluations}
-        parts = self._manager.call("add_to_report", self._guard(check=check), arguments)
+        parts = self._manager.call("add_to_report", replace(self._observing, check=check), arguments)
         return [(names[id(section)], section) for part in parts for section in part]
-
-    def _guard(self, **options: Any) -> Guard:
-        """Guard for lifecycle hooks: drops an observer that raises, and spares the trainer."""
-        return Guard(
-            self._drop,
-            skips=lambda one: id(one.plugin) in self._dropped,
-            propagates=lambda one: one.plugin is self._trainer,
-            **options,
-        )
 
     def _drop(self, one: pluggy.HookImpl, hook: str, error: BaseException) -> None:
         self._dropped.add(id(one.plugin))
