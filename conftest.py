@@ -18,9 +18,9 @@ import pytest
 
 pytest.register_assert_rewrite("pneumo_cli.testing")
 
-from pneumo_cli.api import hookimpl  # noqa: E402  (after the line above, which the next one needs)
 from pneumo_cli.testing import Invocation, invoke  # noqa: E402
 from tests.programs import FAKES, ProcessServer, disabled  # noqa: E402
+from tests.training_only import EndsWithTheLastEpoch, TrainedEnough  # noqa: E402
 
 _ENTRY_POINTS = {"fake": "pneumo_fake.plugin", "saboteur": "pneumo_fake.saboteur"}
 
@@ -183,17 +183,6 @@ def finished_run(
     return run
 
 
-class _TrainedEnough(BaseException):
-    """Ends a run before its report, which takes longer than the training here."""
-
-
-class _EndsWithTheLastEpoch:
-    @hookimpl
-    def epoch_finished(self, run: Any, metrics: Mapping[str, Any]) -> None:
-        if metrics["epoch"] == run.settings.epochs:
-            raise _TrainedEnough
-
-
 @pytest.fixture(scope="session")
 def trained_folders() -> dict[Any, Path]:
     """The runs of :func:`trained_run`."""
@@ -213,8 +202,8 @@ def trained_run(
         key = (trainer, *sorted(settings.items()))
         if key not in trained_folders:
             output = tmp_path_factory.mktemp("runs")
-            with pytest.raises(_TrainedEnough):
-                start_run(trainer, _EndsWithTheLastEpoch(), output=output, **settings)
+            with pytest.raises(TrainedEnough):
+                start_run(trainer, EndsWithTheLastEpoch(), output=output, **settings)
             (trained_folders[key],) = output.glob("*/*")
         return trained_folders[key]
 
