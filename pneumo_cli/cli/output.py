@@ -8,12 +8,23 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pneumo_cli.runtime.streams import holds_all_characters
+
 
 def print_json(value: Any) -> None:
     """Print one JSON document."""
+    print(json_text(value, indent=2))
+
+
+def json_text(value: Any, indent: int | None = None) -> str:
+    """A value as JSON for stdout: with ASCII escapes where its encoding lacks characters.
+
+    Raises:
+        ValueError: the value holds a NaN or an infinity, which JSON lacks.
+    """
     import json
 
-    print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+    return json.dumps(value, indent=indent, ensure_ascii=not holds_all_characters(), allow_nan=False)
 
 
 def print_text(text: str) -> None:

@@ -79,8 +79,11 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write ``text`` as UTF-8; line ends are not converted."""
-    write_bytes(path, text.encode("utf-8"))
+    """Write ``text`` as UTF-8; line ends are not converted.
+
+    In the C locale paths may hold undecoded bytes (``surrogateescape``): those that are UTF-8 are written so.
+    """
+    write_bytes(path, text.encode("utf-8", "surrogateescape").decode("utf-8", "replace").encode("utf-8"))
 
 
 def write_json(path: Path, value: Any) -> None:

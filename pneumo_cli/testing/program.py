@@ -23,13 +23,14 @@ class Invocation:
     stderr: str
 
 
-def invoke(*arguments: object, suite_datasets: bool = False) -> Invocation:
+def invoke(*arguments: object, suite_datasets: bool = False, encoding: str = "utf-8") -> Invocation:
     """Run ``pneumo ARGUMENTS`` in this process, in the working folder and environment as they are.
 
     Args:
         suite_datasets: register :data:`TINY` and :data:`SMALL`, too.
+        encoding: of stdout and stderr.
     """
-    stdout, stderr = io.StringIO(), io.StringIO()
+    stdout, stderr = (io.TextIOWrapper(io.BytesIO(), encoding, newline="\n") for _ in range(2))
     plugins = installed_plugins if suite_datasets else discover
     root, own = logging.getLogger(), logging.getLogger("pneumo")
     before = root.handlers[:], root.level, own.level
@@ -49,4 +50,8 @@ def invoke(*arguments: object, suite_datasets: bool = False) -> Invocation:
         root.handlers = before[0]
         root.setLevel(before[1])
         own.setLevel(before[2])
-    return Invocation(code if isinstance(code, int) else 0, stdout.getvalue(), stderr.getvalue())
+    texts = []
+    for stream in (stdout, stderr):
+        stream.seek(0)
+        texts.append(stream.read())
+    return Invocation(code if isinstance(code, int) else 0, *texts)

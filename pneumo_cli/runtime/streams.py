@@ -1,0 +1,67 @@
+"""Output streams whose encoding lacks characters that are printed: ascii in small containers, cp1252 on Windows."""
+
+from __future__ import annotations
+
+import codecs
+import io
+import sys
+import unicodedata
+from functools import partial
+
+_NEAREST = {
+    **dict.fromkeys("–—−", "-"),
+    **dict.fromkeys("“”", '"'),
+    **dict.fromkeys("‘’", "'"),
+    "×": "x",
+    "±": "+-",
+    "≥": ">=",
+    "≤": "<=",
+    "→": "->",
+    "·": ".",
+    "°": " deg",
+}
+_HANDLER = "pneumo-nearest"
+_ESCAPING_HANDLER = "pneumo-nearest-escape"
+
+
+def degrade_output() -> None:
+    """Let stdout and stderr replace what their encoding lacks, instead of raising UnicodeEncodeError.
+
+    An error handler that was asked for (``PYTHONIOENCODING=ascii:replace``) is kept.
+    """
+    # Python's own handlers are strict, surrogateescape in the C locale, and backslashreplace on stderr.
+    ours = {"strict": _HANDLER, "surrogateescape": _ESCAPING_HANDLER}
+    for stream, handlers in ((sys.stdout, ours), (sys.stderr, {**ours, "backslashreplace": _HANDLER})):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors in handlers:
+            stream.reconfigure(errors=handlers[stream.errors])
+
+
+def encodable(text: str) -> str:
+    """The text with what stdout cannot show replaced, as :func:`degrade_output` does."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    return text.encode(encoding, _HANDLER).decode(encoding) if not holds_all_characters() else text
+
+
+def holds_all_characters() -> bool:
+    """Whether stdout's encoding has every character."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    return codecs.lookup(encoding).name.startswith("utf")
+
+
+def _replaced(error: UnicodeError, *, escape: bool) -> tuple[str | bytes, int]:
+    """The nearest ASCII text of one character; ``?`` without one.
+
+    Args:
+        escape: return bytes of a file name that could not be decoded as they are, as ``surrogateescape`` does.
+    """
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    character = error.object[error.start]
+    if escape and "\udc80" <= character <= "\udcff":
+        return bytes([ord(character) - 0xDC00]), error.start + 1
+    plain = unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode()
+    return _NEAREST.get(character) or plain or "?", error.start + 1
+
+
+codecs.register_error(_HANDLER, partial(_replaced, escape=False))
+codecs.register_error(_ESCAPING_HANDLER, partial(_replaced, escape=True))
