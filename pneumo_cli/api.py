@@ -29,13 +29,22 @@ from __future__ import annotations
 
 import pluggy
 
-from pneumo_cli.specs import DatasetSpec, DecoderSpec, HealthCheck, ModelSpec, Preset, TrainerSpec
+from pneumo_cli.specs import (
+    DatasetSpec,
+    DecoderSpec,
+    HealthCheck,
+    ModelFamily,
+    ModelSpec,
+    Preset,
+    TrainerSpec,
+)
 
 __all__ = [
     "API_VERSION",
     "DatasetSpec",
     "DecoderSpec",
     "HealthCheck",
+    "ModelFamily",
     "ModelSpec",
     "Preset",
     "TrainerSpec",

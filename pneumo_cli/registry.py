@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import difflib
+import fnmatch
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from pneumo_cli.errors import UsageError, nearest
-from pneumo_cli.specs import DatasetSpec, ModelSpec, TrainerSpec
+from pneumo_cli.errors import PneumoError, UsageError, nearest
+from pneumo_cli.specs import DatasetSpec, ModelFamily, ModelSpec, TrainerSpec, load_reference
 
-Spec = TypeVar("Spec", TrainerSpec, ModelSpec, DatasetSpec)
+Spec = TypeVar("Spec", TrainerSpec, ModelSpec, ModelFamily, DatasetSpec)
 
 _BUNDLED = {
     "pneumo-cnn": {"trainer": "cnn", "model": "cnn"},
@@ -22,7 +24,12 @@ _BUNDLED = {
         "efficientnet-b6 efficientnet-b7 resnet18 resnet50 densenet121 convnext-tiny mobilenet-v3-small "
         "mobilenet-v3-large"
     },
+    "pneumo-timm": {"model": "timm/"},
     "pneumo-chest-xray": {"dataset": "chest-xray"},
+    "pneumo-datasets": {
+        "dataset": "folder table nih-chestxray14 chexpert rsna-pneumonia vindr-cxr covid19-radiography "
+        "pneumonia-mnist chest-mnist"
+    },
     "pneumo-phantom": {"dataset": "phantom"},
     "pneumo-audit": {"command": "data/audit"},
     "pneumo-compare": {"command": "compare"},
@@ -39,7 +46,8 @@ _MOVED = {("model", "pneumo-cli"): "pneumo-torchvision"}
 def bundled_in(noun: str, name: str) -> str:
     """The distribution of this repository that contains a part of this name; empty: none does."""
     bare = name.rpartition(":")[2]
-    return next((where for where, parts in _BUNDLED.items() if bare in parts.get(noun, "").split()), "")
+    wanted = {bare, f"{bare.partition('/')[0]}/"}  # a model, or the family of one
+    return next((where for where, parts in _BUNDLED.items() if wanted & set(parts.get(noun, "").split())), "")
 
 
 def absent_text(distribution: str, why: str = "") -> str:
@@ -109,6 +117,14 @@ class Registry(Generic[Spec]):
             raise ValueError(f"{provenance.distribution} registers the {self.noun} {spec.name!r} twice")
         self._entries.append(entry)
 
+    def find(self, name: str) -> list[Entry[Spec]]:
+        """The entries that ``name`` or ``distribution:name`` may mean: several if the bare name is ambiguous."""
+        return [entry for entry in self._entries if name in (entry.spec.name, entry.qualified_name)]
+
+    def knows(self, name: str) -> bool:
+        """Whether ``name`` or ``distribution:name`` is one to look up here. Imports nothing."""
+        return any(name in (entry.spec.name, entry.qualified_name) for entry in self._entries)
+
     def entries(self) -> list[Entry[Spec]]:
         """All entries, by name and then distribution."""
         return sorted(self._entries, key=lambda entry: (entry.spec.name, entry.provenance.distribution))
@@ -149,19 +165,111 @@ class Registry(Generic[Spec]):
             UsageError: the name is unknown (with the nearest names) or ambiguous (with how to choose).
         """
         name = current_name(self.noun, name)
-        found = [e for e in self._entries if name in (e.spec.name, e.qualified_name)]
+        found = self.find(name)
         if prefer and len(found) > 1:
             found = [e for e in found if e.provenance.distribution == prefer] or found
         if len(found) == 1:
             return found[0]
         if found:
             raise UsageError(self.ambiguous(name, found))
-        if bundled := bundled_in(self.noun, name):
+        if not self.knows(name) and (bundled := bundled_in(self.noun, name)):
             raise UsageError(f"the {self.noun} {name!r} {absent_text(bundled)}")
         raise UsageError(
-            f"unknown {self.noun} {name!r}; {nearest(name, self.names())} "
+            f"unknown {self.noun} {name!r}; {self._suggestion(name)} "
             f"({self.listing} shows what is installed; pip install the plugin that brings it)"
         )
+
+    def _suggestion(self, name: str) -> str:
+        return nearest(name, self.names())
+
+
+class ModelRegistry(Registry[ModelSpec]):
+    """The models: single ones, and families, whose models are found by name but are not among the entries."""
+
+    def __init__(self) -> None:
+        super().__init__("model", "pneumo list-models")
+        self.families: list[Entry[ModelFamily]] = []
+
+    def add(self, spec: ModelSpec | ModelFamily, provenance: Provenance) -> None:
+        """Register a model or a family.
+
+        Raises:
+            ValueError: the same distribution registers the name twice.
+        """
+        if isinstance(spec, ModelSpec):
+            super().add(spec, provenance)
+            return
+        entry = Entry(spec, provenance)
+        if any(other.qualified_name == entry.qualified_name for other in self.families):
+            raise ValueError(f"{provenance.distribution} registers the models {spec.name}/ twice")
+        self.families.append(entry)
+
+    def search(self, pattern: str) -> dict[str, Entry[ModelSpec]]:
+        """All models whose names match a pattern (:mod:`fnmatch`), those of families too, by name.
+
+        Raises:
+            UsageError: the models of a family cannot be looked up.
+        """
+        found = {name: entry for name, entry in self.named().items() if fnmatch.fnmatchcase(name, pattern)}
+        for family in self.families:
+            for entry in _members(family, pattern):
+                shared = len(self._families_of(entry.spec.name)) > 1
+                found[entry.qualified_name if shared else entry.spec.name] = entry
+        return found
+
+    def find(self, name: str) -> list[Entry[ModelSpec]]:
+        """As for every registry; the models of families are looked up.
+
+        Raises:
+            UsageError: the models of a family cannot be looked up.
+        """
+        bare = name.rpartition(":")[2]
+        members = (entry for family in self._families_of(name) for entry in _members(family, bare))
+        return super().find(name) + [entry for entry in members if entry.spec.name == bare]
+
+    def knows(self, name: str) -> bool:
+        """Whether it is the name of a model, or begins as those of a family. Imports nothing."""
+        return super().knows(name) or bool(self._families_of(name))
+
+    def _families_of(self, name: str) -> list[Entry[ModelFamily]]:
+        distribution, _, bare = name.rpartition(":")
+        return [
+            family
+            for family in self.families
+            if bare.startswith(f"{family.spec.name}/")
+            and distribution in ("", family.provenance.distribution)
+        ]
+
+    def _suggestion(self, name: str) -> str:
+        bare = name.rpartition(":")[2]
+        for family in self._families_of(name):
+            # Of a thousand names only similar ones are worth a line.
+            known = [entry.spec.name for entry in _members(family, f"{family.spec.name}/*")]
+            similar = difflib.get_close_matches(bare, known)
+            return (
+                nearest(bare, similar)
+                if similar
+                else f"pneumo list-models {family.spec.name}/ shows {len(known):,} names"
+            )
+        return super()._suggestion(name)
+
+
+def _members(family: Entry[ModelFamily], pattern: str) -> list[Entry[ModelSpec]]:
+    """The models of a family whose names match a pattern."""
+    spec = family.spec
+    try:
+        members = list(load_reference(spec.members)(pattern))
+        for member in members:
+            if not isinstance(member, ModelSpec) or not member.name.startswith(f"{spec.name}/"):
+                raise TypeError(f"{spec.members} returned {member!r}, not a model of this family")
+    except PneumoError:
+        raise
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UsageError(
+            f"the models {spec.name}/ ({family.provenance}) cannot be looked up: {reason}"
+        ) from error
+    return [Entry(member, family.provenance) for member in members]
 
 
 class Registries:
@@ -169,7 +277,7 @@ class Registries:
 
     def __init__(self) -> None:
         self.trainers: Registry[TrainerSpec] = Registry("trainer", "pneumo list-trainers")
-        self.models: Registry[ModelSpec] = Registry("model", "pneumo list-models")
+        self.models = ModelRegistry()
         self.datasets: Registry[DatasetSpec] = Registry("dataset", "pneumo list-datasets")
 
     def registries(self) -> tuple[Registry[Any], ...]:

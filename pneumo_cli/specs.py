@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+_MODEL_JOINTS = "-_./"  # as in the names that libraries have: vit_small_patch14_dinov2.lvd142m
 _REFERENCE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
@@ -22,9 +22,11 @@ def load_reference(reference: str) -> Any:
     return getattr(importlib.import_module(module), attribute)
 
 
-def _check(spec: Any, *references: str, optional: tuple[str, ...] = ()) -> None:
-    if not isinstance(spec.name, str) or not _NAME.fullmatch(spec.name):
-        raise ValueError(f"the name {spec.name!r} is not of lower-case words joined by '-'")
+def _check(spec: Any, *references: str, optional: tuple[str, ...] = (), joints: str = "-") -> None:
+    words = rf"[a-z][a-z0-9]*([{re.escape(joints)}][a-z0-9]+)*"
+    if not isinstance(spec.name, str) or not re.fullmatch(words, spec.name):
+        allowed = " or ".join(f"'{joint}'" for joint in joints)
+        raise ValueError(f"the name {spec.name!r} is not of lower-case words joined by {allowed}")
     if not isinstance(spec.summary, str) or not spec.summary.strip() or "\n" in spec.summary:
         raise ValueError(f"{spec.name}: the summary has to be one line of text")
     for attribute in (*references, *(name for name in optional if getattr(spec, name))):
@@ -87,6 +89,7 @@ class ModelSpec:
     """A named factory of an ``nn.Module``.
 
     Attributes:
+        name: lower-case words joined by ``-``, ``_``, ``.`` or ``/``.
         kind: what the module does, and so which trainers can train it. Plugins may add kinds. The bundled ones:
             ``classifier``: ``factory(channels: int, outputs: int)`` returns a module that maps float images
             [B, channels, H, W] to logits [B, outputs].
@@ -97,11 +100,13 @@ class ModelSpec:
             ``encode`` (images [B, channels, size, size] in [0, 1] to a latent) and ``decode`` (back again).
         factory: reference to the factory. It may take fewer keywords than its kind's trainers pass; ``name`` is
             always passed, so that one factory can serve several models.
-        weights: reference to ``weights(name: str, progress: Progress) -> Mapping[str, Tensor]``, the state dict
-            after training on ImageNet; empty: there is none.
+        weights: reference to ``weights(name: str, progress: Progress) -> Mapping[str, Tensor]``, the pretrained
+            state dict (``--weights imagenet``); empty: there is none.
+        trained_on: what the weights are from, as messages and reports call them: "its ImageNet weights".
         stages: reference to ``stages(model: nn.Module) -> Sequence[nn.Module]``: modules that make up the forward
             pass in order, the head last. Lets the outputs of frozen stages be computed once. Not needed for an
             ``nn.Sequential``; without it other modules run as a whole.
+        size: height and width of the images that it was made for, in pixels, named if it takes no others; 0: any.
         mean, std: normalisation of the three input channels, gray levels in [0, 1]; by default ImageNet's.
     """
 
@@ -110,14 +115,39 @@ class ModelSpec:
     kind: str
     factory: str
     weights: str = ""
+    trained_on: str = "ImageNet"
     stages: str = ""
+    size: int = 0
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
 
     def __post_init__(self) -> None:
-        _check(self, "factory", optional=("weights", "stages"))
+        _check(self, "factory", optional=("weights", "stages"), joints=_MODEL_JOINTS)
         if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
             raise ValueError(f"{self.name}: mean and std are three numbers each, and every std is positive")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFamily:
+    """Models of one library, which are looked up when they are named: for more of them than a list should show.
+
+    Attributes:
+        name: the models' names begin with ``name/``.
+        summary: one line, shown by ``pneumo list-models`` in place of the models.
+        kind: of all its models.
+        members: reference to ``members(pattern: str) -> Iterable[ModelSpec]``: the models whose names match a
+            pattern (``timm/resnet*``, as in :mod:`fnmatch`). Called when a model is named (a name is a pattern that
+            only it matches) or listed, so it may import the library. It raises
+            :class:`~pneumo_cli.errors.UsageError` if the library is not available.
+    """
+
+    name: str
+    summary: str
+    kind: str
+    members: str
+
+    def __post_init__(self) -> None:
+        _check(self, "members")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,6 +161,11 @@ class DatasetSpec:
         download: reference to ``download(target: Path, progress: Progress) -> Path``, which returns the data's
             root; empty: there is no download.
         instructions: where to get the data, and how; shown when a root is missing or a download fails.
+        settings: reference to a subclass of :class:`pneumo_cli.settings.schema.DatasetSettings`, whose fields are
+            the dataset's options: flags of every command that opens it. Its module must not import torch. Empty:
+            it has none.
+        recognize: reference to ``recognize(names: Sequence[str]) -> bool``: whether files of these names (POSIX
+            paths relative to the root) are this dataset, for commands without ``--dataset``. Empty: never.
     """
 
     name: str
@@ -140,9 +175,11 @@ class DatasetSpec:
     synthetic: bool = False
     download: str = ""
     instructions: str = ""
+    settings: str = ""
+    recognize: str = ""
 
     def __post_init__(self) -> None:
-        _check(self, "factory", optional=("download",))
+        _check(self, "factory", optional=("download", "settings", "recognize"))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,18 +1,27 @@
-"""Flags that commands on datasets share, and the dataset that they name."""
+"""Flags that commands on datasets share, those of the datasets' own options, and the dataset that they name."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+import inspect
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from pneumo_cli.cli.options import RootFlag
-from pneumo_cli.errors import UsageError
+from pneumo_cli.errors import DataError, UsageError
+from pneumo_cli.specs import load_reference
 
 if TYPE_CHECKING:
+    from pneumo_cli.data.records import Dataset
     from pneumo_cli.plugins.discovery import Plugins
-    from pneumo_cli.registry import Entry
+    from pneumo_cli.registry import Entry, Registries
+    from pneumo_cli.runtime.progress import Progress
+    from pneumo_cli.settings.schema import MachineSettings
     from pneumo_cli.specs import DatasetSpec
+
+_Command = TypeVar("_Command", bound=Callable[..., None])
 
 
 def _checked_share(value: float) -> float:
@@ -23,9 +32,7 @@ def _checked_share(value: float) -> float:
 
 DatasetFlag = Annotated[
     str | None,
-    typer.Option(
-        "--dataset", help="A registered dataset.", show_default="the only one that reads image files"
-    ),
+    typer.Option("--dataset", help="A registered dataset.", show_default="the one that recognizes the files"),
 ]
 DataRootFlag = RootFlag
 FractionFlag = Annotated[
@@ -41,16 +48,112 @@ HomeFlag = Annotated[str | None, typer.Option("--data-home", help="Folder of imp
 CacheFlag = Annotated[str | None, typer.Option("--cache", help="Folder of decoded images.")]
 
 
-def dataset_entry(plugins: Plugins, name: str | None) -> Entry[DatasetSpec]:
-    """The dataset of this name; without a name, the only one that reads files.
+def takes_dataset_options(command: _Command) -> _Command:
+    """Give a command the flags of all datasets' options; it receives them as ``**options``, None if not given."""
+    command.takes_dataset_options = True  # type: ignore[attr-defined]
+    return command
+
+
+def with_dataset_options(command: Callable[..., Any], registries: Registries) -> Callable[..., Any]:
+    """The command, with the flags of the installed datasets' options if it takes them."""
+    if not getattr(command, "takes_dataset_options", False):
+        return command
+
+    def extended(*arguments: Any, **values: Any) -> Any:
+        return command(*arguments, **values)
+
+    own = inspect.signature(command, eval_str=True).parameters.values()
+    kept = [one for one in own if one.kind is not inspect.Parameter.VAR_KEYWORD]
+    signature = inspect.Signature([*kept, *option_parameters(registries)])
+    extended.__signature__ = signature  # type: ignore[attr-defined]
+    extended.__name__, extended.__doc__ = command.__name__, command.__doc__
+    return extended
+
+
+def option_parameters(registries: Registries) -> list[inspect.Parameter]:
+    """A keyword parameter for each option of the installed datasets, whose help names these."""
+    from pneumo_cli.cli.flags import parameters
+    from pneumo_cli.settings.dataset_options import all_options
+
+    flags = []
+    for name, (cls, datasets) in all_options(registries).items():
+        flags += parameters(cls, f"Options of datasets ({', '.join(sorted(datasets))})", {}, [name])
+    return sorted(flags, key=lambda flag: flag.name)
+
+
+def open_chosen(
+    plugins: Plugins,
+    name: str | None,
+    machine: MachineSettings,
+    progress: Progress,
+    *,
+    root_given: bool,
+    options: Mapping[str, Any],
+) -> Dataset:
+    """Open the dataset that a command's flags name.
+
+    Args:
+        options: the flags of datasets' options.
 
     Raises:
-        UsageError: no dataset reads files, or several do.
+        UsageError: as :func:`dataset_entry`, or an option does not belong to the dataset or is out of bounds.
+        DataError: the images are missing, or not in the dataset's layout.
+    """
+    from pneumo_cli.settings.resolve import resolve_options
+    from pneumo_cli.trainers.session import open_dataset
+
+    entry = dataset_entry(plugins, name, machine)
+    chosen = resolve_options(plugins, entry, options)
+    return open_dataset(entry, machine, progress, root_given=root_given, options=chosen)
+
+
+def dataset_entry(
+    plugins: Plugins, name: str | None, machine: MachineSettings, root: Path | None = None
+) -> Entry[DatasetSpec]:
+    """The dataset of a name; without one, the dataset that recognizes its files or is the only candidate.
+
+    Candidates are the datasets that read files: if no root is given those that were imported.
+
+    Args:
+        machine: its ``data_root`` is the root if ``root`` is None.
+
+    Raises:
+        UsageError: no dataset is, or several are, a candidate.
+        DataError: the root cannot be opened.
     """
     if name is not None:
         return plugins.datasets.get(name)
     reading = [entry for entry in plugins.datasets.entries() if entry.spec.needs_root]
     if len(reading) == 1:
         return reading[0]
-    names = ", ".join(entry.qualified_name for entry in reading) or "none"
+    from pneumo_cli.data.imports import places
+
+    candidates = reading
+    if root := root or machine.data_root:
+        candidates = _recognized(reading, root)
+    elif imported := places(machine.data_home):
+        candidates = [entry for entry in reading if entry.spec.name in imported]
+    if len(candidates) == 1:
+        return candidates[0]
+    names = ", ".join(entry.qualified_name for entry in candidates or reading) or "none"
     raise UsageError(f"choose a dataset with --dataset NAME; those that read files: {names}")
+
+
+def _recognized(entries: list[Entry[DatasetSpec]], root: Path) -> list[Entry[DatasetSpec]]:
+    """The datasets that recognize the files below a root."""
+    from pneumo_cli.data.files import ImageFiles
+
+    names = ImageFiles(root.expanduser()).files()
+    found = []
+    for entry in entries:
+        if not entry.spec.recognize:
+            continue
+        try:
+            if load_reference(entry.spec.recognize)(names):
+                found.append(entry)
+        except Exception as error:
+            raise DataError(
+                f"the dataset {entry.spec.name} ({entry.provenance}) cannot tell whether {root} is its own: "
+                f"{type(error).__name__}: {error}"
+            ) from error
+    return found

@@ -16,7 +16,8 @@ import typer
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from pneumo_cli.settings.renamed import RENAMED
+from pneumo_cli.cli.path_arguments import with_homes
+from pneumo_cli.settings.renamed import RENAMED, SWITCHES
 
 
 def parameters(
@@ -32,13 +33,18 @@ def parameters(
     chosen = settings.model_fields if only is None else {n: settings.model_fields[n] for n in only}
     current = [_parameter(name, info, panel, defaults) for name, info in chosen.items()]
     former = {old: chosen[new] for old, new in RENAMED.items() if new in chosen and old not in chosen}
-    return current + [_parameter(name, info, panel, defaults, hidden=True) for name, info in former.items()]
+    switches = [old for old, switch in SWITCHES.items() if switch.name in chosen and old not in chosen]
+    return [
+        *current,
+        *(_parameter(name, info, panel, defaults, hidden=True) for name, info in former.items()),
+        *(_parameter(name, _SWITCH, panel, {}, hidden=True) for name in switches),
+    ]
 
 
 def with_parameters(function: Callable[..., None], flags: list[inspect.Parameter]) -> Callable[..., None]:
     """Give a function that takes ``**values`` the signature that typer reads."""
     function.__signature__ = inspect.Signature(flags)  # type: ignore[attr-defined]
-    return function
+    return with_homes(function)
 
 
 def _parameter(
@@ -67,6 +73,8 @@ def _parameter(
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
+_SWITCH = FieldInfo(annotation=bool, default=None)
+"""A former yes-or-no flag."""
 _METAVARS: dict[Any, str] = {int: "INTEGER", float: "NUMBER", Path: "PATH", str: "TEXT"}
 
 

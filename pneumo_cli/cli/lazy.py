@@ -19,8 +19,11 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command_from_info, get_command_name
 from typer.models import CommandInfo
 
+from pneumo_cli.cli.data_options import with_dataset_options
+from pneumo_cli.cli.path_arguments import with_homes
 from pneumo_cli.errors import UsageError, nearest
-from pneumo_cli.registry import absent_text, bundled_in
+from pneumo_cli.registry import Registries, absent_text, bundled_in
+from pneumo_cli.runtime.streams import encodable
 
 WIDEST = 100
 """The width of help in wider terminals, in characters."""
@@ -82,6 +85,9 @@ class LazyCommand(TyperCommand):
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         return [piece.replace("{", "").replace("}", "") for piece in super().collect_usage_pieces(ctx)]
 
+    def get_help(self, ctx: Any) -> str:
+        return encodable(super().get_help(ctx))
+
     def get_help_option(self, ctx: Any) -> Any:
         return _false_by_default(super().get_help_option(ctx))
 
@@ -134,6 +140,9 @@ class LazyGroup(TyperGroup):
             raise UsageError(f"unknown command {' '.join(path)!r}; {nearest(name, names)}")
         return super().resolve_command(ctx, args)
 
+    def get_help(self, ctx: Any) -> str:
+        return encodable(super().get_help(ctx))
+
     def get_help_option(self, ctx: Any) -> Any:
         return _false_by_default(super().get_help_option(ctx))
 
@@ -145,24 +154,30 @@ class LazyGroup(TyperGroup):
         return parameters
 
 
-def make_lazy(app: typer.Typer) -> None:
+def make_lazy(app: typer.Typer, registries: Registries) -> None:
     """Make all commands of an app and its groups lazy, except those with a class of their own."""
     app.registered_commands = [
-        _deferred(command) if command.cls is TyperCommand else command for command in app.registered_commands
+        _deferred(command, registries) if command.cls is TyperCommand else command
+        for command in app.registered_commands
     ]
     for group in app.registered_groups:
         if group.typer_instance is not None:
-            make_lazy(group.typer_instance)
+            make_lazy(group.typer_instance, registries)
 
 
-def _deferred(info: CommandInfo) -> CommandInfo:
+def _deferred(info: CommandInfo, registries: Registries) -> CommandInfo:
     """The same command as a deferred one: typer would build the parameters of all commands at each start."""
-    assert info.callback is not None
+    callback = info.callback
+    assert callback is not None
     own, listed = copy(info), copy(info)
     own.cls = LazyCommand
-    build = partial(get_command_from_info, own, pretty_exceptions_short=False, rich_markup_mode=None)
-    listed.name = info.name or get_command_name(info.callback.__name__)
-    listed.help = info.help if info.help is not None else inspect.getdoc(info.callback)
+
+    def build() -> Any:
+        own.callback = with_homes(with_dataset_options(callback, registries))
+        return get_command_from_info(own, pretty_exceptions_short=False, rich_markup_mode=None)
+
+    listed.name = info.name or get_command_name(callback.__name__)
+    listed.help = info.help if info.help is not None else inspect.getdoc(callback)
     listed.callback, listed.cls = _no_parameters, cast(Any, partial(DeferredCommand, build))
     return listed
 

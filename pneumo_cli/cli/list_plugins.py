@@ -2,35 +2,57 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import typer
 
 from pneumo_cli.cli.options import JsonFlag
 from pneumo_cli.cli.output import cell_text, print_columns, print_json, print_table
+from pneumo_cli.errors import UsageError
 from pneumo_cli.plugins.discovery import Plugins
-from pneumo_cli.registry import Registry
+from pneumo_cli.registry import Entry, ModelRegistry
 
 
 def add_commands(app: typer.Typer) -> None:
     """Add the list commands to the program."""
-    for command in (list_trainers, list_models, list_datasets, list_plugins):
-        app.command(rich_help_panel="What is installed")(command)
+    panel = "What is installed"
+    app.command(rich_help_panel=panel)(list_trainers)
+    # A typer.Argument would import pydantic, which takes longer than the list.
+    app.command(
+        rich_help_panel=panel,
+        context_settings={"allow_extra_args": True},
+        options_metavar="[TEXT] [OPTIONS]",
+    )(list_models)
+    app.command(rich_help_panel=panel)(list_datasets)
+    app.command(rich_help_panel=panel)(list_plugins)
 
 
 def list_trainers(ctx: typer.Context, json: JsonFlag = False) -> None:
     """List the trainers that `pneumo run` offers."""
-    _print_specs(ctx.obj.trainers, ("kind", "model", "presets"), json)
+    _print_specs(ctx.obj.trainers.named(), ("kind", "model", "presets"), json)
 
 
 def list_models(ctx: typer.Context, json: JsonFlag = False) -> None:
-    """List the models that `--model` accepts."""
-    _print_specs(ctx.obj.models, ("kind",), json)
+    """List the models that `--model` accepts.
+
+    TEXT: only models whose names contain it, or match it as a pattern (timm/convnext*); those of families too.
+    """
+    models: ModelRegistry = ctx.obj.models
+    if not ctx.args:
+        families = {f"{family.spec.name}/*": family for family in models.families}
+        _print_specs({**models.named(), **families}, ("kind",), json)
+        return
+    wanted = " ".join(ctx.args)
+    found = models.search(wanted if set(wanted) & set("*?[") else f"*{wanted}*")
+    if not found:
+        raise UsageError(f"no model's name contains or matches {wanted!r} (pneumo list-models shows all)")
+    _print_specs(found, ("kind",), json)
 
 
 def list_datasets(ctx: typer.Context, json: JsonFlag = False) -> None:
     """List the datasets that `--dataset` accepts."""
-    _print_specs(ctx.obj.datasets, ("synthetic",), json)
+    _print_specs(ctx.obj.datasets.named(), ("synthetic",), json)
 
 
 def list_plugins(ctx: typer.Context, json: JsonFlag = False) -> None:
@@ -70,7 +92,7 @@ def list_plugins(ctx: typer.Context, json: JsonFlag = False) -> None:
             print(f"    {line}")
 
 
-def _print_specs(registry: Registry[Any], attributes: tuple[str, ...], as_json: bool) -> None:
+def _print_specs(named: Mapping[str, Entry[Any]], attributes: tuple[str, ...], as_json: bool) -> None:
     rows = [
         {
             "name": name,
@@ -79,7 +101,7 @@ def _print_specs(registry: Registry[Any], attributes: tuple[str, ...], as_json: 
             "version": entry.provenance.version,
             "summary": entry.spec.summary,
         }
-        for name, entry in registry.named().items()
+        for name, entry in named.items()
     ]
     if as_json:
         print_json(rows)

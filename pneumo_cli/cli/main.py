@@ -20,6 +20,7 @@ from pneumo_cli.cli.lazy import WIDEST, LazyGroup, make_lazy, panel_of, write_se
 from pneumo_cli.errors import PneumoError
 from pneumo_cli.plugins.discovery import CommandProblem, Plugin, Plugins, discover
 from pneumo_cli.runtime.progress import NOTICE
+from pneumo_cli.runtime.streams import degrade_output
 
 _EPILOG = "Start with: pneumo run cnn --preset quick. Research software, no medical device."
 
@@ -75,7 +76,7 @@ def build_app(plugins: Plugins) -> typer.Typer:
     for module in (predict, show, list_runs, list_plugins, data, doctor):
         module.add_commands(app)
     _add_plugin_commands(app, plugins)
-    make_lazy(app)
+    make_lazy(app, plugins)
     return app
 
 
@@ -145,6 +146,7 @@ def _group_name(group: Any) -> str:
 
 def main() -> None:
     """Run the program: one line on stderr and the right exit code for everything that goes wrong."""
+    degrade_output()
     debug = os.environ.get("PNEUMO_DEBUG", "") not in ("", "0")
     logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, format="pneumo: %(message)s")
     logging.getLogger("pneumo").setLevel(logging.DEBUG if debug else logging.INFO)

@@ -15,7 +15,14 @@ import numpy as np
 
 from pneumo_cli.data.records import Record
 from pneumo_cli.data.sample_rng import shuffled
-from pneumo_cli.data.splits import Positions, Split, groups_apart_from_test, pool_positions
+from pneumo_cli.data.splits import (
+    Positions,
+    Split,
+    groups_apart_from_test,
+    pool_positions,
+    shown_classes,
+    strata,
+)
 from pneumo_cli.errors import DataError, UsageError
 
 
@@ -72,13 +79,13 @@ def divide(
     if folds < 2:
         raise UsageError(f"cross-validation needs at least 2 folds, not {folds}")
     groups, excluded = groups_apart_from_test(records)
-    strata = [Counter((records[i].label, records[i].subtype) for i in group) for group in groups]
-    totals: Counter[tuple[int, str]] = sum(strata, Counter())
+    strata_of = [Counter(key for i in group for key in strata(records[i])) for group in groups]
+    totals: Counter[tuple[int, str]] = sum(strata_of, Counter())
     filled: list[Counter[tuple[int, str]]] = [Counter() for _ in range(folds)]
     members: list[list[int]] = [[] for _ in range(folds)]
     order = shuffled(seed, 0, np.arange(len(groups))).tolist()
     for number in sorted(order, key=lambda number: -len(groups[number])):
-        counts = strata[number]
+        counts = strata_of[number]
 
         def load(fold: int, counts: Counter[tuple[int, str]] = counts) -> tuple[float, int]:
             share = sum(count * filled[fold][key] / totals[key] for key, count in counts.items())
@@ -94,14 +101,14 @@ def divide(
 def _check_classes(
     records: Sequence[Record], groups: list[list[int]], folds: list[list[int]], classes: Sequence[str]
 ) -> None:
-    labels = {records[position].label for group in groups for position in group}
-    if not labels:
+    labels = shown_classes(records, (position for group in groups for position in group))
+    if not groups:
         raise DataError("all images of the train pool are of patients of the test pool: nothing to divide")
     for number, fold in enumerate(folds, 1):
-        missing = labels - {records[position].label for position in fold}
+        missing = labels - shown_classes(records, fold)
         if missing:
             label = min(missing)
-            count = sum(any(records[position].label == label for position in group) for group in groups)
+            count = sum(label in shown_classes(records, group) for group in groups)
             title = classes[label] if label < len(classes) else f"class {label}"
             advice = f"choose --folds {count} or fewer" if count >= 2 else "they cannot be cross-validated"
             raise DataError(

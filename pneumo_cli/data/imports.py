@@ -14,10 +14,11 @@ import shutil
 import stat
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from itertools import count
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from pneumo_cli.data.files import ImageFiles
 from pneumo_cli.data.records import Dataset, DatasetRequest
@@ -34,11 +35,19 @@ MAX_RATIO = 200
 """Largest ratio of an archive's unpacked size to its size; images hardly compress, zip bombs do."""
 
 _log = logging.getLogger("pneumo")
+_ELSEWHERE = "choose another folder with --data-home or PNEUMO_DATA_HOME"
 _Open = Callable[[Path, Path], Dataset]
 
 
 def import_data(
-    spec: DatasetSpec, source: Path, home: Path, *, copy: bool, cache: Path, progress: Progress
+    spec: DatasetSpec,
+    source: Path,
+    home: Path,
+    *,
+    copy: bool,
+    cache: Path,
+    progress: Progress,
+    options: Mapping[str, Any] | None = None,
 ) -> Path:
     """Check data, copy them if wanted, and record their location.
 
@@ -49,6 +58,7 @@ def import_data(
         copy: copy the files, or unpack the archive, below ``home``; otherwise they are read in place.
         cache: for content hashes.
         progress: shows long steps.
+        options: the dataset's own, validated; None: it has none.
 
     Returns:
         The absolute path that is recorded for the dataset.
@@ -60,10 +70,10 @@ def import_data(
     """
     if not spec.needs_root:
         raise UsageError(f"the dataset {spec.name} is not read from files: there is nothing to import")
-    source = Path(os.path.abspath(source.expanduser()))
+    source = Path(os.path.abspath(source))
 
     def opened(root: Path, cache: Path) -> Dataset:
-        dataset = load_reference(spec.factory)(DatasetRequest(root=root, cache=cache, progress=progress))
+        dataset = load_reference(spec.factory)(DatasetRequest(root, cache, progress, options or {}))
         if not isinstance(dataset, Dataset):
             raise PneumoError(f"the dataset {spec.name} returned {type(dataset).__name__}, not a Dataset")
         return dataset
@@ -79,7 +89,7 @@ def remember(home: Path, name: str, path: Path) -> None:
     try:
         atomic.write_json(home / "places.json", places(home) | {name: os.path.abspath(path)})
     except OSError as error:
-        raise PneumoError(f"cannot write {home / 'places.json'}: {error.strerror}") from error
+        raise PneumoError(f"cannot write {home / 'places.json'}: {error.strerror}; {_ELSEWHERE}") from error
 
 
 def remembered(home: Path, name: str) -> Path | None:
@@ -125,7 +135,9 @@ def _copy(source: Path, dataset: Dataset, into: Path, opened: _Open, cache: Path
             os.rename(copy, target)
         atomic.flush_folder(into)
     except OSError as error:
-        raise PneumoError(f"cannot copy {source} to {into}: {error.strerror or error}") from error
+        raise PneumoError(
+            f"cannot copy {source} to {into}: {error.strerror or error}; {_ELSEWHERE}"
+        ) from error
     return target
 
 

@@ -15,8 +15,17 @@ from pneumo_cli.compat import FormerNames
 from pneumo_cli.data.cache import decoded_images
 from pneumo_cli.data.files import UNREADABLE
 from pneumo_cli.data.folds import fold_split
-from pneumo_cli.data.records import Dataset, Record
-from pneumo_cli.data.splits import Overlaps, Policy, Split, SplitRow, class_table, overlaps, split_records
+from pneumo_cli.data.records import Dataset, Record, Task
+from pneumo_cli.data.splits import (
+    Overlaps,
+    Policy,
+    Split,
+    SplitRow,
+    class_table,
+    overlaps,
+    shown_classes,
+    split_records,
+)
 from pneumo_cli.errors import DataError, UsageError, nearest
 from pneumo_cli.runtime.progress import Progress
 
@@ -45,7 +54,7 @@ class SplitRequest:
         """Split all records of a dataset; raises as the two functions do."""
         if self.folds:
             return fold_split(records, self.folds, self.fold, self.seed, classes)
-        return split_records(records, self.policy, self.fraction, self.seed)
+        return split_records(records, self.policy, self.fraction, self.seed, classes)
 
 
 @dataclass(frozen=True)
@@ -56,7 +65,7 @@ class PreparedData(FormerNames, former={"levels": "gray_levels"}):
         dataset: source of the records.
         size: height and width of the images, in pixels.
         images: uint8 [N, size, size], row i is record i; memory-mapped from the cache, read-only.
-        labels: int64 [N].
+        labels: class indices, int64 [N]; of a multilabel dataset int64 [N, K]: 1 present, 0 absent, -1 unknown.
         split: positions of the readable images of the wanted classes.
         others: the same split of the images of the other classes; empty if all are wanted.
         unreadable: name and reason of every image that could not be decoded.
@@ -71,6 +80,11 @@ class PreparedData(FormerNames, former={"levels": "gray_levels"}):
     others: Split
     unreadable: tuple[tuple[str, str], ...]
     overlaps: Overlaps
+
+    @property
+    def task(self) -> Task:
+        """What a classifier of these images decides."""
+        return self.dataset.task
 
     @property
     def fingerprint(self) -> str:
@@ -146,21 +160,40 @@ def prepare(
             "Replace them, or leave them out with --skip-unreadable"
         )
     everything = split.split(records, dataset.classes).without(decoded.unreadable)
-    labels = np.array([record.label for record in records], np.int64)
     wanted = {dataset.classes.index(only)} if only else set(range(len(dataset.classes)))
-    kept = everything.where(lambda position: labels[position] in wanted)
-    for name, positions in kept.parts().items():
-        missing = wanted - set(labels[positions].tolist())
-        if missing and not (split.policy == "all" and name == "validation"):
-            title = dataset.classes[min(missing)]
-            raise DataError(f"{dataset.name} ({dataset.place}) has no readable {title} image for {name}")
+    kept = everything
+    if only:
+        kept = everything.where(lambda position: not wanted.isdisjoint(records[position].present))
+    _check_classes(dataset, kept, wanted, only)
     return PreparedData(
         dataset=dataset,
         size=size,
         images=decoded.images,
-        labels=labels,
+        labels=np.array([record.labels or record.label for record in records], np.int64),
         split=kept,
-        others=everything.where(lambda position: labels[position] not in wanted),
+        others=everything.where(lambda position: bool(only) and wanted.isdisjoint(records[position].present)),
         unreadable=unreadable,
         overlaps=overlaps(records, kept),
     )
+
+
+def _check_classes(dataset: Dataset, split: Split, wanted: set[int], only: str) -> None:
+    """Check that each set shows every wanted class, and in a multilabel dataset also images without it.
+
+    A rare label may have no test image, and none in a given validation split: its metrics are then left out.
+    """
+    several = dataset.multilabel and not only
+    optional = ("validation", "test") if split.policy == "given" else ("test",)
+    for name, positions in split.parts().items():
+        if (split.policy == "all" and name == "validation") or (
+            several and name in optional and len(positions)
+        ):
+            continue
+        missing = dict.fromkeys(wanted - shown_classes(dataset.records, positions.tolist()), "{} image")
+        if several:
+            known = np.array([dataset.records[position].labels for position in positions], np.int64)
+            missing |= {label: "image without {}" for label in wanted if not (known[:, label] == 0).any()}
+        if missing:
+            label = min(missing)
+            what = missing[label].format(dataset.classes[label])
+            raise DataError(f"{dataset.name} ({dataset.place}) has no readable {what} for {name}")

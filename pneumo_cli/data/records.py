@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,9 @@ from pneumo_cli.runtime.progress import Progress
 
 Pool = Literal["train", "test"]
 
+Task = Literal["binary", "multiclass", "multilabel"]
+"""What a classifier decides: two classes, one of K exclusive classes, or any of K labels at once."""
+
 
 @dataclass(frozen=True, slots=True)
 class Record:
@@ -28,11 +31,14 @@ class Record:
 
     Attributes:
         name: unique and stable within the dataset, and readable (``train/NORMAL/IM-0115-0001.jpeg``).
-        label: index into ``Dataset.classes``.
+        label: index into ``Dataset.classes``; 0 in a multilabel dataset.
         patient: key of the patient; records with equal keys are images of one person.
         pool: the dataset's own division: ``train`` (to be split further) or ``test``.
         digest: hexadecimal content hash; records with equal digests are identical bytes.
         subtype: a finer class where there is one (``bacteria``, ``virus``), else empty.
+        labels: in a multilabel dataset one value for each of ``Dataset.classes``: 1 present, 0 absent, -1 unknown.
+        view: the projection where it is known (``PA``, ``AP``, ``lateral``), else empty.
+        validation: whether it is in the dataset's own validation split, which the split policy ``given`` keeps.
     """
 
     name: str
@@ -41,6 +47,37 @@ class Record:
     pool: Pool
     digest: str
     subtype: str = ""
+    labels: tuple[int, ...] = ()
+    view: str = ""
+    validation: bool = False
+
+    @property
+    def present(self) -> tuple[int, ...]:
+        """The classes that the image shows, as indices into ``Dataset.classes``."""
+        if not self.labels:
+            return (self.label,)
+        return tuple(place for place, value in enumerate(self.labels) if value == 1)
+
+
+@dataclass(frozen=True)
+class UnusedFiles:
+    """Files below a dataset's root that are not used, of one kind.
+
+    Attributes:
+        kind: why they are not used, in words that follow a number of files: ``in the folder train/COVID19``.
+        count: number of files.
+        examples: the first few of their names.
+        images: whether images are, or may be, among them.
+    """
+
+    kind: str
+    count: int
+    examples: tuple[str, ...]
+    images: bool = True
+
+    def __str__(self) -> str:
+        shown = ", ".join(self.examples) + (", …" if self.count > len(self.examples) else "")
+        return f"{self.count:,} {'file' if self.count == 1 else 'files'} {self.kind} ({shown})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +88,13 @@ class DatasetRequest:
         root: the folder or archive that the user named or imported, if any.
         cache: a folder for files that may be deleted at any time (content hashes, decoded images).
         progress: shows long steps.
+        options: the dataset's own options (``DatasetSpec.settings``), validated, by name.
     """
 
     root: Path | None
     cache: Path
     progress: Progress
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Dataset(ABC):
@@ -64,18 +103,36 @@ class Dataset(ABC):
     Attributes:
         name: the registered name.
         classes: class names; the index is the label. Index 1 is the positive class of a binary dataset.
+        multilabel: whether an image may show several of the classes, or none of them (``Record.labels``).
         synthetic: True if the images are not of patients; stated in every report.
         origin: one sentence for the report: content, source and licence of the data.
         place: where the images are (a path, or how they are generated).
         records: all images, in the order of the source report: by label, then by file name (SOURCE 1).
+        unused: the files below its root that it does not use.
+        notes: what a reader has to know about the records, in sentences ("Each image counts as a patient.").
     """
 
     name: str
     classes: tuple[str, ...]
+    multilabel: bool = False
     synthetic: bool
     origin: str
     place: str
     records: Sequence[Record]
+    unused: Sequence[UnusedFiles] = ()
+    notes: Sequence[str] = ()
+
+    @property
+    def task(self) -> Task:
+        """What a classifier of these images decides."""
+        if self.multilabel:
+            return "multilabel"
+        return "binary" if len(self.classes) == 2 else "multiclass"
+
+    @property
+    def gray_scaling(self) -> str:
+        """How stored values became gray levels, if their files do not state it; else empty. In words."""
+        return ""
 
     @abstractmethod
     def read(self, record: Record, size: int | None = None) -> NDArray[np.uint8]:
@@ -98,6 +155,8 @@ class Dataset(ABC):
         """SHA-256 over the names, labels, patients, pools and contents of all records, as hexadecimal."""
         digest = hashlib.sha256()
         for one in self.records:
-            fields = (one.name, str(one.label), one.patient, one.pool, one.digest, one.subtype)
+            fields = [one.name, str(one.label), one.patient, one.pool, one.digest, one.subtype]
+            if one.labels or one.validation:  # else as in version 0.2, whose runs are resumed
+                fields += [",".join(map(str, one.labels)), str(one.validation)]
             digest.update("\x1f".join(fields).encode() + b"\x1e")
         return digest.hexdigest()

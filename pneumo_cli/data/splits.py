@@ -3,8 +3,8 @@
 The test pool is fixed by the dataset; a policy divides the train pool. ``source``, ``last`` and ``all`` are those
 of the source report, image by image, so that patients may be on both sides: its random split of tasks 1 to 3, bit
 for bit (SOURCE 1 and 10), Keras' ``validation_split`` of its autoencoder (SOURCE 8), and that of its GAN, without
-validation (SOURCE 7). ``patient`` keeps all images of a patient, and identical images, on one side.
-Cross-validation is in :mod:`pneumo_cli.data.folds`.
+validation (SOURCE 7). ``patient`` keeps all images of a patient, and identical images, on one side. ``given`` is
+the dataset's own validation split. Cross-validation is in :mod:`pneumo_cli.data.folds`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pneumo_cli.data.records import Pool, Record
 from pneumo_cli.data.sample_rng import shuffled
 from pneumo_cli.errors import DataError, UsageError
 
-Policy = Literal["source", "patient", "last", "all"]
+Policy = Literal["source", "patient", "last", "all", "given"]
 Positions = NDArray[np.int64]
 _Parts = tuple[list[int], list[int], list[int]]  # training, validation, excluded
 
@@ -63,7 +63,13 @@ class Split:
         return replace(self, train=train, validation=validation, test=test, excluded=kept(self.excluded))
 
 
-def split_records(records: Sequence[Record], policy: Policy, fraction: float = 0.25, seed: int = 42) -> Split:
+def split_records(
+    records: Sequence[Record],
+    policy: Policy,
+    fraction: float = 0.25,
+    seed: int = 42,
+    classes: Sequence[str] = (),
+) -> Split:
     """Divide the train pool into training and validation set.
 
     Args:
@@ -72,28 +78,41 @@ def split_records(records: Sequence[Record], policy: Policy, fraction: float = 0
             patient and no identical image on both sides, stratified by label and subtype, independent of the order
             of the records; records of the train pool that share a patient or an image with the test pool are
             excluded. ``last``: the last records of each class are for validation. ``all``: all are for training.
+            ``given``: the records of the dataset's own validation split are for validation.
         fraction: share of the train pool for validation, between 0 and 1.
         seed: of the split.
+        classes: names of the labels, for error messages.
 
     Raises:
         UsageError: the policy is unknown, or the fraction is not between 0 and 1.
-        DataError: a class has no image for training or for validation.
+        DataError: a class has no image for training or for validation, or the dataset has no validation split of
+            its own.
     """
     if policy not in get_args(Policy):
         raise UsageError(f"unknown split policy {policy!r}: choose {' or '.join(get_args(Policy))}")
     if not 0 < fraction < 1:
         raise UsageError(f"the validation fraction has to be between 0 and 1, not {fraction}")
-    divide = {"source": _at_random, "patient": _by_patient, "last": _by_order, "all": _undivided}[policy]
+    divide = {
+        "source": _at_random,
+        "patient": _by_patient,
+        "last": _by_order,
+        "all": _undivided,
+        "given": _as_given,
+    }[policy]
     train, validation, excluded = divide(records, fraction, seed)
-    labels = {records[position].label for position in (*train, *validation)}
+    labels = shown_classes(records, (*train, *validation))
     for name, part in (("training", train), ("validation", validation)):
         if policy == "all" and not part and train:
             continue
-        missing = labels - {records[position].label for position in part}
+        missing = labels - shown_classes(records, part)
+        if policy == "given" and name == "validation" and any(record.labels for record in records):
+            missing = set()  # a published split may lack a rare label: its metrics are then left out
         if missing or not part:
+            first = min(missing, default=0)
+            title = classes[first] if first < len(classes) else f"class {first}"
             raise DataError(
-                f"the split {policy!r} leaves no image of class {min(missing, default=0)} for {name}: "
-                f"the train pool of {len(train) + len(validation)} images has too few patients of that class"
+                f"the split {policy!r} leaves no image of {title} for {name}: the train pool of "
+                f"{len(train) + len(validation)} images has too few patients of that class"
             )
     return Split(
         train=np.array(train, np.int64),
@@ -137,18 +156,40 @@ def _undivided(records: Sequence[Record], fraction: float, seed: int) -> _Parts:
     return pool_positions(records, "train"), [], []
 
 
+def _as_given(records: Sequence[Record], fraction: float, seed: int) -> _Parts:
+    pool = pool_positions(records, "train")
+    validation = [position for position in pool if records[position].validation]
+    if not validation:
+        raise DataError(
+            "these images have no validation split of their own: --split patient makes one, by patient"
+        )
+    return [position for position in pool if not records[position].validation], validation, []
+
+
+def shown_classes(records: Sequence[Record], positions: Iterable[int]) -> set[int]:
+    """The classes that any of the images at some positions shows."""
+    return {label for position in positions for label in records[position].present}
+
+
+def strata(record: Record) -> tuple[tuple[int, str], ...]:
+    """What splits and folds balance: label and subtype; in a multilabel dataset each label that is present."""
+    if not record.labels:
+        return ((record.label, record.subtype),)
+    return tuple((label, "") for label in record.present) or ((-1, ""),)
+
+
 def _by_patient(records: Sequence[Record], fraction: float, seed: int) -> _Parts:
     groups, excluded = groups_apart_from_test(records)
-
-    def stratum(position: int) -> tuple[int, str]:
-        return records[position].label, records[position].subtype
-
-    sizes = Counter(stratum(position) for group in groups for position in group)
+    strata_of = [Counter(key for position in group for key in strata(records[position])) for group in groups]
+    sizes: Counter[tuple[int, str]] = sum(strata_of, Counter())
     room = {key: round(fraction * size) for key, size in sizes.items()}
     train, validation = [], []
-    for number in shuffled(seed, 0, np.arange(len(groups))):
-        group = groups[number]
-        counts = Counter(stratum(position) for position in group)
+    order = shuffled(seed, 0, np.arange(len(groups))).tolist()
+    if any(record.labels for record in records):
+        # The groups with the rarest labels first: later there may be no room for the labels beside them.
+        order.sort(key=lambda number: min(sizes[key] for key in strata_of[number]))
+    for number in order:
+        group, counts = groups[number], strata_of[number]
         if all(count <= room[key] for key, count in counts.items()):
             validation += group
             for key, count in counts.items():
@@ -271,7 +312,7 @@ def identical_images(records: Iterable[Record]) -> tuple[IdenticalImages, ...]:
         IdenticalImages(
             names=tuple(sorted(record.name for record in group)),
             patients=len({record.patient for record in group}),
-            labels=len({record.label for record in group}),
+            labels=len({(record.label, record.labels) for record in group}),
         )
         for group in by_digest.values()
         if len(group) > 1
@@ -285,8 +326,8 @@ class SplitRow:
 
     Attributes:
         split: train, validation or test.
-        counts: images per class name.
-        images: their sum.
+        counts: images per class name; in a multilabel dataset an image counts for each label that is present.
+        images: number of images.
         patients: number of distinct patients.
         ratio: images of class 1 (PNEUMONIA) per image of class 0 (NORMAL); None without images of class 0, or if
             the dataset does not have exactly two classes.
@@ -304,8 +345,9 @@ def class_table(records: Sequence[Record], classes: Sequence[str], split: Split)
     rows = []
     for name, positions in split.parts().items():
         part = [records[position] for position in positions]
-        labels = Counter(record.label for record in part)
+        labels = Counter(label for record in part for label in record.present)
         counts = {title: labels[label] for label, title in enumerate(classes)}
-        ratio = labels[1] / labels[0] if len(classes) == 2 and labels[0] else None
+        exclusive = not any(record.labels for record in part)
+        ratio = labels[1] / labels[0] if len(classes) == 2 and labels[0] and exclusive else None
         rows.append(SplitRow(name, counts, len(part), len({record.patient for record in part}), ratio))
     return rows

@@ -23,7 +23,7 @@ from pneumo_cli.data import decoders
 from pneumo_cli.errors import PneumoError
 from pneumo_cli.plugins.isolation import PROJECT, Guard, HookManager, implemented_hooks, wraps
 from pneumo_cli.registry import Provenance, Registries, Registry
-from pneumo_cli.specs import DatasetSpec, DecoderSpec, HealthCheck, ModelSpec, TrainerSpec
+from pneumo_cli.specs import DatasetSpec, DecoderSpec, HealthCheck, ModelFamily, ModelSpec, TrainerSpec
 
 _log = logging.getLogger("pneumo")
 _CORE = Provenance("pneumo-cli", "")
@@ -87,11 +87,11 @@ class Plugins(Registries):
         """Every working plugin, as it may take part in a run: name, module, provenance."""
         return [(plugin.name, plugin.module, plugin.provenance) for plugin in self.loaded]
 
-    def collect(self, hook: str, wanted: type, **arguments: Any) -> list[tuple[Any, Plugin]]:
+    def collect(self, hook: str, *wanted: type, **arguments: Any) -> list[tuple[Any, Plugin]]:
         """Call a registration hook; return the values of its implementations, each with the plugin it comes from.
 
         Values that a wrapper adds come from the wrapper's plugin. An implementation that raises, or yields a value
-        of another class than ``wanted``, becomes a problem; what it has yielded before counts.
+        of another class than those ``wanted``, becomes a problem; what it has yielded before counts.
         """
         collected: dict[int, tuple[Any, Plugin]] = {}
 
@@ -103,7 +103,8 @@ class Plugins(Registries):
             try:
                 for item in items:
                     if not isinstance(item, wanted):
-                        raise TypeError(f"{hook} returned {item!r}, not a {wanted.__name__}")
+                        classes = " or ".join(one.__name__ for one in wanted)
+                        raise TypeError(f"{hook} returned {item!r}, not a {classes}")
                     valid.append(item)
                     collected.setdefault(id(item), (item, plugin))
             except (Exception, SystemExit) as error:
@@ -201,9 +202,9 @@ def discover(points: Iterable[EntryPoint] | None = None, disabled: str | None = 
     # pluggy calls last what was registered first: so hooks are called in alphabetical order by default.
     for plugin in reversed(plugins.loaded.copy()):
         _add_to_manager(plugins, plugin)
-    _register(plugins, "register_trainers", TrainerSpec, plugins.trainers)
-    _register(plugins, "register_models", ModelSpec, plugins.models)
-    _register(plugins, "register_datasets", DatasetSpec, plugins.datasets)
+    _register(plugins, "register_trainers", plugins.trainers, TrainerSpec)
+    _register(plugins, "register_models", plugins.models, ModelSpec, ModelFamily)
+    _register(plugins, "register_datasets", plugins.datasets, DatasetSpec)
     decoders.replace(spec for spec, _ in plugins.collect("register_decoders", DecoderSpec))
     for registry in plugins.registries():
         _report_conflicts(plugins, registry)
@@ -263,8 +264,8 @@ def _add_to_manager(plugins: Plugins, plugin: Plugin) -> None:
         plugins.add_problem(plugin.name, plugin.provenance, "hooks", _one_line(error), error)
 
 
-def _register(plugins: Plugins, hook: str, wanted: type, registry: Registry[Any]) -> None:
-    for spec, plugin in plugins.collect(hook, wanted):
+def _register(plugins: Plugins, hook: str, registry: Registry[Any], *wanted: type) -> None:
+    for spec, plugin in plugins.collect(hook, *wanted):
         try:
             registry.add(spec, plugin.provenance)
         except ValueError as error:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
-from pneumo_cli.specs import DatasetSpec, DecoderSpec, HealthCheck, ModelSpec, TrainerSpec
+from pneumo_cli.specs import DatasetSpec, DecoderSpec, HealthCheck, ModelFamily, ModelSpec, TrainerSpec
 
 if TYPE_CHECKING:
     import torch
@@ -57,8 +57,8 @@ class RegistrationHooks:
         """
 
     @hookspec
-    def register_models(self) -> Iterable[ModelSpec]:
-        """Return models for ``--model``.
+    def register_models(self) -> Iterable[ModelSpec | ModelFamily]:
+        """Return models for ``--model``, or a family of models that are looked up when one is named.
 
         Example::
 
@@ -66,6 +66,9 @@ class RegistrationHooks:
             def register_models():
                 yield ModelSpec(
                     name="tiny", kind="classifier", summary="Two layers", factory="pneumo_tiny.model:build"
+                )
+                yield ModelFamily(  # zoo/small, zoo/large, …
+                    name="zoo", kind="classifier", summary="Our zoo", members="pneumo_tiny.zoo:members"
                 )
         """
 

@@ -76,7 +76,7 @@ def read_group(path: Path) -> ListedRun:
 def _read_group(path: Path, runs: Sequence[ListedRun], base: Path) -> ListedRun:
     """Read a group from its folder and its ``runs``. Raises as :func:`read_group`."""
     try:
-        content = tomllib.loads((path / GROUP_SETTINGS).read_text(encoding="utf-8"))
+        content = tomllib.loads((path / GROUP_SETTINGS).read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         raise unreadable(GROUP_SETTINGS, error) from error
     facts, trainer = taken_facts(content, GROUP_SETTINGS, "group")

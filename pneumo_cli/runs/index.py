@@ -181,7 +181,7 @@ def read_run(path: Path, base: Path | None = None) -> ListedRun:
     folder = RunFolder(path)
     report = read_report(folder)
     try:
-        written = folder.settings.read_text(encoding="utf-8")
+        written = folder.settings.read_text(encoding="utf-8-sig")
         planned = _EPOCHS.search(written)
         # Parsing TOML takes longer than everything else; a finished run's report has the settings too.
         content = _settings_of(report) if report and planned else tomllib.loads(written)

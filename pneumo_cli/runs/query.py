@@ -10,7 +10,7 @@ from pneumo_cli.errors import UsageError, nearest
 from pneumo_cli.evaluation.metric_names import lower_is_better
 from pneumo_cli.runs.index import FINISHED, ListedRun, bare
 from pneumo_cli.runtime.json_values import number, value_text
-from pneumo_cli.settings.renamed import RENAMED
+from pneumo_cli.settings.renamed import RENAMED, current_setting
 
 _TRUTHS = {"yes": "true", "no": "false"}
 
@@ -107,7 +107,8 @@ def _condition(written: str, runs: Sequence[ListedRun]) -> tuple[str, str]:
     if not equals or not key:
         raise UsageError(f"--where takes setting=value, such as lr=0.005, not {written!r}")
     names = {name for run in runs for name in run.settings}
-    key = key if key in names else RENAMED.get(key, key)
+    if key not in names:
+        key, value = current_setting(RENAMED.get(key, key), value.strip())
     if runs and key not in names:
         raise UsageError(f"no run has a setting {key!r}; {nearest(key, names)}")
     return key, value.strip()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from pneumo_cli.data.records import Task
 from pneumo_cli.errors import PneumoError, UsageError
 from pneumo_cli.registry import Registries
 from pneumo_cli.runs.environment import describe_environment
@@ -18,14 +20,35 @@ from pneumo_cli.settings.renamed import RENAMED
 from pneumo_cli.settings.resolve import Resolved, read_toml, resolve
 
 
-def facts_of(run: Run) -> dict[str, str]:
-    """The registered plugins of a new run and its start time: the table ``[run]`` of its ``run.toml``."""
+def facts_of(run: Run) -> dict[str, Any]:
+    """The table ``[run]`` of the ``run.toml`` of a new run.
+
+    Its registered plugins and start time, and of more than two classes what they are.
+    """
+    data = run.data
+    several = {"task": data.task, "classes": list(data.dataset.classes)} if data.task != "binary" else {}
     return {
         "trainer": run.resolved.entry.qualified_name,
         "model": run.model_entry.qualified_name,
         "dataset": run.dataset_entry.qualified_name,
         "started": run.started.isoformat(timespec="seconds"),
+        **several,
     }
+
+
+def recorded_task(facts: Mapping[str, Any]) -> tuple[Task, tuple[str, ...]]:
+    """What a run's dataset asks to decide, and its classes; those of two classes are not recorded.
+
+    Args:
+        facts: see :func:`recorded_facts`.
+
+    Raises:
+        UsageError: the facts are damaged.
+    """
+    task, classes = facts.get("task", "binary"), facts.get("classes", [])
+    if task not in get_args(Task) or not isinstance(classes, list):
+        raise UsageError(f"the run's settings are damaged: the task is {task!r}")
+    return task, tuple(map(str, classes))
 
 
 def record_settings(run: Run, facts: Mapping[str, Any], command: list[str]) -> None:
@@ -62,7 +85,8 @@ def reopen_settings(registries: Registries, folder: RunFolder, flags: Mapping[st
         UsageError: the run's trainer is not installed, or its settings do not fit the installed version.
     """
     entry = registries.trainers.get(str(recorded_facts(folder.settings).get("trainer")))
-    table = mapping(read_toml(folder.settings).get("origin"))
+    recorded = read_toml(folder.settings)
+    table = mapping(recorded.get("origin"))
     origins = {RENAMED.get(name, name): str(origin) for name, origin in table.items()}
     resolved = resolve(registries, entry, flags, config=folder.settings, environ={})
     given = {name for name, value in flags.items() if value is not None}
@@ -70,12 +94,15 @@ def reopen_settings(registries: Registries, folder: RunFolder, flags: Mapping[st
         name: origin if name in given else origins.get(name, origin)
         for name, origin in resolved.origins.items()
     }
-    machine = resolved.machine
-    if "dataset" in given and "data_root" not in given:
-        # The recorded folder is that of the run's own dataset.
-        machine = machine.model_copy(update={"data_root": None})
-        merged["data_root"] = "default"
-    return Resolved(entry, resolved.preset, resolved.trainer, machine, merged)
+    resolved = replace(resolved, origins=merged)
+    if "dataset" in given and resolved.trainer.dataset != recorded.get("dataset"):
+        # The recorded folder and options are those of the run's own dataset.
+        own = {name: getattr(resolved.options, name) for name in given & resolved.options.model_fields_set}
+        resolved = replace(resolved, options=type(resolved.options)(**own))
+        if "data_root" not in given:
+            machine = resolved.machine.model_copy(update={"data_root": None})
+            resolved = replace(resolved, machine=machine, origins={**merged, "data_root": "default"})
+    return resolved
 
 
 def finished_epochs(folder: RunFolder) -> int | None:

@@ -17,12 +17,15 @@ from numpy.typing import NDArray
 from pneumo_cli.compat import FormerNames
 from pneumo_cli.data.augmentation import Transform
 from pneumo_cli.data.batch_inputs import ImageInputs, Sources, Transforms
+from pneumo_cli.data.class_sampling import Sampling, sampled, sampled_size
+from pneumo_cli.data.loader import count_batches
 from pneumo_cli.registry import Entry, Registries
 from pneumo_cli.runs.model_factory import build_registered
 from pneumo_cli.runs.updates import Updates
 from pneumo_cli.runtime.devices import Device
 from pneumo_cli.runtime.distributed import Ranks
 from pneumo_cli.runtime.progress import NOTICE, Progress
+from pneumo_cli.runtime.seeding import derive
 from pneumo_cli.settings.resolve import Resolved
 from pneumo_cli.settings.schema import MachineSettings, TrainerSettings
 from pneumo_cli.specs import DatasetSpec, ModelSpec, TrainerSpec
@@ -94,6 +97,7 @@ class Run(FormerNames, former=_FORMER):
         best: the best epoch so far.
         average: the EMA of the weights, with which the run is evaluated; None without one.
         updates: performs weight updates, see :meth:`optimize`.
+        smallest_batch: training images that each rank needs in a batch, see :mod:`pneumo_cli.training.batch_size`.
         calibration: what the trainer has fitted on the validation images
             (:meth:`~pneumo_cli.trainers.base.Trainer.calibrate`); empty before.
         test_accesses: how often the test images have been evaluated on, by this run too; 0 before.
@@ -134,6 +138,7 @@ class Run(FormerNames, former=_FORMER):
     sources: Sources = field(init=False)
     average: WeightAverage | None = field(init=False, default=None)
     updates: Updates = field(init=False)
+    smallest_batch: int = field(init=False, default=1)
     _clock: float = field(init=False, default_factory=time.monotonic)
 
     @property
@@ -159,9 +164,24 @@ class Run(FormerNames, former=_FORMER):
     @property
     def updates_per_epoch(self) -> int:
         """Weight updates per epoch."""
-        full, rest = divmod(len(self.data.split.train), self.settings.batch_size)
-        steps = full + (rest >= self.ranks.world)
+        size = self.settings.batch_size
+        steps = count_batches(self.images_per_epoch, size, self.ranks.world, self.smallest_batch)
         return -(-steps // self.settings.accumulate)
+
+    @property
+    def images_per_epoch(self) -> int:
+        """Training images per epoch, each counted as often as it is drawn."""
+        return sampled_size(self.data.split.train, self.data.labels, self._sampling)
+
+    @property
+    def _sampling(self) -> Sampling:
+        sampling: Sampling = getattr(self.settings, "sampling", "none")
+        return sampling
+
+    def training_positions(self, epoch: int) -> NDArray[np.int64]:
+        """The training images of an epoch, see :func:`pneumo_cli.data.class_sampling.sampled`."""
+        seed = derive(self.settings.seed, "sampling")
+        return sampled(self.data.split.train, self.data.labels, self._sampling, seed, epoch)
 
     @cached_property
     def images(self) -> torch.Tensor:

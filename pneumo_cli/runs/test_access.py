@@ -95,7 +95,9 @@ class AccessLog:
 def fingerprint_of_test(dataset: Dataset) -> str:
     """SHA-256, in hexadecimal, of the contents and labels of the test pool; names and folders do not matter."""
     contents = sorted(
-        f"{record.digest} {record.label}" for record in dataset.records if record.pool == "test"
+        f"{record.digest} {','.join(map(str, record.labels or (record.label,)))}"
+        for record in dataset.records
+        if record.pool == "test"
     )
     return hashlib.sha256("\n".join(contents).encode()).hexdigest()
 

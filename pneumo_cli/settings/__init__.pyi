@@ -1,5 +1,6 @@
 from pneumo_cli.settings.recipes import STRONG as STRONG
 from pneumo_cli.settings.schema import ClassificationSettings as ClassificationSettings
+from pneumo_cli.settings.schema import DatasetSettings as DatasetSettings
 from pneumo_cli.settings.schema import GenerativeSettings as GenerativeSettings
 from pneumo_cli.settings.schema import MachineSettings as MachineSettings
 from pneumo_cli.settings.schema import SplitPolicy as SplitPolicy

@@ -23,7 +23,7 @@ STRONG: Mapping[str, Any] = MappingProxyType(
         "ema": 0.99,
         "label_smoothing": 0.05,
         "subtypes": True,
-        "weighted_loss": False,
+        "class_weights": "none",
         "flip_tta": True,
         "rotation": 10.0,
         "contrast": 0.3,

@@ -10,9 +10,9 @@ import logging
 import os
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import tomli_w
 from pydantic import ValidationError
@@ -20,15 +20,17 @@ from pydantic_settings import EnvSettingsSource
 
 from pneumo_cli.errors import UsageError, nearest
 from pneumo_cli.registry import Entry, Registries
+from pneumo_cli.settings.dataset_options import all_options, check_flags, chosen_dataset, options_class
 from pneumo_cli.settings.renamed import RENAMED, with_current_names
-from pneumo_cli.settings.schema import MachineSettings, TrainerSettings
-from pneumo_cli.specs import Preset, TrainerSpec, load_reference
+from pneumo_cli.settings.schema import DatasetSettings, MachineSettings, TrainerSettings
+from pneumo_cli.specs import DatasetSpec, Preset, TrainerSpec, load_reference
 
 PREFIX = "PNEUMO_"
 CONFIG_FILE = "pneumo.toml"
 _log = logging.getLogger("pneumo")
 _CONTROL_VARIABLES = {"PNEUMO_DEBUG", "PNEUMO_DISABLE_PLUGINS", "PNEUMO_PRESET"}
 _RUN_FILE_TABLES = {"origin", "run"}
+_Class: TypeAlias = type[TrainerSettings | DatasetSettings | MachineSettings]
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Resolved:
         trainer: the recipe, an instance of the trainer's own settings class.
         machine: the machine's settings.
         origins: field name to ``default``, ``preset quick``, ``pneumo.toml``, ``PNEUMO_EPOCHS`` or ``--epochs``.
+        options: of the dataset, an instance of its own class.
     """
 
     entry: Entry[TrainerSpec]
@@ -48,6 +51,7 @@ class Resolved:
     trainer: TrainerSettings
     machine: MachineSettings
     origins: Mapping[str, str]
+    options: DatasetSettings = field(default_factory=DatasetSettings)
 
     def to_toml(self, run: Mapping[str, Any]) -> str:
         """The content of ``run.toml``, a configuration file that reproduces the run.
@@ -72,16 +76,18 @@ class Resolved:
 
     def _values(self) -> dict[str, Any]:
         names = {"trainer": self.entry.spec.name, "preset": self.preset.name}
-        return names | plain_values(self.trainer) | plain_values(self.machine)
+        return names | plain_values(self.trainer) | plain_values(self.options) | plain_values(self.machine)
 
 
-def plain_values(settings: TrainerSettings | MachineSettings) -> dict[str, Any]:
-    """Field values as TOML types: paths as absolute text; fields that are None are left out."""
+def plain_values(settings: TrainerSettings | DatasetSettings | MachineSettings) -> dict[str, Any]:
+    """Field values as TOML types: paths as absolute text, those of a dataset, which may be relative to its root,
+    as they are; fields that are None are left out.
+    """
     values: dict[str, Any] = {}
     for name in type(settings).model_fields:
         value = getattr(settings, name)
         if isinstance(value, Path):
-            value = str(value.expanduser().absolute())
+            value = str(value if isinstance(settings, DatasetSettings) else value.absolute())
         if value is not None:
             values[name] = value
     return values
@@ -127,9 +133,12 @@ def resolve(
     """
     environ = os.environ if environ is None else environ
     trainer_class = settings_class(entry)
-    known = set(trainer_class.model_fields) | set(MachineSettings.model_fields)
+    options = all_options(registries)
+    known = set(trainer_class.model_fields) | set(MachineSettings.model_fields) | set(options)
     file_label, file_values = _file_layer(registries, entry, known, config)
-    environment = _environment_layer(registries, known, trainer_class, environ)
+    classes: list[_Class] = [trainer_class, MachineSettings]
+    classes += dict.fromkeys(cls for cls, _ in options.values())
+    environment = _environment_layer(registries, known, classes, environ)
     in_file = file_values.pop("preset", None)
     names = [("--preset", preset), ("PNEUMO_PRESET", environ.get("PNEUMO_PRESET")), (file_label, in_file)]
     chosen = _choose_preset(entry, names)
@@ -159,8 +168,16 @@ def resolve(
                 raise UsageError(f"unknown setting {name!r}; {nearest(name, known)}")
             values[name] = value
             origins[name] = label(name)
-    trainer, machine = _validated(trainer_class, values, origins)
-    return Resolved(entry, chosen, trainer, machine, origins)
+    dataset = chosen_dataset(
+        registries, str(values.get("dataset", trainer_class.model_fields["dataset"].default))
+    )
+    check_flags(registries, dataset, given)
+    dataset_class = options_class(dataset) if dataset is not None else DatasetSettings
+    origins = {n: o for n, o in origins.items() if n not in options or n in dataset_class.model_fields}
+    trainer, own_options, machine = _validated(
+        (trainer_class, dataset_class, MachineSettings), values, origins
+    )
+    return Resolved(entry, chosen, trainer, machine, origins, own_options)
 
 
 def resolve_machine(flags: Mapping[str, Any], *, environ: Mapping[str, str] | None = None) -> MachineSettings:
@@ -169,23 +186,42 @@ def resolve_machine(flags: Mapping[str, Any], *, environ: Mapping[str, str] | No
     From the flags, the environment and ``pneumo.toml``. Everything else there belongs to trainers and is validated
     when one runs.
     """
+    machine: MachineSettings = _resolve_class(MachineSettings, flags, environ)
+    return machine
+
+
+def resolve_options(
+    registries: Registries,
+    entry: Entry[DatasetSpec],
+    flags: Mapping[str, Any],
+    *,
+    environ: Mapping[str, str] | None = None,
+) -> DatasetSettings:
+    """A dataset's options alone, for commands that run no trainer; as :func:`resolve_machine`.
+
+    Raises:
+        UsageError: a flag is no option of this dataset, or a value is out of bounds.
+    """
+    check_flags(registries, entry, flags)
+    options: DatasetSettings = _resolve_class(options_class(entry), flags, environ)
+    return options
+
+
+def _resolve_class(cls: _Class, flags: Mapping[str, Any], environ: Mapping[str, str] | None) -> Any:
     environ = os.environ if environ is None else environ
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
     path = Path(CONFIG_FILE)
     layers = [
         (read_toml(path) if path.is_file() else {}, lambda name: CONFIG_FILE),
-        (_environment_values(MachineSettings, environ), _variable),
+        (_environment_values(cls, environ), _variable),
         (_given(flags), _flag),
     ]
     for layer, label in layers:
-        for name in MachineSettings.model_fields.keys() & layer.keys():
+        for name in cls.model_fields.keys() & layer.keys():
             values[name] = layer[name]
             origins[name] = label(name)
-    try:
-        return MachineSettings(**values)
-    except ValidationError as error:
-        raise UsageError(_explain(error, origins)) from None
+    return _validated([cls], values, origins)[0]
 
 
 def _given(flags: Mapping[str, Any]) -> dict[str, Any]:
@@ -200,19 +236,18 @@ def _variable(name: str) -> str:
     return PREFIX + name.upper()
 
 
-def _validated(
-    trainer_class: type[TrainerSettings], values: Mapping[str, Any], origins: Mapping[str, str]
-) -> tuple[TrainerSettings, MachineSettings]:
-    problems = []
-    instances: list[Any] = []
-    for cls in (trainer_class, MachineSettings):
+def _validated(classes: Sequence[_Class], values: Mapping[str, Any], origins: Mapping[str, str]) -> list[Any]:
+    problems, instances = [], []
+    for cls in classes:
         try:
-            instances.append(cls(**{k: v for k, v in values.items() if k in cls.model_fields}))
+            instances.append(
+                cls(**{name: value for name, value in values.items() if name in cls.model_fields})
+            )
         except ValidationError as error:
             problems.append(_explain(error, origins))
     if problems:
         raise UsageError("; ".join(problems))
-    return instances[0], instances[1]
+    return instances
 
 
 def _explain(error: ValidationError, origins: Mapping[str, str]) -> str:
@@ -242,7 +277,7 @@ def _choose_preset(entry: Entry[TrainerSpec], names: Sequence[tuple[str, Any]]) 
 def _with_an_installed_model(registries: Registries, preset: Preset) -> Preset:
     """The preset, with its fallback (and a warning) where its model is not installed."""
     model = preset.values.get("model")
-    if model is None or not preset.fallback or model.rpartition(":")[2] in registries.models.names():
+    if model is None or not preset.fallback or registries.models.knows(model):
         return preset
     instead = ", ".join(f"{name} = {value}" for name, value in preset.fallback.items())
     message = "the model %s of the preset %s is not installed, so it uses %s; %s"
@@ -257,10 +292,17 @@ def read_toml(path: Path) -> dict[str, Any]:
         UsageError: it does not exist or cannot be read.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8-sig")  # some editors write a byte order mark
+        if "\0" in text:  # UTF-16 without a mark
+            raise UnicodeError
+        return tomllib.loads(text)
     except FileNotFoundError:
         raise UsageError(f"there is no configuration file {path}") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except UnicodeError:
+        raise UsageError(
+            f"the configuration file {path} cannot be read: it is in UTF-16 or another encoding; save it as UTF-8"
+        ) from None
+    except (OSError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"the configuration file {path} cannot be read: {error}") from None
 
 
@@ -295,16 +337,14 @@ def _file_layer(
     return label, values | own
 
 
-def _environment_values(
-    cls: type[TrainerSettings | MachineSettings], environ: Mapping[str, str]
-) -> dict[str, Any]:
+def _environment_values(cls: _Class, environ: Mapping[str, str]) -> dict[str, Any]:
     source = EnvSettingsSource(cls, case_sensitive=False, env_prefix=PREFIX)
     source.env_vars = {name.lower(): value for name, value in environ.items()}
     return dict(source())
 
 
 def _environment_layer(
-    registries: Registries, known: set[str], trainer_class: type[TrainerSettings], environ: Mapping[str, str]
+    registries: Registries, known: set[str], classes: Sequence[_Class], environ: Mapping[str, str]
 ) -> dict[str, Any]:
     for variable in sorted(environ):
         upper = variable.upper()
@@ -323,7 +363,7 @@ def _environment_layer(
     }
     named = with_current_names(prefixed, known, "an environment variable")
     current = {_variable(name): value for name, value in named.items()}
-    return _environment_values(trainer_class, current) | _environment_values(MachineSettings, current)
+    return {name: value for cls in classes for name, value in _environment_values(cls, current).items()}
 
 
 def _known_elsewhere(registries: Registries, name: str) -> bool:

@@ -1,25 +1,40 @@
 """The settings with their bounds, units and defaults.
 
 The settings of every trainer (:class:`TrainerSettings`), of classification trainers
-(:class:`ClassificationSettings`), of those that start from pre-trained weights (:class:`TransferSettings`), of
-generative trainers (:class:`GenerativeSettings`), and those of the machine, which are no part of a recipe
-(:class:`MachineSettings`). A trainer derives its own from one of the first four; its fields become the flags of
-``pneumo run NAME``. :mod:`pneumo_cli.settings.resolve` collects the values. Must not import torch.
+(:class:`ClassificationSettings`), of those that start from pre-trained weights (:class:`TransferSettings`), and of
+generative trainers (:class:`GenerativeSettings`); a trainer derives its own from one of these, and its fields are
+the flags of ``pneumo run NAME``. The options of a dataset (:class:`DatasetSettings`), and the settings of the
+machine, which are no part of a recipe (:class:`MachineSettings`). :mod:`pneumo_cli.settings.resolve` collects the
+values. Must not import torch.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from platformdirs import user_cache_path, user_data_path
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from pneumo_cli.settings.renamed import RENAMED
+from pneumo_cli.runtime.home import expand_home
+from pneumo_cli.settings.renamed import RENAMED, SWITCHES
 
-SplitPolicy = Literal["source", "patient", "last", "all"]
+_PATHS_OR_NAMES = ("weights", "extractor")  # texts that may be paths
+
+
+def _folder_of_user(find: Callable[[str], Path], below_root: str) -> Path:
+    """A default folder; a user without a home folder, as in some containers, has ``/`` for one."""
+    try:
+        folder = find("pneumo")
+    except RuntimeError:
+        return Path(below_root)
+    return folder if folder.is_absolute() else Path(below_root)
+
+
+SplitPolicy = Literal["source", "patient", "last", "all", "given"]
 
 
 class _Settings(BaseSettings):
@@ -38,6 +53,19 @@ class _Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return (init_settings,)
 
+    @field_validator("*")
+    @classmethod
+    def _home_expanded(cls, value: Any, info: ValidationInfo) -> Any:
+        """``~`` of a path is expanded here alone, so that the run and what is recorded of it agree."""
+        text = isinstance(value, str) and info.field_name in _PATHS_OR_NAMES
+        if not (text or isinstance(value, Path)):
+            return value
+        try:
+            return type(value)(expand_home(str(value)))
+        except ValueError as error:
+            flag, variable = str(info.field_name).replace("_", "-"), str(info.field_name).upper()
+            raise ValueError(f"{error} (--{flag} or PNEUMO_{variable})") from None
+
     @classmethod
     def __pydantic_init_subclass__(cls, **options: Any) -> None:
         """Rename a plugin's field that overrides one of ours by its former name."""
@@ -55,6 +83,8 @@ class _Settings(BaseSettings):
         current = RENAMED.get(name)
         if current in type(self).model_fields:
             return getattr(self, current)
+        if name in SWITCHES and SWITCHES[name].name in type(self).model_fields:
+            return getattr(self, SWITCHES[name].name) != SWITCHES[name].off
         raise AttributeError(f"{type(self).__name__} has no setting {name!r}")
 
 
@@ -66,8 +96,8 @@ class TrainerSettings(_Settings):
     split: SplitPolicy = Field(
         "source",
         description="how the training pool is divided: 'patient': no patient and no identical image is in both "
-        "training and validation; image by image, as in the report: 'source' at random, 'last' the last images of "
-        "each class validate, 'all' all images train",
+        "training and validation; 'given': the dataset's own validation split; image by image, as in the report: "
+        "'source' at random, 'last' the last images of each class validate, 'all' all images train",
     )
     validation_fraction: float = Field(0.25, gt=0, lt=1, description="share of the pool used for validation")
     split_seed: int = Field(42, ge=0, lt=2**63, description="seed of the split, apart from the run's seed")
@@ -120,7 +150,7 @@ class TrainerSettings(_Settings):
 
 
 class ClassificationSettings(TrainerSettings):
-    """Settings of the binary classification trainers. Defaults are SOURCE 2 and 4."""
+    """Settings of the classification trainers. Defaults are SOURCE 2 and 4."""
 
     optimizer: Literal["sgd", "adamw"] = Field("sgd", description="optimizer of the weights")
     lr: float = Field(0.01, gt=0, le=10, description="learning rate (of the head if layer_decay < 1)")
@@ -143,8 +173,22 @@ class ClassificationSettings(TrainerSettings):
     subtypes: bool = Field(
         False, description="train on subtypes of PNEUMONIA (bacteria, virus); evaluated as one class"
     )
-    weighted_loss: bool = Field(
-        True, description="weight the positive class by the NORMAL : PNEUMONIA ratio of the training split"
+    class_weights: str = Field(
+        "balanced",
+        min_length=1,
+        description="weight of each class in the loss: none; balanced, the same sum of weights for all classes of "
+        "the training split (of two classes the positive one is weighted by their ratio, as in the report); or "
+        "numbers, as 1,2,0.5 or NAME=2",
+    )
+    pos_weight: str = Field(
+        "",
+        description="weight of the positive class, or of images with a label (one number, or one per label), in "
+        "place of class_weights; empty: as class_weights says",
+    )
+    sampling: Literal["none", "over", "under"] = Field(
+        "none",
+        description="over: repeat images of rare classes until all classes have as many as the largest; under: use "
+        "only as many of each class as the smallest has, others in each epoch",
     )
     augment: bool = Field(True, description="rotate, flip and jitter the training images")
     rotation: float = Field(30.0, ge=0, le=180, description="maximum rotation, in degrees")
@@ -221,6 +265,10 @@ class GenerativeSettings(TrainerSettings):
     )
 
 
+class DatasetSettings(_Settings):
+    """The options of one dataset; a plugin derives its own (``DatasetSpec.settings``)."""
+
+
 class MachineSettings(_Settings):
     """Settings of the machine: the same for all trainers, and no part of a recipe."""
 
@@ -238,11 +286,12 @@ class MachineSettings(_Settings):
     )
     output: Path = Field(Path("runs"), description="parent of the run folders")
     cache: Path = Field(
-        default_factory=lambda: user_cache_path("pneumo"),
+        default_factory=lambda: _folder_of_user(user_cache_path, "/.cache/pneumo"),
         description="folder of decoded images; may be deleted at any time",
     )
     data_home: Path = Field(
-        default_factory=lambda: user_data_path("pneumo"), description="folder of imported datasets"
+        default_factory=lambda: _folder_of_user(user_data_path, "/.local/share/pneumo"),
+        description="folder of imported datasets",
     )
     data_root: Path | None = Field(None, description="folder or zip archive of the dataset's images")
     checkpoint_minutes: float = Field(10.0, gt=0, description="minutes between checkpoints in a long epoch")

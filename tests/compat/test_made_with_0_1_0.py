@@ -120,7 +120,7 @@ def test_its_runs_and_groups_are_listed_with_the_same_numbers(made: Made) -> Non
     )
     assert old.keys() == new.keys()
     for row in old.values():
-        for former in ("judge_test", "judged", "flip_test"):
+        for former in ("judge_test", "judged", "flip_test", "weighted_loss"):
             row["settings"].pop(former, None)
     assert sum(same_numbers(row, new[name], name) for name, row in old.items()) > 100
     assert {name: row["state"] for name, row in old.items()} == {
@@ -128,6 +128,7 @@ def test_its_runs_and_groups_are_listed_with_the_same_numbers(made: Made) -> Non
     }
     assert new[made.run("finished")]["settings"]["evaluate_test"] is True
     assert new[made.run("painter")]["settings"]["fidelity_images"] == 24
+    assert new[made.run("finished")]["settings"]["class_weights"] == "balanced"
     members = {row["run"] for row in made.json("list-runs", "--members")["runs"]}
     assert f"{made.run('folds')}/parts/fold-1" in members
 

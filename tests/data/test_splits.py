@@ -1,6 +1,7 @@
 """Splits of the records: of the report, by patient, by order."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pneumo_cli.data.folds import divide
 from pneumo_cli.data.records import Record
 from pneumo_cli.data.splits import Split, class_table, overlaps, patient_groups, split_records
 from pneumo_cli.errors import DataError, UsageError
@@ -195,3 +197,70 @@ def test_class_table_of_other_than_two_classes_has_no_ratio() -> None:
     rows = class_table(records, ("x", "y", "z"), split_records(records, "patient"))
     assert [row.ratio for row in rows] == [None] * 3
     assert sum((Counter(row.counts) for row in rows), Counter()) == {"x": 20, "y": 20, "z": 20}
+
+
+# --- labels, and the dataset's own validation split ---------------------------------------------------------------
+
+
+def labelled(count: int, rare: int = 0) -> list[Record]:
+    """Images of two per patient with three labels; the last label has ``rare`` patients, spread over the names."""
+    records = []
+    for number in range(count):
+        patient = number // 2
+        labels = (
+            int(patient % 3 == 0),
+            int(patient % 2 == 0),
+            int(bool(rare) and patient % (count // 2 // rare) == 0),
+        )
+        name = f"{number * 37 % 1000:04d}.png"
+        records.append(Record(name, 0, f"p{patient}", "train", f"{number:x}", labels=labels))
+    return records
+
+
+def test_each_label_is_split_by_patient_in_the_wanted_share() -> None:
+    records = labelled(400, rare=8)
+    split = split_records(records, "patient", 0.25, 3)
+    patients = [{records[position].patient for position in part} for part in (split.train, split.validation)]
+    assert not patients[0] & patients[1]
+    for label in range(3):
+        counts = [sum(records[p].labels[label] for p in part) for part in (split.train, split.validation)]
+        assert counts[1] / sum(counts) == pytest.approx(0.25, abs=0.05), label
+
+
+def test_a_label_of_one_patient_cannot_be_split() -> None:
+    with pytest.raises(DataError, match="leaves no image of Hernia for"):
+        split_records(labelled(100, rare=1), "patient", 0.25, 3, ("A", "B", "Hernia"))
+
+
+def test_the_given_split_is_kept_as_it_is() -> None:
+    records = [
+        replace(record, validation=number % 5 == 0) for number, record in enumerate(labelled(100, rare=10))
+    ]
+    split = split_records(records, "given")
+    assert split.validation.tolist() == list(range(0, 100, 5))
+    assert len(split.train) == 80
+    assert not len(split.excluded)
+
+
+def test_without_a_validation_split_of_its_own_there_is_none_to_keep() -> None:
+    with pytest.raises(DataError, match="no validation split of their own: --split patient"):
+        split_records(labelled(20), "given")
+
+
+def test_a_given_validation_split_may_lack_a_label_and_not_a_class() -> None:
+    records = [
+        replace(record, validation=number < 20, labels=(*record.labels[:2], int(number > 40)))
+        for number, record in enumerate(labelled(100))
+    ]
+    assert len(split_records(records, "given").validation) == 20
+    classes = [replace(record, labels=(), label=record.labels[2]) for record in records]
+    with pytest.raises(DataError, match="no image of class 1 for validation"):
+        split_records(classes, "given")
+
+
+def test_folds_balance_every_label() -> None:
+    records = labelled(400, rare=10)
+    folds, _ = divide(records, 5, 3)
+    for label in range(3):
+        counts = [sum(records[p].labels[label] for p in fold) for fold in folds]
+        assert max(counts) - min(counts) <= 4, label

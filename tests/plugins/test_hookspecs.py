@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pneumo_cli.api import DatasetSpec, ModelSpec, Preset, TrainerSpec, hookimpl
+from pneumo_cli.api import DatasetSpec, ModelFamily, ModelSpec, Preset, TrainerSpec, hookimpl
 from pneumo_cli.evaluation.result import Evaluation
 from pneumo_cli.plugins import hookspecs
 from pneumo_cli.plugins.hookspecs import KNOWN_HOOKS
@@ -34,7 +34,8 @@ def example_of(hook: str) -> str:
 @pytest.mark.parametrize("hook", KNOWN_HOOKS)
 def test_every_hook_has_an_example_that_runs_and_that_pluggy_accepts(hook: str) -> None:
     offered = {
-        one.__name__: one for one in (Trainer, Evaluation, TrainerSpec, ModelSpec, DatasetSpec, Preset)
+        one.__name__: one
+        for one in (Trainer, Evaluation, TrainerSpec, ModelSpec, ModelFamily, DatasetSpec, Preset)
     }
     names = {"hookimpl": hookimpl, **offered}
     exec(compile(example_of(hook), hook, "exec"), names)

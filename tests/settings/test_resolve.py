@@ -97,7 +97,7 @@ def test_the_preset_may_come_from_flag_environment_or_file(resolved, fakes: Path
         ({"flags": {"lr": "nan"}}, "lr = 'nan' (--lr): input should be a finite number"),
         (
             {"flags": {"split": "patent"}},
-            "split = 'patent' (--split): input should be 'source', 'patient', 'last' or 'all'",
+            "split = 'patent' (--split): input should be 'source', 'patient', 'last', 'all' or 'given'",
         ),
         (
             {"flags": {"device": "gpu"}},

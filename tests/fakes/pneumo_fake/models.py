@@ -25,6 +25,18 @@ def plain_net(channels: int = 3, outputs: int = 1) -> nn.Module:
     )
 
 
+def pooled_net(channels: int = 3, outputs: int = 1) -> nn.Module:
+    """BatchNorm of one value per channel, as of a ResNet at 32 px."""
+    return nn.Sequential(
+        nn.Conv2d(channels, 8, 3, stride=2, padding=1),
+        nn.AdaptiveAvgPool2d(1),
+        nn.BatchNorm2d(8),
+        nn.Flatten(),
+        nn.Dropout(0.2),
+        nn.Linear(8, outputs),
+    )
+
+
 class TwoNets(nn.Module):
     def __init__(self, latent: int = 4) -> None:
         super().__init__()

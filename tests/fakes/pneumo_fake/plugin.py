@@ -1,4 +1,4 @@
-"""Registers three trainers, five models and four datasets."""
+"""Registers three trainers, six models and six datasets."""
 
 from pneumo_cli.api import DatasetSpec, ModelSpec, Preset, TrainerSpec, hookimpl
 
@@ -51,6 +51,12 @@ def register_models():
         factory="pneumo_fake.models:plain_net",
     )
     yield ModelSpec(
+        name="pooled-net",
+        kind="classifier",
+        summary="BatchNorm on 1 x 1 maps",
+        factory="pneumo_fake.models:pooled_net",
+    )
+    yield ModelSpec(
         name="two-nets", kind="pair", summary="Generator and critic", factory="pneumo_fake.models:TwoNets"
     )
     yield ModelSpec(
@@ -81,4 +87,16 @@ def register_datasets():
     )
     yield DatasetSpec(
         name="torn", summary="Two of its images are damaged", factory="pneumo_fake.data:open_torn"
+    )
+    yield DatasetSpec(
+        name="fake-three",
+        summary="Three exclusive classes",
+        factory="pneumo_fake.data:open_three",
+        synthetic=True,
+    )
+    yield DatasetSpec(
+        name="fake-labels",
+        summary="Three labels, some of them unknown",
+        factory="pneumo_fake.data:open_labels",
+        synthetic=True,
     )
