@@ -6,6 +6,10 @@ from pneumo_cli.data.batch_inputs import Transforms as Transforms
 from pneumo_cli.data.decoding import decode as decode
 from pneumo_cli.data.decoding import decode_image as decode_image
 from pneumo_cli.data.decoding import resize as resize
+from pneumo_cli.data.file_dataset import FileDataset as FileDataset
+from pneumo_cli.data.file_dataset import unused_files as unused_files
+from pneumo_cli.data.file_kinds import ARCHIVES as ARCHIVES
+from pneumo_cli.data.file_kinds import is_image as is_image
 from pneumo_cli.data.files import UNREADABLE as UNREADABLE
 from pneumo_cli.data.files import ImageFiles as ImageFiles
 from pneumo_cli.data.loader import Batch as Batch
@@ -14,4 +18,7 @@ from pneumo_cli.data.records import Dataset as Dataset
 from pneumo_cli.data.records import DatasetRequest as DatasetRequest
 from pneumo_cli.data.records import Pool as Pool
 from pneumo_cli.data.records import Record as Record
+from pneumo_cli.data.records import Task as Task
+from pneumo_cli.data.records import UnusedFiles as UnusedFiles
 from pneumo_cli.data.scanner_augmentation import ScannerAugmentation as ScannerAugmentation
+from pneumo_cli.data.splits import split_records as split_records

@@ -29,7 +29,8 @@ class Inputs(Protocol):
         """Return the input for some records, on the device of the run.
 
         Args:
-            positions: int64 [B], positions in the dataset's records.
+            positions: int64 [B], positions in the dataset's N records; position + r * N is repetition r of an image
+                within the epoch: another augmentation of the same image.
             epoch: the epoch of the batch.
 
         Returns:
@@ -64,11 +65,12 @@ class ImageInputs:
 
     def __call__(self, positions: NDArray[np.int64], epoch: int) -> Tensor:
         index = torch.from_numpy(positions.copy())
+        positions = positions % len(self._images)
         if self._images.device.type == "cpu":
             # NumPy copies whole rows; torch's indexing takes two to four times as long.
             rows = torch.from_numpy(self._images.numpy()[positions]).to(self._device, non_blocking=True)
         else:
-            rows = self._images[index.to(self._device, non_blocking=True)]
+            rows = self._images[torch.from_numpy(positions).to(self._device, non_blocking=True)]
         return self._transform(rows, index, epoch).contiguous(memory_format=self._memory_format)
 
 

@@ -24,7 +24,7 @@ from pneumo_cli.errors import DataError, UnreadableImage
 from pneumo_cli.runtime.progress import NOTICE, Progress
 from pneumo_cli.runtime.threads import ordered_map
 
-_FORMAT = 1  # to be increased when the result of decoding or resizing changes
+_FORMAT = 2  # to be increased when the result of decoding or resizing changes
 _log = logging.getLogger("pneumo")
 _MANY = 1000  # images from which on decoding takes seconds and is announced
 

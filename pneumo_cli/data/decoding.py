@@ -1,33 +1,36 @@
 """Decoding of image files to gray levels; the only place that decodes.
 
-:func:`decode` reads the formats of datasets, JPEG and PNG, in every mode of radiographs; :func:`decode_image`, for
-prediction, also reads TIFF and the formats of plugins (:mod:`pneumo_cli.data.decoders`). Pillow decodes, because
-torchvision's decoders are deprecated. Input is not trusted: the number of pixels is checked before decoding, and
-every decoder error becomes an :class:`~pneumo_cli.errors.UnreadableImage` with a short reason.
+:func:`decode` reads JPEG, PNG, TIFF, BMP, WebP, PGM and PPM, and the formats of plugins
+(:mod:`pneumo_cli.data.decoders`), for datasets and for prediction. Pillow decodes, because torchvision's decoders
+are deprecated. Input is not trusted: the number of pixels is checked before decoding, and every decoder error
+becomes an :class:`~pneumo_cli.errors.UnreadableImage` with a short reason.
 """
 
 from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
 
-from pneumo_cli.data import decoders
+from pneumo_cli.data import decoders, formats
+from pneumo_cli.data.formats import SUFFIXES as SUFFIXES
+from pneumo_cli.data.metadata import has_much_metadata, without_metadata
+from pneumo_cli.data.portable_maps import map_header, map_values
+from pneumo_cli.data.sample_depth import SampleDepth, depth_of, is_deep, needed_bits, to_gray
 from pneumo_cli.errors import UnreadableImage
 from pneumo_cli.specs import DecoderSpec, load_reference
 
 Grey = NDArray[np.uint8]
 
-SUFFIXES = (".jpeg", ".jpg", ".png")
-"""Suffixes of a dataset's images, in lower case."""
-
 MAX_PIXELS = 100_000_000
 """More than any radiograph has (the largest detectors: about 20 million), but few enough for memory."""
 
-_FORMATS = ("JPEG", "PNG")
+_DEEP_COLOUR = 0xFF >> 2  # the highest high byte of 14 bits in 16
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -37,56 +40,148 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_T = TypeVar("_T")
 
 
-def decode(data: bytes, size: int | None = None) -> Grey:
+def decode(data: bytes, size: int | None = None, *, bits: int | None = None) -> Grey:
     """Decode an image file to upright gray levels.
 
-    Colour becomes luminance (ITU-R BT.601, as ``Image.convert("L")``); transparency is ignored; 16 bits are scaled
-    to 8 and rounded, not clipped; the EXIF orientation is applied.
+    The format is recognised by the content. Colour becomes luminance (ITU-R BT.601, as ``Image.convert("L")``);
+    transparency is ignored; the EXIF orientation is applied.
 
-    Args:
-        data: content of a JPEG or PNG file.
-        size: resize to this height and width in pixels, as :func:`resize`. A large JPEG is then decoded at reduced
-            size, at least twice ``size``, which is about twice as fast. The result differs from that of the full
-            image by at most one gray level in 99.9 % of the pixels; the others are at sharp edges of burnt-in text.
-
-    Returns:
-        uint8 [H, W], or [size, size].
-
-    Raises:
-        UnreadableImage: the data are empty, truncated, damaged, of another format, or over 100 million pixels.
-    """
-    return _decode(data, size, _FORMATS, "JPEG or PNG")
-
-
-def decode_image(data: bytes, size: int | None = None) -> Grey:
-    """Decode an image file for prediction: JPEG and PNG exactly as :func:`decode`, TIFF, and formats of plugins.
-
-    The format is recognised by the content. TIFF: one page; 1 to 16 bits, scaled as in a PNG; signed integers from
-    their lowest possible value (black) to their highest; floating point from 0 to 1 if all values lie there, else
-    from minimum to maximum; inverted if the photometric interpretation is that 0 is white.
+    Gray values in 16 bits are scaled from their range to 0 to 255 and rounded. The range is what the file states
+    (the chunk ``sBIT`` of a PNG, ``BitsPerSample`` or ``MaxSampleValue`` of a TIFF, the highest value of a PGM),
+    unless that is all 16 bits or too few for its values; else ``bits``; else the smallest of 8, 10, 12, 14 and 16
+    bits that holds the file's largest value. In a TIFF, signed integers run from their lowest possible value
+    (black) to their highest; floating point from 0 to 1 if all values lie there, else from minimum to maximum;
+    they are inverted if the photometric interpretation is that 0 is white.
 
     Args:
         data: content of the file.
-        size: resize to this height and width in pixels, as :func:`decode` does.
+        size: resize to this height and width in pixels, as :func:`resize`. A large JPEG is then decoded at reduced
+            size, at least twice ``size``, which is about twice as fast. The result differs from that of the full
+            image by at most one gray level in 99.9 % of the pixels; the others are at sharp edges of burnt-in text.
+        bits: the depth that the dataset's files have in common, for 16-bit files that do not state their own; a
+            file whose values need more has its own.
 
     Returns:
         uint8 [H, W], or [size, size].
 
     Raises:
-        UnreadableImage: as :func:`decode`; also a TIFF of several pages or of 32-bit integers, a file that a
-            plugin's decoder refuses, and one of a known format whose plugin is not installed.
+        UnreadableImage: the data are empty, truncated, damaged, of another format, of several pages or frames,
+            over 100 million pixels, a TIFF of 32-bit integers, 16-bit colour that holds fewer bits, a file that a
+            plugin's decoder refuses, or one of a known format whose plugin is not installed.
     """
     spec = decoders.find(data)
     if spec is not None:
         gray = _by_plugin(data, spec)
         return gray if size is None else resize(gray, size)
+    kind = built_in_format(data)
+    if kind == "PPM" and map_header(data) is not None:
+        gray = _portable_map(data, bits)
+        return gray if size is None else resize(gray, size)
+    return opened(data, kind, lambda image: _gray(image, size, data, bits))
+
+
+decode_image = decode
+"""The same, as version 0.2 named the decoder of more formats than a dataset's."""
+
+
+def sample_depth(data: bytes) -> SampleDepth | None:
+    """The depth of a 16-bit container of unsigned gray values, which this decodes; None for other files.
+
+    :func:`pneumo_cli.data.containers.container` says from the header alone which files that is worth asking of.
+
+    Raises:
+        UnreadableImage: as :func:`decode`.
+    """
+    if decoders.find(data) is not None:
+        return None
+    kind = built_in_format(data)
+    if kind == "PPM":
+        header = map_header(data)
+        if header is None or header.white < 256 or header.samples != 1:
+            return None
+        largest = int(_map_values(data).max())
+        return SampleDepth(None if header.white == 2**16 - 1 else header.white.bit_length(), largest)
+
+    def depth(image: Image.Image) -> SampleDepth | None:
+        if not is_deep(image):
+            return None
+        _check_pixels(image)
+        image.load()
+        return depth_of(image, data)
+
+    return opened(data, kind, depth)
+
+
+def built_in_format(data: bytes) -> str:
+    """Pillow's name of the file's format.
+
+    Raises:
+        UnreadableImage: it is empty, or of a format that is not read here.
+    """
+    if not data:
+        raise UnreadableImage("empty file")
     missing = decoders.what_is_missing(data)
     if missing:
         raise UnreadableImage(missing)
-    *others, last = ("JPEG", "PNG", "TIFF", *decoders.titles())
-    return _decode(data, size, (*_FORMATS, "TIFF"), f"{', '.join(others)} or {last}")
+    kind = formats.built_in(data)
+    if not kind:
+        other = formats.unread(data)
+        if other:
+            what = (
+                "an archive, no image: unpack it first"
+                if other == "archive"
+                else (f"a {other} file, which is not read: save it as PNG")
+            )
+            raise UnreadableImage(what)
+        raise UnreadableImage(_unknown())
+    return kind
+
+
+def opened(data: bytes, kind: str, use: Callable[[Image.Image], _T]) -> _T:
+    """Open a file with Pillow and call ``use`` with the image; its metadata never prevent that.
+
+    Args:
+        kind: from :func:`built_in_format`.
+
+    Raises:
+        UnreadableImage: whatever is wrong with the file.
+    """
+    if has_much_metadata(data, kind):
+        return _opened(without_metadata(data, kind), kind, use)
+    try:
+        return _opened(data, kind, use)
+    except UnreadableImage:
+        bare = without_metadata(data, kind)
+        if len(bare) == len(data):
+            raise
+        return _opened(bare, kind, use)
+
+
+def _opened(data: bytes, kind: str, use: Callable[[Image.Image], _T]) -> _T:
+    # Warnings about metadata would go to stderr amid other output. Set for each image, because catch_warnings is
+    # not thread-safe; a filter that exists already is not added again.
+    warnings.filterwarnings("ignore", module=r"PIL\b")
+    try:
+        with Image.open(io.BytesIO(data), formats=(kind,)) as image:
+            return use(image)
+    except UnreadableImage:
+        raise
+    except UnidentifiedImageError:
+        raise UnreadableImage(_unknown()) from None
+    except Image.DecompressionBombError:
+        raise UnreadableImage(f"more than {MAX_PIXELS // 10**6} million pixels") from None
+    except MemoryError:
+        raise
+    except Exception as error:  # a decoder may raise anything on damaged bytes
+        raise UnreadableImage(_reason(error)) from error
+
+
+def _unknown() -> str:
+    *others, last = (*formats.TITLES, *decoders.titles())
+    return f"not a {', '.join(others)} or {last} image, or its header is damaged"
 
 
 def body_part(data: bytes) -> str:
@@ -101,7 +196,9 @@ def _by_plugin(data: bytes, spec: DecoderSpec) -> Grey:
     """A plugin's decoding of a file, with its type and shape checked."""
     try:
         gray = load_reference(spec.decode)(data, MAX_PIXELS)
-    except (UnreadableImage, MemoryError):
+    except UnreadableImage as error:
+        raise UnreadableImage(_printable(str(error))) from error
+    except MemoryError:
         raise
     except Exception as error:  # a decoder may raise anything on damaged bytes
         raise UnreadableImage(f"decoder {spec.name}: {_reason(error)}") from error
@@ -110,29 +207,6 @@ def _by_plugin(data: bytes, spec: DecoderSpec) -> Grey:
         returned = f"{gray.dtype} {list(gray.shape)}" if is_array else type(gray).__name__
         raise UnreadableImage(f"decoder {spec.name} returned {returned}, not uint8 [H, W]")
     return np.asarray(gray)
-
-
-def _decode(data: bytes, size: int | None, formats: tuple[str, ...], known: str) -> Grey:
-    if not data:
-        raise UnreadableImage("empty file")
-    # Warnings about metadata would go to stderr amid other output. Set for each image, because catch_warnings is
-    # not thread-safe; a filter that exists already is not added again.
-    warnings.filterwarnings("ignore", module=r"PIL\b")
-    try:
-        with Image.open(io.BytesIO(data), formats=formats) as image:
-            if isinstance(image, TiffImagePlugin.TiffImageFile):
-                return _tiff(image, size)
-            return _upright_gray(image, size)
-    except UnreadableImage:
-        raise
-    except UnidentifiedImageError:
-        raise UnreadableImage(f"not a {known} image, or its header is damaged") from None
-    except Image.DecompressionBombError:
-        raise UnreadableImage(f"more than {MAX_PIXELS // 10**6} million pixels") from None
-    except MemoryError:
-        raise
-    except Exception as error:  # a decoder may raise anything on damaged bytes
-        raise UnreadableImage(_reason(error)) from error
 
 
 def resize(image: Grey, size: int) -> Grey:
@@ -157,12 +231,16 @@ def _resize_part(image: Grey, size: int, part: tuple[float, float, float, float]
     return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR, box=part))
 
 
-def _upright_gray(image: Image.Image, size: int | None) -> Grey:
+def _gray(image: Image.Image, size: int | None, data: bytes, bits: int | None) -> Grey:
     _check_pixels(image)
+    if image.format in ("PNG", "WEBP") and getattr(image, "n_frames", 1) > 1:
+        raise UnreadableImage("an animation of several frames; an image may have only one")
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        return _tiff(image, size, data, bits)
     # For colour the decoder then returns the luminance, which a JPEG stores anyway.
     draft = image.draft("L", (2 * size, 2 * size)) if size is not None else None
     image.load()
-    gray = _to_gray(image)
+    gray = _scaled(image, data, bits) if is_deep(image) else _to_gray(image, data)
     if size is not None:
         # A side that is not divisible was rounded up: the image ends within the last pixel. Ignoring that would
         # shift it by up to a third of a pixel.
@@ -171,8 +249,38 @@ def _upright_gray(image: Image.Image, size: int | None) -> Grey:
     return gray if turn is None else np.asarray(Image.fromarray(gray).transpose(turn))
 
 
+def _scaled(image: Image.Image, data: bytes, bits: int | None) -> Grey:
+    """Gray levels of 16-bit values, by the range that the file or its dataset has."""
+    return to_gray(np.asarray(image), 2 ** _chosen(depth_of(image, data), bits) - 1)
+
+
+def _chosen(depth: SampleDepth, bits: int | None) -> int:
+    return depth.stated or max(bits or 0, needed_bits(depth.largest))
+
+
+def _portable_map(data: bytes, bits: int | None) -> Grey:
+    values = _map_values(data)
+    header = map_header(data)
+    white = header.white if header is not None else 255
+    if white == 2**16 - 1:  # what Pillow and others write, whatever the depth
+        white = 2 ** _chosen(SampleDepth(None, int(values.max())), bits) - 1
+    gray = to_gray(values, white)
+    return gray if gray.ndim == 2 else np.asarray(Image.fromarray(gray).convert("L"))
+
+
+def _map_values(data: bytes) -> NDArray[Any]:
+    header = map_header(data)
+    if header is None:
+        raise UnreadableImage("a bitmap without gray levels")
+    _check_size(header.width, header.height)
+    return map_values(data, header)
+
+
 def _check_pixels(image: Image.Image) -> None:
-    width, height = image.size
+    _check_size(*image.size)
+
+
+def _check_size(width: int, height: int) -> None:
     if width * height > MAX_PIXELS:
         raise UnreadableImage(f"{width} x {height} pixels, more than {MAX_PIXELS // 10**6} million")
 
@@ -184,34 +292,42 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _to_gray(image: Image.Image) -> Grey:
-    if image.mode.startswith("I;16"):
-        values = np.asarray(image).astype(np.uint32)
-        return ((values + 128) // 257).astype(np.uint8)  # 65535 / 255 is 257
-    if image.mode in ("L", "1", "LA", "RGB", "RGBA"):
-        return np.asarray(image.convert("L"))
+def _to_gray(image: Image.Image, data: bytes) -> Grey:
     # Palettes and CMYK (whose inversion by Adobe software Pillow has undone) have no direct conversion to gray.
-    return np.asarray(image.convert("RGB").convert("L"))
+    direct = image if image.mode in ("L", "1", "LA", "RGB", "RGBA") else image.convert("RGB")
+    gray = np.asarray(direct.convert("L"))
+    if _has_deep_colour(image, data) and gray.max() <= _DEEP_COLOUR:
+        # Pillow returns the high bytes of 16-bit colour.
+        raise UnreadableImage("16-bit colour that uses at most 14 of its bits: save it as gray levels")
+    return gray
 
 
-def _tiff(image: TiffImagePlugin.TiffImageFile, size: int | None) -> Grey:
-    _check_pixels(image)
+def _has_deep_colour(image: Image.Image, data: bytes) -> bool:
+    """Whether colour, or gray with transparency, is stored in 16 bits per sample."""
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        return bool(image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (1,))[0] == 16)
+    return image.format == "PNG" and data[24:26] in (b"\x10\2", b"\x10\4", b"\x10\6")
+
+
+def _tiff(image: TiffImagePlugin.TiffImageFile, size: int | None, data: bytes, bits: int | None) -> Grey:
     try:
         image.seek(1)
     except EOFError:
         image.seek(0)
     else:
         raise UnreadableImage("several pages; a TIFF may have only one")
-    bits = int(image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (1,))[0])
+    stored = int(image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (1,))[0])
     signed = image.tag_v2.get(TiffImagePlugin.SAMPLEFORMAT, (1,))[0] == 2
     zero_is_white = image.tag_v2.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0
     image.load()  # also applies the orientation
     if image.mode == "F":
         gray = _floats(np.asarray(image))
+    elif is_deep(image) and not signed:
+        gray = _scaled(image, data, bits)
     elif image.mode.startswith("I"):
-        gray = _integers(np.asarray(image).astype(np.int64), bits, signed)
+        gray = _integers(np.asarray(image).astype(np.int64), stored, signed)
     else:
-        gray, zero_is_white = _to_gray(image), False  # Pillow has inverted it
+        gray, zero_is_white = _to_gray(image, data), False  # Pillow has inverted it
     if zero_is_white:
         gray = 255 - gray
     return gray if size is None else resize(gray, size)
@@ -239,4 +355,9 @@ def _floats(values: NDArray[np.float32]) -> Grey:
 
 def _reason(error: Exception) -> str:
     text = str(error).strip().splitlines()
-    return text[0][:120] if text else f"damaged ({type(error).__name__})"
+    return _printable(text[0][:120]) if text else f"damaged ({type(error).__name__})"
+
+
+def _printable(text: str) -> str:
+    """One line without control characters, which a reason may quote from a file."""
+    return "".join(character if character.isprintable() else " " for character in text)

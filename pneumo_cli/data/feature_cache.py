@@ -86,7 +86,9 @@ class Features:
         self._device = device
 
     def __call__(self, positions: NDArray[np.int64], epoch: int) -> Tensor:
-        chosen = self.array[(epoch - 1) % len(self.array)][self._rows[positions]]
+        records = len(self._rows)
+        views = (epoch - 1 + positions // records) % len(self.array)  # a repetition has another view
+        chosen = self.array[views, self._rows[positions % records]]
         features = torch.from_numpy(chosen).view(self._dtype).to(self._device, non_blocking=True)
         return features.transpose(0, 1).flatten(0, 1)
 

@@ -19,11 +19,12 @@ from contextlib import closing
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-from pneumo_cli.data.decoding import SUFFIXES
+from pneumo_cli.data.file_kinds import begins_as_image, is_image, tells_by_content
 from pneumo_cli.errors import DataError, UnreadableImage
 from pneumo_cli.runtime import atomic
 from pneumo_cli.runtime.progress import Progress
 from pneumo_cli.runtime.threads import ordered_map
+from pneumo_cli.specs import MAGIC_BYTES
 
 MAX_BYTES = 256 * 2**20
 """The largest file that is read; the sizes that an archive states cannot be trusted."""
@@ -32,6 +33,7 @@ UNREADABLE = "unreadable:"
 """Prefix of the digest of an unreadable file; its name follows, so that no two are equal."""
 
 _DIGESTS_FORMAT = 1
+_BATCH = 32  # files per task of a thread: small ones are hashed faster than tasks are passed
 _log = logging.getLogger("pneumo")
 
 Signature = tuple[int, int]
@@ -42,7 +44,7 @@ class _Source(Protocol):
 
     def files(self) -> Iterator[str]: ...
 
-    def read(self, name: str) -> bytes: ...
+    def read(self, name: str, size: int = ...) -> bytes: ...
 
     def signature(self, name: str) -> Signature | None: ...
 
@@ -72,11 +74,22 @@ class ImageFiles:
             raise DataError(f"{root} is neither a folder nor a zip archive")
 
     def names(self) -> list[str]:
-        """Return the names of the images: those of ``files`` that end in ``.jpeg``, ``.jpg`` or ``.png``.
+        """Return the names of the images: those of ``files`` with the suffix of a format that can be decoded.
 
         Broken links are included, as unreadable images. Raises DataError as ``files`` does.
         """
         return [name for name in self.files() if is_image(name)]
+
+    def images_among(self, names: Iterable[str]) -> list[str]:
+        """Return the images among some of ``files``, in their order, also those that only their content tells.
+
+        Those are files without a suffix, or with one that tells nothing, such as the number at the end of a unique
+        identifier of DICOM.
+        """
+        return [name for name in names if is_image(name) or self._begins_as_image(name)]
+
+    def _begins_as_image(self, name: str) -> bool:
+        return tells_by_content(PurePosixPath(name)) and begins_as_image(self.beginning(name, MAGIC_BYTES))
 
     def files(self) -> list[str]:
         """Return the names of all files: POSIX paths relative to the root, sorted.
@@ -97,6 +110,13 @@ class ImageFiles:
         """
         return self._source.read(name)
 
+    def beginning(self, name: str, size: int) -> bytes:
+        """Return the first ``size`` bytes of one file, or fewer if it is shorter; empty if it cannot be read."""
+        try:
+            return self._source.read(name, size)
+        except UnreadableImage:
+            return b""
+
     def digests(self, names: Iterable[str], cache: Path, progress: Progress) -> dict[str, str]:
         """Return the SHA-256 of each file's content, in hexadecimal.
 
@@ -112,18 +132,24 @@ class ImageFiles:
                 digests[name] = entry[1]
         missing = [name for name in signatures if name not in digests]
         if missing:
+            batches = [missing[first : first + _BATCH] for first in range(0, len(missing), _BATCH)]
             with (
                 progress.stage("hashing", len(missing)) as advance,
-                closing(ordered_map(self._digest, missing)) as computed,
+                closing(ordered_map(self._digests, batches)) as computed,
             ):
-                for name, digest in zip(missing, computed, strict=True):
-                    digests[name] = digest
-                    signature = signatures[name]
-                    if signature is not None and not digest.startswith(UNREADABLE):
-                        cached.entries[name] = (signature, digest)
-                    advance(1)
+                for names, found in zip(batches, computed, strict=True):
+                    digests |= zip(names, found, strict=True)
+                    advance(len(names))
+            cached.entries |= {
+                name: (signature, digests[name])
+                for name in missing
+                if (signature := signatures[name]) and not digests[name].startswith(UNREADABLE)
+            }
             cached.save()
         return {name: digests[name] for name in signatures}
+
+    def _digests(self, names: Iterable[str]) -> list[str]:
+        return [self._digest(name) for name in names]
 
     def _digest(self, name: str) -> str:
         try:
@@ -132,13 +158,19 @@ class ImageFiles:
             return UNREADABLE + name
 
 
-def is_image(name: str) -> bool:
-    """Whether a name is that of a JPEG or PNG file."""
-    return name.lower().endswith(SUFFIXES)
-
-
 def _is_clutter(part: str) -> bool:
     return part.startswith(".") or part == "__MACOSX"
+
+
+def _kind(entry: os.DirEntry[str]) -> str:
+    try:
+        if entry.is_dir():
+            return "folder"
+        if entry.is_file():
+            return "file"
+    except OSError:  # a link to itself
+        pass
+    return "broken link" if entry.is_symlink() else "other"
 
 
 class _Folder:
@@ -147,7 +179,7 @@ class _Folder:
 
     def files(self) -> Iterator[str]:
         visited: set[tuple[int, int]] = set()
-        folders = [PurePosixPath()]
+        folders = [""]
         while folders:
             folder = folders.pop()
             try:
@@ -157,29 +189,29 @@ class _Folder:
                     continue
                 visited.add((status.st_dev, status.st_ino))
                 with os.scandir(self._root / folder) as listing:
-                    names = sorted((one.name for one in listing if not _is_clutter(one.name)), reverse=True)
+                    found = [(one.name, _kind(one)) for one in listing if not _is_clutter(one.name)]
             except OSError as error:
                 raise DataError(f"cannot list {self._root / folder}: {error.strerror}") from None
-            for name in names:
-                path = self._root / folder / name
-                if path.is_dir():
-                    folders.append(folder / name)
-                elif path.is_file() or (path.is_symlink() and is_image(name)):
-                    yield _unicode(str(folder / name), self._root)
+            for name, kind in sorted(found, reverse=True):
+                path = f"{folder}/{name}" if folder else name
+                if kind == "folder":
+                    folders.append(path)
+                elif kind == "file" or (kind == "broken link" and is_image(name)):
+                    yield _unicode(path, self._root)
 
-    def read(self, name: str) -> bytes:
-        path = self._root / name
+    def read(self, name: str, size: int = MAX_BYTES + 1) -> bytes:
+        path = os.path.join(self._root, name)
         try:
-            if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait forever
+            if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait forever
                 raise UnreadableImage("not a regular file")
-            with path.open("rb") as handle:
-                return _bounded(handle.read(MAX_BYTES + 1))
+            with open(path, "rb") as handle:
+                return _bounded(handle.read(size))
         except OSError as error:
             raise UnreadableImage(error.strerror or "cannot be read") from None
 
     def signature(self, name: str) -> Signature | None:
         try:
-            status = (self._root / name).stat()
+            status = os.stat(os.path.join(self._root, name))
         except OSError:
             return None
         return status.st_size, status.st_mtime_ns
@@ -213,12 +245,12 @@ class _Archive:
             if normal and not info.is_dir() and not any(map(_is_clutter, path.parts)):
                 yield _unicode(name, self._root)
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, size: int = MAX_BYTES + 1) -> bytes:
         try:
             with self._lock:
                 member = self._archive.open(self._members[name])
             try:
-                return _bounded(member.read(MAX_BYTES + 1))
+                return _bounded(member.read(size))
             finally:
                 with self._lock:
                     member.close()

@@ -1,21 +1,24 @@
 """Expansion of path arguments (files, folders, globs, lists on standard input) to image files, and their bytes.
 
-Reads the beginning of a file only to detect plugin formats (DICOM) without a usual suffix; decodes nothing. A file
-that is named itself is always returned: reading it reports what is wrong with it, and the others are still read.
+Reads the beginning of a file only where its suffix does not tell what it is; decodes nothing. A file that is named
+itself is always returned: reading it reports what is wrong with it, and the others are still read. Files of
+searched folders that are no images are counted by kind (:class:`LeftOut`).
 """
 
 from __future__ import annotations
 
+import codecs
 import glob
 import logging
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import TextIO
 
-from pneumo_cli.data import decoders
-from pneumo_cli.data.decoding import SUFFIXES
+from pneumo_cli.data.file_kinds import begins_as_image, image_suffixes, is_image, kind_of, tells_by_content
 from pneumo_cli.data.files import ImageFiles
 from pneumo_cli.errors import DataError, UnreadableImage, UsageError
 from pneumo_cli.specs import MAGIC_BYTES
@@ -26,35 +29,70 @@ STANDARD_INPUT = "-"
 _log = logging.getLogger("pneumo")
 
 
-def image_suffixes() -> tuple[str, ...]:
-    """Lower-case suffixes of images when a folder is searched."""
-    return (*SUFFIXES, ".tif", ".tiff", *decoders.suffixes())
+@dataclass
+class LeftOut:
+    """Files of searched folders that are not predicted because they are no images.
+
+    Attributes:
+        kinds: their number by kind, such as ``.txt`` or ``.zip (an archive)``.
+        places: the arguments that were searched when they were found.
+        may_be_images: number of those that are archives, or images of a format that is not read.
+    """
+
+    kinds: Counter[str] = field(default_factory=Counter)
+    places: list[str] = field(default_factory=list)
+    may_be_images: int = 0
+
+    def add(self, path: Path, place: str) -> None:
+        """Count a file that was found below the argument ``place``."""
+        kind, may_be_image = kind_of(path, lambda: _start(path))
+        self.kinds[kind] += 1
+        self.may_be_images += may_be_image
+        if place not in self.places:
+            self.places.append(place)
+
+    def __str__(self) -> str:
+        """One line: ``5 files of scans are not images: 3 .txt, 2 .zip (an archive)``; empty without such files."""
+        number = self.kinds.total()
+        if not number:
+            return ""
+        named = ", ".join(self.places[:3]) + (" and others" if len(self.places) > 3 else "")
+        most_first = sorted(self.kinds.items(), key=lambda item: (-item[1], item[0]))
+        kinds = ", ".join(f"{count:,} {kind}" for kind, count in most_first)
+        return (
+            f"{number:,} {'file' if number == 1 else 'files'} of {named} {'is' if number == 1 else 'are'} no "
+            f"{'image' if number == 1 else 'images'} that can be read: {kinds}"
+        )
 
 
-def expand(arguments: Sequence[str], stdin: TextIO | None = None) -> Iterator[Path]:
+def expand(
+    arguments: Sequence[str], stdin: TextIO | None = None, left_out: LeftOut | None = None
+) -> Iterator[Path]:
     """Yield the files that the arguments name, each once, in the order of the arguments.
 
     - A file, or a path that does not exist: itself.
     - A folder: the images below it, sorted by name: those with one of :func:`image_suffixes`, and files without
-      a suffix, or with a number for one (unique identifiers of DICOM), whose content begins as a format of a plugin
-      (:mod:`pneumo_cli.data.decoders`). Hidden files and folders are skipped; links are followed, but no folder is
-      searched twice.
+      a usual suffix whose content begins as that of an image. Hidden files and folders are skipped; links are
+      followed, but no folder is searched twice.
     - A glob (``*``, ``?``, ``[…]``; ``**`` is any number of folders), unless a file has this name: the matches,
       sorted, with folders as above. If its last part is only ``*`` or ``**``, images only.
     - ``-``: the files and folders listed on ``stdin``, separated by line ends, or by NUL characters if there are
-      any. Blank lines are skipped, globs are not expanded.
+      any. Blank lines and a byte order mark are skipped, globs are not expanded.
 
-    A folder or glob without images is logged as a warning if other arguments have some.
+    A folder or glob without images is logged as a warning if other arguments have some. The other files of folders
+    and globs are counted in ``left_out``, which is complete once the last file has been yielded; without it they
+    are logged as a warning, too.
 
     Raises:
         UsageError: there is no file at all; ``-`` without standard input; a folder cannot be listed; an empty
             argument; a name that is not valid UTF-8, for which no result could be printed.
     """
+    counted = LeftOut() if left_out is None else left_out
     seen: set[str] = set()
     empty: list[str] = []
     for argument in arguments:
         any_file = False
-        for path in _named(argument, stdin):
+        for path in _named(argument, stdin, counted):
             any_file = True
             identity = str(path.absolute())  # not resolved: "a/../b" is another file if a is a link
             if identity not in seen:
@@ -63,9 +101,12 @@ def expand(arguments: Sequence[str], stdin: TextIO | None = None) -> Iterator[Pa
         if not any_file:
             empty.append(argument)
     if not seen:
-        raise UsageError(_no_images(empty))
+        found = f"; {counted}" if counted.kinds else ""
+        raise UsageError(_no_images(empty) + found)
     for argument in empty:
         _log.warning("%s", _no_images([argument]))
+    if left_out is None and counted.kinds:
+        _log.warning("%s", counted)
 
 
 def read_file(path: Path) -> bytes:
@@ -83,33 +124,40 @@ def read_file(path: Path) -> bytes:
         raise UnreadableImage("no such file, or its folder cannot be opened") from None
 
 
-def _named(argument: str, stdin: TextIO | None) -> Iterator[Path]:
+def _named(argument: str, stdin: TextIO | None, left_out: LeftOut) -> Iterator[Path]:
     if argument == STANDARD_INPUT:
         for name in _listed(stdin):
-            yield from _files(name)
+            yield from _files(name, left_out)
     elif not os.path.lexists(argument) and any(character in argument for character in "*?["):
-        yield from _matching(_checked(argument))
+        yield from _matching(_checked(argument), left_out)
     else:
-        yield from _files(argument)
+        yield from _files(argument, left_out)
 
 
-def _files(name: str) -> Iterator[Path]:
+def _files(name: str, left_out: LeftOut) -> Iterator[Path]:
     path = Path(_checked(name))
     if not os.path.isdir(path):
         yield path
         return
-    yield from (path / below for below in ImageFiles(path).files() if _is_image(path / below))
+    for below in ImageFiles(path).files():
+        if _is_image(path / below):
+            yield path / below
+        else:
+            left_out.add(path / below, name)
 
 
-def _matching(pattern: str) -> Iterator[Path]:
+def _matching(pattern: str, left_out: LeftOut) -> Iterator[Path]:
     parts = PurePosixPath(pattern).parts
     only_images = set(parts[-1]) == {"*"}
     if "**" not in parts:
         for name in sorted(glob.glob(pattern)):
             path = Path(name)
-            if only_images and (path.name == "__MACOSX" or (path.is_file() and not _is_image(path))):
+            if only_images and path.name == "__MACOSX":
                 continue
-            yield from _files(name)
+            if only_images and path.is_file() and not _is_image(path):
+                left_out.add(path, pattern)
+                continue
+            yield from _files(name, left_out)
         return
     # Not by glob, which follows links to parent folders forever.
     first = parts.index("**")
@@ -119,7 +167,11 @@ def _matching(pattern: str) -> Iterator[Path]:
             continue
         for below in ImageFiles(Path(folder)).files():
             path = Path(folder) / below
-            if _matches(PurePosixPath(below).parts, parts[first:]) and (not only_images or _is_image(path)):
+            if not _matches(PurePosixPath(below).parts, parts[first:]):
+                continue
+            if only_images and not _is_image(path):
+                left_out.add(path, pattern)
+            else:
                 yield path
 
 
@@ -149,7 +201,8 @@ def _listed(stdin: TextIO | None) -> list[str]:
     if stdin is None:
         raise UsageError("- reads a list of files from standard input, and there is none")
     binary = getattr(stdin, "buffer", None)  # bytes if possible: names need not be valid text
-    text = os.fsdecode(binary.read()) if binary is not None else stdin.read()
+    text = os.fsdecode(binary.read().removeprefix(codecs.BOM_UTF8)) if binary is not None else stdin.read()
+    text = text.removeprefix("\ufeff")
     names = text.split("\0") if "\0" in text else [line.removesuffix("\r") for line in text.split("\n")]
     return [name for name in names if name.strip()]
 
@@ -167,17 +220,16 @@ def _checked(name: str) -> str:
 
 
 def _is_image(path: Path) -> bool:
-    suffix = path.suffix.lower()
-    if suffix in image_suffixes():
-        return True
-    if (suffix and not suffix[1:].isdecimal()) or path.name == "DICOMDIR":  # an index of DICOM files
-        return False
+    return is_image(path.name) or (tells_by_content(path) and begins_as_image(_start(path) or b""))
+
+
+def _start(path: Path) -> bytes | None:
+    """The first bytes of a file; None if it cannot be opened."""
     try:
         with path.open("rb") as handle:
-            start = handle.read(MAGIC_BYTES)
+            return handle.read(MAGIC_BYTES)
     except OSError:
-        return False
-    return decoders.find(start) is not None or bool(decoders.what_is_missing(start))
+        return None
 
 
 def _no_images(arguments: Sequence[str]) -> str:

@@ -27,7 +27,7 @@ class Batch(NamedTuple):
     Attributes:
         images: float32 [B, C, S, S]; from stage 1 on, features [B, ...]; with V views of each image, [V * B, ...],
             the first views of all images first.
-        labels: int64 [B].
+        labels: int64 [B]; of a multilabel dataset [B, K]: 1 present, 0 absent, -1 unknown.
         index: int64 [B], positions in the dataset's records.
         stage: number of stages of the network already applied to ``images``.
     """
@@ -44,20 +44,22 @@ class Loader:
     With a ``shuffle_seed`` (training), each epoch is one permutation of all positions, divided into *global*
     batches of ``batch_size``, of which rank r takes the samples r, r + world, and so on. All ranks have the same
     number of batches, none is empty, and the samples of a step do not depend on the number of ranks. The last batch
-    may be smaller; it is dropped if it has fewer samples than there are ranks.
+    may be smaller; it is dropped if it has fewer than ``smallest`` samples for any rank.
 
     Without one (evaluation), rank r takes ``positions[r::world]`` in order: every sample exactly once, no padding.
     The number of batches may then differ by one between ranks.
 
     Args:
         inputs: source of the batches' content.
-        labels: int64 [N].
-        positions: int64 [n], the records of this split.
+        labels: int64 [N], or [N, K].
+        positions: int64 [n], the records of this split; position + r * N is repetition r of an image that occurs
+            several times (:mod:`pneumo_cli.data.class_sampling`).
         batch_size: samples of a step over all ranks.
         device: device of the batches.
         shuffle_seed: of the run, or None for the order of ``positions``.
         epoch: the epoch that ``iterate`` yields; may be set between epochs.
         rank, world: rank of this process, and number of processes.
+        smallest: samples of a training batch that each rank needs.
 
     Attributes:
         advance: called with the size of each batch when the next one is requested; for a progress bar.
@@ -78,6 +80,7 @@ class Loader:
         epoch: int = 0,
         rank: int = 0,
         world: int = 1,
+        smallest: int = 1,
     ) -> None:
         if batch_size < 1:
             raise UsageError(f"the batch size has to be at least 1, not {batch_size}")
@@ -88,6 +91,7 @@ class Loader:
         self.epoch = epoch
         self.rank = rank
         self.world = world
+        self.smallest = smallest
         self.advance: Callable[[int], None] = lambda count: None
         self._inputs = inputs
         self._labels = labels.to(device)
@@ -98,8 +102,7 @@ class Loader:
         """Number of batches that this rank yields in an epoch."""
         if self._shuffle_seed is None:
             return -(-_share(len(self._positions), self.rank, self.world) // self._local_size)
-        whole, rest = divmod(len(self._positions), self.batch_size)
-        return whole + (rest >= self.world)
+        return count_batches(len(self._positions), self.batch_size, self.world, self.smallest)
 
     @property
     def samples(self) -> int:
@@ -137,8 +140,15 @@ class Loader:
         return -(-self.batch_size // self.world)
 
     def _batch(self, positions: NDArray[np.int64], epoch: int) -> Batch:
-        index = torch.from_numpy(positions.copy()).to(self.device, non_blocking=True)
+        records = torch.from_numpy(positions % len(self._labels))
+        index = records.to(self.device, non_blocking=True)
         return Batch(self._inputs(positions, epoch), self._labels[index], index, self._inputs.stage)
+
+
+def count_batches(count: int, batch_size: int, world: int, smallest: int) -> int:
+    """Number of training batches of ``count`` samples; the last one, if smaller, has to be large enough for all."""
+    whole, rest = divmod(count, batch_size)
+    return whole + (rest >= smallest * world)
 
 
 def _share(count: int, rank: int, world: int) -> int:

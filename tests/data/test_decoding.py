@@ -1,4 +1,4 @@
-"""Decoding of JPEG, PNG and TIFF files to 8-bit gray levels."""
+"""Decoding of image files to 8-bit gray levels; 16-bit files are in ``test_sample_depth.py``."""
 
 import contextlib
 import io
@@ -118,10 +118,11 @@ def test_resizing_is_as_in_the_report() -> None:
     ("data", "reason"),
     [
         (b"", "empty"),
-        (b"this is text, not an image", "not a JPEG or PNG"),
+        (b"this is text, not an image", "not a JPEG, PNG, TIFF, BMP, WebP or PGM image"),
         (encoded(Image.fromarray(GRAY), "JPEG")[:700], "truncated"),
         (encoded(Image.fromarray(GRAY))[:80], "."),
-        (encoded(Image.fromarray(GRAY), "GIF"), "not a JPEG or PNG"),
+        (encoded(Image.fromarray(GRAY), "GIF"), "a GIF file, which is not read: save it as PNG"),
+        (b"PK\3\4" + bytes(40), "an archive, no image"),
         (encoded(Image.fromarray(GRAY))[:20], "."),
     ],
 )
@@ -206,16 +207,40 @@ def test_the_orientation_of_a_tiff_is_applied() -> None:
     assert np.array_equal(decode_image(data), np.rot90(GRAY, -1))
 
 
-def test_a_tiff_is_only_for_prediction() -> None:
-    with pytest.raises(UnreadableImage, match="not a JPEG or PNG image"):
-        decode(encoded(Image.fromarray(GRAY), "TIFF"))
+@pytest.mark.parametrize("mode", ["L", "RGB", "P", "1"])
+@pytest.mark.parametrize("kind", ["BMP", "WEBP", "PPM"])
+def test_other_formats_give_the_original_gray_levels_whatever_the_name(kind: str, mode: str) -> None:
+    if kind == "PPM" and mode == "P":
+        pytest.skip("not a mode of portable maps")
+    image = Image.fromarray(GRAY).convert(mode)
+    expected = np.asarray(image.convert("L"))
+    data = encoded(image, kind, **({"lossless": True} if kind == "WEBP" else {}))
+    assert np.abs(decode(data).astype(int) - expected).max() <= 1
+    assert decode(data, 32).shape == (32, 32)
+    assert decode_image is decode
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_the_orientation_is_applied_in_every_format(kind: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    options = {"JPEG": {"quality": 100}, "WEBP": {"lossless": True}}.get(kind, {})
+    levels = decode(encoded(Image.fromarray(GRAY), kind, exif=exif, **options)).astype(int)
+    assert np.abs(levels - np.rot90(GRAY, -1)).max() <= 2
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF"])
+def test_several_frames_or_pages_are_refused(kind: str) -> None:
+    other = Image.fromarray(255 - GRAY)
+    data = encoded(Image.fromarray(GRAY), kind, save_all=True, append_images=[other])
+    with pytest.raises(UnreadableImage, match=r"several (frames|pages)"):
+        decode(data)
 
 
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
         (b"", "empty"),
-        (encoded(Image.fromarray(GRAY), "GIF"), "not a JPEG, PNG or TIFF image"),
         (
             encoded(Image.fromarray(GRAY), "TIFF", save_all=True, append_images=[Image.fromarray(GRAY)]),
             "pages",

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from pneumo_cli.data import files
-from pneumo_cli.data.input_paths import expand, read_file
+from pneumo_cli.data.file_kinds import image_suffixes
+from pneumo_cli.data.input_paths import LeftOut, expand, read_file
 from pneumo_cli.errors import UnreadableImage, UsageError
 
 DICOM = bytes(128) + b"DICM" + b"rest"
@@ -124,6 +125,9 @@ def test_standard_input_lists_files_and_folders(folder: Path, ends: str) -> None
     expected = ["a/2.png", "gone.png", "other/[1].png", "a/b/deep/e.dcm", "a/b/deep/f.jpeg"]
     assert names("-", stdin=io.StringIO(listed, newline="")) == expected
     assert names("-", stdin=io.TextIOWrapper(io.BytesIO(listed.encode()), "ascii")) == expected
+    marked = "\ufeff" + listed  # as Windows editors begin a file
+    assert names("-", stdin=io.StringIO(marked, newline="")) == expected
+    assert names("-", stdin=io.TextIOWrapper(io.BytesIO(marked.encode()), "utf-8")) == expected
 
 
 def test_nul_separated_names_may_hold_line_ends(folder: Path) -> None:
@@ -137,7 +141,8 @@ def test_nul_separated_names_may_hold_line_ends(folder: Path) -> None:
         (
             ["empty"],
             "",
-            r"no images in empty: no .jpeg, .jpg, .png, .tif, .tiff, .dcm, .dicom or DICOM",
+            r"no images in empty: no .jpeg, .jpg, .*, .dcm, .dicom or DICOM files; 1 file of empty is no image "
+            r"that can be read: 1 .md",
         ),
         (["nothing*", "empty"], "", r"no images in nothing\*, empty:"),
         (["-"], "\n\n", "standard input lists no files"),
@@ -157,6 +162,100 @@ def test_one_empty_folder_among_others_is_a_warning(folder: Path, caplog: pytest
     with caplog.at_level(logging.WARNING, "pneumo"):
         assert names("empty", "a/2.png") == ["a/2.png"]
     assert caplog.messages[0].startswith("no images in empty")
+
+
+# --- files that are no images ----------------------------------------------------------------------------
+
+
+CONTENTS = {
+    "films/1.png": b"x",
+    "films/notes.txt": b"P5 2 2 255",
+    "films/table.csv": b"a,b",
+    "films/Thumbs.db": b"x",
+    "films/more/films.zip": b"PK\3\4",
+    "films/more/brain.nii.gz": b"\x1f\x8b\x08",
+    "films/more/photo.HEIC": b"x",
+    "films/more/anim.gif": b"GIF89a",
+    "films/more/slides.jp2": b"x",
+    "films/zipped": b"PK\3\4",
+    "films/odd.xyz": b"GIF89a",
+    "films/unknown.xyz": b"nothing known",
+    "films/README": b"a text",
+    "films/DICOMDIR": DICOM,
+}
+
+
+@pytest.fixture
+def films(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name, content in CONTENTS.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "films"
+
+
+@pytest.mark.parametrize("argument", ["films", "films/**", "**"])
+def test_files_that_are_no_images_are_counted_by_kind(films: Path, argument: str) -> None:
+    left_out = LeftOut()
+    assert [str(path) for path in expand([argument], None, left_out)] == ["films/1.png"]
+    assert left_out.kinds == {
+        ".txt": 1,
+        ".csv": 1,
+        ".db": 1,
+        "DICOMDIR": 1,
+        "without a suffix": 1,
+        ".xyz": 1,
+        ".xyz (GIF, which is not read)": 1,
+        "without a suffix (an archive)": 1,
+        ".zip (an archive)": 1,
+        ".nii.gz (NIfTI, which is not read)": 1,
+        ".heic (HEIF, which is not read)": 1,
+        ".gif (GIF, which is not read)": 1,
+        ".jp2 (JPEG 2000, which is not read)": 1,
+    }
+    assert left_out.may_be_images == 7
+    assert str(left_out).startswith(f"13 files of {argument} are no images that can be read: 1 ")
+
+
+def test_clutter_is_counted_and_no_image(films: Path) -> None:
+    for path in [*films.glob("more/*"), films / "zipped", films / "odd.xyz"]:
+        path.unlink()
+    left_out = LeftOut()
+    list(expand(["films"], None, left_out))
+    assert (left_out.kinds.total(), left_out.may_be_images) == (6, 0)
+    assert str(LeftOut()) == ""
+
+
+def test_several_places_are_named_once(films: Path) -> None:
+    left_out = LeftOut()
+    list(expand(["films/more", "films/1.png", "films/*"], None, left_out))
+    assert str(left_out).startswith("18 files of films/more, films/* are")
+
+
+def test_without_a_collector_the_count_is_a_warning(films: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, "pneumo"):
+        assert names("films") == ["films/1.png"]
+    assert caplog.messages[0].startswith("13 files of films are no images")
+
+
+@pytest.mark.parametrize("suffix", ["", ".7", ".dat", ".img", ".bak"])
+def test_images_without_a_usual_suffix_are_found_by_their_content(tmp_path: Path, suffix: str) -> None:
+    contents = {
+        "jpeg": b"\xff\xd8\xff\xe0",
+        "png": b"\x89PNG\r\n\x1a\n",
+        "tiff": b"II*\0",
+        "bmp": b"BM\x36\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0",
+        "webp": b"RIFF\0\0\0\0WEBP",
+        "pgm": b"P5\n2 2",
+        "dicom": DICOM,
+    }
+    for name, content in contents.items():
+        (tmp_path / f"{name}{suffix}").write_bytes(content)
+    assert [Path(name).stem for name in names(str(tmp_path))] == sorted(contents)
+
+
+def test_all_formats_have_suffixes() -> None:
+    assert {".jpg", ".jpe", ".jfif", ".png", ".tif", ".bmp", ".webp", ".pgm", ".dcm"} <= {*image_suffixes()}
 
 
 # --- reading -------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pneumo_cli.data.augmentation import EvaluationTransform, ReportAugmentation, Transform
 from pneumo_cli.data.batch_inputs import ImageInputs
-from pneumo_cli.data.loader import Batch, Loader
+from pneumo_cli.data.loader import Batch, Loader, count_batches
 from pneumo_cli.errors import UsageError
 
 N = 50
@@ -105,6 +105,18 @@ def test_batch_sizes_are_known_in_advance(count: int, batch_size: int, world: in
         assert rank.samples == sum(own)
         for step in range(len(rank)):
             assert rank.batch_sizes(step)[1] == sum(other[step] for other in sizes if step < len(other))
+
+
+@given(st.integers(0, N), st.integers(4, 12), st.integers(1, 2))
+def test_a_last_batch_that_is_too_small_for_a_rank_is_left_out_by_all(
+    count: int, batch_size: int, world: int
+) -> None:
+    positions = np.arange(count)
+    whole = [loader(positions, batch_size, rank=rank, world=world) for rank in range(world)]
+    ranks = [loader(positions, batch_size, rank=rank, world=world, smallest=2) for rank in range(world)]
+    kept = sum(all(len(batch) >= 2 for batch in step) for step in zip(*map(indices, whole), strict=True))
+    assert [indices(rank) for rank in ranks] == [indices(rank)[:kept] for rank in whole]
+    assert {len(rank) for rank in ranks} == {count_batches(count, batch_size, world, 2)} == {kept}
 
 
 def test_batches_that_ranks_cannot_share_are_errors() -> None:

@@ -1,13 +1,22 @@
-"""Audit of a dataset and its split: leaks, patient order, shift. Trains no network, and changes no data."""
+"""Audit of a dataset and its split: leaks, patient order, shift, storage. Trains no network, changes no data."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pneumo_audit.distribution_shift import Shift, find_shift
 from pneumo_audit.patient_blocks import Blocks, find_blocks
+from pneumo_cli.data.container_differences import (
+    ContainerDifference,
+    container_differences,
+    container_rows,
+    read_containers,
+    shortcuts,
+)
+from pneumo_cli.data.containers import Container
+from pneumo_cli.data.file_dataset import FileDataset
 from pneumo_cli.data.leakage import (
     Kind,
     Leak,
@@ -42,6 +51,8 @@ class Audit:
         within: equal images of two patients within one split, by split.
         blocks: of patient numbers, per split and class.
         shift: one entry per class that has enough patients.
+        containers: how the images are stored, by the position of the record; of a sample, or empty.
+        differences: the properties of the stored images that tell a class.
     """
 
     data: PreparedData
@@ -49,6 +60,8 @@ class Audit:
     within: dict[str, tuple[Pair, ...]]
     blocks: tuple[Blocks, ...]
     shift: tuple[Shift, ...]
+    containers: Mapping[int, Container]
+    differences: tuple[ContainerDifference, ...]
 
     @property
     def clean(self) -> bool:
@@ -66,6 +79,10 @@ class Audit:
                 "with another split would train on them"
             )
         return sentences
+
+    def shortcuts(self) -> list[str]:
+        """A sentence for each class that can be told from how its images are stored."""
+        return shortcuts(self.differences)
 
     def shown_leaks(self) -> list[Leak]:
         """All pairs of splits; the excluded images and the test pool only if they share something."""
@@ -98,6 +115,12 @@ class Audit:
             "within": {name: [self._pair(pair) for pair in pairs] for name, pairs in self.within.items()},
             "structure": [blocks.plain() for blocks in self.blocks],
             "shift": [shift.plain() for shift in self.shift],
+            "storage": {
+                "images": len(self.containers),
+                "rows": [list(row) for row in container_rows(data.dataset, self.containers)],
+                "differences": [difference.plain() for difference in self.differences],
+                "shortcuts": self.shortcuts(),
+            },
             "unreadable": [{"name": name, "reason": reason} for name, reason in data.unreadable],
         }
 
@@ -122,7 +145,7 @@ class Audit:
 
 def audit(data: PreparedData, progress: Progress) -> Audit:
     """Audit prepared data: decoded at :data:`AUDIT_SIZE`, without unreadable images."""
-    with progress.stage("auditing", 4, "steps") as advance:
+    with progress.stage("auditing", 5, "steps") as advance:
         index = index_near_duplicates(data)
         leaks = at_original_size(find_leaks(data, index), data.dataset)
         advance(1)
@@ -132,7 +155,11 @@ def audit(data: PreparedData, progress: Progress) -> Audit:
         advance(1)
         shift = find_shift(data)
         advance(1)
-    return Audit(data, leaks, within, blocks, shift)
+        dataset = data.dataset
+        containers = read_containers(dataset) if isinstance(dataset, FileDataset) else {}
+        differences = container_differences(dataset, containers)
+        advance(1)
+    return Audit(data, leaks, within, blocks, shift, containers, differences)
 
 
 def verdict(audit: Audit) -> str:

@@ -17,7 +17,8 @@ from pneumo_cli.cli.data_options import (
     FractionFlag,
     HomeFlag,
     SplitSeedFlag,
-    dataset_entry,
+    open_chosen,
+    takes_dataset_options,
 )
 from pneumo_cli.cli.options import JsonFlag
 from pneumo_cli.cli.output import print_json, print_table, print_text
@@ -39,6 +40,7 @@ def add_commands(app: typer.Typer) -> None:
     app.add_typer(data, name="data")
 
     @data.command()
+    @takes_dataset_options
     def audit(
         ctx: typer.Context,
         out: Annotated[
@@ -49,19 +51,22 @@ def add_commands(app: typer.Typer) -> None:
         ] = False,
         dataset: DatasetFlag = None,
         data_root: DataRootFlag = None,
-        split: Annotated[str, typer.Option("--split", help="patient, source, last or all.")] = "patient",
+        split: Annotated[
+            str, typer.Option("--split", help="patient, given, source, last or all.")
+        ] = "patient",
         validation_fraction: FractionFlag = 0.25,
         split_seed: SplitSeedFlag = 42,
         data_home: HomeFlag = None,
         cache: CacheFlag = None,
         json: JsonFlag = False,
+        **options: Any,
     ) -> None:
         """Search for patients and images in two splits, and for differences between training and test images.
 
         Writes a page that shows the images. Exit code 1 if anything leaks."""
         machine = {"data_root": data_root, "data_home": data_home, "cache": cache}
         check_target(out, overwrite=overwrite)
-        result = _audit(ctx.obj, dataset, machine, (split, validation_fraction, split_seed))
+        result = _audit(ctx.obj, dataset, machine, options, (split, validation_fraction, split_seed))
         _write(result, out)
         if json:
             print_json(result.plain())
@@ -121,20 +126,23 @@ def _holds_audit(folder: Path) -> bool:
 
 
 def _audit(
-    plugins: Plugins, name: str | None, machine_flags: dict[str, Any], policy: tuple[str, float, int]
+    plugins: Plugins,
+    name: str | None,
+    machine_flags: dict[str, Any],
+    options: dict[str, Any],
+    policy: tuple[str, float, int],
 ) -> Audit:
     from pneumo_cli.data.prepare import SplitRequest, prepare
     from pneumo_cli.data.splits import Policy
     from pneumo_cli.settings.resolve import resolve_machine
-    from pneumo_cli.trainers.session import open_dataset
 
     split, fraction, seed = policy
     if split not in get_args(Policy):
         raise UsageError(f"--split is {', '.join(get_args(Policy))}, not {split!r}")
-    entry = dataset_entry(plugins, name)
     machine = resolve_machine(machine_flags)
     progress = for_stderr()
-    opened = open_dataset(entry, machine, progress, root_given=machine_flags["data_root"] is not None)
+    given = machine_flags["data_root"] is not None
+    opened = open_chosen(plugins, name, machine, progress, root_given=given, options=options)
 
     from pneumo_audit.audit import AUDIT_SIZE, audit
 
@@ -185,4 +193,6 @@ def _print(result: Audit) -> None:
     print()
     for problem in result.problems():
         print_text(f"problem: {problem}")
+    for shortcut in result.shortcuts():
+        print_text(f"problem: {shortcut}")
     print_text(verdict(result))

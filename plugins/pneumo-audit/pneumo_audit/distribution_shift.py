@@ -79,11 +79,12 @@ def find_shift(data: PreparedData, *, seed: int = 0) -> tuple[Shift, ...]:
         data: of any size; images are downsampled to 32 px. Training images are those of train and validation.
         seed: of folds and halves.
     """
-    records, labels = data.dataset.records, data.labels
+    records = data.dataset.records
     pool = np.concatenate([data.split.train, data.split.validation])
     cards = []
     for label, title in enumerate(data.dataset.classes):
-        train, test = pool[labels[pool] == label], data.split.test[labels[data.split.test] == label]
+        shown = np.array([label in record.present for record in records], bool)
+        train, test = pool[shown[pool]], data.split.test[shown[data.split.test]]
         positions = np.concatenate([train, test])
         patients = [records[position].patient for position in positions]
         of_test = np.repeat([0.0, 1.0], [len(train), len(test)])

@@ -16,6 +16,7 @@ import numpy as np
 
 from pneumo_audit.audit import LEAK_HEAD, Audit, leak_rows, shift_sentence, verdict
 from pneumo_audit.figures import patient_order, shift_card, side_by_side
+from pneumo_cli.data.container_differences import container_rows
 from pneumo_cli.data.leakage import Leak, Pair
 from pneumo_cli.data.near_duplicates import threshold
 from pneumo_cli.data.records import Record
@@ -54,7 +55,7 @@ def write_audit(audit: Audit, folder: Path) -> None:
 def _document(audit: Audit, pictures: Path) -> Document:
     data = audit.data
     dataset = data.dataset
-    cautions = list(audit.problems())
+    cautions = [*audit.problems(), *map(_sentence_case, audit.shortcuts())]
     if dataset.synthetic:
         cautions.append("Synthetic data: these images are generated, and no patient is behind them.")
     if data.unreadable:
@@ -65,6 +66,7 @@ def _document(audit: Audit, pictures: Path) -> Document:
         Section(
             "shift", "Distribution shift between training and test images", tuple(_shift(audit, pictures))
         ),
+        Section("storage", "How the images are stored", tuple(_storage(audit))),
         Section("structure", "Order of the patients", tuple(_structure(audit, pictures))),
         Section("remarks", "Further findings", tuple(_remarks(audit, pictures))),
         Section("method", "Methods", tuple(_method(audit))),
@@ -291,6 +293,45 @@ def _shift(audit: Audit, pictures: Path) -> Iterator[Block]:
         "one: the test result is that of out-of-distribution images, and validation results do not predict "
         "it."
     )
+
+
+def _storage(audit: Audit) -> Iterator[Block]:
+    if not audit.containers:
+        return
+    classes = audit.data.dataset.classes
+    for sentence in audit.shortcuts():
+        yield Paragraph(
+            f"{_sentence_case(sentence)}. A model may learn that instead of the disease, and metrics on images of "
+            "the same sources do not show it.",
+            warning=True,
+        )
+    yield Table(
+        head=("Property", *classes),
+        rows=tuple(container_rows(audit.data.dataset, audit.containers)),
+        note=f"From the headers of {len(audit.containers):,} files.",
+    )
+    if audit.differences:
+        yield Table(
+            head=("Class", "Property", "AUC", "Patients", "Others", "In the class", "In the others"),
+            rows=tuple(
+                (
+                    one.title,
+                    one.property,
+                    f"{one.auc:.3f}",
+                    *(f"{number:,}" for number in one.patients),
+                    *one.values,
+                )
+                for one in audit.differences
+            ),
+            numeric=frozenset({2, 3, 4}),
+            note="AUC: how well the property alone tells the class, over patients (0.5: not at all).",
+        )
+    else:
+        yield Paragraph("Neither format, bit depth, compression nor size tells a class.")
+
+
+def _sentence_case(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _structure(audit: Audit, pictures: Path) -> Iterator[Block]:

@@ -98,7 +98,7 @@ def find_blocks(data: PreparedData) -> tuple[Blocks, ...]:
     Validation patients are compared with training and validation patients only: they were sampled from these, and
     counting the test patients, too, would give too many expected blocks.
     """
-    records, labels = data.dataset.records, data.labels
+    records = data.dataset.records
     parts = data.split.parts()
     sampled_from = {
         "validation": (parts["train"], parts["validation"]),
@@ -109,7 +109,9 @@ def find_blocks(data: PreparedData) -> tuple[Blocks, ...]:
         inside = {records[position].patient for position in parts[name]}
         positions = np.concatenate(splits)
         for label, title in enumerate(data.dataset.classes):
-            patients = {records[position].patient for position in positions if labels[position] == label}
+            patients = {
+                records[position].patient for position in positions if label in records[position].present
+            }
             series = defaultdict(list)
             for key in patients:
                 numbered = patient_number(key)

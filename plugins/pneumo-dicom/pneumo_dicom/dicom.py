@@ -13,21 +13,22 @@ from __future__ import annotations
 
 import io
 import logging
-import math
 import re
 import struct
 import warnings
 import zlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from pneumo_cli.errors import UnreadableImage
+from pneumo_dicom.elements import file_meta, wanted_elements, with_meta
+from pneumo_dicom.gray_scale import displayed
 from pneumo_dicom.pixels import INSTALL, bits_stored, photometric, stored_values, transfer_syntax
-from pneumo_dicom.recognition import MAGIC_AT, is_dicom
+from pneumo_dicom.recognition import is_dicom
 
 if TYPE_CHECKING:
     from pydicom.dataset import FileDataset
@@ -58,7 +59,7 @@ _ATTRIBUTES: list[str] = re.findall(
     SOPClassUID Modality PresentationIntentType SamplesPerPixel PhotometricInterpretation PlanarConfiguration
     NumberOfFrames Rows Columns BitsAllocated BitsStored HighBit PixelRepresentation PixelPaddingValue
     PixelPaddingRangeLimit RescaleSlope RescaleIntercept ModalityLUTSequence VOILUTSequence WindowCenter
-    WindowWidth VOILUTFunction PixelData
+    WindowWidth VOILUTFunction PresentationLUTShape PixelData
     """,
 )
 """The attributes that decoding reads."""
@@ -92,9 +93,9 @@ def decode_dicom(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
         syntax = transfer_syntax(dataset)
         _check_shape(dataset, max_pixels)
         stored = stored_values(dataset, syntax)
-        if stored.ndim == 3:
-            return np.asarray(Image.fromarray(stored.astype(np.uint8)).convert("L"))
-        return _displayed(stored, dataset)
+        if stored.values.ndim == 3:
+            return np.asarray(Image.fromarray(stored.values.astype(np.uint8)).convert("L"))
+        return displayed(stored, dataset)
     except (UnreadableImage, MemoryError):
         raise
     except Exception as error:  # parsing damaged bytes may raise anything
@@ -142,13 +143,15 @@ def _parse(data: bytes, names: Sequence[str] = _ATTRIBUTES) -> FileDataset:
     """Read the attributes of these names."""
     try:
         from pydicom import dcmread
+        from pydicom.datadict import tag_for_keyword
         from pydicom.errors import InvalidDicomError
     except ImportError:
         raise UnreadableImage(f"a DICOM file: reading it needs {INSTALL}") from None
     except Exception as error:  # pydicom imports every installed codec, and one may be broken
         raise UnreadableImage(f"a DICOM file, but pydicom cannot be imported: {_reason(error)}") from error
     try:
-        return dcmread(io.BytesIO(_inflated(data)), force=True, specific_tags=list(names))
+        content = wanted_elements(_inflated(data), {tag_for_keyword(name) for name in names})
+        return dcmread(io.BytesIO(content), force=True, specific_tags=list(names))
     except (EOFError, InvalidDicomError, struct.error) as error:
         raise UnreadableImage("a truncated or damaged DICOM file") from error
     except RecursionError:
@@ -157,23 +160,15 @@ def _parse(data: bytes, names: Sequence[str] = _ATTRIBUTES) -> FileDataset:
 
 def _inflated(data: bytes) -> bytes:
     """The same file with a deflated data set inflated, up to a limit, which pydicom does not have."""
-    from pydicom.filereader import read_dataset
-
-    if data[MAGIC_AT : MAGIC_AT + 4] != b"DICM" or _DEFLATED.encode() not in data[:4096]:
-        return data
-    stream = io.BytesIO(data)
-    stream.seek(MAGIC_AT + 4)
-    meta = read_dataset(stream, False, True, stop_when=lambda tag, vr, length: tag.group != 2)
-    if str(meta.get("TransferSyntaxUID", "")) != _DEFLATED:
+    syntax, begin = file_meta(data)
+    if syntax != _DEFLATED:
         return data
     # The file meta elements are followed by one stream without a header (PS3.5 A.5).
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    content = inflater.decompress(data[stream.tell() :], _MAX_INFLATED)
+    content = inflater.decompress(data[begin:], _MAX_INFLATED)
     if inflater.unconsumed_tail:
         raise UnreadableImage(f"a DICOM file that inflates to more than {_MAX_INFLATED // 2**20} MiB")
-    syntax = b"1.2.840.10008.1.2.1\0"
-    element = struct.pack("<HH2sH", 0x0002, 0x0010, b"UI", len(syntax)) + syntax
-    return bytes(MAGIC_AT) + b"DICM" + element + content
+    return with_meta(content, "1.2.840.10008.1.2.1")
 
 
 def _check_kind(dataset: FileDataset) -> None:
@@ -207,130 +202,6 @@ def _check_shape(dataset: FileDataset, max_pixels: int) -> None:
     elif samples != 3 or allocated != 8 or not (kind == "RGB" or kind.startswith("YBR_")):
         kind = kind[:16] or "no photometric interpretation"
         raise UnreadableImage(f"{kind}, {samples} x {allocated} bits per pixel; gray levels are needed")
-
-
-def _displayed(stored: NDArray[Any], dataset: FileDataset) -> NDArray[np.uint8]:
-    """Gray levels [H, W], looked up in a table of all values that can be stored: at most 65,536."""
-    unsigned = np.dtype(f"u{stored.dtype.itemsize}")
-    patterns = np.ascontiguousarray(stored).view(unsigned)
-    values = np.arange(2 ** (8 * unsigned.itemsize)).astype(unsigned).view(stored.dtype).astype(np.float64)
-    padding = _padding(values, dataset)
-    present = np.bincount(patterns.ravel(), minlength=len(values)) > 0
-    used = present & ~padding
-    if not used.any():
-        raise UnreadableImage("nothing but pixel padding")
-    brightness = _brightness(values, values[used], dataset)
-    table = np.rint(255 * np.clip(brightness, 0, 1)).astype(np.uint8)
-    if used.sum() > 1 and len(np.unique(table[used])) == 1:
-        raise UnreadableImage("its window maps all pixels to one gray level")
-    if photometric(dataset) == "MONOCHROME1":
-        table = 255 - table
-    table[padding] = 0
-    gray: NDArray[np.uint8] = table[patterns]
-    return gray
-
-
-def _brightness(
-    values: NDArray[np.float64], used: NDArray[np.float64], dataset: FileDataset
-) -> NDArray[np.float64]:
-    """The brightness of each stored value before inversion: 0 to 1, or beyond where it has to be clipped.
-
-    Args:
-        used: those of the values that occur in the image.
-    """
-    tables = dataset.get("ModalityLUTSequence")
-    if tables:
-        modality, top = _look_up(values, tables[0])
-        limits = (0.0, top)
-    else:
-        slope, intercept = _number(dataset, "RescaleSlope", 1.0), _number(dataset, "RescaleIntercept", 0.0)
-        if slope == 0:
-            raise UnreadableImage("a damaged DICOM file: its rescale slope is 0")
-        modality = values * slope + intercept
-        ends = [end * slope + intercept for end in _stored_range(used, dataset)]
-        limits = (min(ends), max(ends))
-    tables = dataset.get("VOILUTSequence")
-    if tables:
-        output, top = _look_up(modality, tables[0])
-        return output / top
-    window = _window(dataset)
-    if window is not None:
-        center, width, function = window
-        if function == "SIGMOID":
-            return 1 / (1 + np.exp(np.clip(-4 * (modality - center) / width, -700, 700)))
-        return (modality - center) / width + 0.5
-    return (modality - limits[0]) / (limits[1] - limits[0])
-
-
-def _stored_range(used: NDArray[np.float64], dataset: FileDataset) -> tuple[int, int]:
-    """The lowest and highest value of the stored bits, or of the used ones (see :func:`decode_dicom`)."""
-    low, high = int(used.min()), int(used.max())
-    bits = bits_stored(dataset)
-    signed = low < 0
-    if dataset.get("PixelRepresentation") and not signed:
-        bits -= 1
-    needed = max(8, high.bit_length() + signed, (~low).bit_length() + 1 if signed else 0)
-    if bits - needed >= 2:
-        bits = needed
-    bits = max(1, bits)
-    return (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
-
-
-def _window(dataset: FileDataset) -> tuple[float, float, str] | None:
-    """Center, width and function of the first window, converted to ``LINEAR_EXACT``; None if it is not valid."""
-    width = _number(dataset, "WindowWidth", 0.0)
-    if "WindowCenter" not in dataset or dataset.WindowCenter is None:
-        return None
-    center = _number(dataset, "WindowCenter", 0.0)
-    function = str(dataset.get("VOILUTFunction") or "LINEAR").strip().upper()
-    if function == "LINEAR":  # PS3.3 C.11.2.1.2.1
-        center, width = center - 0.5, width - 1
-        if width == 0:
-            width = 1e-6  # one step from black to white, at the center
-    return (center, width, function) if width > 0 else None
-
-
-def _look_up(values: NDArray[np.float64], item: Any) -> tuple[NDArray[np.float64], float]:
-    """Apply a lookup table (PS3.3 C.11.1.1); return its output, and the highest value of its bits."""
-    entries, first, bits = (int(number) for number in item.LUTDescriptor)
-    entries = entries or 2**16
-    if values.min() < 0 and first >= 2**15:
-        first -= 2**16  # signed, but read as unsigned
-    data = item.LUTData or b""
-    if isinstance(data, bytes):
-        table = np.frombuffer(data, "<u2" if len(data) >= 2 * entries else "u1")
-    else:
-        table = np.asarray(data)
-    table = table[:entries].astype(np.float64)
-    if not table.size:
-        raise UnreadableImage("a damaged DICOM file: a lookup table is empty")
-    places = np.clip(np.rint(values) - first, 0, len(table) - 1).astype(np.int64)
-    return table[places], float(max(2 ** min(max(bits, 1), 16) - 1, table.max()))
-
-
-def _padding(values: NDArray[np.float64], dataset: FileDataset) -> NDArray[np.bool_]:
-    """Which of the values are pixel padding (PS3.3 C.7.5.1.1.2): a value, or a range."""
-    value, limit = (dataset.get(name) for name in ("PixelPaddingValue", "PixelPaddingRangeLimit"))
-    if value is None:
-        return np.zeros(len(values), bool)
-    ends = [int(value), int(value if limit is None else limit)]
-    if values.min() < 0:  # a signed value may have been read as unsigned
-        ends = [end - 2**16 if end >= 2**15 else end for end in ends]
-    return (values >= min(ends)) & (values <= max(ends))
-
-
-def _number(dataset: FileDataset, name: str, missing: float) -> float:
-    """An attribute, or its first value. Raises UnreadableImage if it is not finite."""
-    value = dataset.get(name)
-    if value is None or value == "":
-        return missing
-    try:
-        number = float(value)
-    except TypeError:
-        number = float(value[0]) if len(value) else missing
-    if not math.isfinite(number):
-        raise UnreadableImage(f"a damaged DICOM file: {name} is {number}")
-    return number
 
 
 def _reason(error: Exception) -> str:

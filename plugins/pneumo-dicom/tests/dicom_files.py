@@ -163,3 +163,16 @@ LOSSLESS: dict[str, tuple[UID, Callable[[np.ndarray, int], bytes] | None]] = {
     "JPEG lossless": (JPEGLosslessSV1, jpeg_lossless),
 }
 """Lossless storage by name: the transfer syntax, and a function that compresses pixels of some bits."""
+
+
+def text_element(data: bytes, tag: int, text: str, syntax: UID = ExplicitVRLittleEndian) -> bytes:
+    """The file with a decimal string before its pixels, which pydicom would refuse to write."""
+    value = text.encode() + b" " * (len(text) % 2)
+    order = ">" if syntax == ExplicitVRBigEndian else "<"
+    group = struct.pack(f"{order}2H", tag >> 16, tag & 0xFFFF)
+    if syntax == ImplicitVRLittleEndian:
+        element = group + struct.pack("<I", len(value)) + value
+    else:
+        element = group + b"DS" + struct.pack(f"{order}H", len(value)) + value
+    place = data.rindex(struct.pack(f"{order}2H", 0x7FE0, 0x0010))
+    return data[:place] + element + data[place:]
