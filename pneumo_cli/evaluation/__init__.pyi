@@ -1,6 +1,8 @@
 from pneumo_cli.evaluation.binary import binary_metrics as binary_metrics
 from pneumo_cli.evaluation.decision_rule import DecisionRule as DecisionRule
 from pneumo_cli.evaluation.generative.distances import kid as kid
+from pneumo_cli.evaluation.multi.points import MultiPoint as MultiPoint
+from pneumo_cli.evaluation.multi.rule import MultiRule as MultiRule
 from pneumo_cli.evaluation.operating_points import OperatingPoint as OperatingPoint
 from pneumo_cli.evaluation.result import Evaluation as Evaluation
 from pneumo_cli.evaluation.result import NamedFigure as NamedFigure

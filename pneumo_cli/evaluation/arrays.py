@@ -50,7 +50,7 @@ def checked(logits: Values, labels: Values) -> tuple[Floats, Integers]:
     Raises:
         ValueError: as :func:`binary_metrics`.
     """
-    scores, truth = _array(logits), _array(labels)
+    scores, truth = as_array(logits), as_array(labels)
     if scores.ndim != 1 or scores.shape != truth.shape:
         raise ValueError(
             f"logits and labels have the shapes {scores.shape} and {truth.shape}; both must be [N]"
@@ -66,7 +66,8 @@ def checked(logits: Values, labels: Values) -> tuple[Floats, Integers]:
     return scores, truth.astype(np.int64)
 
 
-def _array(values: Values) -> Floats:
+def as_array(values: Values) -> Floats:
+    """Values of any shape as float64; a tensor may be on any device."""
     torch = sys.modules.get("torch")  # not imported here: a caller with a tensor has imported it already
     if torch is not None and isinstance(values, torch.Tensor):
         values = values.detach().to("cpu", torch.float64).numpy()

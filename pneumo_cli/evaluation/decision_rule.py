@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -23,6 +23,9 @@ from pneumo_cli.evaluation.ood import OodDetector, fit_ood_detector
 from pneumo_cli.evaluation.operating_points import OperatingPoint, choose_operating_points
 from pneumo_cli.evaluation.orientation import Orientation, Presentation, fit_orientation
 
+if TYPE_CHECKING:
+    from pneumo_cli.data.records import Task
+
 _MOST = 4096  # images
 _BYTES = 2**28
 _SMALLEST = 32  # pixels, of images for OOD detection
@@ -33,7 +36,10 @@ _DEFAULT = OperatingPoint("default", 0.0, "Probability 0.5 before calibration; n
 class DecisionRule(FormerNames, former={"novelty": "ood_detector"}):
     """How logits become probabilities and decisions.
 
+    Its sibling for K classes is :class:`pneumo_cli.evaluation.multi.rule.MultiRule`.
+
     Attributes:
+        task: ``binary``.
         classes: names of class 0 and class 1.
         calibration: applied to a logit before it becomes a probability.
         points: the available operating points; ``default`` is one of them.
@@ -47,6 +53,7 @@ class DecisionRule(FormerNames, former={"novelty": "ood_detector"}):
         baseline: a classifier without a network, for comparison; None where it was not fitted.
     """
 
+    task: ClassVar[Task] = "binary"
     classes: tuple[str, str]
     calibration: Calibration = UNCALIBRATED
     points: tuple[OperatingPoint, ...] = (_DEFAULT,)
@@ -115,6 +122,10 @@ class DecisionRule(FormerNames, former={"novelty": "ood_detector"}):
     def probabilities(self, logits: ArrayLike) -> NDArray[np.float64]:
         """Calibrated probabilities of class 1, of the logits' shape."""
         return sigmoid(self.calibrated(logits))
+
+    def decide(self, logits: ArrayLike) -> NDArray[np.int64]:
+        """The class predicted at the operating point in use, 0 or 1, for uncalibrated logits of any shape."""
+        return (np.asarray(logits) >= self.point.logit_threshold).astype(np.int64)
 
     def probability_at(self, point: OperatingPoint) -> float:
         """The calibrated probability at and above which an image is classified as positive."""
@@ -208,12 +219,25 @@ class Fitting:
     validation_images: NDArray[np.uint8]
 
 
+def fit_detectors(
+    train: NDArray[np.uint8], validation: NDArray[np.uint8], seed: int
+) -> tuple[OodDetector | None, Orientation | None]:
+    """Fit the OOD and the orientation detector; neither where the images are too small or too few.
+
+    Args:
+        train, validation: images, uint8 [M, S, S] and [N, S, S].
+        seed: of random choices while fitting.
+    """
+    if train.shape[-1] < _SMALLEST or len(train) < 2:
+        return None, None
+    # The orientation needs the OOD detector, or photographs could be reported as upside down.
+    return fit_ood_detector(train, validation, seed=seed), fit_orientation(train, validation)
+
+
 def fit_decision_rule(
     data: Fitting, *, chosen: str, wanted_sensitivity: float, miss_cost: float, seed: int
 ) -> DecisionRule:
     """Fit the calibration, operating points, OOD detector, orientation detector and linear baseline.
-
-    Neither detector is fitted where the images are too small or too few.
 
     Args:
         chosen: the operating point that is used by default.
@@ -221,12 +245,7 @@ def fit_decision_rule(
         miss_cost: cost of a false negative in false positives, for the point ``cost``.
         seed: of random choices while fitting.
     """
-    train, validation = data.train_images, data.validation_images
-    detector, orientation = None, None
-    if train.shape[-1] >= _SMALLEST and len(train) >= 2:
-        detector = fit_ood_detector(train, validation, seed=seed)
-        # Needs the OOD detector, or photographs could be reported as upside down.
-        orientation = fit_orientation(train, validation)
+    detector, orientation = fit_detectors(data.train_images, data.validation_images, seed)
     return DecisionRule(
         classes=data.classes,
         calibration=fit_calibration(data.logits, data.labels),
@@ -238,5 +257,5 @@ def fit_decision_rule(
         prevalence=float(np.mean(data.labels == 1)),
         ood_detector=detector,
         orientation=orientation,
-        baseline=LinearBaseline.fit(train, data.train_labels),
+        baseline=LinearBaseline.fit(data.train_images, data.train_labels),
     )

@@ -39,7 +39,7 @@ class GradCam:
 
     Args:
         model: in eval mode; its parameters may be frozen.
-        to_logits: maps the model's output to the logit of class 1, [B].
+        to_logits: maps the model's output to the logit of class 1, [B], or to a score of each of K classes, [B, K].
         example: an image as the model takes it, [1, C, H, W].
 
     Attributes:
@@ -62,7 +62,7 @@ class GradCam:
         self.size = self._place.size
 
     def logits(self, images: Tensor) -> Tensor:
-        """The model's logits of class 1, float32 [B], for images [B, C, H, W], without gradients."""
+        """The model's logits, float32 [B] or [B, K], for images [B, C, H, W], without gradients."""
         with torch.no_grad():
             return torch.cat([self.to_logits(self.model(part)).float() for part in images.split(_BATCH)])
 
@@ -73,7 +73,7 @@ class GradCam:
 
         Args:
             images: [B, C, H, W], as the model takes them.
-            towards: the class, 0 or 1, that positive values support: one for all images, or [B].
+            towards: the class that positive values support, 0 or 1, or 0 to K - 1: one for all images, or [B].
 
         Returns:
             float32 [B, h, w] on the images' device; 0 where the model gives no finite number.
@@ -82,11 +82,12 @@ class GradCam:
             ValueError: the model is in training mode, or the images have another shape.
         """
         _check(self.model, images)
-        signs = torch.as_tensor(towards, device=images.device).expand(len(images)).float() * 2 - 1
+        wanted = torch.as_tensor(towards, device=images.device).expand(len(images))
         with torch.inference_mode(False):
-            parts = [self._evidence(part) for part in images.split(_BATCH)]
-        evidence = torch.cat(parts) if parts else images.new_zeros((0, *self.size), dtype=torch.float32)
-        return evidence * signs[:, None, None]
+            parts = [
+                self._evidence(*part) for part in zip(images.split(_BATCH), wanted.split(_BATCH), strict=True)
+            ]
+        return torch.cat(parts) if parts else images.new_zeros((0, *self.size), dtype=torch.float32)
 
     def maps(self, images: Tensor, towards: int | Tensor = 1) -> Tensor:
         """The evidence for a class at the size of the images; arguments and errors as for :meth:`evidence`.
@@ -97,7 +98,7 @@ class GradCam:
         """
         return enlarged(self.evidence(images, towards), images.shape[-2:])
 
-    def _evidence(self, images: Tensor) -> Tensor:
+    def _evidence(self, images: Tensor, towards: Tensor) -> Tensor:
         leaves: list[Tensor] = []
 
         def as_leaf(output: Tensor) -> Tensor:
@@ -110,12 +111,16 @@ class GradCam:
         with torch.enable_grad():
             with _replaced(self._place, as_leaf):
                 logits = self.to_logits(self.model(images.clone() if images.is_inference() else images))
-            if logits.shape != (len(images),):
+            if logits.ndim > 2 or len(logits) != len(images) or (logits.ndim == 2 and logits.shape[1] < 2):
                 raise ValueError(f"the logits of {len(images)} images have the shape {list(logits.shape)}")
-            (gradient,) = torch.autograd.grad(logits.float().sum(), leaves)
+            of_class = logits if logits.ndim == 1 else logits.gather(1, towards[:, None].long())
+            (gradient,) = torch.autograd.grad(of_class.float().sum(), leaves)
         with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
             weights = gradient.mean((2, 3), keepdim=True)
-            return (weights * leaves[0].detach()).sum(1).nan_to_num(0.0, 0.0, 0.0)
+            evidence = (weights * leaves[0].detach()).sum(1).nan_to_num(0.0, 0.0, 0.0)
+            if logits.ndim == 1:  # the evidence for class 0 is that against class 1
+                evidence = evidence * (towards.float() * 2 - 1)[:, None, None]
+            return evidence
 
 
 def enlarged(evidence: Tensor, size: torch.Size | tuple[int, int]) -> Tensor:

@@ -86,7 +86,7 @@ class LogisticRegression:
             raise ValueError(f"features {list(features.shape)} and labels {list(truth.shape)} do not match")
         if set(np.unique(truth).tolist()) != {0.0, 1.0}:
             raise ValueError("a logistic regression needs labels of both classes, 0 and 1")
-        mean, scale = _standard(features)
+        mean, scale = mean_and_scale(features)
         standard = ((features - mean) * scale).astype(np.float32)
         axes = principal_axes(standard, components)
         slope, bias = newton(standard @ axes, truth, penalty)
@@ -100,12 +100,12 @@ class LogisticRegression:
 
 def principal_components(features: NDArray[np.floating], most: int = COMPONENTS) -> Floats:
     """The first principal components of standardised features [N, D]: [N, K], K at most ``most``."""
-    mean, scale = _standard(features)
+    mean, scale = mean_and_scale(features)
     standard = ((features - mean) * scale).astype(np.float32)
     return np.asarray(standard @ principal_axes(standard, most), np.float64)
 
 
-def _standard(features: NDArray[np.floating]) -> tuple[Floats, Floats]:
+def mean_and_scale(features: NDArray[np.floating]) -> tuple[Floats, Floats]:
     """Mean and inverse standard deviation of each feature, [D] each; the latter is 0 for constant features."""
     deviation = features.std(0, dtype=np.float64)
     scale = np.where(deviation > _FLAT, 1 / np.maximum(deviation, _FLAT), 0.0)

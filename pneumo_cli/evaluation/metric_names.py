@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pneumo_cli.runtime.json_values import number, number_ends
 
@@ -17,7 +17,7 @@ _LOWER = re.compile(
 )
 _HIGHER = re.compile(
     r"accuracy|keras_accuracy|auc|recall|specificity|precision|f1|balanced_accuracy|mcc|average_precision"
-    r"|psnr(_.+)?|ssim(_.+)?|coverage|density|diversity"
+    r"|exact_match|psnr(_.+)?|ssim(_.+)?|coverage|density|diversity"
 )
 
 
@@ -56,6 +56,9 @@ class MetricLabel:
 KNOWN: Mapping[str, MetricLabel] = {
     "accuracy": MetricLabel(
         "Accuracy", 3, "the share of all images that are classified correctly", share=True
+    ),
+    "exact_match": MetricLabel(
+        "Exact match", 3, "the share of images whose known labels are all classified correctly", share=True
     ),
     "auc": MetricLabel(
         "ROC AUC",
@@ -151,6 +154,47 @@ KNOWN: Mapping[str, MetricLabel] = {
 }
 """Known metrics, in the order in which a report shows them."""
 
+_MEAN = "; mean over the classes"
+_OF_CLASSES: Mapping[str, Mapping[str, tuple[str, str]]] = {
+    "multiclass": {
+        "accuracy": ("", "the share of all images whose class is right"),
+        "auc": (
+            "macro",
+            "how often an image of a class scores higher for it than one of another class" + _MEAN,
+        ),
+        "recall": ("macro", "the share of a class's images that are classified as it" + _MEAN),
+        "specificity": ("macro", "the share of the other images that are not classified as a class" + _MEAN),
+        "precision": ("macro", "the share of right ones among the images classified as a class" + _MEAN),
+        "f1": ("macro", "the harmonic mean of precision and recall" + _MEAN),
+        "balanced_accuracy": ("", "the mean sensitivity of the classes; chance is 1 / number of classes"),
+        "mcc": ("", "the correlation of predicted and true classes (Gorodkin), −1 to 1; 0 is chance"),
+        "average_precision": ("macro", "the area under the precision-recall curve" + _MEAN),
+    },
+    "multilabel": {
+        "accuracy": ("macro", "the share of images for which a label is decided right; mean over the labels"),
+        "auc": (
+            "macro",
+            "how often an image with a label scores higher than one without it; mean over the labels",
+        ),
+        "recall": ("macro", "the share of images with a label that are detected; mean over the labels"),
+        "specificity": (
+            "macro",
+            "the share of images without a label that are not given it; mean over the labels",
+        ),
+        "precision": (
+            "macro",
+            "the share of right ones among the images given a label; mean over the labels",
+        ),
+        "f1": ("macro", "the harmonic mean of precision and recall; mean over the labels"),
+        "balanced_accuracy": ("macro", "the mean of sensitivity and specificity; mean over the labels"),
+        "mcc": ("macro", "the correlation of decisions and truth (Matthews); mean over the labels"),
+        "average_precision": ("macro", "the area under the precision-recall curve; mean over the labels"),
+    },
+}
+"""By task, the average over K classes that a metric is, and its meaning (:mod:`pneumo_cli.evaluation.multi`)."""
+
+_OF_PROBABILITIES = ("brier", "brier_calibrated", "ece", "ece_calibrated")
+
 _DISTANCES: Mapping[str, str] = {"kid": "kid", "frechet": "frechet_distance"}
 
 _COMPARED: Mapping[str, str] = {
@@ -166,14 +210,22 @@ _DISTANCE = re.compile(rf"({'|'.join(_DISTANCES)})_(spread_)?(?:({'|'.join(_COMP
 ``kid_efficientnet-lite0``, ``kid_spread_noise_pixels``."""
 
 
-def metric_label(name: str) -> MetricLabel:
+def metric_label(name: str, task: str = "binary") -> MetricLabel:
     """The entry of a metric, made from its name where the table has none.
 
-    >>> metric_label("learning_rate").label
-    'Learning rate'
+    Args:
+        task: ``multiclass`` and ``multilabel``: of an average over classes, which the label then says.
+
+    >>> metric_label("learning_rate").label, metric_label("auc", "multiclass").label
+    ('Learning rate', 'ROC AUC (macro)')
     >>> metric_label("kid_spread_noise_pixels").label
     'KID × 1000 of noise, spread (pixels)'
     """
+    if task in _OF_CLASSES and name in _OF_PROBABILITIES:
+        return replace(KNOWN[name], label=_averaged(KNOWN[name].label, "macro"))
+    if own := _OF_CLASSES.get(task, {}).get(name):
+        average, meaning = own
+        return replace(KNOWN[name], label=_averaged(KNOWN[name].label, average), meaning=meaning)
     if name in KNOWN:
         return KNOWN[name]
     match = _DISTANCE.fullmatch(name)
@@ -186,6 +238,14 @@ def metric_label(name: str) -> MetricLabel:
     label += ", spread" if spread else ""
     meaning = KNOWN[_family(name)].meaning if is_known(name) else ""
     return MetricLabel(f"{label} ({extractor})", family.digits, meaning, scale=family.scale)
+
+
+def _averaged(label: str, average: str) -> str:
+    """A label with the kind of average: ``Calibration error (ECE, macro)``, ``Sensitivity (macro)``."""
+    if not average:
+        return label
+    label = label.removesuffix(" (recall)")
+    return f"{label[:-1]}, {average})" if label.endswith(")") else f"{label} ({average})"
 
 
 def is_known(name: str) -> bool:

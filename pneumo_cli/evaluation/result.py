@@ -75,8 +75,8 @@ class Evaluation:
     Attributes:
         metrics: name to value; ``loss`` among them.
         figures: drawn and kept only where the pass is reported.
-        outputs: per-image values by name, each [N] in the order of ``outputs["index"]``, the images' positions
-            in the dataset's records.
+        outputs: per-image values by name, each [N] or [N, K], in the order of ``outputs["index"]``, the images'
+            positions in the dataset's records.
         intervals: metric to the lower and upper end of its 95 % interval.
         tables: further results for people.
         details: further results for programs, by name, as JSON-compatible values.

@@ -45,6 +45,14 @@ def draws(patients: int, images: int, resamples: int, seed: int) -> Iterator[Flo
         yield times.reshape(rows, patients).astype(np.float64)
 
 
+def effective(images: Floats) -> float:
+    """The effective number of equally large patients, for patients with these numbers of images [P] (Kish 1965).
+
+    At least 1.5, so that an error based on a single patient is very large but finite.
+    """
+    return max(1.5, float(images.sum() ** 2 / (images**2).sum())) if images.any() else 1.5
+
+
 class Curves(NamedTuple):
     """Cumulative weights of positives and of negatives at or above each distinct logit, falling: [b, K]."""
 
@@ -58,19 +66,30 @@ class Sample:
     Args:
         scores: logits [N], finite.
         truth: [N] of 0 and 1.
-        codes: the patient of each image, [N] of 0 to P - 1, each of them at least once.
+        codes: the patient of each image, [N] of 0 to P - 1.
         logit_threshold: the logit at and above which an image is classified as positive.
+        decided: what is predicted instead, [N] of 0 and 1.
+        patients: P, where several samples share their draws and not each patient has an image in this one; None:
+            each patient has one.
     """
 
     def __init__(
-        self, scores: Floats, truth: Integers, codes: Integers, *, logit_threshold: float = 0.0
+        self,
+        scores: Floats,
+        truth: Integers,
+        codes: Integers,
+        *,
+        logit_threshold: float = 0.0,
+        decided: Integers | None = None,
+        patients: int | None = None,
     ) -> None:
         order = np.argsort(-scores, kind="stable")
         scores, self._truth, self._codes = scores[order], truth[order].astype(np.float64), codes[order]
         self._last_of_tie = np.flatnonzero(np.append(np.diff(scores) != 0, True))
         self._tied = self._last_of_tie.size < scores.size
-        self.patients = int(codes.max()) + 1
-        predicted = (scores >= logit_threshold).astype(np.float64)
+        self.patients = int(codes.max()) + 1 if patients is None else patients
+        self.images = scores.size
+        predicted = (scores >= logit_threshold if decided is None else decided[order]).astype(np.float64)
         probabilities = sigmoid(scores)
         error = probabilities - self._truth
         summed = (np.ones_like(scores), self._truth, predicted, self._truth * predicted, error**2)
@@ -99,6 +118,14 @@ class Sample:
             those of :func:`~pneumo_cli.evaluation.binary.binary_metrics`, each [b]; NaN where a metric has a
             denominator of 0 or needs a class that the sample lacks.
         """
+        metrics = self.metrics_without_areas(times)
+        both = np.where(np.isfinite(metrics["mcc"]), 1.0, np.nan)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            metrics["auc"], metrics["average_precision"] = (both * area for area in self._areas(times))
+        return metrics
+
+    def metrics_without_areas(self, times: Floats) -> dict[str, Floats]:
+        """As :meth:`metrics`, without ``auc`` and ``average_precision``, which take nearly all of its time."""
         images, positives, predicted, tp, squares = (times @ self.sums).T
         negatives, fp = images - positives, predicted - tp
         tn, fn = negatives - fp, positives - tp
@@ -106,7 +133,7 @@ class Sample:
             sensitivity, specificity = tp / positives, tn / negatives
             both = np.where((positives > 0) & (negatives > 0), 1.0, np.nan)
             margins = np.sqrt(predicted * (images - predicted)) * np.sqrt(positives * negatives)
-            metrics = {
+            return {
                 "accuracy": (tp + tn) / images,
                 "precision": tp / predicted,
                 "recall": sensitivity,
@@ -118,16 +145,40 @@ class Sample:
                 "ece": np.abs(times @ self.residuals).sum(axis=1) / images,
                 "balanced_accuracy": (sensitivity + specificity) / 2,
             }
-            metrics["auc"], metrics["average_precision"] = (both * area for area in self._areas(times))
-        return metrics
 
     def bin_residuals(self, times: Floats) -> Floats:
         """By how much each bin's probabilities are too high, as a share of all images: [b, bins].
 
         Their absolute values add up to the calibration error. Argument as for :meth:`metrics`.
         """
-        residuals: Floats = times @ self.residuals / (times @ self.sums[:, :1])
+        with np.errstate(invalid="ignore"):  # a sample without any image
+            residuals: Floats = times @ self.residuals / (times @ self.sums[:, :1])
         return residuals
+
+    def once(self) -> Floats:
+        """The split itself: each patient once."""
+        return np.ones((1, self.patients))
+
+    def patients_behind(self) -> dict[str, float]:
+        """The effective number of patients behind each metric: those of its class, or of the smaller class."""
+        images, positive, predicted, *_ = self.sums.T
+        everyone, positives, negatives, predicted_positives = (
+            effective(each) for each in (images, positive, images - positive, predicted)
+        )
+        smaller = min(positives, negatives)
+        return {
+            "accuracy": everyone,
+            "precision": predicted_positives,
+            "recall": positives,
+            "specificity": negatives,
+            "f1": positives,
+            "mcc": smaller,
+            "brier": everyone,
+            "ece": everyone,
+            "balanced_accuracy": smaller,
+            "auc": smaller,
+            "average_precision": smaller,
+        }
 
     def influences(self) -> dict[str, Floats]:
         """Derivatives of metrics by the weight of each patient: the infinitesimal jackknife (Efron 1987).

@@ -181,6 +181,36 @@ def mean_ends(
     return mean - below, mean + above
 
 
+def weighted_mean_ends(values: Floats, ends: Floats, drawn: Floats, weights: Floats) -> tuple[float, float]:
+    """The interval of a weighted mean of K values, from the interval of each (Zou & Donner 2008).
+
+    As :func:`mean_ends`, for more than two: a value that is the same in all resamples, or that few patients
+    determine, contributes the uncertainty of its own interval.
+
+    Args:
+        values: [K].
+        ends: their intervals, [K, 2].
+        drawn: their resamples, [B, K], from the same draws, for their correlations; NaN (undefined in a resample)
+            is ignored.
+        weights: [K], at least 0, with a sum above 0.
+    """
+    deviation = drawn - np.nanmean(np.where(np.isfinite(drawn).any(axis=0), drawn, 0.0), axis=0)
+    squares = np.nansum(deviation**2, axis=0)
+    usable = squares / len(drawn) > _ZERO_VARIANCE
+    standard = np.where(usable & np.isfinite(deviation), deviation, 0.0) / np.sqrt(
+        np.where(usable, squares, 1.0)
+    )
+    correlations = standard.T @ standard
+    np.fill_diagonal(correlations, 1.0)
+    shares = weights / weights.sum()
+    mean = float(shares @ values)
+    below, above = (
+        math.sqrt(max(0.0, float(side @ correlations @ side)))
+        for side in (shares * (values - ends[:, 0]), shares * (ends[:, 1] - values))
+    )
+    return mean - below, mean + above
+
+
 def difference_ends(value: float, drawn: Floats, patients: float) -> tuple[float, float, float]:
     """The ends of a difference's interval, t standard errors away, and the two-sided p of no difference.
 

@@ -12,7 +12,7 @@ seeds or hospitals, or the effect of choices made on the same images.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from pneumo_cli.compat import former_keywords
 from pneumo_cli.evaluation.arrays import Floats, Integers, checked, logit_threshold_of
-from pneumo_cli.evaluation.confidence.bootstrap import Sample, draws, patient_codes
+from pneumo_cli.evaluation.confidence.bootstrap import Sample, draws, effective, patient_codes
 from pneumo_cli.evaluation.confidence.bounds import (
     accelerated_ends,
     calibration_ends,
@@ -107,20 +107,33 @@ def metric_intervals(
     for times in draws(sample.patients, truth.size, resamples, seed):
         chunks.append(sample.metrics(times))
         residuals.append(sample.bin_residuals(times))
-    values = sample.metrics(_once(sample))
-    resampled = {name: np.concatenate([chunk[name] for chunk in chunks]) for name in values}
-    behind, influences = _patients_behind(sample), sample.influences()
+    resampled = {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
+    return resampled_intervals(sample, resampled, np.concatenate(residuals))
+
+
+def resampled_intervals(
+    sample: Sample, resampled: Mapping[str, Floats], residuals: Floats
+) -> dict[str, Interval]:
+    """The intervals of :func:`metric_intervals` from resamples of a split with at least two patients.
+
+    Args:
+        sample: the split.
+        resampled: metric to its resamples, [B] each; those of ``sample.metrics``, or some of them.
+        residuals: ``sample.bin_residuals``, [B, bins].
+    """
+    values = sample.metrics(sample.once())
+    behind, influences = sample.patients_behind(), sample.influences()
     intervals: dict[str, Interval] = {}
-    for name, value in values.items():
-        drawn, n = resampled[name], behind[name]
+    for name, drawn in resampled.items():
+        value, n = values[name], behind[name]
         if not np.isfinite(value[0]) or np.isfinite(drawn).sum() < 2:
             continue
         if name == "ece":
             low, high = calibration_ends(
-                sample.bin_residuals(_once(sample))[0],
-                np.concatenate(residuals),
-                sample.scatter / truth.size**2,
-                sample.expected_scatter / truth.size**2,
+                sample.bin_residuals(sample.once())[0],
+                residuals,
+                sample.scatter / sample.images**2,
+                sample.expected_scatter / sample.images**2,
                 n,
             )
         elif name in influences:
@@ -173,7 +186,7 @@ def share_interval(
     for times in draws(count, values.size, resamples, seed):
         total, images = (times @ sums).T
         drawn.append(total / images)
-    behind = _effective(np.bincount(codes).astype(np.float64))
+    behind = effective(np.bincount(codes).astype(np.float64))
     low, high = score_ends(values.mean(keepdims=True), np.concatenate(drawn)[:, None], behind)
     return Interval(float(low[0]), float(high[0]))
 
@@ -224,8 +237,8 @@ def difference_intervals(
     chunks = [
         [sample.metrics(times) for sample in samples] for times in draws(count, truth.size, resamples, seed)
     ]
-    values = [sample.metrics(_once(sample)) for sample in samples]
-    behind = [_patients_behind(sample) for sample in samples]
+    values = [sample.metrics(sample.once()) for sample in samples]
+    behind = [sample.patients_behind() for sample in samples]
     differences = {}
     for name in values[0]:
         value = float(values[0][name][0] - values[1][name][0])
@@ -298,41 +311,6 @@ def _check_resamples(resamples: int) -> None:
         raise ValueError(f"a bootstrap needs at least 2 resamples, not {resamples}")
 
 
-def _once(sample: Sample) -> Floats:
-    """The split itself: each patient once."""
-    return np.ones((1, sample.patients))
-
-
-def _effective(images: Floats) -> float:
-    """The effective number of equally large patients, for patients with these numbers of images [P] (Kish 1965).
-
-    At least 1.5, so that an error based on a single patient is very large but finite.
-    """
-    return max(1.5, float(images.sum() ** 2 / (images**2).sum())) if images.any() else 1.5
-
-
-def _patients_behind(sample: Sample) -> dict[str, float]:
-    """The effective number of patients behind each metric: those of its class, or of the smaller class."""
-    images, positive, predicted, *_ = sample.sums.T
-    everyone, positives, negatives, predicted_positives = (
-        _effective(each) for each in (images, positive, images - positive, predicted)
-    )
-    smaller = min(positives, negatives)
-    return {
-        "accuracy": everyone,
-        "precision": predicted_positives,
-        "recall": positives,
-        "specificity": negatives,
-        "f1": positives,
-        "mcc": smaller,
-        "brier": everyone,
-        "ece": everyone,
-        "balanced_accuracy": smaller,
-        "auc": smaller,
-        "average_precision": smaller,
-    }
-
-
 def _band(
     curve: Callable[[Floats, Floats, Floats], Floats],
     logits: Values,
@@ -361,8 +339,8 @@ def _band(
     drawn = [row for times in draws(sample.patients, truth.size, resamples, seed) for row in rows(times)]
     if len(drawn) < 2:
         raise ValueError("a band needs more patients: hardly any resample has both classes")
-    value, resampled = rows(_once(sample))[0], np.stack(drawn)
-    low, high = score_ends(value, resampled, _patients_behind(sample)["recall"])
+    value, resampled = rows(sample.once())[0], np.stack(drawn)
+    low, high = score_ends(value, resampled, sample.patients_behind()["recall"])
     # For a value of 0 or 1 the score interval uses only the number of patients: add the resamples' quantiles.
     edge = (value <= 0) | (value >= 1)
     quantiles = np.quantile(resampled[:, edge], (0.025, 0.975), axis=0)

@@ -1,0 +1,1 @@
+"""Classifiers with a logit for each of K classes: exclusive classes (multiclass), or labels (multilabel)."""
