@@ -24,6 +24,7 @@ from pneumo_cli.settings.schema import TrainerSettings
 
 if TYPE_CHECKING:
     from pneumo_cli.data.loader import Batch, Loader
+    from pneumo_cli.data.records import Task
     from pneumo_cli.registry import Entry
     from pneumo_cli.runs.run import Run
     from pneumo_cli.specs import ModelSpec
@@ -152,6 +153,15 @@ class Trainer(FormerNames, ABC, former=_FORMER):
 
         Raises:
             UsageError: the request cannot be carried out.
+        """
+        return
+
+    def choose_task(self, task: Task, classes: Sequence[str]) -> None:
+        """Learn what the dataset asks to decide, before :meth:`model_options`. Default: of no concern.
+
+        Args:
+            task: ``binary``, ``multiclass`` or ``multilabel``.
+            classes: names of the classes.
         """
         return
 

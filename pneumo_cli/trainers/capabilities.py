@@ -18,12 +18,20 @@ if TYPE_CHECKING:
     import numpy as np
 
     from pneumo_cli.data.augmentation import EvaluationTransform
-    from pneumo_cli.evaluation.decision_rule import DecisionRule
+    from pneumo_cli.data.records import Task
+    from pneumo_cli.evaluation.multi.rule import Rule
     from pneumo_cli.specs import ModelSpec
 
 
 class Classifier(Protocol):
-    """A trainer whose models distinguish class 1 from class 0."""
+    """A trainer whose models classify: two classes, K exclusive classes, or K labels at once."""
+
+    @property
+    def task(self) -> Task:
+        """What its models decide."""
+
+    def logits(self, outputs: Tensor) -> Tensor:
+        """The logits, float32 [B] of class 1 or [B, K], of a model's outputs."""
 
     @property
     def flip_tta(self) -> bool:
@@ -32,7 +40,7 @@ class Classifier(Protocol):
     def evaluation_transform(self, spec: ModelSpec) -> EvaluationTransform:
         """How gray levels become the input of a model outside training."""
 
-    def decision_rule(self, state: Mapping[str, Any], classes: Sequence[str] = ()) -> DecisionRule:
+    def decision_rule(self, state: Mapping[str, Any], classes: Sequence[str] = ()) -> Rule:
         """How logits become probabilities and decisions, at the operating point that the settings name.
 
         Args:

@@ -1,9 +1,9 @@
-"""The base class of binary classification trainers. Public: third parties derive from it.
+"""The base class of classification trainers. Public: third parties derive from it.
 
-A network maps images to one logit each; PNEUMONIA (class 1) is positive. The default recipe is the report's
-(SOURCE 2 and 4): weighted binary cross-entropy, SGD with Nesterov momentum, a step schedule of the learning rate.
-Settings offer better techniques, which the presets ``strong`` use. A subclass overrides what its task does
-differently; usually nothing.
+The dataset says what is decided: between two classes (one logit; class 1, as PNEUMONIA, is positive), one of K
+exclusive classes, or any of K labels (K logits). The default recipe is the report's (SOURCE 2 and 4): weighted
+cross-entropy, SGD with Nesterov momentum, a step schedule of the learning rate. Settings offer better techniques,
+which the presets ``strong`` use. A subclass overrides what its task does differently; usually nothing.
 """
 
 from __future__ import annotations
@@ -20,32 +20,40 @@ from pneumo_cli.data.augmentation import EvaluationTransform, ReportAugmentation
 from pneumo_cli.data.batch_inputs import FlipTTA, Sources, Transforms
 from pneumo_cli.data.scanner_augmentation import ScannerAugmentation
 from pneumo_cli.errors import UsageError
-from pneumo_cli.evaluation.binary import binary_metrics
-from pneumo_cli.evaluation.classification_report import Predictions, classification_report
-from pneumo_cli.evaluation.decision_rule import DecisionRule, Fitting, fit_decision_rule, spread
+from pneumo_cli.evaluation.multi.rule import Rule, rule_from_state
 from pneumo_cli.evaluation.result import Evaluation, RunSummary
-from pneumo_cli.reports.figures.classification_report import with_figures
 from pneumo_cli.runs.run import Monitor
 from pneumo_cli.settings.schema import ClassificationSettings
 from pneumo_cli.trainers.backbone import stages_of
 from pneumo_cli.trainers.base import Trainer
+from pneumo_cli.trainers.class_weights import ClassWeights, class_weights
+from pneumo_cli.trainers.classifier_results import described, fit_rule
 from pneumo_cli.trainers.explanations import explain
 from pneumo_cli.trainers.optimization import parameter_groups, warm_cosine
-from pneumo_cli.trainers.targets import BinaryTargets, SubtypeTargets, Targets, positive_logits
+from pneumo_cli.trainers.targets import BinaryTargets, MultiTargets, SubtypeTargets, Targets, task_logits
 
 if TYPE_CHECKING:
     from pneumo_cli.data.loader import Batch, Loader
+    from pneumo_cli.data.records import Task
+    from pneumo_cli.registry import Entry
     from pneumo_cli.runs.run import Run
     from pneumo_cli.specs import ModelSpec
     from pneumo_cli.trainers.capabilities import Classifier
 
 
 class ClassificationTrainer(Trainer):
-    """Trains a registered model of kind ``classifier`` to distinguish class 1 from class 0.
+    """Trains a registered model of kind ``classifier`` to decide what its dataset asks.
 
     Args:
         settings: an instance of :class:`~pneumo_cli.settings.schema.ClassificationSettings` or a subclass.
+
+    Attributes:
+        task: ``binary``, ``multiclass`` or ``multilabel``.
+        classes: names of the classes; empty before the dataset is known.
     """
+
+    task: Task = "binary"
+    classes: Sequence[str] = ()
 
     curves = ("accuracy", "loss", "precision", "recall", "f1")
     settings: ClassificationSettings
@@ -61,30 +69,55 @@ class ClassificationTrainer(Trainer):
         """The metric that the settings name; higher is better, except for the loss."""
         return Monitor(self.settings.monitor, "min" if self.settings.monitor == "loss" else "max")
 
+    def choose_task(self, task: Task, classes: Sequence[str]) -> None:
+        """Decide among these classes."""
+        self.task, self.classes = task, tuple(classes)
+
     def build_model(self, run: Run) -> torch.nn.Module:
         """The registered classifier, with three channels and the outputs that the targets need.
 
         Raises:
-            UsageError: the dataset does not have two classes, or the model does not support its images.
+            UsageError: the settings do not go with what the dataset asks to decide, or the model does not support
+                its images.
         """
-        classes = run.data.dataset.classes
-        if len(classes) != 2:
-            raise UsageError(
-                f"{run.spec.name} is for two classes, and the dataset {run.data.dataset.name} has "
-                f"{len(classes)}: {', '.join(classes)}"
-            )
-        weight, smoothing = self.positive_weight(run), self.settings.label_smoothing
-        if self.settings.subtypes:
-            self.targets = SubtypeTargets(run.data.dataset, weight, smoothing)
+        data, s = run.data, self.settings
+        self.choose_task(data.task, data.dataset.classes)
+        self._check_task(data.dataset.name)
+        if self.task != "binary":
+            self.targets = MultiTargets(self.task, self.weights(run), s.label_smoothing)
+        elif s.subtypes:
+            self.targets = SubtypeTargets(data.dataset, self.weights(run), s.label_smoothing)
         else:
-            self.targets = BinaryTargets(weight, smoothing)
+            self.targets = BinaryTargets(self.weights(run), s.label_smoothing)
         model = run.create_model(channels=3, outputs=self.targets.outputs)
-        check_outputs(model, run.settings.image_size, self.targets.outputs, run.model_entry.qualified_name)
+        check_outputs(model, run.settings.image_size, self.targets.outputs, run.model_entry)
         self.freeze(run.model_entry, model)
         return model
 
+    def _check_task(self, dataset: str) -> None:
+        """Raise UsageError where a setting does not go with the task."""
+        s, count = self.settings, len(self.classes)
+        if count < 2:
+            raise UsageError(
+                f"the dataset {dataset} has {count} class ({', '.join(self.classes)}): there is nothing to decide"
+            )
+        what = {"multiclass": f"{count} exclusive classes", "multilabel": f"{count} labels"}.get(
+            self.task, ""
+        )
+        if s.subtypes and what:
+            raise UsageError(
+                f"subtypes are for two classes, and the dataset {dataset} has {what}: use --no-subtypes"
+            )
+        if s.sampling != "none" and self.task == "multilabel":
+            raise UsageError(
+                f"sampling = {s.sampling!r} is for exclusive classes, and {dataset} has {what} at once: "
+                "weight them instead (--class-weights, --pos-weight)"
+            )
+
     def model_options(self) -> dict[str, Any]:
-        """Three channels; one output, or three for NORMAL, bacteria and virus."""
+        """Three channels; one output for two classes (with subtypes three, NORMAL, bacteria and virus), else K."""
+        if self.task != "binary":
+            return {"channels": 3, "outputs": len(self.classes)}
         return {"channels": 3, "outputs": 3 if self.settings.subtypes else 1}
 
     def build_optimizers(self, run: Run) -> dict[str, torch.optim.Optimizer]:
@@ -147,9 +180,13 @@ class ClassificationTrainer(Trainer):
         """This trainer."""
         return self
 
-    def decision_rule(self, state: Mapping[str, Any], classes: Sequence[str] = ()) -> DecisionRule:
+    def logits(self, outputs: torch.Tensor) -> torch.Tensor:
+        """The logits, float32 [B] of class 1 or [B, K], of a model's outputs."""
+        return task_logits(outputs, self.task)
+
+    def decision_rule(self, state: Mapping[str, Any], classes: Sequence[str] = ()) -> Rule:
         """The rule fitted on the validation images, at the operating point that the settings name."""
-        rule = DecisionRule.from_state(state, classes)
+        rule = rule_from_state(state, classes or self.classes, self.task)
         return rule.at(self.settings.operating_point) if rule.images else rule
 
     def build_sources(self, run: Run) -> Sources:
@@ -165,118 +202,108 @@ class ClassificationTrainer(Trainer):
         outputs: torch.Tensor = run.model(batch.images)
         return outputs
 
+    def weights(self, run: Run) -> ClassWeights:
+        """The weights of the classes in the loss."""
+        if self.task == "binary":
+            negative = self._class_weights(run).present[0]
+            return ClassWeights(np.array([negative, negative * self.positive_weight(run)]), np.ones(2))
+        return self._class_weights(run)
+
     def positive_weight(self, run: Run) -> float:
-        """NORMAL : PNEUMONIA in the training split (1017 / 2907 in the report's, SOURCE 4), or 1."""
-        if not self.settings.weighted_loss:
-            return 1.0
-        labels = run.data.labels[run.data.split.train]
-        return float((labels == 0).sum() / (labels == 1).sum())
+        """Of two classes, the weight of class 1 relative to class 0.
+
+        By default NORMAL : PNEUMONIA in the training split (1017 / 2907 in the report's, SOURCE 4).
+        """
+        negative, positive = self._class_weights(run).present
+        return float(positive / negative)
+
+    def _class_weights(self, run: Run) -> ClassWeights:
+        data, s = run.data, self.settings
+        labels = data.labels[data.split.train]
+        return class_weights(s.class_weights, s.pos_weight, labels, self.task, data.dataset.classes)
 
     def loss(self, run: Run, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """The loss for evaluation: binary cross-entropy, class 1 weighted, averaged over images.
+        """The loss for evaluation: weighted cross-entropy without label smoothing, averaged over images.
 
         Args:
-            logits: float [B].
-            labels: int64 [B] of 0 and 1.
+            logits: float [B], or [B, K].
+            labels: int64 [B]; of several labels [B, K] with -1 for unknown.
         """
+        if self.task != "binary":
+            assert isinstance(self.targets, MultiTargets)
+            return self.targets.mean_loss(logits.float(), labels)
         weight = torch.tensor(self.positive_weight(run), device=logits.device)
-        return F.binary_cross_entropy_with_logits(logits.float(), labels.float(), pos_weight=weight)
+        loss = F.binary_cross_entropy_with_logits(logits.float(), labels.float(), pos_weight=weight)
+        return loss * float(self._class_weights(run).present[0])
 
     def train_step(self, run: Run, batch: Batch) -> dict[str, torch.Tensor]:
         """One update on one batch."""
         outputs = self.forward(run, batch)
         loss = self.targets.loss(outputs, batch.labels, batch.index)
         run.optimize(loss)
-        logits = positive_logits(outputs.detach())
-        return {"loss": loss.detach(), "logits": logits, "labels": batch.labels}
+        return {"loss": loss.detach(), "logits": self.logits(outputs.detach()), "labels": batch.labels}
 
     def training_metrics(
         self, run: Run, means: Mapping[str, float], outputs: Mapping[str, NDArray[np.generic]]
     ) -> dict[str, float]:
         """The metrics of the predictions during training: of changing weights, on augmented images."""
-        return {**means, **binary_metrics(outputs["logits"], outputs["labels"])}
+        return {**means, **self.targets.metrics(outputs["logits"], outputs["labels"])}
 
     def evaluate(self, run: Run, loader: Loader) -> Evaluation:
-        """Loss and binary metrics at the threshold 0.5."""
+        """Loss and metrics at the threshold 0.5, or with the most probable of exclusive classes."""
         rows = []
         for batch in loader:
-            views = positive_logits(self.forward(run, batch)).view(-1, len(batch.labels))
+            logits = self.logits(self.forward(run, batch))
+            views = logits.view(-1, len(batch.labels), *logits.shape[1:])
             rows.append((batch.index, views.mean(0), batch.labels))
         columns = map(torch.cat, zip(*rows, strict=True))
         outputs = run.gather(dict(zip(("index", "logits", "labels"), columns, strict=True)))
         if not np.isfinite(outputs["logits"]).all():
             return Evaluation(metrics={"loss": float("nan")}, outputs=outputs)
         loss = self.loss(run, torch.from_numpy(outputs["logits"]), torch.from_numpy(outputs["labels"]))
-        metrics = {"loss": float(loss), **binary_metrics(outputs["logits"], outputs["labels"])}
+        metrics = {"loss": float(loss), **self.targets.metrics(outputs["logits"], outputs["labels"])}
         return Evaluation(metrics, outputs=outputs)
 
     def calibrate(self, run: Run, validation: Evaluation) -> dict[str, Any]:
         """Fit the calibration, the operating points, and the detectors of OOD images and of orientation."""
-        outputs, data, s = validation.outputs, run.data, self.settings
-        if not np.isfinite(outputs["logits"]).all():
+        if not np.isfinite(validation.outputs["logits"]).all():
             return {}
-        train = spread(data.split.train, data.size)
-        negative, positive = data.dataset.classes
-        rule = fit_decision_rule(
-            Fitting(
-                classes=(negative, positive),
-                logits=outputs["logits"],
-                labels=outputs["labels"],
-                train_images=data.images[train],
-                train_labels=data.labels[train],
-                validation_images=data.images[spread(data.split.validation, data.size)],
-            ),
-            chosen=s.operating_point,
-            wanted_sensitivity=s.wanted_sensitivity,
-            miss_cost=s.miss_cost,
-            seed=s.seed,
-        )
-        return rule.state()
+        return fit_rule(run.data, validation, self.settings).state()
 
     def describe_evaluation(self, run: Run, split: str, evaluation: Evaluation) -> Evaluation:
         """Add intervals, operating points, subtypes, a baseline, and the misclassified images."""
-        outputs = evaluation.outputs
-        if not np.isfinite(outputs["logits"]).all():
+        if not np.isfinite(evaluation.outputs["logits"]).all():
             return evaluation
         rule = self.decision_rule(run.calibration, run.data.dataset.classes)
-        records = [run.data.dataset.records[int(position)] for position in outputs["index"]]
-        predictions = Predictions(
-            logits=outputs["logits"].astype(np.float64),
-            labels=outputs["labels"].astype(np.int64),
-            names=[record.name for record in records],
-            patients=[record.patient for record in records],
-            subtypes=[record.subtype for record in records],
-        )
-        baseline = None
-        if rule.baseline is not None:
-            chunks = np.array_split(outputs["index"], len(records) // 1024 + 1)
-            baseline = np.concatenate([rule.baseline.logits(run.data.images[chunk]) for chunk in chunks])
-        seed = self.settings.seed
-        described = classification_report(evaluation, predictions, rule, baseline, seed)
-        return with_figures(described, predictions, rule, seed)
+        return described(run.data, evaluation, rule, self.settings.seed)
 
     def summarize(self, run: Run, evaluations: Mapping[str, Evaluation]) -> RunSummary | None:
         """Saliency maps of the most confident correct and incorrect predictions, and sanity checks of the maps."""
         split = next((name for name in ("test", "validation") if name in evaluations), "")
         if not split or not np.isfinite(evaluations[split].outputs["logits"]).all():
             return None
-        return explain(run, split, evaluations[split], self.evaluation_transform(run.model_entry.spec))
+        rule = self.decision_rule(run.calibration, run.data.dataset.classes)
+        return explain(run, split, evaluations[split], self.evaluation_transform(run.model_entry.spec), rule)
 
 
-def check_outputs(model: torch.nn.Module, size: int, outputs: int, name: str) -> None:
-    """Check with one black image that a module is a classifier of such images.
+def check_outputs(model: torch.nn.Module, size: int, outputs: int, entry: Entry[ModelSpec]) -> None:
+    """Check with one black image that a registered model is a classifier of such images.
 
     Raises:
         UsageError: it fails or returns another shape than [1, outputs].
     """
-    was_training = model.training
+    name, was_training = entry.qualified_name, model.training
     model.eval()
     try:
         with torch.no_grad():
             result = model(torch.zeros(1, 3, size, size))
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UsageError(f"the model {name} cannot take images of 3 x {size} x {size}: {reason}") from error
+        own = entry.spec.size
+        hint = f" (it was made for {own} px: --image-size {own})" if own not in (0, size) else ""
+        raise UsageError(
+            f"the model {name} cannot take images of 3 x {size} x {size}: {reason.rstrip('.')}{hint}"
+        ) from error
     finally:
         model.train(was_training)
     if not isinstance(result, torch.Tensor) or result.shape != (1, outputs):

@@ -51,17 +51,17 @@ def find_extractor(
     Raises:
         UsageError: there is no such model or run, it has no weights, or it is not a classifier with stages.
     """
-    entries = registries.models.entries()
     if wanted == AUTO:
         wanted = _PREFERRED if _PREFERRED in registries.models.names() else PIXELS
     if wanted == PIXELS:
         name = f"pixels at {_SIDE_OF_PIXELS} px"
         return Extractor(name, PIXELS, _SIDE_OF_PIXELS**2, _Pixels(_SIDE_OF_PIXELS))
-    if any(wanted in (entry.spec.name, entry.qualified_name) for entry in entries):
+    if registries.models.knows(wanted):
         return _backbone(wanted, registries, device, progress)
     path = Path(os.path.expanduser(wanted))
     if os.sep in wanted or path.is_dir():
         return _run(path, registries, device)
+    entries = registries.models.entries()
     choices = [AUTO, PIXELS, *(entry.spec.name for entry in entries if _usable(entry.spec))]
     # There may be a hundred models: name only similar ones.
     close = difflib.get_close_matches(wanted, choices) or [AUTO, PIXELS]
@@ -89,10 +89,11 @@ def _backbone(wanted: str, registries: Registries, device: Device, progress: Pro
         model = build_registered(entry, {"channels": 3, "outputs": 1})
     stages = stages_of(spec, model)
     load_pretrained(model, stages, entry, "imagenet", progress)
+    model.to(device.torch)  # with what no stage has
     transform = EvaluationTransform(mean=spec.mean, std=spec.std)
     module = _without_head(stages, transform, _SIDE_OF_BACKBONES, device, entry.qualified_name)
-    name = f"{spec.name} at {_SIDE_OF_BACKBONES} px (ImageNet)"
-    return Extractor(name, spec.name, module.num_features, module)
+    name = f"{spec.name} at {_SIDE_OF_BACKBONES} px ({spec.trained_on})"
+    return Extractor(name, _slug(spec.name), module.num_features, module)
 
 
 def _run(path: Path, registries: Registries, device: Device) -> Extractor:
@@ -111,8 +112,12 @@ def _run(path: Path, registries: Registries, device: Device) -> Extractor:
     transform = classifier.evaluation_transform(spec)
     stages = stages_of(spec, trained.model)
     module = _without_head(stages, transform, size, device, trained.entry.qualified_name)
-    slug = re.sub(r"[^a-z0-9]+", "-", trained.name.lower()).strip("-")
+    slug = _slug(trained.name)
     return Extractor(f"run {trained.name} ({spec.name} at {size} px)", slug, module.num_features, module)
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
 class _Backbone(nn.Module):

@@ -17,7 +17,7 @@ from pneumo_cli.registry import Entry, Registries
 from pneumo_cli.runs.checkpoints import Checkpoints
 from pneumo_cli.runs.folder import RunFolder
 from pneumo_cli.runs.model_factory import build_registered
-from pneumo_cli.runs.record import recorded_facts, reopen_settings
+from pneumo_cli.runs.record import recorded_facts, recorded_task, reopen_settings
 from pneumo_cli.runs.weights import evaluation_weights, load_weights
 from pneumo_cli.runtime.devices import Device
 from pneumo_cli.settings.resolve import Resolved
@@ -83,6 +83,8 @@ def load_trained(
     device = prepare_device(resolved.machine)
     state = Checkpoints(folder.checkpoints).load(checkpoint, device.torch)
     trainer = make_trainer(resolved)
+    facts = recorded_facts(folder.settings)
+    trainer.choose_task(*recorded_task(facts))
     entry = choose_model(registries, resolved)
     model = build_registered(entry, trainer.model_options())
     load_weights(model, evaluation_weights(state))
@@ -97,7 +99,7 @@ def load_trained(
         checkpoint=checkpoint,
         epoch=int(state["epoch"]),
         fingerprint=str(state["fingerprint"]),
-        dataset=str(recorded_facts(folder.settings).get("dataset", resolved.trainer.dataset)),
+        dataset=str(facts.get("dataset", resolved.trainer.dataset)),
         calibration=state.get("calibration", {}),
     )
 

@@ -32,15 +32,15 @@ def check_plugins(registries: Registries, folder: RunFolder) -> None:
         distribution, _, name = current_name(kind, str(facts.get(kind, ""))).rpartition(":")
         if not distribution:  # nothing is recorded; the lookup by name raises the error
             continue
-        entries = [entry for entry in registry.entries() if entry.provenance.distribution == distribution]
+        found = registry.find(f"{distribution}:{name}")
         wanted = versions.get(distribution, "")
-        if not any(entry.spec.name == name for entry in entries):
+        if not found:
             install = f"is not installed here: pip install '{distribution}{f'=={wanted}' if wanted else ''}'"
             raise UsageError(
                 f"{folder.path} needs the {kind} {name} of {distribution} {wanted}".rstrip()
                 + f", which {registries.why_absent(distribution) or install}"
             )
-        installed = entries[0].provenance.version
+        installed = found[0].provenance.version
         if wanted and installed != wanted:
             different.add(f"{distribution} {wanted} ({installed} is installed)")
     if different:

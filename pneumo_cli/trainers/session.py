@@ -18,8 +18,9 @@ from pneumo_cli.runs.run import Run
 from pneumo_cli.runtime.devices import Device, choose_device, keep_freed_memory, set_threads
 from pneumo_cli.runtime.distributed import Ranks
 from pneumo_cli.runtime.progress import Progress
+from pneumo_cli.settings.dataset_options import options_class
 from pneumo_cli.settings.resolve import Resolved
-from pneumo_cli.settings.schema import MachineSettings
+from pneumo_cli.settings.schema import DatasetSettings, MachineSettings
 from pneumo_cli.specs import DatasetSpec, ModelSpec, load_reference
 from pneumo_cli.trainers.base import Trainer
 
@@ -75,12 +76,18 @@ def choose_model(registries: Registries, resolved: Resolved) -> Entry[ModelSpec]
 
 
 def open_dataset(
-    entry: Entry[DatasetSpec], machine: MachineSettings, progress: Progress, *, root_given: bool = False
+    entry: Entry[DatasetSpec],
+    machine: MachineSettings,
+    progress: Progress,
+    *,
+    root_given: bool = False,
+    options: DatasetSettings | None = None,
 ) -> Dataset:
     """Open a registered dataset.
 
     Args:
         root_given: whether ``data_root`` was given as a flag.
+        options: the dataset's own; None: their defaults.
 
     Raises:
         DataError: the images are missing, or not in the dataset's layout.
@@ -101,7 +108,8 @@ def open_dataset(
     who = f"the dataset {spec.name} ({entry.provenance})"
     with plugin_errors(f"{who} cannot be imported from {spec.factory}"):
         factory = load_reference(spec.factory)
-    request = DatasetRequest(root if spec.needs_root else None, machine.cache, progress)
+    values = dict(options if options is not None else options_class(entry)())
+    request = DatasetRequest(root if spec.needs_root else None, machine.cache, progress, values)
     with plugin_errors(f"{who} cannot be opened", passing=(PneumoError, OSError), kind=DataError):
         dataset = factory(request)
     if not isinstance(dataset, Dataset):
@@ -127,7 +135,7 @@ def open_data(
         settings.split, settings.validation_fraction, settings.split_seed, settings.folds, settings.fold
     )
     return prepare(
-        open_dataset(entry, machine, progress, root_given=given),
+        open_dataset(entry, machine, progress, root_given=given, options=resolved.options),
         size=size,
         split=split,
         cache=machine.cache,

@@ -1,26 +1,34 @@
-"""The outputs and losses of binary classifiers: one logit, or one score per subtype of class 1.
+"""What the outputs of a classifier mean: their logits, losses and metrics.
 
-Both are evaluated on one logit per image (:mod:`pneumo_cli.trainers.classification`).
+Two classes: one logit, or one score per subtype of class 1. K exclusive classes, or K labels at once: K logits.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import TypeAlias
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
-from pneumo_cli.data.records import Dataset
+from pneumo_cli.data.records import Dataset, Task
 from pneumo_cli.errors import UsageError
+from pneumo_cli.evaluation.binary import binary_metrics
+from pneumo_cli.evaluation.multi.metrics import multi_metrics
+from pneumo_cli.trainers.class_weights import ClassWeights
+
+Array: TypeAlias = NDArray[np.generic]
 
 
 class Targets(ABC):
-    """The loss of a classifier's outputs.
+    """What a classifier's outputs mean.
 
     Args:
-        positive_weight: weight of images of class 1 in the loss.
+        weights: of the classes in the loss.
         smoothing: share of each label that is spread evenly over the classes (label smoothing).
 
     Attributes:
@@ -29,22 +37,41 @@ class Targets(ABC):
 
     outputs: int
 
-    def __init__(self, positive_weight: float, smoothing: float) -> None:
-        self.positive_weight = positive_weight
+    def __init__(self, weights: ClassWeights, smoothing: float) -> None:
+        self.weights = weights
         self.smoothing = smoothing
-
-    def weighted_mean(self, losses: Tensor, labels: Tensor) -> Tensor:
-        """The mean, 0-d, of losses [B], with those of class 1 weighted."""
-        if self.positive_weight != 1:
-            losses = losses * torch.where(labels == 1, self.positive_weight, 1.0)
-        return losses.mean()
 
     @abstractmethod
     def loss(self, outputs: Tensor, labels: Tensor, index: Tensor) -> Tensor:
-        """The mean loss, 0-d, of outputs [B, outputs], for labels [B] and positions in the records [B]."""
+        """The mean loss, 0-d, of outputs [B, outputs], for labels [B] or [B, K] and positions [B]."""
+
+    @abstractmethod
+    def logits(self, outputs: Tensor) -> Tensor:
+        """The logits, float32 [B] (``binary``) or [B, K], of outputs [B, outputs]."""
+
+    @abstractmethod
+    def metrics(self, logits: Array, labels: Array) -> dict[str, float]:
+        """The metrics of every epoch, at the threshold 0.5 or the largest logit."""
 
 
-class BinaryTargets(Targets):
+class _TwoClasses(Targets):
+    """Of two classes, evaluated on one logit per image, that of class 1."""
+
+    def logits(self, outputs: Tensor) -> Tensor:
+        return positive_logits(outputs)
+
+    def metrics(self, logits: Array, labels: Array) -> dict[str, float]:
+        return binary_metrics(logits, labels)
+
+    def weighted_mean(self, losses: Tensor, labels: Tensor) -> Tensor:
+        """The mean, 0-d, of losses [B], each weighted as its class."""
+        negative, positive = self.weights.present.tolist()
+        if (negative, positive) != (1.0, 1.0):
+            losses = losses * torch.where(labels == 1, positive, negative)
+        return losses.mean()
+
+
+class BinaryTargets(_TwoClasses):
     """One logit; weighted binary cross-entropy (SOURCE 4)."""
 
     outputs = 1
@@ -55,15 +82,15 @@ class BinaryTargets(Targets):
         return self.weighted_mean(losses, labels)
 
 
-class SubtypeTargets(Targets):
+class SubtypeTargets(_TwoClasses):
     """Cross-entropy over class 0 and the subtypes of class 1 in the dataset's records.
 
     Raises:
         UsageError: as :func:`subtypes`.
     """
 
-    def __init__(self, dataset: Dataset, positive_weight: float, smoothing: float) -> None:
-        super().__init__(positive_weight, smoothing)
+    def __init__(self, dataset: Dataset, weights: ClassWeights, smoothing: float) -> None:
+        super().__init__(weights, smoothing)
         self.subtypes = subtypes(dataset)
         self.outputs = 1 + len(self.subtypes)
         number = {subtype: n for n, subtype in enumerate(self.subtypes, 1)}
@@ -75,6 +102,62 @@ class SubtypeTargets(Targets):
             outputs.float(), self._classes[index], reduction="none", label_smoothing=self.smoothing
         )
         return self.weighted_mean(losses, labels)
+
+
+class MultiTargets(Targets):
+    """A logit for each of K exclusive classes, or of K labels at once.
+
+    Exclusive classes: softmax cross-entropy, each image weighted as its class. Labels: binary cross-entropy,
+    averaged over the known labels (-1: unknown).
+
+    Args:
+        task: ``multiclass`` or ``multilabel``.
+    """
+
+    def __init__(self, task: Task, weights: ClassWeights, smoothing: float) -> None:
+        super().__init__(weights, smoothing)
+        self.task = task
+        self.outputs = len(weights.present)
+        self._present, self._absent = (torch.from_numpy(each).float() for each in weights)
+
+    def logits(self, outputs: Tensor) -> Tensor:
+        return outputs.float()
+
+    def metrics(self, logits: Array, labels: Array) -> dict[str, float]:
+        return multi_metrics(logits, labels, self.task)
+
+    def loss(self, outputs: Tensor, labels: Tensor, index: Tensor) -> Tensor:
+        return self.mean_loss(outputs.float(), labels, self.smoothing)
+
+    def mean_loss(self, logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor:
+        """The mean loss, 0-d, of logits float32 [B, K]; NaN never, as without a known label it is 0."""
+        present, absent = self._present.to(logits.device), self._absent.to(logits.device)
+        if self.task == "multiclass":
+            losses = F.cross_entropy(logits, labels, reduction="none", label_smoothing=smoothing)
+            return (losses * present[labels]).mean()
+        known = labels >= 0
+        targets = labels.clamp(min=0).float() * (1 - smoothing) + smoothing / 2
+        losses = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+        weights = torch.where(labels == 1, present, absent) * known
+        return (losses * weights).sum() / known.sum().clamp(min=1)
+
+
+def task_logits(outputs: Tensor, task: Task) -> Tensor:
+    """The logits, float32 [B] (``binary``) or [B, K], of a classifier's outputs [B, outputs]."""
+    return positive_logits(outputs) if task == "binary" else outputs.float()
+
+
+def class_scores(outputs: Tensor, task: Task) -> Tensor:
+    """One-vs-rest scores, float32 [B, K], of outputs [B, K]: their sigmoid is the probability of each class.
+
+    Differentiable, for saliency maps; :func:`pneumo_cli.evaluation.multi.scores.one_vs_rest` is it in NumPy.
+    """
+    logits = outputs.float()
+    if task == "multilabel":
+        return logits
+    eye = torch.eye(logits.shape[1], dtype=torch.bool, device=logits.device)
+    rest = logits[:, None, :].masked_fill(eye, -torch.inf).logsumexp(2)
+    return logits - rest
 
 
 def positive_logits(outputs: Tensor) -> Tensor:

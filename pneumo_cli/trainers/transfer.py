@@ -220,6 +220,6 @@ def _frozen(module: nn.Module) -> bool:
 def _random(stage: nn.Module) -> bool:
     """Whether a stage is random in training mode."""
     return any(
-        isinstance(module, _DropoutNd) or type(module).__name__ in _STOCHASTIC_DEPTH
+        (isinstance(module, _DropoutNd) and module.p > 0) or type(module).__name__ in _STOCHASTIC_DEPTH
         for module in stage.modules()
     )

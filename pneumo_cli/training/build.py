@@ -10,6 +10,7 @@ from pneumo_cli.runs.run import Run
 from pneumo_cli.runs.updates import Updates
 from pneumo_cli.runtime.seeding import seed_all
 from pneumo_cli.trainers.base import Trainer
+from pneumo_cli.training.batch_size import smallest_batch
 
 
 def build_run(run: Run, trainer: Trainer, hooks: RunHooks) -> None:
@@ -27,6 +28,7 @@ def build_run(run: Run, trainer: Trainer, hooks: RunHooks) -> None:
         raise PneumoError(f"build_model returned {type(model).__name__}, not a torch.nn.Module")
     run.model = model.to(device=run.device.torch).to(memory_format=run.device.memory_format)
     run.sources = trainer.build_sources(run)
+    run.smallest_batch = smallest_batch(run, trainer)
     run.optimizers = trainer.build_optimizers(run)
     run.schedulers = trainer.build_schedulers(run)
     unknown = run.schedulers.keys() - run.optimizers.keys()

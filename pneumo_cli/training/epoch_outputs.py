@@ -32,7 +32,7 @@ class EpochOutputs:
         """Add the outputs of one step.
 
         Args:
-            outputs: tensors, 0-d or [B].
+            outputs: tensors, 0-d, [B] or [B, K].
             index: int64 [B], the images' positions in the records.
 
         Raises:
@@ -47,11 +47,12 @@ class EpochOutputs:
             value = value.detach()
             if value.ndim == 0:
                 self._means.setdefault(name, []).append(value)
-            elif value.shape == (size,):
+            elif value.ndim <= 2 and len(value) == size:
                 self._rows.setdefault(name, []).append(value)
             else:
                 raise PneumoError(
-                    f"train_step returned {name!r} of shape {list(value.shape)}; it has to be 0-d or [{size}]"
+                    f"train_step returned {name!r} of shape {list(value.shape)}; it has to be 0-d, [{size}] or "
+                    f"[{size}, K]"
                 )
 
     def check_finite(self) -> None:

@@ -180,7 +180,7 @@ class Group:
             own["evaluate_test"] = False
         origins = {**group.origins, **dict.fromkeys(own, "group")}
         trainer = group.trainer.model_copy(update=own)
-        return Resolved(group.entry, group.preset, trainer, group.machine, origins)
+        return replace(group, trainer=trainer, origins=origins)
 
     @cached_property
     def _averages(self) -> bool:

@@ -51,7 +51,7 @@ class Loaders:
     def _shuffled(self, inputs: Inputs, epoch: int) -> Loader:
         run = self._run
         seed = derive(run.settings.seed, "order")
-        loader = self._loader(run.data.split.train, inputs, run.settings.batch_size, seed)
+        loader = self._loader(run.training_positions(epoch), inputs, run.settings.batch_size, seed)
         loader.epoch = epoch
         return loader
 
@@ -68,4 +68,5 @@ class Loaders:
             shuffle_seed=shuffle_seed,
             rank=run.ranks.rank,
             world=run.ranks.world,
+            smallest=run.smallest_batch,
         )

@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 
 from pneumo_cli.data.prepare import PreparedData
+from pneumo_cli.data.records import Dataset
 from pneumo_cli.errors import PneumoError, UsageError
 from pneumo_cli.evaluation.ensemble import MemberPredictions
 from pneumo_cli.evaluation.result import Evaluation, plain
 from pneumo_cli.inference.ensemble import evaluate_ensemble
 from pneumo_cli.runs.checkpoints import Checkpoints
 from pneumo_cli.runs.folder import RunFolder
+from pneumo_cli.runs.record import recorded_facts, recorded_task
 from pneumo_cli.runs.test_access import access_now, record_access, record_test_access
 from pneumo_cli.runs.weights import evaluation_weights, load_weights
 from pneumo_cli.trainers.capabilities import Classifier
@@ -44,8 +46,14 @@ def reevaluate(runner: Runner, folder: RunFolder, checkpoint: str, split: str) -
 
 
 def load_checkpoint(runner: Runner, folder: RunFolder, checkpoint: str) -> str:
-    """Build the run's model with a checkpoint's weights, and return the fingerprint of its data."""
+    """Build the run's model with a checkpoint's weights, and return the fingerprint of its data.
+
+    Raises:
+        UsageError: the model decides something else than the dataset asks for.
+    """
     run = runner.run
+    if runner.trainer.as_classifier() is not None:
+        check_task(folder, run.data.dataset)
     runner.build()
     run.folder = folder
     state = Checkpoints(folder.checkpoints).load(checkpoint, run.device.torch)
@@ -53,6 +61,22 @@ def load_checkpoint(runner: Runner, folder: RunFolder, checkpoint: str) -> str:
     run.epoch = state["epoch"]
     run.calibration = state.get("calibration", {})
     return str(state["fingerprint"])
+
+
+def check_task(folder: RunFolder, dataset: Dataset) -> None:
+    """Check that a run's model decides what a dataset asks for.
+
+    Raises:
+        UsageError: it decides another number of classes, or K classes of other names or in another order.
+    """
+    task, classes = recorded_task(recorded_facts(folder.settings))
+    if task == dataset.task and (task == "binary" or list(classes) == list(dataset.classes)):
+        return
+    trained = f"{len(classes)} classes ({', '.join(classes)}), {task}" if classes else "two classes"
+    raise UsageError(
+        f"{folder.path} was trained on {trained}, and the dataset {dataset.name} has {len(dataset.classes)} "
+        f"({', '.join(dataset.classes)}), {dataset.task}: --classes may choose the same ones"
+    )
 
 
 def _classifier(runner: Runner, folder: RunFolder) -> Classifier:

@@ -5,12 +5,14 @@ Knows no task: everything specific happens in the hooks ``build_model``, ``train
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
+from pneumo_cli.data.examination import unused_images
 from pneumo_cli.data.loader import Loader
 from pneumo_cli.errors import Interrupted, PneumoError
 from pneumo_cli.evaluation.result import Evaluation, plain
@@ -22,17 +24,20 @@ from pneumo_cli.runs.run import Run
 from pneumo_cli.runs.test_access import record_test_access
 from pneumo_cli.runs.weights import load_weights
 from pneumo_cli.runtime.distributed import Ranks
-from pneumo_cli.runtime.progress import Progress, WatchedProgress
+from pneumo_cli.runtime.progress import NOTICE, Progress, WatchedProgress
 from pneumo_cli.runtime.seeding import seed_all
 from pneumo_cli.runtime.signals import Interruption, interruption
 from pneumo_cli.trainers.base import Trainer
 from pneumo_cli.trainers.session import Setup, open_run
+from pneumo_cli.training.batch_size import check_batch_size
 from pneumo_cli.training.build import build_run, load_pretrained
 from pneumo_cli.training.epoch_outputs import EpochOutputs
 from pneumo_cli.training.evaluation import evaluate_split, evaluating, report_run
 from pneumo_cli.training.loaders import Loaders
 from pneumo_cli.training.saver import Saver
 from pneumo_cli.training.state import restore_training
+
+_log = logging.getLogger("pneumo")
 
 _STEPS_BETWEEN_CHECKS = 20  # on an accelerator, where reading the losses waits for the device
 
@@ -71,6 +76,7 @@ class Runner:
         """
         run = self.run
         self.build()
+        check_batch_size(run)
         load_pretrained(run, self.trainer)
         self.average_weights()
         run.sources = self.trainer.cache_sources(run)
@@ -83,6 +89,7 @@ class Runner:
         """Continue a run from its last checkpoint; return the content of ``report.json``."""
         run = self.run
         self.build()
+        check_batch_size(run)
         self.average_weights()
         with self.opened(folder):
             outputs = restore_training(run, self.saver.load("last"))
@@ -97,6 +104,8 @@ class Runner:
         """
         run = self.run
         if run.ranks.first:
+            for line in unused_images(run.data.dataset):
+                _log.log(NOTICE, "%s", line)
             record_settings(run, facts, self.command)
         with interruption() as self._signal:
             try:

@@ -124,7 +124,7 @@ def test_tensors_of_another_architecture_are_counted_and_named(file: Callable[[A
     path = file(state)
     line = refused(path)
     assert line == (
-        f"net: the weights in {path} do not fit, tensors: 1 missing (0.weight); "
+        f"net: the weights in {path} do not fit: 1 of 7 tensors match, 1 missing (0.weight); "
         "5 unknown (0.kernel, a, b, …); "
         "5 of another shape (0.bias [9] for [8], 1.weight [9] for [8], 1.bias [9] for [8], …). "
         "Are they of another architecture?"
@@ -141,7 +141,7 @@ def test_names_in_a_file_cannot_break_the_line(file: Callable[[Any], Path]) -> N
 def test_each_tensor_of_the_body_is_required(file: Callable[[Any], Path], name: str) -> None:
     state = other_state()
     del state[name]
-    assert f"tensors: 1 missing ({name})." in refused(file(state))
+    assert f"do not fit: 6 of 7 tensors match, 1 missing ({name})." in refused(file(state))
 
 
 def test_a_model_without_stages_loads_all_weights_or_none(file: Callable[[Any], Path]) -> None:

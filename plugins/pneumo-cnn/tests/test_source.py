@@ -22,7 +22,11 @@ def run() -> SimpleNamespace:
     labels = np.repeat(np.array([0, 1, 0, 1, 0, 1]), [1017, 2907, 332, 976, 234, 390])
     train = np.arange(1017 + 2907)
     return SimpleNamespace(
-        data=SimpleNamespace(labels=labels, split=SimpleNamespace(train=train)),
+        data=SimpleNamespace(
+            labels=labels,
+            split=SimpleNamespace(train=train),
+            dataset=SimpleNamespace(classes=("NORMAL", "PNEUMONIA")),
+        ),
         settings=CnnSettings(),
         device=SimpleNamespace(fused=False),
         model=nn.Linear(1, 1),
@@ -89,7 +93,7 @@ def test_the_defaults_are_the_reports() -> None:
         "brightness": 0.2,
         "contrast": 0.2,
         "augment": True,
-        "weighted_loss": True,
+        "class_weights": "balanced",
         "split": "source",
         "split_seed": 42,
         "validation_fraction": 0.25,
@@ -111,7 +115,7 @@ def test_the_preset_source_comes_first_and_changes_nothing() -> None:
 def test_the_weight_of_the_positive_class_is_the_ratio_of_normal_to_pneumonia(run: SimpleNamespace) -> None:
     trainer = CnnTrainer(CnnSettings())
     assert trainer.positive_weight(run) == 1017 / 2907
-    assert CnnTrainer(CnnSettings(weighted_loss=False)).positive_weight(run) == 1.0
+    assert CnnTrainer(CnnSettings(class_weights="none")).positive_weight(run) == 1.0
     logits, labels = torch.tensor([0.3, -0.7, 1.1]), torch.tensor([1, 0, 1])
     weight = 1017 / 2907
     expected = (
