@@ -9,10 +9,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from pneumo_cli.evaluation.metric_names import metric_label
-from pneumo_cli.reports.formatting import count, lowered
+from pneumo_cli.reports.formatting import count, listing, lowered
 from pneumo_cli.runtime.json_values import mapping, number, sequence, text
 
 _FEW = 100  # validation images
+_FEW_PATIENTS = 20  # of a class in the test set
+_NAMED = 5  # classes, or kinds of files, in a sentence
 _IMBALANCED = 0.6  # share of the larger class above which a high accuracy is easy
 _IMAGE_LEVEL = ("source", "last")
 
@@ -83,6 +85,58 @@ def few_validation_images(report: Report) -> str:
     )
 
 
+def few_test_patients(report: Report) -> str:
+    """Classes of few patients: what is measured on them is uncertain, and weighs as much in a macro average."""
+    patients = {
+        name: number(n) or 0 for name, n in mapping(_split(report).get("test_patients")).items() if number(n)
+    }
+    few = sorted((name for name, n in patients.items() if n < _FEW_PATIENTS), key=lambda name: patients[name])
+    if not few or not mapping(report.get("evaluations")).get("test"):
+        return ""
+    named = listing(f"{text(name)} ({count(patients[name])})" for name in few[:_NAMED])
+    which = f"{named}" if len(few) <= _NAMED else f"{len(few)} of {len(patients)} classes, such as {named}"
+    return (
+        f"Few test patients of {which}: the results for them are very uncertain, and count as much in a macro "
+        "average as those for any other class."
+    )
+
+
+def unknown_patients(report: Report) -> str:
+    """Each image counts as a patient: images of one person may be in several splits."""
+    dataset = mapping(report.get("dataset"))
+    images = number(dataset.get("images"))
+    # As Dataset.notes says it.
+    known = not any(
+        "each image counts as a patient" in text(note).lower() for note in sequence(dataset.get("notes"))
+    )
+    if known or not images or images != number(dataset.get("patients")):
+        return ""
+    return (
+        "Which images are of one patient is not known, and each counts as a patient of its own. If patients have "
+        "several images, the same patient may be in training and test, the results are too optimistic, and the "
+        "confidence intervals are too narrow."
+    )
+
+
+def unused_images(report: Report) -> str:
+    """Images below the data root that the dataset leaves out."""
+    kinds = [mapping(kind) for kind in sequence(mapping(report.get("dataset")).get("unused"))]
+    kinds = sorted(
+        (kind for kind in kinds if kind.get("images")), key=lambda kind: -(number(kind.get("count")) or 0)
+    )
+    if not kinds:
+        return ""
+    if len(kinds) == 1:
+        one = number(kinds[0].get("count")) == 1
+        files = f"{count(kinds[0].get('count'))} image {'file' if one else 'files'}"
+        return f"Not used: {files} {text(kinds[0].get('kind'))}."
+    named = [f"{count(kind.get('count'))} {text(kind.get('kind'))}" for kind in kinds[:_NAMED]]
+    if len(kinds) > _NAMED:
+        named.append(f"{len(kinds) - _NAMED} more kinds of them")
+    total = sum(number(kind.get("count")) or 0 for kind in kinds)
+    return f"Not used: {count(total)} image files, {listing(named)}."
+
+
 def one_seed(report: Report) -> str:
     """One run does not show the variation between seeds."""
     settings = map(mapping, sequence(report.get("settings")))
@@ -100,6 +154,15 @@ def chosen_by_accuracy(report: Report) -> str:
     counts = _counts(report, "validation").values()
     if mapping(report.get("monitor")).get("metric") != "accuracy" or not counts:
         return ""
+    if _task(report) == "multilabel":
+        images = number(_row(report, "validation").get("images")) or 0
+        if sum(counts) > (1 - _IMBALANCED) * images * len(counts):
+            return ""
+        return (
+            "The checkpoint was selected by accuracy, and most labels are absent from most validation images: "
+            "models that detect few of them are preferred. --monitor auc does not depend on the frequency of the "
+            "labels."
+        )
     if max(counts) <= _IMBALANCED * sum(counts):
         return ""
     return (
@@ -127,17 +190,34 @@ def no_better_than_guessing(report: Report) -> str:
         counts = _counts(report, split)
         larger = max(counts, key=lambda name: counts[name], default="")
         share = counts[larger] / max(1, sum(counts.values())) if larger else 0.0
-        for metric, reference, source in (
-            ("auc", 0.5, "chance"),
-            ("accuracy", share, f"always predicting {text(larger)}"),
-        ):
+        references = [("auc", 0.5, "chance"), ("accuracy", share, f"always predicting {text(larger)}")]
+        if _task(report) == "multilabel":  # no constant prediction is the same for all labels
+            references.pop()
+        for metric, reference, source in references:
             low = number(next(iter(sequence(mapping(intervals).get(metric))), None))
             if low is not None and low <= reference:
+                label = metric_label(metric, _task(report)).label
                 sentences.append(
-                    f"{metric_label(metric).label} on the {split} images is not significantly better than {source} "
-                    f"({reference:.3f}): its 95 % interval starts at {low:.3f}."
+                    f"{label} on the {split} images is not significantly better than {source} ({reference:.3f}): "
+                    f"its 95 % interval starts at {low:.3f}."
                 )
+    sentences += _guessed_classes(report)
     return " ".join(sentences)
+
+
+def _guessed_classes(report: Report) -> list[str]:
+    """The classes among several whose AUC may be that of chance, on the test set."""
+    details = mapping(mapping(report.get("details")).get("test"))
+    classes = [mapping(of) for of in sequence(details.get("classes"))]
+    lows = {
+        text(of.get("name")): number(next(iter(sequence(mapping(of.get("intervals")).get("auc"))), None))
+        for of in classes
+    }
+    guessed = [name for name, low in lows.items() if low is not None and low <= 0.5]
+    if not guessed:
+        return []
+    named = listing(guessed[:_NAMED] + ([f"{len(guessed) - _NAMED} more"] if len(guessed) > _NAMED else []))
+    return [f"For {named}, the ROC AUC on the test images is not significantly better than chance (0.500)."]
 
 
 def no_better_than_baseline(report: Report) -> str:
@@ -152,10 +232,22 @@ def no_better_than_baseline(report: Report) -> str:
             continue
         relation = "significantly worse" if high < 0 else "not significantly better"
         interval = f"95 % interval of the difference {low:+.3f} to {high:+.3f}"
-        comparisons.append(f"{lowered(metric_label(text(metric)).label)} {relation} ({interval})")
+        comparisons.append(
+            f"{lowered(metric_label(text(metric), _task(report)).label)} {relation} ({interval})"
+        )
     if not comparisons:
         return ""
-    return f"Compared with {text(baseline.get('name'))} on the {split} images: {', '.join(comparisons)}."
+    name = text(baseline.get("name"))
+    name += "," if "," in name else ""
+    return f"Compared with {name} on the {split} images: {', '.join(comparisons)}."
+
+
+def stored_apart(report: Report) -> str:
+    """Classes differ in how their files are stored."""
+    sentences = [text(one) for one in sequence(mapping(report.get("dataset")).get("storage"))]
+    if not sentences:
+        return ""
+    return f"A shortcut: {'; '.join(sentences)}. The results may measure that and not the disease."
 
 
 RULES: Mapping[str, Callable[[Report], str]] = {
@@ -166,10 +258,18 @@ RULES: Mapping[str, Callable[[Report], str]] = {
     "no-better-than-baseline": no_better_than_baseline,
     "test-opened-again": test_opened_again,
     "few-validation-images": few_validation_images,
+    "few-test-patients": few_test_patients,
+    "unknown-patients": unknown_patients,
+    "stored-apart": stored_apart,
+    "unused-images": unused_images,
     "chosen-by-accuracy": chosen_by_accuracy,
     "one-seed": one_seed,
 }
 """All rules by name, in the order in which a report shows them."""
+
+
+def _task(report: Report) -> str:
+    return text(mapping(report.get("dataset")).get("task")) or "binary"
 
 
 def _split(report: Report) -> Mapping[str, Any]:

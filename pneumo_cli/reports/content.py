@@ -33,6 +33,7 @@ _POLICIES = {
     "source": f"Split at random by image, as in the source report. {_AT_IMAGE_LEVEL}",
     "last": "Split by image, as in the source report: the last images of each class are the validation set. "
     + _AT_IMAGE_LEVEL,
+    "given": "The validation set is the dataset's own.",
     "all": "As in the source report, all images of the training pool are for training, none for validation.",
 }
 _SHARED = {
@@ -43,6 +44,7 @@ _SHARED = {
     "near": "Near-duplicates",
 }
 _EPOCHS_SHOWN = 12
+_CLASSES_BESIDE = 4  # with more, the class table has a row for each
 _SIDES = {"train": "training", "validation": "validation"}
 
 
@@ -151,11 +153,12 @@ def _setup(report: Mapping[str, Any]) -> Iterator[Block]:
     split = mapping(dataset.get("split"))
     if splits := split_rows(report):
         yield _class_table(dataset, splits)
+    yield from _labels_table(dataset)
     if split.get("policy"):
         policy = text(split["policy"])
         sentence = _POLICIES.get(policy, f"Split policy: {policy}.")
         fraction, seed = number(split.get("fraction")), split.get("seed")
-        if fraction is not None and policy != "all":
+        if fraction is not None and policy not in ("all", "given"):
             sentence += f" {fraction:.0%} of the training pool is held out for validation"
             sentence += f" (seed {text(seed)})." if seed is not None and policy != "last" else "."
         if excluded := number(split.get("excluded")):
@@ -170,10 +173,26 @@ def _setup(report: Mapping[str, Any]) -> Iterator[Block]:
         yield Paragraph(sentence, warning=True)
         listed = tuple((text(item.get("name")), text(item.get("reason"))) for item in unreadable)
         yield Folded("Unreadable images", (Table(("Image", "Reason"), listed),))
+    yield from _made_of(dataset)
     where = [("Location", dataset.get("place")), ("Fingerprint", dataset.get("fingerprint"))]
     placed = tuple((label, text(value)) for label, value in where if value)
     if placed:
         yield Folded("Location and fingerprint of the images", (Table(("", ""), placed),))
+
+
+def _made_of(dataset: Mapping[str, Any]) -> Iterator[Block]:
+    """How the records were made from the files, and what files were not used."""
+    notes = [text(note) for note in sequence(dataset.get("notes"))]
+    if gray := text(dataset.get("gray_scaling")):
+        notes.append(f"Gray levels: {gray.rstrip('.')}.")
+    if notes:
+        yield Paragraph(" ".join(notes))
+    rows = []
+    for kind in map(mapping, sequence(dataset.get("unused"))):
+        examples = ", ".join(text(name) for name in sequence(kind.get("examples")))
+        rows.append((count(kind.get("count")), text(kind.get("kind")), examples))
+    if rows:
+        yield Table(("Files", "Not used", "For example"), tuple(rows), title="Files that are not used")
 
 
 def _class_table(dataset: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> Table:
@@ -191,7 +210,20 @@ def _class_table(dataset: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) 
             cells.append("–" if value is None else f"1 : {value:.2f}")
         body.append(tuple(cells))
     head = ("Split", *(text(name) for name in classes), "Images", "Patients", *([ratio] if ratio else []))
+    if len(classes) > _CLASSES_BESIDE:
+        head, *body = zip(head, *body, strict=True)
     return Table(head, tuple(body), frozenset(range(1, len(head))))
+
+
+def _labels_table(dataset: Mapping[str, Any]) -> Iterator[Block]:
+    """The labels that are unknown for some images."""
+    labels = [mapping(label) for label in sequence(dataset.get("labels"))]
+    if any(number(label.get("unknown")) for label in labels):
+        keys = ("present", "absent", "unknown")
+        rows = tuple((text(of.get("name")), *(count(of.get(key)) for key in keys)) for of in labels)
+        head = ("Label", *(key.capitalize() for key in keys))
+        note = "Where a label is unknown, the image is left out for that label alone."
+        yield Table(head, rows, frozenset({1, 2, 3}), title="Labels of all images", note=note)
 
 
 def _shared(pairs: Sequence[Any]) -> Iterator[Block]:

@@ -6,6 +6,7 @@ Nothing here raises: a report may be of another version, or edited by hand. Metr
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
@@ -46,3 +47,28 @@ def duration(value: Any) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def of_hundred(share: float) -> str:
+    """A share as images out of 100; "all" or "none" only where it is exactly that."""
+    rounded = round(100 * share)
+    if rounded == 100 and share < 1:
+        return "more than 99 of 100"
+    if rounded == 0 and share > 0:
+        return "fewer than 1 of 100"
+    return "all of 100" if share >= 1 else "none of 100" if share <= 0 else f"about {rounded} of 100"
+
+
+def in_hundred(ends: tuple[float, float] | None) -> str:
+    """The ends of a share's interval as images out of 100, in brackets; empty where there is none."""
+    return f" ({round(100 * ends[0])} to {round(100 * ends[1])})" if ends else ""
+
+
+def listing(parts: Iterable[str]) -> str:
+    """Parts of a sentence with commas, and "and" before the last.
+
+    >>> listing(["a"]), listing(["a", "b"]), listing("abc")
+    ('a', 'a and b', 'a, b and c')
+    """
+    *others, last = parts
+    return f"{', '.join(others)} and {last}" if others else last

@@ -14,7 +14,7 @@ from pneumo_cli.evaluation.metric_names import in_order, is_known, metric_label,
 from pneumo_cli.reports.content import settings_shown
 from pneumo_cli.reports.document import Block, Commands, Document, Headline, Paragraph, Section, Table
 from pneumo_cli.reports.formatting import count, duration, lowered, when
-from pneumo_cli.reports.results import headlines, pictures, results, verdict
+from pneumo_cli.reports.results import headlines, pictures, results, task_of, verdict
 from pneumo_cli.runs.index import WHOLE as WHOLE
 from pneumo_cli.runtime.json_values import mapping, number, sequence, text
 
@@ -109,7 +109,7 @@ def _mean_headlines(report: Mapping[str, Any]) -> tuple[str, tuple[Headline, ...
     title = "Mean over the members" + (f", {split} set" if split and split != WHOLE else "")
     return title, tuple(
         Headline(
-            metric_label(name).label,
+            metric_label(name, task_of(report)).label,
             metric_text(name, mapping(metrics[name]).get("mean")),
             f"standard deviation over the members {sd_text(name, mapping(metrics[name]).get('sd'))}",
         )
@@ -120,7 +120,8 @@ def _mean_headlines(report: Mapping[str, Any]) -> tuple[str, tuple[Headline, ...
 def _spread(report: Mapping[str, Any]) -> Iterator[Block]:
     for split, metrics in mapping(report.get("spread")).items():
         title = "Image quality" if split == WHOLE else f"Individual members, {split} set"
-        yield _spread_table(title, {name: metric_label(name).label for name in in_order(metrics)}, metrics)
+        labels = {name: metric_label(name, task_of(report)).label for name in in_order(metrics)}
+        yield _spread_table(title, labels, metrics)
         if split == WHOLE:
             yield from _baselines(report)
     yield from pictures(report, "spread")
@@ -189,7 +190,8 @@ def _members(report: Mapping[str, Any]) -> Iterator[Block]:
         cells += [duration(member.get("seconds")) or "–", text(member.get("state"))]
         body.append(tuple(cells))
     labels = (
-        metric_label(metric).label + ("" if split == WHOLE else f" ({split})") for split, metric in columns
+        metric_label(metric, task_of(report)).label + ("" if split == WHOLE else f" ({split})")
+        for split, metric in columns
     )
     head = ("Member", "Seed", "Selected epoch", *labels, "Time", "State")
     links = tuple(

@@ -227,7 +227,7 @@ def _split(
     pooled = {
         "split": "validation",
         "counts": counts,
-        "images": sum(counts.values()),
+        "images": sum(int(row.get("images") or 0) for row in rows),
         "patients": sum(int(row.get("patients") or 0) for row in rows),
         "ratio": None,
     }

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pneumo_cli.runtime.json_values import mapping, sequence
 
 if TYPE_CHECKING:
     from pneumo_cli.data.records import Record
@@ -15,15 +20,33 @@ if TYPE_CHECKING:
 def predictions_csv(evaluation: Evaluation, records: Sequence[Record]) -> str:
     """Per-image outputs with the image's name, patient and subtype, as CSV text.
 
+    Outputs of K classes have a column for each of them: ``logits_NAME``.
+
     Args:
         records: of the dataset; ``evaluation.outputs["index"]`` holds positions in it.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    columns = [name for name in evaluation.outputs if name != "index"]
+    columns = {
+        column: values
+        for name, output in evaluation.outputs.items()
+        if name != "index"
+        for column, values in _columns(name, output, evaluation.details).items()
+    }
     writer.writerow(["name", "patient", "subtype", *columns])
-    for row, position in enumerate(evaluation.outputs.get("index", ())):
+    index = evaluation.outputs.get("index")
+    positions = [] if index is None else index.tolist()
+    for position, *values in zip(positions, *columns.values(), strict=True):
         record = records[int(position)]
-        values = [evaluation.outputs[name][row].item() for name in columns]
         writer.writerow([record.name, record.patient, record.subtype, *values])
     return text.getvalue()
+
+
+def _columns(name: str, output: NDArray[np.generic], details: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """The columns of one output, [N] or [N, K]; numbered where the K classes are not those of the evaluation."""
+    if output.ndim == 1:
+        return {name: output.tolist()}
+    classes = [str(mapping(one).get("name")) for one in sequence(details.get("classes"))]
+    rows = output.reshape(len(output), -1)
+    parts = classes if len(classes) == rows.shape[1] else [str(place) for place in range(rows.shape[1])]
+    return {f"{name}_{part}": column.tolist() for part, column in zip(parts, rows.T, strict=True)}

@@ -11,8 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pneumo_cli.evaluation.metric_names import in_order, interval_text, is_known, metric_label, metric_text
+from pneumo_cli.reports import class_results
 from pneumo_cli.reports.document import Block, Folded, Headline, Paragraph, Pictures, Table
-from pneumo_cli.reports.formatting import count
+from pneumo_cli.reports.formatting import count, in_hundred, of_hundred
 from pneumo_cli.runtime.json_values import mapping, number, number_ends, sequence, text
 
 _HEADLINES = 4
@@ -21,6 +22,7 @@ _OTHER_PREVALENCE = 0.02  # difference from the validation set above which calib
 _LONGEST_NUMBER = 32  # characters
 _OTHER_SECTIONS = ("summary", "explanations", "training", "data", "samples")
 """Groups of figures with a section of their own."""
+_EASY_WITH_RARE_LABELS = ("accuracy", "exact_match")
 _ERROR_COLUMNS = {
     "name": "Image",
     "patient": "Patient",
@@ -41,6 +43,11 @@ def evaluated_split(report: Mapping[str, Any]) -> str:
     return next((text(name) for name in ("test", "validation", *evaluations) if evaluations.get(name)), "")
 
 
+def task_of(report: Mapping[str, Any]) -> str:
+    """What the classifier decides: ``binary``, ``multiclass`` or ``multilabel``."""
+    return text(mapping(report.get("dataset")).get("task")) or "binary"
+
+
 def summary_title(report: Mapping[str, Any]) -> str:
     """The heading of the evaluation of the whole run."""
     return text(mapping(report.get("summary")).get("title")) or "Image quality"
@@ -59,12 +66,15 @@ def headlines(report: Mapping[str, Any]) -> tuple[str, tuple[Headline, ...]]:
         metrics = mapping(mapping(report.get("evaluations")).get(split))
         intervals = _intervals(report, split)
         title, wanted = _set_title(report, split), [name for name in metrics if name != "loss"]
-    shown = [name for name in in_order(wanted) if number(metrics[name]) is not None][:_HEADLINES]
+    task, ordered = task_of(report), in_order(wanted)
+    if task == "multilabel":  # most images have none of the rare labels, so a high accuracy is easy
+        ordered.sort(key=lambda name: name in _EASY_WITH_RARE_LABELS)
+    shown = [name for name in ordered if number(metrics[name]) is not None][:_HEADLINES]
     return title, tuple(
         Headline(
-            metric_label(name).label,
+            metric_label(name, task).label,
             metric_text(name, metrics[name]),
-            metric_label(name).meaning,
+            metric_label(name, task).meaning,
             interval_text(name, intervals.get(name), " to "),
         )
         for name in shown
@@ -72,21 +82,29 @@ def headlines(report: Mapping[str, Any]) -> tuple[str, tuple[Headline, ...]]:
 
 
 def verdict(report: Mapping[str, Any]) -> str:
-    """Sensitivity and false positive rate of the first split, as numbers of images out of 100."""
+    """Sensitivity and false positive rate of the first split, as numbers of images out of 100.
+
+    Of more than two classes, the share of right decisions; of labels, the mean ROC AUC.
+    """
     split = evaluated_split(report)
     classes = [text(name) for name in sequence(mapping(report.get("dataset")).get("classes"))]
     metrics, intervals = mapping(mapping(report.get("evaluations")).get(split)), _intervals(report, split)
+    model = "the ensemble" if report.get("kind") == "group" else "the model"
+    if task_of(report) != "binary":
+        return class_results.main_result(
+            _details(report, split), metrics, intervals, split=split, model=model
+        )
     sensitivity, specificity = number(metrics.get("recall")), number(metrics.get("specificity"))
     if len(classes) != 2 or sensitivity is None or specificity is None:
         return ""
     negative, positive = classes
-    model = "the ensemble" if report.get("kind") == "group" else "the model"
     detected = number_ends(intervals.get("recall"))
     ends = number_ends(intervals.get("specificity"))
     misclassified = ends and (1 - ends[1], 1 - ends[0])
     return (
-        f"On the {split} set, {model} detects {_of_hundred(sensitivity)} {positive} images{_range(detected)} and "
-        f"misclassifies {_of_hundred(1 - specificity)} {negative} images as {positive}{_range(misclassified)}."
+        f"On the {split} set, {model} detects {of_hundred(sensitivity)} {positive} images{in_hundred(detected)} "
+        f"and misclassifies {of_hundred(1 - specificity)} {negative} images as {positive}"
+        f"{in_hundred(misclassified)}."
     )
 
 
@@ -183,7 +201,8 @@ def _metrics_table(report: Mapping[str, Any], measured: Mapping[str, Mapping[str
             ends = _intervals(report, split).get(metric) if number(values.get(metric)) is not None else None
             interval = interval_text(metric, ends)
             cells.append(metric_text(metric, values.get(metric)) + (f" ({interval})" if interval else ""))
-        body.append((metric_label(metric).label, *cells, metric_label(metric).meaning))
+        label = metric_label(metric, task_of(report))
+        body.append((label.label, *cells, label.meaning))
     columns = tuple(text(name).capitalize() for name in measured)
     known = any(number_ends(ends) for split in measured for ends in _intervals(report, split).values())
     return Table(
@@ -197,7 +216,11 @@ def _metrics_table(report: Mapping[str, Any], measured: Mapping[str, Mapping[str
 def _remarks(report: Mapping[str, Any], split: str) -> Iterator[Block]:
     """Calibration, and DeLong's interval of the ROC AUC."""
     details = _details(report, split)
-    sentences = _calibration(details, split, sequence(mapping(report.get("dataset")).get("classes")))
+    if task_of(report) == "binary":
+        classes = sequence(mapping(report.get("dataset")).get("classes"))
+        sentences = _calibration(details, split, classes)
+    else:
+        sentences = class_results.calibration_remarks(details, split)
     delong = mapping(details.get("delong"))
     ends = number_ends((delong.get("low"), delong.get("high")))
     if ends and number(delong.get("auc")) is not None:
@@ -247,6 +270,9 @@ def _factor(log_odds: float) -> str:
 
 def _errors(report: Mapping[str, Any], split: str) -> Iterator[Block]:
     """The misclassified images of a split, the most confident errors first."""
+    if task_of(report) != "binary":
+        yield from class_results.errors(_details(report, split), split)
+        return
     errors = mapping(_details(report, split).get("errors"))
     listed = [mapping(row) for row in sequence(errors.get("rows"))][:_ERRORS_LISTED]
     wrong, images = number(errors.get("count")), number(errors.get("of"))
@@ -286,20 +312,6 @@ def _set_title(report: Mapping[str, Any], split: str) -> str:
         return ""
     images = next((row.get("images") for row in split_rows(report) if row.get("split") == split), None)
     return f"{split.capitalize()} set" + (f" ({count(images)} images)" if number(images) else "")
-
-
-def _of_hundred(share: float) -> str:
-    """A share as images out of 100; "all" or "none" only where it is exactly that."""
-    rounded = round(100 * share)
-    if rounded == 100 and share < 1:
-        return "more than 99 of 100"
-    if rounded == 0 and share > 0:
-        return "fewer than 1 of 100"
-    return "all of 100" if share >= 1 else "none of 100" if share <= 0 else f"about {rounded} of 100"
-
-
-def _range(ends: tuple[float, float] | None) -> str:
-    return f" ({round(100 * ends[0])} to {round(100 * ends[1])})" if ends else ""
 
 
 def _intervals(report: Mapping[str, Any], split: str) -> Mapping[str, Any]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pneumo_cli.data.examination import class_patients, facts
 from pneumo_cli.data.leakage import find_leaks
 from pneumo_cli.errors import PneumoError
 from pneumo_cli.evaluation.result import Evaluation, ReportSection, RunSummary
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 # The report shows ten batches of training images and one of each other split (figures 5-7).
 _SAMPLE_BATCHES = {"train": 10, "validation": 1, "test": 1}
 _COLUMNS = 8
+_TITLE = 7  # letters of a label's name above an image, beside the number of further ones
 _MOST_COMPARED = 10_000  # images whose pairs are all compared for near-duplicates, which takes some seconds
 
 
@@ -144,12 +146,15 @@ def _training_figures(run: Run) -> list[dict[str, str]]:
             f"{sides} by epoch. Epoch 0 is the untrained model. Training metrics are measured during the epoch, on "
             "images as augmented, while the weights change."
         )
+        if run.data.task != "binary":
+            caption += " Precision, recall and F1 are means over the classes."
         curves = training.curves(run.history, names, best=best)
         figures.append(save_figure(run.folder, curves, "figures/curves.png", caption, "training"))
     rate, file = training.learning_rate(run.history), "figures/learning-rate.png"
     figures.append(save_figure(run.folder, rate, file, "Learning rate by epoch.", "training"))
     balance, file = training.class_balance(_split_rows(run)), "figures/class-balance.png"
-    figures.append(save_figure(run.folder, balance, file, "Images of each class, by split.", "data"))
+    shown = "with each label" if run.data.task == "multilabel" else "of each class"
+    figures.append(save_figure(run.folder, balance, file, f"Images {shown}, by split.", "data"))
     for name in names:
         style.save(training.curve(run.history, name, best=best), run.folder.figures / f"curve-{name}.png")
     return figures
@@ -209,7 +214,7 @@ def _sample_figures(run: Run, loaders: Mapping[str, Loader]) -> list[dict[str, s
         images, titles = [], []
         for batch, _ in zip(loader, range(batches), strict=False):
             images.append(transform.display(batch.images[:shown]).cpu().numpy())
-            titles += [classes[label] for label in batch.labels[:shown].tolist()]
+            titles += [_shown_classes(label, classes) for label in batch.labels[:shown].tolist()]
         if not images:
             continue
         caption = (
@@ -220,6 +225,16 @@ def _sample_figures(run: Run, loaders: Mapping[str, Loader]) -> list[dict[str, s
         figure = training.sample_grid(np.concatenate(images), titles, columns=_COLUMNS)
         figures.append(save_figure(run.folder, figure, f"samples/{split}.png", caption, "samples"))
     return figures
+
+
+def _shown_classes(label: int | list[int], classes: Sequence[str]) -> str:
+    """An image's class; of several labels the first one that is present and the number of the others."""
+    if isinstance(label, int):
+        return classes[label]
+    present = [name for name, value in zip(classes, label, strict=True) if value == 1]
+    if len(present) < 2:
+        return present[0] if present else "no label"
+    return f"{style.shortened(present[0], _TITLE)} + {len(present) - 1}"
 
 
 def _content(
@@ -314,8 +329,14 @@ def _dataset(run: Run) -> dict[str, Any]:
             "rows": _split_rows(run),
             "shared": _shared(data),
             "excluded": len(data.split.excluded),
+            **({"test_patients": class_patients(dataset, data.split.test)} if data.task != "binary" else {}),
         },
         "unreadable": [{"name": name, "reason": reason} for name, reason in data.unreadable],
+        **{
+            name: value
+            for name, value in facts(dataset, decoded=True).items()
+            if value and (name, value) != ("task", "binary")
+        },
     }
 
 

@@ -104,6 +104,47 @@ def _by_accuracy(report: dict[str, Any]) -> None:
     report["monitor"]["metric"] = "accuracy"
 
 
+def _few_patients(report: dict[str, Any]) -> None:
+    report["dataset"]["split"]["test_patients"] = {"normal": 90, "hernia": 3, "edema": 12, "never": 0}
+
+
+def _unknown_patients(report: dict[str, Any]) -> None:
+    report["dataset"] |= {
+        "patients": 5216,
+        "notes": ["The patients are not known: each image counts as a patient."],
+    }
+
+
+def _unused(report: dict[str, Any]) -> None:
+    report["dataset"]["unused"] = [
+        {
+            "kind": "in the folder train/COVID19",
+            "count": 6,
+            "examples": ["train/COVID19/1.png"],
+            "images": True,
+        },
+        {"kind": "that are archives", "count": 1200, "examples": ["more.zip"], "images": True},
+        {"kind": "of the type .txt", "count": 2, "examples": ["README.txt"], "images": False},
+    ]
+
+
+def _stored_apart(report: dict[str, Any]) -> None:
+    report["dataset"]["storage"] = ["images of PNEUMONIA can be told from the others by how they are stored"]
+
+
+def _guessed_label(report: dict[str, Any]) -> None:
+    report["dataset"]["task"] = "multilabel"
+    report["details"]["test"]["classes"] = [
+        {"name": "edema", "intervals": {"auc": [0.7, 0.8]}},
+        {"name": "hernia", "intervals": {"auc": [0.41, 0.9]}},
+    ]
+
+
+def _rare_labels_by_accuracy(report: dict[str, Any]) -> None:
+    report["dataset"]["task"] = "multilabel"
+    report["monitor"]["metric"] = "accuracy"
+
+
 @pytest.mark.parametrize(
     ("spoil", "rule", "words"),
     [
@@ -134,6 +175,19 @@ def _by_accuracy(report: dict[str, Any]) -> None:
         (_opened_again, "test-opened-again", "3 test-set accesses with this data"),
         (_few, "few-validation-images", "Only 99 validation images"),
         (_by_accuracy, "chosen-by-accuracy", "76% of the validation images are of one class"),
+        (_few_patients, "few-test-patients", "Few test patients of hernia (3) and edema (12): "),
+        (_stored_apart, "stored-apart", "The results may measure that and not the disease."),
+        (_unknown_patients, "unknown-patients", "the same patient may be in training and test"),
+        (
+            _unused,
+            "unused-images",
+            "Not used: 1,206 image files, 1,200 that are archives and 6 in the folder train/COVID19.",
+        ),
+        (
+            _guessed_label,
+            "no-better-than-guessing",
+            "For hernia, the ROC AUC on the test images is not significantly better than chance (0.500).",
+        ),
     ],
 )
 def test_each_rule_applies_to_its_report(spoil, rule: str, words: str) -> None:
@@ -144,11 +198,32 @@ def test_each_rule_applies_to_its_report(spoil, rule: str, words: str) -> None:
     assert words in sentences
 
 
+def test_labels_are_compared_neither_with_their_most_frequent_one_nor_with_its_share() -> None:
+    report = sound_report()
+    _rare_labels_by_accuracy(report)
+    report["intervals"]["test"] = {"accuracy": [0.3, 0.5], "auc": [0.8, 0.9]}
+    assert names(report) == ["one-seed"]  # their counts are no shares of the images
+    report["dataset"]["split"]["rows"][1] = {
+        "split": "validation",
+        "images": 1148,
+        "counts": {"a": 90, "b": 9},
+    }
+    (text,) = (one["text"] for one in fired(report) if one["rule"] == "chosen-by-accuracy")
+    assert "most labels are absent" in text
+
+
+def test_patients_that_are_known_need_no_caveat() -> None:
+    report = sound_report()
+    _unknown_patients(report)
+    report["dataset"]["patients"] = 3654  # of some images only
+    assert names(report) == ["one-seed"]
+
+
 def test_every_rule_is_tested() -> None:
     seen = set(names(sound_report()))
     for spoil in (
         *(_synthetic, _leaking, _image_level, _guessing, _as_the_baseline),
-        *(_opened_again, _few, _by_accuracy),
+        *(_opened_again, _few, _by_accuracy, _few_patients, _unknown_patients, _unused, _stored_apart),
     ):
         report = copy.deepcopy(sound_report())
         spoil(report)

@@ -136,6 +136,15 @@ def column_figure(height: float) -> tuple[Figure, Axes]:
     return figure, figure.subplots()
 
 
+def page_figure(height: float, columns: int = 1) -> tuple[Figure, list[Axes]]:
+    """Axes beside each other on a figure as wide as a page, with one vertical axis for all."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(PAGE, height))
+    figure.set_layout_engine("constrained", wspace=0.06)  # so that tick labels of neighbours stay apart
+    return figure, figure.subplots(1, columns, squeeze=False, sharey=True).ravel().tolist()
+
+
 def image_figure(height: float) -> Figure:
     """A figure as wide as a page, ``height`` inches high, on which axes keep the exact places they are given."""
     from matplotlib.figure import Figure

@@ -38,6 +38,7 @@ from pneumo_cli.reports.figures.style import (
     image_figure,
     legend_above,
     line_labels,
+    page_figure,
     panels,
     shortened,
     styled,
@@ -47,6 +48,10 @@ from pneumo_cli.runtime.json_values import number
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+
+_MOST_IN_COLUMN = 4  # classes in a confusion matrix, and in bars beside each other
+_MOST_WITH_COUNTS = 24  # classes whose counts are readable in a confusion matrix
 
 
 @styled
@@ -136,6 +141,8 @@ def confusion_matrix(matrix: ArrayLike, classes: Sequence[str]) -> Figure:
         )
     totals = counts.sum(axis=1)
     shares = counts / np.maximum(totals[:, None], 1)
+    if size > _MOST_IN_COLUMN:
+        return _large_confusion_matrix(counts, shares, classes)
     figure, axes = column_figure(2.75)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for (row, column), share in np.ndenumerate(shares):
@@ -155,19 +162,48 @@ def confusion_matrix(matrix: ArrayLike, classes: Sequence[str]) -> Figure:
     return figure
 
 
+def _large_confusion_matrix(
+    counts: NDArray[Any], shares: NDArray[np.float64], classes: Sequence[str]
+) -> Figure:
+    """Of more classes than a column has space for, on the width of a page; cells without images stay empty."""
+    size = len(classes)
+    figure, (axes,) = page_figure(min(PAGE, 0.5 * size + 1.6))
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    for (row, column), share in np.ndenumerate(shares if size <= _MOST_WITH_COUNTS else shares[:0]):
+        if counts[row, column]:
+            look: dict[str, Any] = {"ha": "center", "va": "center", "color": "white" if share > 0.5 else INK}
+            text = f"{counts[row, column]:,}\n{share:.0%}"
+            axes.text(column, row, text, fontsize=7 if size <= 10 else 5.5, **look)
+    names = [shortened(name, 20) for name in classes]
+    axes.set_xticks(range(size), names, rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_yticks(
+        range(size),
+        [f"{name} ({total:,})" for name, total in zip(names, counts.sum(axis=1), strict=True)],
+    )
+    axes.set_xlabel("Prediction")
+    axes.set_ylabel("Truth (images)")
+    axes.tick_params(length=0)
+    axes.grid(False)
+    axes.spines[:].set_visible(False)
+    return figure
+
+
 @styled
 def class_balance(table: Sequence[Mapping[str, Any]]) -> Figure:
     """Images per split and class, with their counts and their ratio (the report's figure 3).
 
     Args:
-        table: ``report["dataset"]["split"]["rows"]``: for each split ``split``, ``counts`` (class to number), and
-            ``ratio`` (images of the second class for one of the first) where it is known.
+        table: ``report["dataset"]["split"]["rows"]``: for each split ``split``, ``counts`` (class to number),
+            ``images`` if an image may count for several classes or for none, and ``ratio`` (images of the second
+            class for one of the first) where it is known.
     """
     from matplotlib.ticker import MaxNLocator
 
-    figure, axes = column_figure(2.4)
     # A class without images in any split (in a run on another class only) would leave a gap.
     classes = list(dict.fromkeys(name for row in table for name, count in row["counts"].items() if count))
+    if len(classes) > _MOST_IN_COLUMN:
+        return _balance_of_many(table, classes)
+    figure, axes = column_figure(2.4)
     width = 0.8 / max(len(classes), 1)
     positions = np.arange(len(table))
     for index, name in enumerate(classes):
@@ -191,6 +227,29 @@ def class_balance(table: Sequence[Mapping[str, Any]]) -> Figure:
     axes.margins(y=0.12)
     axes.grid(False, axis="x")
     legend_above(axes)
+    return figure
+
+
+def _balance_of_many(table: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> Figure:
+    """A panel for each split with a row for each class, on the width of a page."""
+    from matplotlib.ticker import MaxNLocator
+
+    figure, grid = page_figure(0.19 * len(classes) + 0.75, len(table))
+    places = range(len(classes))
+    for index, (axes, row) in enumerate(zip(grid, table, strict=True)):
+        counts = [int(row["counts"].get(name, 0)) for name in classes]
+        colour = CLASS_COLOURS[index % len(CLASS_COLOURS)]
+        bars = axes.barh(places, counts, 0.72, color=colour)
+        axes.bar_label(bars, [f"{count:,}" for count in counts], padding=2, fontsize=7)
+        axes.set_title(_split_text(row), fontsize=8)
+        axes.margins(x=0.22)
+        axes.set_xlabel("Images")
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=3, integer=True))
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+        axes.grid(False, axis="y")
+        axes.tick_params(axis="y", length=0)
+    grid[0].set_yticks(places, [shortened(name, 26) for name in classes])
+    grid[0].set_ylim(len(classes) - 0.4, -0.6)
     return figure
 
 
@@ -258,7 +317,8 @@ def _draw_curve(axes: Axes, history: Sequence[Entry], metric: str, label: str | 
 
 
 def _split_text(row: Mapping[str, Any]) -> str:
-    lines = [shortened(str(row["split"]), 16), f"n = {sum(int(count) for count in row['counts'].values()):,}"]
+    images = row.get("images", sum(int(count) for count in row["counts"].values()))
+    lines = [shortened(str(row["split"]), 16), f"n = {images:,}"]
     ratio = number(row.get("ratio"))
     if ratio is not None:
         lines.append(f"1 : {ratio:.2f}")
