@@ -32,8 +32,8 @@ def predict(
         list[str],
         typer.Argument(
             metavar="PATH",
-            help="Image files (JPEG, PNG, TIFF, DICOM), folders or glob patterns; - reads a list of paths from "
-            "standard input.",
+            help="Image files (JPEG, PNG, TIFF, BMP, WebP, PGM, DICOM), folders or glob patterns; - reads a list "
+            "of paths from standard input.",
             show_default=False,
         ),
     ],
@@ -52,8 +52,8 @@ def predict(
         typer.Option(
             "--prevalence",
             metavar="SHARE",
-            help="Adjust the probabilities to this prevalence of the positive class (0.05: 5 %). Decisions do not "
-            "change: operating points are thresholds on the logit.",
+            help="Adjust the probabilities of two classes to this prevalence of the positive one (0.05: 5 %). "
+            "Decisions do not change: operating points are thresholds on the logit.",
             show_default="that of the validation images",
         ),
     ] = None,
@@ -84,7 +84,7 @@ def predict(
             f"--prevalence is {prevalence:g}: it is a share above 0 and below 1, such as 0.05 for 5 %"
         )
     from pneumo_cli.cli.prediction_output import Counts, Csv, Json, Text, print_explanation
-    from pneumo_cli.data.input_paths import expand
+    from pneumo_cli.data.input_paths import LeftOut, expand
     from pneumo_cli.inference.predict import predict as predict_files
     from pneumo_cli.inference.predictors import model_places, open_predictor
     from pneumo_cli.trainers.loading import check_checkpoint
@@ -93,7 +93,8 @@ def predict(
     places = model_places(ctx.obj, [run, *(further or [])])
     if cam is not None:
         _check_new(cam)
-    files = list(expand(paths, sys.stdin))
+    left_out = LeftOut()
+    files = list(expand(paths, sys.stdin, left_out))
     predictor = open_predictor(
         ctx.obj,
         places,
@@ -114,7 +115,9 @@ def predict(
             counts.add(prediction)
             advance(1)
     print_explanation(predictor, counts)
-    if counts.failed:
+    if left_out.kinds:
+        print(f"pneumo: {left_out}", file=sys.stderr)
+    if counts.failed or left_out.may_be_images:
         raise typer.Exit(1)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import shutil
 import sys
 import textwrap
@@ -14,17 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pneumo_cli.cli.output import json_text
+from pneumo_cli.cli.prediction_values import values_of
 from pneumo_cli.reports.formatting import DISCLAIMER
 from pneumo_cli.runs.index import bare
 
 if TYPE_CHECKING:
-    from pneumo_cli.evaluation.decision_rule import DecisionRule
     from pneumo_cli.inference.predictor import Prediction, Predictor
-
-_COLUMNS = (
-    *("file", "probability", "decision", "logit", "out_of_distribution", "ood_score"),
-    *("error", "prevalence", "presentation", "other_part"),
-)
 
 
 class Writer(ABC):
@@ -33,6 +28,7 @@ class Writer(ABC):
     def __init__(self, predictor: Predictor, files: Sequence[Path]) -> None:
         self.predictor = predictor
         self.files = files
+        self.values = values_of(predictor)
 
     @contextmanager
     def open(self) -> Iterator[Writer]:
@@ -43,16 +39,9 @@ class Writer(ABC):
     def write(self, prediction: Prediction) -> None:
         """Print one prediction."""
 
-    def decision(self, prediction: Prediction) -> str:
-        """The name of the predicted class."""
-        return self.predictor.rule.classes[int(prediction.positive)]
-
-    def values(self, prediction: Prediction) -> dict[str, Any]:
-        """The fields of a prediction that JSON and CSV share."""
+    def checks(self, prediction: Prediction) -> dict[str, Any]:
+        """The fields of every prediction that JSON and CSV share."""
         return {
-            "probability": prediction.probability,
-            "decision": self.decision(prediction),
-            "logit": prediction.logit,
             "out_of_distribution": prediction.out_of_distribution,
             "ood_score": prediction.ood_score,
             "presentation": prediction.presentation.name if prediction.presentation is not None else None,
@@ -65,13 +54,11 @@ class Text(Writer):
 
     @contextmanager
     def open(self) -> Iterator[Writer]:
-        positive = self.predictor.rule.classes[1]
-        self._decision = max(len("decision"), *map(len, self.predictor.rule.classes))
-        self._probability = max(len("99.9 %"), len(positive))
-        room = shutil.get_terminal_size().columns - self._decision - self._probability - 6
+        self._widths = self.values.widths()
+        room = shutil.get_terminal_size().columns - sum(self._widths) - 2 * len(self._widths) - 2
         longest = max((len(str(file)) for file in self.files), default=4)
         self._file = max(len("file"), min(longest, max(20, room - 12) if sys.stdout.isatty() else longest))
-        self._print_row("FILE", positive.upper(), "DECISION", "NOTE")
+        self._print_row("FILE", self.values.head, "NOTE")
         yield self
 
     def write(self, prediction: Prediction) -> None:
@@ -79,16 +66,16 @@ class Text(Writer):
         if len(name) > self._file:
             name = "…" + name[1 - self._file :]
         if prediction.error:
-            self._print_row(name, "–", "–", prediction.error)
+            self._print_row(name, ["–"] * len(self._widths), prediction.error)
         else:
-            decision = self.decision(prediction)
-            self._print_row(name, _percent(prediction.probability), decision, self._note(prediction))
+            self._print_row(name, self.values.cells(prediction), self._note(prediction))
 
-    def _print_row(self, file: str, probability: str, decision: str, note: str) -> None:
-        row = (
-            f"{file:<{self._file}}  {probability:>{self._probability}}  {decision:<{self._decision}}  {note}"
-        )
-        print(row.rstrip())
+    def _print_row(self, file: str, cells: Sequence[str], note: str) -> None:
+        padded = [
+            f"{cell:>{width}}" if right else f"{cell:<{width}}"
+            for cell, width, right in zip(cells, self._widths, self.values.right, strict=True)
+        ]
+        print("  ".join([f"{file:<{self._file}}", *padded, note]).rstrip())
 
     def _note(self, prediction: Prediction) -> str:
         """Why not to trust a prediction, and what to do about it; empty without such a reason."""
@@ -108,20 +95,14 @@ class Json(Writer):
 
     @contextmanager
     def open(self) -> Iterator[Writer]:
-        rule, point = self.predictor.rule, self.predictor.point
         head = {
             **self.predictor.facts,
             "synthetic": _synthetic(self.predictor),
-            "classes": list(rule.classes),
-            **rule.calibration.plain(),
-            "prevalence": _prevalence(rule),
-            "validation_images": rule.images,
-            "validation_prevalence": rule.prevalence if rule.images else None,
-            "operating_point": {**point.plain(), "probability": rule.probability_at(point)},
+            **self.values.json_head(),
             "ood_threshold": self.predictor.ood_threshold,
             "notice": DISCLAIMER,
         }
-        opened = json.dumps(head, indent=2, ensure_ascii=False, allow_nan=False)[:-2]
+        opened = json_text(head, indent=2)[:-2]
         print(opened + ',\n  "predictions": [', end="")
         self._separator = "\n"
         yield self
@@ -129,10 +110,11 @@ class Json(Writer):
 
     def write(self, prediction: Prediction) -> None:
         item: dict[str, Any] = {"file": str(prediction.file)}
-        item |= {"error": prediction.error} if prediction.error else self.values(prediction)
-        if prediction.members and not prediction.error:
-            item["members"] = list(prediction.members)
-        print(f"{self._separator}    {json.dumps(item, ensure_ascii=False, allow_nan=False)}", end="")
+        if prediction.error:
+            item["error"] = prediction.error
+        else:
+            item |= {**self.values.json_item(prediction), **self.checks(prediction)}
+        print(f"{self._separator}    {json_text(item)}", end="")
         self._separator = ",\n"
 
 
@@ -141,16 +123,15 @@ class Csv(Writer):
 
     @contextmanager
     def open(self) -> Iterator[Writer]:
-        self._rows = csv.DictWriter(sys.stdout, _COLUMNS, lineterminator="\n")
+        self._rows = csv.DictWriter(sys.stdout, self.values.columns, lineterminator="\n")
         self._rows.writeheader()
         yield self
 
     def write(self, prediction: Prediction) -> None:
         row: dict[str, Any] = {"file": prediction.file, "error": prediction.error}
         if not prediction.error:
-            row |= self.values(prediction)
+            row |= {**self.checks(prediction), **self.values.csv_row(prediction)}
             row["out_of_distribution"] = "yes" if prediction.out_of_distribution else "no"
-            row["prevalence"] = _prevalence(self.predictor.rule)
         self._rows.writerow(row)
 
 
@@ -167,24 +148,6 @@ def _synthetic(predictor: Predictor) -> bool | None:
     """Whether any of the models was trained on synthetic images; None if unknown for one of them."""
     origins = [member.facts.get("synthetic") for member in predictor.members or (predictor,)]
     return True if True in origins else None if None in origins else False
-
-
-def _percent(probability: float) -> str:
-    """A probability in percent; never 0 or 100 %, of which no model can be sure.
-
-    >>> _percent(0.9996), _percent(0.314), _percent(1e-9)
-    ('> 99.9 %', '31.4 %', '< 0.1 %')
-    """
-    if probability > 0.999:
-        return "> 99.9 %"
-    return "< 0.1 %" if probability < 0.001 else f"{100 * probability:.1f} %"
-
-
-def _prevalence(rule: DecisionRule) -> float | None:
-    """The prevalence of class 1 for which the probabilities hold; None if they are not calibrated."""
-    if not rule.is_calibrated:
-        return None
-    return rule.prevalence if rule.assumed is None else rule.assumed
 
 
 @dataclass
@@ -215,30 +178,10 @@ class Counts:
 
 def print_explanation(predictor: Predictor, counts: Counts) -> None:
     """Print on stderr what the numbers mean, and how many of the files not to trust."""
-    rule, point = predictor.rule, predictor.point
-    positive = rule.classes[1]
     lines = []
     if predictor.count > 1:
         lines.append(f"ensemble of {predictor.count} models: the mean of their calibrated logits")
-    if rule.is_calibrated:
-        images = "each model's own" if predictor.count > 1 else f"{rule.images:,}"
-        share = f"{100 * rule.prevalence:.0f} %"
-        calibrated = f"calibrated on {images} validation images, of which {share} were {positive}"
-        lines.append(
-            f"the number is the probability of {positive}, {calibrated}; where the disease is rarer it is too high "
-            "(--prevalence SHARE)"
-            if rule.assumed is None
-            else f"the number is the probability of {positive} at a prevalence of {100 * rule.assumed:g} %: "
-            f"{calibrated}, then adjusted to this prevalence, which changes no decision"
-        )
-    else:
-        lines.append(
-            f"the number is the sigmoid of the logit, read as the probability of {positive}; nothing calibrated it"
-        )
-    threshold = _percent(rule.probability_at(point))
-    lines.append(
-        f"{positive} is predicted from {threshold} upwards (operating point {point.name}). {point.rule}"
-    )
+    lines += values_of(predictor).explanation()
     if _synthetic(predictor):
         lines.append(_synthetic_warning(predictor))
     for count, verbs, rest in (

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import inspect
 import sys
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pneumo_cli.cli.data_options import takes_dataset_options
 from pneumo_cli.cli.lazy import WIDEST, DeferredCommand, LazyCommand, LazyGroup
 from pneumo_cli.cli.options import (
     CheckpointFlag,
@@ -68,6 +70,7 @@ def add_commands(app: typer.Typer, plugins: Plugins) -> None:
 
 def _trainer_command(plugins: Plugins, entry: Entry[TrainerSpec]) -> Any:
     """The command of one trainer, with its settings as flags; imports the trainer's settings."""
+    from pneumo_cli.cli.data_options import option_parameters
     from pneumo_cli.cli.flags import parameters, with_parameters
     from pneumo_cli.settings.resolve import settings_class
     from pneumo_cli.settings.schema import MachineSettings, TrainerSettings
@@ -113,6 +116,7 @@ def _trainer_command(plugins: Plugins, entry: Entry[TrainerSpec]) -> Any:
     specific = [name for name in recipe.model_fields if name not in general]
     own += parameters(recipe, "Recipe", {"model": spec.model}, general)
     own += parameters(recipe, f"Recipe of {spec.name}", {}, specific)
+    own += option_parameters(plugins)
     own += parameters(MachineSettings, "Machine", {})
 
     class Trainer(LazyCommand):
@@ -201,6 +205,7 @@ def resume(
     _carry_out(ctx.obj, resolved, folder)
 
 
+@takes_dataset_options
 def evaluate(
     ctx: typer.Context,
     run: RunPath,
@@ -225,6 +230,7 @@ def evaluate(
     precision: PrecisionFlag = None,
     data_root: RootFlag = None,
     json: JsonFlag = False,
+    **options: Any,
 ) -> None:
     """Evaluate a run's checkpoint again, on its own or other data. Accesses to the test set are counted."""
     from pneumo_cli.errors import nearest
@@ -241,7 +247,7 @@ def evaluate(
     from pneumo_cli.training.runner import open_runner
 
     plugins: Plugins = ctx.obj
-    flags = {"dataset": dataset, "device": device, "precision": precision, "data_root": data_root}
+    flags = {"dataset": dataset, "device": device, "precision": precision, "data_root": data_root, **options}
     if operating_point is not None:
         flags["operating_point"] = operating_point
     if others or is_group(run):
@@ -260,15 +266,34 @@ def evaluate(
         return
     intervals = result.get("intervals", {})
     rows = [[name, f"{value:.4f}"] for name, value in result["metrics"].items()]
-    head = ["metric", "value"]
+    head = ["metric (macro)" if "averages" in result else "metric", "value"]
     if intervals:
         head.append("95 % interval")
         for row in rows:
             ends = intervals.get(row[0])
             row.append(f"{ends[0]:.4f} to {ends[1]:.4f}" if ends else "")
     print_table(head, rows)
+    if "averages" in result:
+        print()
+        _print_classes(result["classes"])
     point = f", operating point {result['operating_point']}" if "operating_point" in result else ""
     print(f"pneumo: {result['images']} {on} images of {result['dataset']}, {model}{point}", file=sys.stderr)
+
+
+def _print_classes(classes: Sequence[Mapping[str, Any]]) -> None:
+    """Print the metrics of each of K classes against the rest."""
+    from pneumo_cli.cli.prediction_values import printable
+    from pneumo_cli.evaluation.metric_names import interval_text, metric_label, metric_text
+
+    shown = ("auc", "recall", "specificity")
+    rows = []
+    for one in classes:
+        row = [printable(one["name"]), f"{one['positives']:,} of {one['images']:,}"]
+        for name in shown:
+            ends = interval_text(name, one["intervals"].get(name))
+            row.append(metric_text(name, one["metrics"].get(name)) + (f" ({ends})" if ends else ""))
+        rows.append(row)
+    print_table(["class", "images", *(metric_label(name).label for name in shown)], rows)
 
 
 def _carry_out(plugins: Plugins, resolved: Resolved, folder: RunFolder | None = None) -> None:

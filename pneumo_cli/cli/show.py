@@ -50,13 +50,12 @@ def show(
 ) -> None:
     """Show a trainer's settings and layers, a model's layers, or a dataset."""
     plugins: Plugins = ctx.obj
-    bare = name.rpartition(":")[2]
-    if bare in plugins.trainers.names():
+    if plugins.trainers.knows(name):
         flags = {"model": model, "image_size": image_size}
         _show_trainer(plugins, plugins.trainers.get(name), preset, flags, json)
-    elif bare in plugins.models.names():
+    elif plugins.models.knows(name):
         _show_model(plugins.models.get(name), image_size or 256, json)
-    elif bare in plugins.datasets.names():
+    elif plugins.datasets.knows(name):
         _show_dataset(plugins.datasets.get(name), json)
     else:
         names = [n for registry in plugins.registries() for n in registry.names()]

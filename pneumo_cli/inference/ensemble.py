@@ -13,12 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pneumo_cli.errors import UsageError
-from pneumo_cli.evaluation.classification_report import Predictions, classification_report
 from pneumo_cli.evaluation.ensemble import MemberPredictions, average, ensemble_rule
 from pneumo_cli.evaluation.result import Evaluation
-from pneumo_cli.reports.figures.classification_report import with_figures
 from pneumo_cli.runs.checkpoints import Checkpoints
 from pneumo_cli.runs.weights import evaluation_weights
+from pneumo_cli.trainers.classifier_results import report_of
 
 if TYPE_CHECKING:
     from pneumo_cli.data.records import Record
@@ -79,17 +78,8 @@ def evaluate_ensemble(
     rule = ensemble_rule([one.rule for one in members])
     rule = rule.at(point) if point else rule
     index, logits, labels = average(members)
-    evaluated = [records[position] for position in index.tolist()]
-    predictions = Predictions(
-        logits=logits,
-        labels=labels,
-        names=[record.name for record in evaluated],
-        patients=[record.patient for record in evaluated],
-        subtypes=[record.subtype for record in evaluated],
-    )
     outputs: dict[str, NDArray[Any]] = {"index": index, "logits": logits, "labels": labels}
-    evaluation = classification_report(Evaluation({}, outputs=outputs), predictions, rule, None, seed)
-    evaluation = with_figures(evaluation, predictions, rule, seed)
+    evaluation = report_of(Evaluation({}, outputs=outputs), records, rule, None, seed)
     # The mean logits are calibrated already, so metrics of uncalibrated probabilities would be duplicates.
     duplicates = {name for name in evaluation.metrics if f"{name}_calibrated" in evaluation.metrics}
     metrics = {name: value for name, value in evaluation.metrics.items() if name not in duplicates}

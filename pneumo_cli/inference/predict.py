@@ -12,6 +12,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +22,11 @@ from pneumo_cli.data.decoding import Grey, body_part, decode_image, resize
 from pneumo_cli.data.input_paths import read_file
 from pneumo_cli.errors import UnreadableImage
 from pneumo_cli.evaluation.orientation import Presentation
-from pneumo_cli.inference.predictor import Prediction, Predictor
+from pneumo_cli.inference.predictor import BatchPrediction, Prediction, Predictor
 from pneumo_cli.runtime.threads import ordered_map
+
+if TYPE_CHECKING:
+    from pneumo_cli.evaluation.multi.rule import Rule
 
 _BATCH = 32
 _PICTURE = 1024  # longer side of the image under an overlay, in pixels
@@ -80,11 +84,12 @@ def _predicted(predictor: Predictor, batch: list[_Loaded], overlays: bool) -> It
     images = {size: np.stack([by_size[size] for by_size in readable]) for size in predictor.sizes}
     results = predictor.predict_batch(images)
     presentations: Sequence[Presentation | None] = predictor.presentations(images) or [None] * len(readable)
-    probabilities = predictor.rule.probabilities(results.logits)
     threshold = predictor.ood_threshold
     out_of_distribution = results.ood_scores > (math.inf if threshold is None else threshold)
-    positive = results.logits >= predictor.point.logit_threshold
-    maps = predictor.maps(images, positive) if overlays else None
+    decided = predictor.decide(results.logits)
+    found = _two_classes if predictor.rule.task == "binary" else _several_classes
+    values = found(predictor.rule, results, decided)
+    maps = predictor.maps(images, _explained(predictor.rule, results, decided)) if overlays else None
     places = iter(range(len(readable)))
     for one in batch:
         if one.error:
@@ -94,17 +99,64 @@ def _predicted(predictor: Predictor, batch: list[_Loaded], overlays: bool) -> It
         presentation = presentations[place]
         yield Prediction(
             one.file,
-            logit=float(results.logits[place]),
-            probability=float(probabilities[place]),
-            positive=bool(positive[place]),
+            **values[place],
             out_of_distribution=bool(out_of_distribution[place]),
             ood_score=float(results.ood_scores[place]),
-            members=tuple(float(member[place]) for member in results.member_probabilities),
             other_part=one.other_part,
             # The orientation of an OOD image is unknown.
             presentation=presentation if presentation or not out_of_distribution[place] else None,
             overlay=None if maps is None else _overlay(one.picture, maps[place]),
         )
+
+
+def _two_classes(rule: Rule, results: BatchPrediction, decided: NDArray[np.int64]) -> list[dict[str, Any]]:
+    """The fields of each image's :class:`Prediction` that depend on the task."""
+    probabilities = rule.probabilities(results.logits)
+    return [
+        {
+            "logit": float(results.logits[place]),
+            "probability": float(probabilities[place]),
+            "positive": bool(decided[place]),
+            "members": tuple(float(member[place]) for member in results.member_probabilities),
+            "probabilities": (1 - float(probabilities[place]), float(probabilities[place])),
+            "predicted": (rule.classes[int(decided[place])],),
+        }
+        for place in range(len(decided))
+    ]
+
+
+def _several_classes(
+    rule: Rule, results: BatchPrediction, decided: NDArray[np.int64]
+) -> list[dict[str, Any]]:
+    """As :func:`_two_classes`, of exclusive classes or of labels."""
+    names = rule.classes
+    rows = decided.tolist()
+    if rule.task == "multilabel":
+        predicted = [tuple(name for name, one in zip(names, row, strict=True) if one) for row in rows]
+    else:
+        predicted = [(names[row],) for row in rows]
+    columns = [rule.probabilities(results.logits), results.logits, *results.member_probabilities]
+    return [
+        {
+            "task": rule.task,
+            "probabilities": probabilities,
+            "logits": logits,
+            "predicted": those,
+            "member_probabilities": tuple(members),
+        }
+        for those, (probabilities, logits, *members) in zip(
+            predicted, zip(*(map(tuple, column.tolist()) for column in columns), strict=True), strict=True
+        )
+    ]
+
+
+def _explained(
+    rule: Rule, results: BatchPrediction, decided: NDArray[np.int64]
+) -> NDArray[np.bool_ | np.int64]:
+    """The class of each image that its saliency map is of: the predicted one, or the most probable label."""
+    if rule.task == "binary":
+        return decided.astype(np.bool_)
+    return decided if rule.task == "multiclass" else rule.probabilities(results.logits).argmax(axis=1)
 
 
 def _overlay(picture: Grey | None, saliency: NDArray[np.float32]) -> NDArray[np.uint8] | None:

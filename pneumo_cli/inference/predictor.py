@@ -15,7 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pneumo_cli.compat import FormerNames
-from pneumo_cli.evaluation.decision_rule import DecisionRule
+from pneumo_cli.data.records import Task
+from pneumo_cli.errors import PneumoError
+from pneumo_cli.evaluation.multi.points import MultiPoint
+from pneumo_cli.evaluation.multi.rule import Rule
+from pneumo_cli.evaluation.multi.scores import decide
 from pneumo_cli.evaluation.operating_points import OperatingPoint
 from pneumo_cli.evaluation.orientation import Presentation, agreed
 
@@ -30,15 +34,20 @@ class Prediction(FormerNames, former={"unlike": "out_of_distribution", "novelty"
     Attributes:
         file: its path, as it was given or found.
         error: why the file cannot be predicted, or empty. With an error, the other attributes are meaningless.
-        logit: of class 1.
-        probability: of class 1, calibrated, 0 to 1.
-        positive: whether class 1 is predicted at the operating point.
+        logit: of class 1, if there are two classes.
+        probability: of class 1, calibrated, 0 to 1, if there are two classes.
+        positive: whether class 1 is predicted at the operating point, if there are two classes.
         out_of_distribution: whether the image is unlike the model's training images.
         ood_score: scores above the predictor's threshold are flagged; 0 without an OOD detector.
-        members: the calibrated probabilities of an ensemble's members; empty for a single model.
+        members: the calibrated probabilities of class 1 of an ensemble's members; empty for a single model.
         presentation: upright, upside down …; None if unknown, as of a photograph.
         other_part: the body part, other than the chest, that a DICOM file names; else empty.
         overlay: the image with its saliency map, uint8 [H, W, 3]; None if not requested.
+        task: what is decided.
+        probabilities: of each class, calibrated.
+        predicted: names of what is predicted at the operating point: one class, or any number of labels.
+        logits: of each of K classes or labels, uncalibrated; empty if there are two classes.
+        member_probabilities: as ``probabilities``, of each member of an ensemble of K classes or labels.
     """
 
     file: Path
@@ -52,6 +61,11 @@ class Prediction(FormerNames, former={"unlike": "out_of_distribution", "novelty"
     presentation: Presentation | None = None
     other_part: str = ""
     overlay: NDArray[np.uint8] | None = None
+    task: Task = "binary"
+    probabilities: tuple[float, ...] = ()
+    predicted: tuple[str, ...] = ()
+    logits: tuple[float, ...] = ()
+    member_probabilities: tuple[tuple[float, ...], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -59,9 +73,10 @@ class BatchPrediction:
     """The predictions for a batch.
 
     Attributes:
-        logits: of class 1, [B], finite.
+        logits: of class 1, [B], or of K classes or labels, [B, K]; finite.
         ood_scores: [B]; higher is less like the training images.
-        member_probabilities: calibrated, [B] for each member of an ensemble; empty for a single model.
+        member_probabilities: calibrated, of the logits' shape for each member of an ensemble; empty for a single
+            model.
     """
 
     logits: NDArray[np.float64]
@@ -81,8 +96,8 @@ class Predictor(FormerNames, ABC, former={"judge": "predict_batch", "novelty_thr
         members: of an ensemble; empty for a single model.
     """
 
-    rule: DecisionRule
-    point: OperatingPoint
+    rule: Rule
+    point: OperatingPoint | MultiPoint
     sizes: tuple[int, ...]
     facts: Mapping[str, Any]
     members: tuple[Predictor, ...] = ()
@@ -104,7 +119,7 @@ class Predictor(FormerNames, ABC, former={"judge": "predict_batch", "novelty_thr
 
     @abstractmethod
     def logits(self, images: Sized) -> NDArray[np.float64]:
-        """Logits of class 1, [B].
+        """Logits of class 1, [B]; of K classes or labels, [B, K].
 
         Args:
             images: by size S, uint8 [B, S, S]; for a predictor of one size ``images[self.sizes[0]]``.
@@ -114,23 +129,46 @@ class Predictor(FormerNames, ABC, former={"judge": "predict_batch", "novelty_thr
         """
 
     @abstractmethod
-    def maps(self, images: Sized, positive: NDArray[np.bool_]) -> NDArray[np.float32]:
+    def maps(self, images: Sized, positive: NDArray[np.bool_ | np.int64]) -> NDArray[np.float32]:
         """Saliency maps of the predicted classes: float32 [B, S, S], 0 to 1.
 
         Args:
-            positive: [B], whether class 1 was predicted.
+            positive: [B], whether class 1 was predicted; of K classes or labels, int64 indices of the classes.
 
         Raises:
             UsageError: the model has no saliency maps.
         """
 
     def predict_batch(self, images: Sized) -> BatchPrediction:
-        """Logits and OOD scores. Raises as :meth:`logits`."""
+        """Logits and OOD scores. Raises as :meth:`logits`, also for logits of another shape."""
         (levels,) = (images[size] for size in self.sizes)
         detector = self.rule.ood_detector
         return BatchPrediction(
-            self.logits(images), detector.scores(levels) if detector is not None else np.zeros(len(levels))
+            self._checked(self.logits(images), len(levels)),
+            detector.scores(levels) if detector is not None else np.zeros(len(levels)),
         )
+
+    def _checked(self, logits: NDArray[np.float64], images: int) -> NDArray[np.float64]:
+        """The logits of a predictor, which may be a third party's."""
+        expected = (images,) if self.rule.task == "binary" else (images, len(self.rule.classes))
+        if np.shape(logits) != expected:
+            kind, count = type(self), len(self.rule.classes)
+            raise PneumoError(
+                f"{self.facts.get('run', 'a model')}: the predictor {kind.__module__}.{kind.__qualname__} returned "
+                f"logits of the shape {[*np.shape(logits)]} for {images} images of {count} classes, and not "
+                f"{[*expected]}"
+            )
+        return logits
+
+    def decide(self, logits: NDArray[np.float64]) -> NDArray[np.int64]:
+        """What is predicted at the point in use.
+
+        Returns:
+            int64 [B], the index of a class; of several labels [B, K], 1 where one is predicted, else 0.
+        """
+        if isinstance(self.point, MultiPoint):
+            return decide(logits, self.rule.task, self.point.logit_thresholds)
+        return (logits >= self.point.logit_threshold).astype(np.int64)
 
     def presentations(self, images: Sized) -> list[Presentation] | None:
         """The orientation of each image, of an ensemble by majority vote; None without a detector for it."""

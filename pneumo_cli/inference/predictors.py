@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pneumo_cli.errors import PneumoError, UsageError
-from pneumo_cli.evaluation.decision_rule import DecisionRule
 from pneumo_cli.evaluation.ensemble import ensemble_rule
 from pneumo_cli.evaluation.grad_cam import GradCam
+from pneumo_cli.evaluation.multi.rule import rule_from_state
 from pneumo_cli.inference.ensemble import check_distinct, weights_digest
 from pneumo_cli.inference.predictor import BatchPrediction, Predictor, Sized
 from pneumo_cli.plugins.discovery import Plugins
@@ -26,9 +26,10 @@ from pneumo_cli.registry import Registries
 from pneumo_cli.runs.folder import GroupFolder, RunFolder, is_group, read_json
 from pneumo_cli.runs.groups import finished_members
 from pneumo_cli.runs.index import bare
+from pneumo_cli.runs.record import recorded_facts, recorded_task
 from pneumo_cli.runtime.json_values import mapping
 from pneumo_cli.trainers.loading import Trained, load_trained
-from pneumo_cli.trainers.targets import positive_logits
+from pneumo_cli.trainers.targets import class_scores, positive_logits
 
 _log = logging.getLogger("pneumo")
 _READERS = {".onnx": "pneumo-export", ".pt2": "pneumo-export"}  # plugins for formats of exported models
@@ -53,6 +54,9 @@ class RunPredictor(Predictor):
                 f"{trained.folder.path} is a run of {trained.resolved.entry.spec.name}, which classifies no images"
             )
         self.trained = trained
+        task, classes = recorded_task(recorded_facts(trained.folder.settings))
+        # A third party's classifier of version 0.2 has no such method: its outputs are those of two classes.
+        self.to_logits: Callable[[Tensor], Tensor] = getattr(classifier, "logits", positive_logits)
         self.transform = classifier.evaluation_transform(trained.entry.spec)
         self.flip_tta = classifier.flip_tta
         if point and not trained.calibration:
@@ -60,7 +64,7 @@ class RunPredictor(Predictor):
                 f"the checkpoint {trained.checkpoint} of {trained.folder.path} has no fitted operating points: "
                 "they are fitted for best at the end of a run, on validation images; leave out --operating-point"
             )
-        self.rule = DecisionRule.from_state(trained.calibration)
+        self.rule = rule_from_state(trained.calibration, classes, task)
         self.point = self.rule.named(point) if point else self.rule.point
         self.size = trained.resolved.trainer.image_size
         self.sizes = (self.size,)
@@ -88,22 +92,24 @@ class RunPredictor(Predictor):
         return inputs.contiguous(memory_format=device.memory_format)
 
     def logits(self, images: Sized) -> NDArray[np.float64]:
-        """Logits of class 1, [B], as in the run's own evaluation."""
+        """Logits, [B] or [B, K], as in the run's own evaluation."""
         inputs = self.inputs(images)
         with torch.no_grad(), self.trained.device.autocast():
-            views = [positive_logits(self.trained.model(inputs))]
+            views = [self.to_logits(self.trained.model(inputs))]
             if self.flip_tta:
-                views.append(positive_logits(self.trained.model(inputs.flip(-1))))
+                views.append(self.to_logits(self.trained.model(inputs.flip(-1))))
         logits: NDArray[np.float64] = torch.stack(views).mean(0).cpu().double().numpy()
         if not np.isfinite(logits).all():
             raise PneumoError(f"the model of {self.trained.folder.path} gives no finite logits")
         return logits
 
-    def maps(self, images: Sized, positive: NDArray[np.bool_]) -> NDArray[np.float32]:
+    def maps(self, images: Sized, positive: NDArray[np.bool_ | np.int64]) -> NDArray[np.float32]:
         """Grad-CAM. Raises UsageError if the model is not convolutional."""
         inputs = self.inputs(images)
         if self._cam is None:
-            self._cam = GradCam(self.trained.model, positive_logits, inputs[:1])
+            task = self.rule.task
+            scores = self.to_logits if task == "binary" else partial(class_scores, task=task)
+            self._cam = GradCam(self.trained.model, scores, inputs[:1])
         with self.trained.device.autocast():
             maps = self._cam.maps(inputs, torch.from_numpy(positive.astype(np.int64)).to(inputs.device))
         return maps.cpu().numpy()
@@ -113,8 +119,9 @@ class EnsemblePredictor(Predictor):
     """An ensemble: the runs of a cross-validation, of several seeds, or of different networks.
 
     The logit is the mean of the members' calibrated logits (by each one's own temperature and bias): the
-    geometric mean of their odds, logarithmic pooling (Genest & Zidek 1986). Unlike a mean of probabilities it
-    does not pull members that agree towards one half. Thresholds are averaged likewise
+    geometric mean of their odds (of exclusive classes: of their probabilities, scaled to the sum 1), logarithmic
+    pooling (Genest & Zidek 1986). Unlike a mean of probabilities it does not pull members that agree towards one
+    half. Thresholds are averaged likewise
     (:func:`pneumo_cli.evaluation.ensemble.ensemble_rule`): positive is predicted where the members' logits exceed
     their own thresholds on average. An image is flagged as OOD where its scores, in multiples of the members'
     own thresholds, exceed 1 on average.
@@ -144,7 +151,7 @@ class EnsemblePredictor(Predictor):
         return sum(member.count for member in self.members)
 
     def logits(self, images: Sized) -> NDArray[np.float64]:
-        """The mean of the members' calibrated logits, [B]."""
+        """The mean of the members' calibrated logits, [B] or [B, K]."""
         return self.predict_batch(images).logits
 
     def predict_batch(self, images: Sized) -> BatchPrediction:
@@ -161,7 +168,7 @@ class EnsemblePredictor(Predictor):
             tuple(self.rule.probabilities(one) for one in logits),
         )
 
-    def maps(self, images: Sized, positive: NDArray[np.bool_]) -> NDArray[np.float32]:
+    def maps(self, images: Sized, positive: NDArray[np.bool_ | np.int64]) -> NDArray[np.float32]:
         """The mean of the members' maps, at the largest of their sizes."""
         maps = (torch.from_numpy(member.maps(images, positive)).unsqueeze(1) for member in self.members)
         scaled = [F.interpolate(one, (self.sizes[-1], self.sizes[-1]), mode="bilinear") for one in maps]
@@ -191,7 +198,8 @@ def open_predictor(
 
     Raises:
         UsageError: there is no model at a path; a plugin or package is missing; the models have different
-            classes, or two are the same; an uncalibrated model cannot be adjusted to a prevalence.
+            classes, or two are the same; an uncalibrated model, or one of more than two classes, cannot be
+            adjusted to a prevalence.
         PneumoError: a file is damaged.
     """
     given = {name: value for name, value in (flags or {}).items() if value is not None}

@@ -53,10 +53,24 @@ class DatasetConformance:
             assert record.patient, record
             assert record.digest, record
 
+    def test_its_classes_are_different_names(self, dataset: Dataset) -> None:
+        assert len(set(dataset.classes)) == len(dataset.classes) > 0
+        assert all(name.strip() and name.isprintable() for name in dataset.classes)
+
+    def test_several_labels_are_present_absent_or_unknown(self, dataset: Dataset) -> None:
+        for record in dataset.records:
+            if dataset.multilabel:
+                assert record.label == 0, record
+                assert len(record.labels) == len(dataset.classes), record
+                assert set(record.labels) <= {1, 0, -1}, record
+            else:
+                assert record.labels == (), record
+
     def test_both_pools_hold_every_class(self, dataset: Dataset) -> None:
         labels = range(len(dataset.classes))
         expected = {(pool, label) for pool in ("train", "test") for label in labels}
-        assert {(record.pool, record.label) for record in dataset.records} == expected
+        found = {(record.pool, label) for record in dataset.records for label in record.present}
+        assert found == expected
 
     def test_records_are_sorted_by_label(self, dataset: Dataset) -> None:
         labels = [record.label for record in dataset.records]

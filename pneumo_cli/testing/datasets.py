@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,22 @@ SMALL = DatasetSpec(
 )
 """For tasks that evaluate images by distances; ``installed_plugins`` registers it too."""
 
+CLASSES = DatasetSpec(
+    name="conformance-classes",
+    summary="The images of conformance-tiny in three exclusive classes",
+    factory="pneumo_cli.testing.datasets:open_classes",
+    synthetic=True,
+)
+"""For classifiers; ``installed_plugins`` registers it too."""
+
+LABELS = DatasetSpec(
+    name="conformance-labels",
+    summary="The images of conformance-tiny with three labels, one of them unknown for some",
+    factory="pneumo_cli.testing.datasets:open_labels",
+    synthetic=True,
+)
+"""For classifiers; ``installed_plugins`` registers it too."""
+
 
 class TinyDataset(Dataset):
     """Noise, and in every second image a bright disc: any classifier learns it within a few epochs.
@@ -36,7 +53,7 @@ class TinyDataset(Dataset):
         images: their number; three quarters in the train pool, two per patient, half of each class.
     """
 
-    classes = ("NORMAL", "PNEUMONIA")
+    classes: tuple[str, ...] = ("NORMAL", "PNEUMONIA")
     synthetic = True
     origin = "Noise and discs, for tests."
     place = "generated in memory"
@@ -71,6 +88,26 @@ class TinyDataset(Dataset):
         return self._pixels[record.name]
 
 
+class _SeveralClasses(TinyDataset):
+    """The images of :class:`TinyDataset`, of three classes that the images do not show."""
+
+    classes = ("NORMAL", "BACTERIA", "VIRUS")
+
+    def __init__(self, name: str, *, multilabel: bool) -> None:
+        super().__init__(name)
+        self.multilabel = multilabel
+        records = [
+            self._labelled(record, int(record.patient.removeprefix("patient"))) for record in self.records
+        ]
+        self.records = sorted(records, key=lambda record: (record.label, record.name))
+
+    def _labelled(self, record: Record, patient: int) -> Record:
+        if not self.multilabel:
+            return replace(record, label=patient % 3)
+        last = -1 if patient % 5 == 0 else int(patient % 3 == 0)
+        return replace(record, label=0, labels=(patient % 2, patient // 2 % 2, last))
+
+
 def open_tiny(request: DatasetRequest) -> TinyDataset:
     """The factory of :data:`TINY`."""
     return TinyDataset()
@@ -79,3 +116,13 @@ def open_tiny(request: DatasetRequest) -> TinyDataset:
 def open_small(request: DatasetRequest) -> TinyDataset:
     """The factory of :data:`SMALL`."""
     return TinyDataset(SMALL.name, images=256)
+
+
+def open_classes(request: DatasetRequest) -> Dataset:
+    """The factory of :data:`CLASSES`."""
+    return _SeveralClasses(CLASSES.name, multilabel=False)
+
+
+def open_labels(request: DatasetRequest) -> Dataset:
+    """The factory of :data:`LABELS`."""
+    return _SeveralClasses(LABELS.name, multilabel=True)

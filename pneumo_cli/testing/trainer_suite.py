@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from pneumo_cli.api import hookimpl
+from pneumo_cli.errors import UsageError
 from pneumo_cli.plugins.discovery import Plugins
 from pneumo_cli.registry import Entry
 from pneumo_cli.runs.checkpoints import Checkpoints
@@ -21,9 +22,10 @@ from pneumo_cli.runs.record import reopen_settings
 from pneumo_cli.settings.resolve import Resolved, resolve, settings_class
 from pneumo_cli.specs import TrainerSpec
 from pneumo_cli.testing.bits import same_bits
-from pneumo_cli.testing.datasets import TINY
+from pneumo_cli.testing.datasets import CLASSES, LABELS, TINY
 from pneumo_cli.testing.workplace import installed_plugins
 from pneumo_cli.trainers.generative import CHUNK
+from pneumo_cli.trainers.loading import load_trained
 from pneumo_cli.trainers.session import choose_model, set_up
 from pneumo_cli.training.runner import Runner, open_runner
 
@@ -118,6 +120,27 @@ class TrainerConformance:
         assert broken.report_html.is_file()
         assert broken.report_json.is_file()
 
+    @pytest.mark.parametrize("dataset", [CLASSES.name, LABELS.name])
+    def test_a_classifier_learns_k_classes_and_labels_or_refuses_them(
+        self, plugins: Plugins, entry: Entry[TrainerSpec], tmp_path: Path, dataset: str
+    ) -> None:
+        resolved = self._resolved(plugins, entry, tmp_path, epochs=1, dataset=dataset)
+        if set_up(plugins, resolved).trainer.as_classifier() is None:
+            pytest.skip(f"{self.name} classifies no images")
+        try:
+            folder = _start_until(_Dies(epoch=1), plugins, resolved)
+        except UsageError as error:
+            pytest.skip(str(error))
+        trained = load_trained(plugins, folder, "last")
+        classifier = trained.trainer.as_classifier()
+        assert classifier is not None
+        assert classifier.task == ("multilabel" if dataset == LABELS.name else "multiclass")
+        size = resolved.trainer.image_size
+        with torch.no_grad():
+            logits = classifier.logits(trained.model(torch.rand(2, 3, size, size)))
+        assert logits.shape == (2, 3)
+        assert torch.isfinite(logits).all()
+
     def test_sampled_images_depend_only_on_seed_and_index(
         self, plugins: Plugins, entry: Entry[TrainerSpec], tmp_path: Path
     ) -> None:
@@ -133,9 +156,16 @@ class TrainerConformance:
         torch.manual_seed(1)  # the global generator has no influence
         assert torch.equal(trainer.sample(model, 7, np.array([CHUNK + 1, 2])), images[[CHUNK + 1, 2]])
 
-    def _resolved(self, plugins: Plugins, entry: Entry[TrainerSpec], folder: Path, epochs: int) -> Resolved:
+    def _resolved(
+        self,
+        plugins: Plugins,
+        entry: Entry[TrainerSpec],
+        folder: Path,
+        epochs: int,
+        dataset: str = TINY.name,
+    ) -> Resolved:
         machine = {"device": "cpu", "output": folder / "runs", "cache": folder / "cache"}
-        flags = {**self.settings, **machine, "dataset": TINY.name, "epochs": epochs}
+        flags = {**self.settings, **machine, "dataset": dataset, "epochs": epochs}
         return resolve(plugins, entry, flags, environ={})
 
 

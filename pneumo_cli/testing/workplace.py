@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pneumo_cli.plugins.discovery import Plugins, discover
 from pneumo_cli.registry import Provenance
-from pneumo_cli.testing.datasets import SMALL, TINY
+from pneumo_cli.testing.datasets import CLASSES, LABELS, SMALL, TINY
 from pneumo_cli.testing.transfer import NETWORK
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def installed_plugins() -> Plugins:
     """All installed plugins, the suite's datasets, and its network."""
     plugins = discover()
     suite = Provenance("pneumo-cli", "testing")
-    for spec in (TINY, SMALL):
+    for spec in (TINY, SMALL, CLASSES, LABELS):
         plugins.datasets.add(spec, suite)
     plugins.models.add(NETWORK, suite)
     return plugins

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -48,6 +49,14 @@ class TestSeeded(DatasetConformance):
     def data_root(self, tmp_path):
         (tmp_path / "seed.txt").write_text("3")
         return tmp_path
+
+
+class TestThree(DatasetConformance):
+    name = "fake-three"
+
+
+class TestLabels(DatasetConformance):
+    name = "fake-labels"
 
 
 class Noisy(torch.nn.Module):
@@ -101,3 +110,20 @@ def test_the_suite_finds_faulty_images(fault: str, check: str) -> None:
     with pytest.raises(AssertionError):
         getattr(TestTiny(), check)(dataset)
     getattr(TestTiny(), check)(TinyDataset("tiny"))
+
+
+@pytest.mark.parametrize(
+    ("labels", "label"), [((1, 0), 0), ((1, 0, 2), 0), ((), 0), ((1, 0, -1), 1)], ids=str
+)
+def test_the_suite_finds_faulty_labels(labels: tuple[int, ...], label: int) -> None:
+    dataset = TinyDataset("tiny")
+    dataset.classes, dataset.multilabel = ("a", "b", "c"), True
+    right = [replace(record, label=0, labels=(1, 0, -1)) for record in dataset.records]
+    dataset.records = right
+    TestTiny().test_several_labels_are_present_absent_or_unknown(dataset)
+    dataset.records = [*right[1:], replace(right[0], label=label, labels=labels)]
+    with pytest.raises(AssertionError):
+        TestTiny().test_several_labels_are_present_absent_or_unknown(dataset)
+    dataset.records, dataset.multilabel = right, False
+    with pytest.raises(AssertionError):
+        TestTiny().test_several_labels_are_present_absent_or_unknown(dataset)

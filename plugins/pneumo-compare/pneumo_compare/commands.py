@@ -120,15 +120,20 @@ def _print(comparison: Comparison) -> None:
     images = comparison.first.images
     of = f", {len(images.names):,} images of {len(set(images.patients)):,} patients" if images else ""
     print(f"\nOn the {comparison.split} set{of}")
-    print_table(["metric", *letters], tables.metric_rows(comparison))
+    metric = tables.metric_head(comparison)
+    print_table([metric, *letters], tables.metric_rows(comparison))
     for place, pair in comparison.pairs.items():
         if pair.metrics:
             print(f"\n{comparison.runs[place].letter} − {comparison.first.letter}, the same patients")
             rows = tables.difference_table(comparison, place)
-            print_table(["metric", "difference", "p", "adjusted", "result"], rows)
+            print_table([metric, "difference", "p", "adjusted", "result"], rows)
+            if pair.classes:
+                print()
+                print_table(tables.class_head(comparison, place), tables.class_table(comparison, place))
             checks = [] if pair.delong is None else [f"DeLong p {p_clause(pair.delong.p)}"]
-            checks += [f"McNemar p {p_clause(pair.calls['accuracy'].p)}"]
-            print(f"Image by image: {', '.join(checks)}")
+            checks += [f"McNemar p {p_clause(pair.calls['accuracy'].p)}"] if "accuracy" in pair.calls else []
+            if checks:
+                print(f"Image by image: {', '.join(checks)}")
     recipe = [
         (name, *map(value_text, values))
         for name, values, machine in tables.settings_that_differ(comparison.runs)

@@ -22,10 +22,12 @@ from pneumo_cli.errors import PneumoError, UsageError
 from pneumo_cli.evaluation.binary import binary_metrics
 from pneumo_cli.evaluation.calibration import UNCALIBRATED, Calibration
 from pneumo_cli.evaluation.confidence.intervals import metric_intervals
+from pneumo_cli.evaluation.multi.metrics import multi_metrics
 from pneumo_cli.runs.folder import GroupFolder, RunFolder, is_group
 from pneumo_cli.runs.group_index import read_group
 from pneumo_cli.runs.index import BUNDLE, ListedRun, numbers, read_report, read_run
 from pneumo_cli.runtime.json_values import mapping, number, number_ends, sequence, text
+from pneumo_compare.classes import ClassScored, compare_classes, read_classes
 from pneumo_compare.paired import RESAMPLES, Pair, Scored, compare
 
 SPLITS = ("test", "validation")
@@ -40,7 +42,8 @@ class Images:
 
     Attributes:
         names, patients: [N].
-        labels: [N] of 0 and 1; empty if the run is not a classifier.
+        labels: [N] of 0 and 1, or class indices; of labels 1, 0 and -1 for unknown, [N, K]; empty if the run is not
+            a classifier.
     """
 
     names: tuple[str, ...]
@@ -67,7 +70,7 @@ class ComparedRun:
     metrics: Mapping[str, float]
     intervals: Mapping[str, tuple[float, float]]
     images: Images | None = None
-    scored: Scored | None = None
+    scored: Scored | ClassScored | None = None
 
     @property
     def name(self) -> str:
@@ -97,6 +100,12 @@ class Comparison:
     def first(self) -> ComparedRun:
         """The run that the others are compared with."""
         return self.runs[self.baseline]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of K exclusive classes or labels; empty for two classes, and for other runs."""
+        scored = self.first.scored
+        return scored.classes if isinstance(scored, ClassScored) else ()
 
     def same_run(self, place: int) -> bool:
         """Whether a run is the baseline itself, given twice."""
@@ -140,13 +149,13 @@ def compare_runs(
         _check_same_images(first, runs[i], split)
     if first.images is None or first.scored is None:
         return Comparison(split, runs, place)
-    pairs, tests = compare(
-        first.scored,
-        [scored for i in others if (scored := runs[i].scored) is not None],
-        first.images.labels,
-        first.images.patients,
-        resamples=resamples,
-    )
+    labels, patients = first.images.labels, first.images.patients
+    if isinstance(first.scored, ClassScored):
+        further = [scored for i in others if isinstance(scored := runs[i].scored, ClassScored)]
+        pairs, tests = compare_classes(first.scored, further, labels, patients)
+    else:
+        binary = [scored for i in others if isinstance(scored := runs[i].scored, Scored)]
+        pairs, tests = compare(first.scored, binary, labels, patients, resamples=resamples)
     return Comparison(split, runs, place, dict(zip(others, pairs, strict=True)), tests)
 
 
@@ -200,12 +209,14 @@ def _read(path: Path, split: str, letter: str) -> ComparedRun:
             )
         return ComparedRun(letter, listed, report, metrics, intervals)
     columns = rows[0].keys() if rows else set()
+    details = mapping(mapping(report.get("details")).get(split))
+    if "task" in details and {"name", "patient"} <= columns:
+        return _of_classes(ComparedRun(letter, listed, report, metrics, intervals), file, rows, details)
     if not {"name", "patient", *(("logits", "labels") if classifies else ())} <= columns:
         raise PneumoError(f"{file} is damaged: it has no predictions with names and patients")
     if not {"logits", "labels"} <= columns:
         return ComparedRun(letter, listed, report, metrics, intervals, _images(file, rows))
     images, logits = _predictions(file, rows)
-    details = mapping(mapping(report.get("details")).get(split))
     point = mapping(mapping(details.get("operating_points")).get(text(details.get("operating_point"))))
     try:
         calibration = Calibration(
@@ -215,18 +226,42 @@ def _read(path: Path, split: str, letter: str) -> ComparedRun:
         calibration = UNCALIBRATED
     scored = Scored(logits, number(point.get("logit_threshold", point.get("cut"))) or 0.0, calibration)
     computed = binary_metrics(scored.logits, images.labels, logit_threshold=scored.logit_threshold)
-    for name in ("accuracy", "auc"):
-        if name in metrics and name in computed and abs(metrics[name] - computed[name]) > _ROUNDING:
-            raise PneumoError(
-                f"{file} does not belong to {folder.report_json}: the predictions give {name} "
-                f"{computed[name]:.4f}, the report says {metrics[name]:.4f}"
-            )
+    _check_computed(file, folder, metrics, computed)
     if not intervals:  # a run from before reports had them
         computed_intervals = metric_intervals(
             scored.logits, images.labels, images.patients, logit_threshold=scored.logit_threshold
         )
         intervals = {name: (ends.low, ends.high) for name, ends in computed_intervals.items()}
     return ComparedRun(letter, listed, report, {**computed, **metrics}, intervals, images, scored)
+
+
+def _of_classes(
+    run: ComparedRun, file: Path, rows: Sequence[Mapping[str, str]], details: Mapping[str, Any]
+) -> ComparedRun:
+    """A run of K classes or labels, with its predictions."""
+    images = _images(file, rows)
+    labels, scored = read_classes(file, rows, images.names, details)
+    computed = multi_metrics(scored.logits, labels, scored.task, scored.thresholds)
+    _check_computed(file, RunFolder(run.listed.path), run.metrics, computed)
+    return replace(
+        run, metrics={**computed, **run.metrics}, images=replace(images, labels=labels), scored=scored
+    )
+
+
+def _check_computed(
+    file: Path, folder: RunFolder | GroupFolder, metrics: Mapping[str, float], computed: Mapping[str, float]
+) -> None:
+    """Check that the predictions are those that a report is about.
+
+    Raises:
+        PneumoError: they give other metrics.
+    """
+    for name in ("accuracy", "auc"):
+        if name in metrics and name in computed and abs(metrics[name] - computed[name]) > _ROUNDING:
+            raise PneumoError(
+                f"{file} does not belong to {folder.report_json}: the predictions give {name} "
+                f"{computed[name]:.4f}, the report says {metrics[name]:.4f}"
+            )
 
 
 def _rows(file: Path) -> list[dict[str, str]] | None:
@@ -282,11 +317,21 @@ def _check_same_kind(first: ComparedRun, other: ComparedRun, split: str) -> None
             f"{first.name} and {other.name} are of different kinds: {classifier.name} is a classifier, "
             f"{rest.name} is not"
         )
+    if first.scored is not None and other.scored is not None:
+        tasks = [_task(one.scored) for one in (first, other)]
+        if tasks[0] != tasks[1]:
+            raise UsageError(
+                f"{first.name} and {other.name} decide different things: {tasks[0]} vs {tasks[1]}: not comparable"
+            )
     if first.scored is None and not (first.metrics.keys() & other.metrics.keys()) - {"loss"}:
         raise UsageError(
             f"{first.name} ({first.listed.trainer}) and {other.name} ({other.listed.trainer}) are of different "
             f"kinds: they have no metric of their {split} images in common"
         )
+
+
+def _task(scored: Scored | ClassScored | None) -> str:
+    return scored.task if isinstance(scored, ClassScored) else "binary"
 
 
 def _check_same_images(first: ComparedRun, other: ComparedRun, split: str) -> None:
@@ -318,7 +363,8 @@ def _check_same_images(first: ComparedRun, other: ComparedRun, split: str) -> No
         ("patients", np.array(one.patients) != np.array(two.patients)),
     ):
         if differs.any():
-            names = [one.names[i] for i in np.flatnonzero(differs)]
+            rows = differs.reshape(len(differs), -1).any(axis=1)
+            names = [one.names[i] for i in np.flatnonzero(rows)]
             raise UsageError(
                 f"{first.name} and {other.name} have the same {split} images with different {what}: "
                 f"{len(names):,} differ ({_few(names)})"

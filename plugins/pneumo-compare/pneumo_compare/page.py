@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from pneumo_cli.evaluation.arrays import sigmoid
 from pneumo_cli.evaluation.binary import roc_points
 from pneumo_cli.evaluation.metric_names import in_order, interval_text, is_known, metric_label, metric_text
 from pneumo_cli.reports.document import Block, Document, Folded, Headline, Paragraph, Pictures, Section, Table
@@ -26,9 +26,14 @@ from pneumo_cli.runtime import atomic
 from pneumo_cli.runtime.json_values import mapping, number, sequence, text, value_text
 from pneumo_compare import figures
 from pneumo_compare.comparison import ComparedRun, Comparison
+from pneumo_compare.disagreements import classes_of, disagreements
+from pneumo_compare.paired import Scored
 from pneumo_compare.tables import (
+    class_head,
+    class_table,
     difference_table,
     letters,
+    metric_head,
     metric_rows,
     plain,
     run_rows,
@@ -47,7 +52,7 @@ from pneumo_compare.wording import (
 PAGE, CONTENT = "compare.html", "compare.json"
 
 _CARDS = 4
-_LISTED = 200  # images that are classified differently
+_COUNTED = 6  # classes in the summary
 _GOOD = 0.95  # AUC above which only the corner of a ROC curve matters
 
 
@@ -108,10 +113,9 @@ def _summary(comparison: Comparison) -> str:
             f"{len(comparison.runs)} runs side by side. They are not classifiers, so there are no paired "
             "tests, and one run each does not show which differences are due to chance."
         )
-    total, positive, classes = len(images.names), int(images.labels.sum()), _classes(comparison.first)
-    of_classes = ""
-    if len(classes) == 2:
-        of_classes = f" ({count(total - positive)} {classes[0]}, {count(positive)} {classes[1]})"
+    total, classes = len(images.names), classes_of(comparison.first)
+    numbers = _numbers(images.labels, classes)
+    of_classes = f" ({', '.join(f'{count(n)} {name}' for name, n in numbers.items())})" if numbers else ""
     return (
         f"All runs were evaluated on the same {count(total)} {comparison.split} images{of_classes} of "
         f"{count(len(set(images.patients)))} patients. Differences are from {comparison.first.letter}, "
@@ -119,8 +123,12 @@ def _summary(comparison: Comparison) -> str:
     )
 
 
-def _classes(run: ComparedRun) -> list[str]:
-    return [text(name) for name in sequence(mapping(run.report.get("dataset")).get("classes"))]
+def _numbers(labels: NDArray[np.int64], classes: Sequence[str]) -> dict[str, int]:
+    """The number of images of each class; empty for more than a sentence holds."""
+    if not 2 <= len(classes) <= _COUNTED:
+        return {}
+    shown = (labels[:, place] if labels.ndim == 2 else labels == place for place in range(len(classes)))
+    return {name: int((one == 1).sum()) for name, one in zip(classes, shown, strict=True)}
 
 
 def _headlines(comparison: Comparison) -> Iterator[Headline]:
@@ -163,7 +171,7 @@ def _runs_table(comparison: Comparison) -> Table:
 
 
 def _metrics(comparison: Comparison, pictures: Path) -> Iterator[Block]:
-    head = ("Metric", *letters(comparison.runs))
+    head = (metric_head(comparison), *letters(comparison.runs))
     numeric = frozenset(range(1, len(head)))
     note = ""
     if comparison.pairs and any(run.intervals for run in comparison.runs):
@@ -181,12 +189,13 @@ def _metrics(comparison: Comparison, pictures: Path) -> Iterator[Block]:
         )
         yield Table(head, rows, numeric, title="Metrics of the whole set of images")
     images = comparison.first.images
-    if comparison.first.scored is None or images is None or not 0 < images.labels.sum() < images.labels.size:
+    first = comparison.first.scored
+    if not isinstance(first, Scored) or images is None or not 0 < images.labels.sum() < images.labels.size:
         return
     curves = {
         f"{run.letter}  AUC {run.metrics['auc']:.3f}": roc_points(run.scored.logits, images.labels)
         for run in comparison.runs
-        if run.scored is not None
+        if isinstance(run.scored, Scored)
     }
     corner = all(run.metrics["auc"] > _GOOD for run in comparison.runs)
     save(figures.overlaid_roc(curves, corner=corner), pictures / "roc.png")
@@ -196,7 +205,7 @@ def _metrics(comparison: Comparison, pictures: Path) -> Iterator[Block]:
 
 def _differences(comparison: Comparison, pictures: Path) -> Iterator[Block]:
     first = comparison.first.letter
-    head = ("Metric", "Difference", "p", "p adjusted", "Result")
+    head = (metric_head(comparison), "Difference", "p", "p adjusted", "Result")
     for place, pair in comparison.pairs.items():
         letter = comparison.runs[place].letter
         if not pair.metrics:
@@ -221,8 +230,29 @@ def _differences(comparison: Comparison, pictures: Path) -> Iterator[Block]:
         file = f"differences-{letter}.png"
         save(figures.difference_rows(spans, plus=letter, minus=first), pictures / file)
         yield Pictures(((file, f"{letter} − {first} on the same patients, with 95 % intervals."),))
+        yield from _of_classes(comparison, place, pictures)
         yield from _checks(comparison, place)
-        yield from _disagreements(comparison, place)
+        yield from disagreements(comparison, place)
+
+
+def _of_classes(comparison: Comparison, place: int, pictures: Path) -> Iterator[Block]:
+    """The ROC AUC of each of K classes or labels."""
+    pair, first, letter = comparison.pairs[place], comparison.first.letter, comparison.runs[place].letter
+    if not pair.classes:
+        return
+    yield Table(
+        class_head(comparison, place),
+        tuple(class_table(comparison, place)),
+        frozenset({1, 2, 3, 4, 5}),
+        title=f"ROC AUC of each class against the rest, {letter} − {first}",
+    )
+    spans = [
+        figures.Span(text(name), *tested.difference[:3], tested.better)
+        for name, tested in pair.classes.items()
+    ]
+    file = f"classes-{letter}.png"
+    save(figures.difference_rows(spans, plus=letter, minus=first), pictures / file)
+    yield Pictures(((file, f"Difference of the ROC AUC of each class, {letter} − {first}."),))
 
 
 def _checks(comparison: Comparison, place: int) -> Iterator[Block]:
@@ -235,6 +265,8 @@ def _checks(comparison: Comparison, place: int) -> Iterator[Block]:
         (f"McNemar, {subsets[name]}", f"{calls.first_only:,}", f"{calls.second_only:,}", p_text(calls.p))
         for name, calls in pair.calls.items()
     ]
+    if not rows:
+        return
     yield Table(
         ("Check", f"Only {letter} correct", f"Only {first} correct", "p"),
         tuple(rows),
@@ -242,37 +274,6 @@ def _checks(comparison: Comparison, place: int) -> Iterator[Block]:
         title="Checks by tests that take images for independent",
         note="McNemar's is the mid-p, at each run's own operating point. Several images of one patient make both p "
         "too small; the results above do not depend on them.",
-    )
-
-
-def _disagreements(comparison: Comparison, place: int) -> Iterator[Block]:
-    images, first, other = comparison.first.images, comparison.first, comparison.runs[place]
-    if images is None or first.scored is None or other.scored is None:
-        return
-    scores = first.scored, other.scored
-    predicted = [scored.logits >= scored.logit_threshold for scored in scores]
-    differ = np.flatnonzero(predicted[0] != predicted[1])
-    if not differ.size:
-        return
-    probabilities = [sigmoid(scored.calibrated.logits) for scored in scores]
-    gap = np.abs(probabilities[0][differ] - probabilities[1][differ])
-    classes = _classes(first) if len(_classes(first)) == 2 else ["0", "1"]
-    rows = [
-        (
-            images.names[i],
-            images.patients[i],
-            classes[int(images.labels[i])],
-            *(f"{probability[i]:.3f}" for probability in probabilities),
-            first.letter if predicted[0][i] == images.labels[i] else other.letter,
-        )
-        for i in differ[np.argsort(-gap, kind="stable")][:_LISTED].tolist()
-    ]
-    a, b = first.letter, other.letter
-    head = ("Image", "Patient", "Label", f"Probability, {a}", f"Probability, {b}", "Correct")
-    more = f", {_LISTED} of them" if differ.size > _LISTED else ""
-    yield Folded(
-        f"The {differ.size:,} images that {a} and {b} classify differently{more}, largest difference first",
-        (Table(head, tuple(rows), frozenset({3, 4})),),
     )
 
 
@@ -337,6 +338,7 @@ def _method(comparison: Comparison) -> Iterator[Block]:
     if not comparison.pairs:
         return
     tests = comparison.tests
+    macro = "macro " if comparison.classes else ""
     yield Paragraph(
         "Each difference is that of two runs on the same images; its interval and its p are from a paired "
         "bootstrap over patients: patients are sampled with replacement, each with all images, and the same "
@@ -344,10 +346,16 @@ def _method(comparison: Comparison) -> Iterator[Block]:
         "its validation images."
     )
     yield Paragraph(
-        f"The ROC AUC is the primary metric; its p values are adjusted for {_tests(tests['primary'])} (Holm). "
-        f"All other metrics are a second family, adjusted for {_tests(tests['other'])}. A difference with an "
-        "adjusted p below 0.05 is significant; intervals are not adjusted."
+        f"The {macro}ROC AUC is the primary metric; its p values are adjusted for {_tests(tests['primary'])} "
+        f"(Holm). All other metrics are a second family, adjusted for {_tests(tests['other'])}. A difference with "
+        "an adjusted p below 0.05 is significant; intervals are not adjusted."
     )
+    if comparison.classes:
+        yield Paragraph(
+            "Metrics are means over the classes (macro averages), each class against the rest; accuracy is that of "
+            f"all decisions. The ROC AUC of single classes is a third family, adjusted for "
+            f"{_tests(tests['classes'])}."
+        )
     yield Paragraph(
         "No significant difference does not mean no difference: the interval shows how large a difference "
         "would still be consistent with the data."

@@ -85,6 +85,7 @@ class Pair:
         delong: of the ROC AUC, second minus first; None if a class is missing.
         calls: McNemar's tests on all images (``accuracy``), positive ones (``recall``) and negative ones
             (``specificity``); ``first_only`` counts those that only the second classifier classifies correctly.
+        classes: of K classes or labels, the ROC AUC of each against the rest.
     """
 
     equal: bool
@@ -92,6 +93,7 @@ class Pair:
     metrics: Mapping[str, Tested] = field(default_factory=dict)
     delong: Comparison | None = None
     calls: Mapping[str, Discordance] = field(default_factory=dict)
+    classes: Mapping[str, Tested] = field(default_factory=dict)
 
     @property
     def significant(self) -> list[str]:
@@ -126,30 +128,44 @@ def compare(
     differences = [_differences(second, first, labels, patients, resamples, seed) for second in others]
     for second, found in zip(others, differences, strict=True):
         found |= dict.fromkeys(found.keys() & _equal_metrics(first, second), NO_DIFFERENCE)
-    tested = [
-        (i, name) for i, found in enumerate(differences) for name in found if found[name] != NO_DIFFERENCE
-    ]
-    families = {
-        "primary": [key for key in tested if key[1] == PRIMARY],
-        "other": [key for key in tested if key[1] != PRIMARY],
-    }
-    adjusted: dict[tuple[int, str], float] = {}
-    for family in families.values():
-        adjusted |= zip(family, holm([differences[i][name].p for i, name in family]), strict=True)
+    ps, tests = adjusted(differences)
     pairs = [
         Pair(
             _equal(first, second),
             _equal_calls(first, second),
-            {
-                name: _tested(name, one, adjusted.get((i, name), one.p))
-                for name, one in differences[i].items()
-            },
+            {name: tested(name, one, ps[i].get(name, one.p)) for name, one in differences[i].items()},
             _delong(second, first, labels),
             _calls(second, first, labels),
         )
         for i, second in enumerate(others)
     ]
-    return pairs, {name: len(family) for name, family in families.items()}
+    return pairs, tests
+
+
+def adjusted(
+    differences: Sequence[Mapping[str, Difference]], primary: str = PRIMARY
+) -> tuple[list[dict[str, float]], dict[str, int]]:
+    """The p values of several pairs, adjusted within the families of the primary metric and of all others.
+
+    Args:
+        differences: of each pair, by metric.
+        primary: the metric of the first family.
+
+    Returns:
+        adjusted p values of each pair, of the differences that were tested; the number of tests of each family.
+    """
+    keys = [
+        (i, name) for i, found in enumerate(differences) for name in found if found[name] != NO_DIFFERENCE
+    ]
+    families = {
+        "primary": [key for key in keys if key[1] == primary],
+        "other": [key for key in keys if key[1] != primary],
+    }
+    ps: list[dict[str, float]] = [{} for _ in differences]
+    for family in families.values():
+        for (i, name), p in zip(family, holm([differences[i][name].p for i, name in family]), strict=True):
+            ps[i][name] = p
+    return ps, {name: len(family) for name, family in families.items()}
 
 
 def holm(ps: Sequence[float]) -> list[float]:
@@ -224,7 +240,8 @@ def _order(scored: Scored) -> NDArray[np.int64]:
     return np.unique(scored.logits, return_inverse=True)[1].astype(np.int64)
 
 
-def _tested(name: str, difference: Difference, p: float) -> Tested:
+def tested(name: str, difference: Difference, p: float) -> Tested:
+    """The result of a metric's difference with its adjusted p."""
     if p >= SIGNIFICANT or not difference.value:
         return Tested(difference, p, 0)
     higher = 1 if difference.value > 0 else -1

@@ -8,7 +8,15 @@ from typing import Any
 from pneumo_cli.evaluation.metric_names import in_order, interval_text, metric_label, metric_text
 from pneumo_cli.runtime.json_values import mapping, number, sequence, text, value_text
 from pneumo_compare.comparison import ComparedRun, Comparison
-from pneumo_compare.wording import cautions, difference_text, metric_verdict, p_text, pair_sentence, verdict
+from pneumo_compare.wording import (
+    cautions,
+    class_verdict,
+    difference_text,
+    metric_verdict,
+    p_text,
+    pair_sentence,
+    verdict,
+)
 
 _LISTED = ("trainer", "model", "dataset", "epochs", "started")
 ABSENT = "–"
@@ -114,6 +122,39 @@ def difference_table(comparison: Comparison, place: int) -> list[tuple[str, ...]
     ]
 
 
+def class_table(comparison: Comparison, place: int) -> list[tuple[str, ...]]:
+    """A row for the ROC AUC of each class: name, both values, difference with interval, p, adjusted p, result."""
+    values = [_class_areas(run, comparison.split) for run in (comparison.first, comparison.runs[place])]
+    return [
+        (
+            text(name),
+            *(metric_text("auc", one.get(name)) for one in values),
+            difference_text("auc", tested.difference),
+            p_text(tested.difference.p),
+            p_text(tested.p),
+            class_verdict(comparison, place, name),
+        )
+        for name, tested in comparison.pairs[place].classes.items()
+    ]
+
+
+def class_head(comparison: Comparison, place: int) -> tuple[str, ...]:
+    """The head of :func:`class_table`."""
+    first, letter = comparison.first.letter, comparison.runs[place].letter
+    return ("Class", f"AUC {first}", f"AUC {letter}", "Difference", "p", "Adjusted", "Result")
+
+
+def metric_head(comparison: Comparison) -> str:
+    """The head of a column of metrics."""
+    return "Metric (macro)" if comparison.classes else "Metric"
+
+
+def _class_areas(run: ComparedRun, split: str) -> dict[str, Any]:
+    details = mapping(mapping(run.report.get("details")).get(split))
+    classes = map(mapping, sequence(details.get("classes")))
+    return {str(one.get("name")): mapping(one.get("metrics")).get("auc") for one in classes}
+
+
 def run_rows(comparison: Comparison) -> list[tuple[str, ...]]:
     """A row for each run: letter, name, trainer, model, seed, epochs."""
     return [
@@ -160,4 +201,18 @@ def _plain_pair(comparison: Comparison, place: int) -> dict[str, Any]:
         # JSON has no infinity: an AUC without an error has no z.
         else {"difference": pair.delong.difference, "z": number(pair.delong.z), "p": pair.delong.p},
         "mcnemar": {name: dict(calls._asdict()) for name, calls in pair.calls.items()},
+        **({"classes": _plain_classes(comparison, place)} if pair.classes else {}),
+    }
+
+
+def _plain_classes(comparison: Comparison, place: int) -> dict[str, Any]:
+    """The differences of the ROC AUC of each class."""
+    return {
+        name: {
+            **tested.difference._asdict(),
+            "p_adjusted": tested.p,
+            "significant": bool(tested.better),
+            "verdict": class_verdict(comparison, place, name),
+        }
+        for name, tested in comparison.pairs[place].classes.items()
     }

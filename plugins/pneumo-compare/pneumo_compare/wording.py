@@ -23,7 +23,7 @@ def verdict(comparison: Comparison) -> str:
     if len(pairs) <= SPOKEN:
         return " ".join(pair_sentence(comparison, place) for place in pairs)
     differ = [place for place in pairs if _primary(pairs[place]) and pairs[place].metrics[PRIMARY].better]
-    first, label = comparison.first.letter, _in_sentence(PRIMARY)
+    first, label = comparison.first.letter, f"{_macro(comparison)}{_in_sentence(PRIMARY)}"
     if not differ:
         return f"In {label} none of the {len(pairs)} runs differs significantly from {first}."
     letters = ", ".join(comparison.runs[place].letter for place in differ)
@@ -46,9 +46,8 @@ def pair_sentence(comparison: Comparison, place: int) -> str:
         if result == _NOTHING:
             result += f" between {first} and {letter}"
         numbers = f"{letter} − {first}: {difference_text(PRIMARY, tested.difference)}"
-        sentences.append(
-            f"{metric_label(PRIMARY).label}: {result} [{numbers}, {_both_ps(comparison, tested)}]."
-        )
+        label = f"{_macro(comparison).capitalize()}{metric_label(PRIMARY).label}"
+        sentences.append(f"{label}: {result} [{numbers}, {_both_ps(comparison, tested)}].")
     others = [
         name for name in in_order(pair.significant) if name != PRIMARY and not name.endswith("_calibrated")
     ]
@@ -154,6 +153,20 @@ def _split_key(report: object) -> tuple[str, ...]:
 
 def _letters(comparison: Comparison, place: int) -> tuple[str, str]:
     return comparison.first.letter, comparison.runs[place].letter
+
+
+def class_verdict(comparison: Comparison, place: int, name: str) -> str:
+    """The result for the ROC AUC of one class."""
+    one, (first, letter) = comparison.pairs[place].classes[name], _letters(comparison, place)
+    if one.better:
+        return f"{letter if one.better > 0 else first} is better by {_size(PRIMARY, one)}"
+    if one.difference.p < SIGNIFICANT:
+        return f"{_NOTHING}, adjusted for {comparison.tests['classes']} tests"
+    return _NOTHING
+
+
+def _macro(comparison: Comparison) -> str:
+    return "macro " if comparison.classes else ""
 
 
 def _primary(pair: Pair) -> bool:

@@ -39,6 +39,16 @@ def test_two_seeds_do_not_differ_and_only_the_seed_is_a_different_setting(
     assert "They do not cover other seeds" in ended.stdout
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "latin-1"])
+def test_the_tables_lose_no_line_in_an_encoding_without_their_dashes(
+    encoding: str, pneumo: Pneumo, a: Path, b: Path
+) -> None:
+    ended, whole = pneumo("compare", a, b, encoding=encoding), pneumo("compare", a, b)
+    assert (ended.code, ended.stderr) == (0, whole.stderr)
+    assert ended.stdout.count("\n") == whole.stdout.count("\n")
+    assert "B - A, the same patients" in ended.stdout  # a minus sign otherwise
+
+
 def test_without_a_test_evaluation_the_error_names_the_split_that_can_be_compared(
     write_run: Write, pneumo: Pneumo, a: Path, tmp_path: Path
 ) -> None:

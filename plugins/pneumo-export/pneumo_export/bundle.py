@@ -15,7 +15,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -23,9 +23,14 @@ from numpy.typing import NDArray
 
 from pneumo_cli.errors import PneumoError, UsageError
 from pneumo_cli.evaluation.decision_rule import DecisionRule
+from pneumo_cli.evaluation.multi.rule import MultiRule, Rule, rule_from_state
 from pneumo_cli.runs.index import BUNDLE
 
-FORMAT = 2
+if TYPE_CHECKING:
+    from pneumo_cli.data.records import Task
+
+FORMAT, FORMAT_OF_CLASSES = 2, 3
+"""The version of descriptions of two classes, and of K classes or labels, which version 0.2 cannot read."""
 _READABLE = (1, FORMAT)  # format 1 has no bias: 0
 KEY = "pneumo"
 """The entry of an ONNX file's metadata that holds the description, as JSON."""
@@ -34,7 +39,6 @@ GRAPH = "model.onnx"
 PROGRAM = "model.pt2"
 CARD = "README.md"
 INPUT = "images"
-OUTPUTS = ("logit", "probability")
 INSTALL = "pip install onnx onnxscript onnxruntime"
 
 _OWN = {DESCRIPTION, GRAPH, PROGRAM, CARD, "run.toml", "environment.json"}
@@ -54,18 +58,18 @@ class Description:
         facts: everything else, JSON-compatible: model, training data and software, checks, results.
     """
 
-    rule: DecisionRule
+    rule: Rule
     size: int
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     def plain(self) -> dict[str, Any]:
         """As JSON values; the long, machine-readable rule comes last."""
         rule = self.rule.state() | {"baseline": {}}  # only reports use it
-        negative, positive = self.rule.classes
-        logit, probability = OUTPUTS
+        binary = self.rule.task == "binary"
         return {
-            "format": FORMAT,
+            "format": FORMAT if binary else FORMAT_OF_CLASSES,
             **self.facts,
+            **({} if binary else {"task": self.rule.task}),
             "classes": list(self.rule.classes),
             "input": {
                 "name": INPUT,
@@ -76,12 +80,7 @@ class Description:
                 "preprocessing": "Upright; gray (ITU-R BT.601 luminance), 8 bits; resized to a square whatever the "
                 "aspect ratio, bilinear with antialiasing; divided by 255. Normalisation is part of the graph.",
             },
-            "outputs": {
-                logit: f"float32 [batch], of {positive} against {negative}; {positive} is predicted from an "
-                "operating point's logit_threshold on",
-                probability: f"float32 [batch], of {positive}: the sigmoid of logit / temperature + bias, "
-                + _holds_for(self.rule),
-            },
+            "outputs": dict(zip(output_names(self.rule.task), _outputs(self.rule), strict=True)),
             "rule": _packed(rule),
         }
 
@@ -98,23 +97,28 @@ class Description:
         """
         if not isinstance(plain, dict) or "format" not in plain:
             raise UsageError(f"{where} does not describe an exported model")
-        if plain["format"] not in _READABLE:
+        if plain["format"] not in ((FORMAT_OF_CLASSES,) if "task" in plain else _READABLE):
             raise UsageError(f"{where} was written by another version of pneumo (format {plain['format']!r})")
         try:
             size = plain["input"]["size"]
             if not (type(size) is int and 1 <= size <= _LARGEST):
                 raise ValueError(f"image size {size!r} px")
-            rule = DecisionRule.from_state(_unpacked(plain["rule"]))
+            rule = rule_from_state(_unpacked(plain["rule"]), (), "binary")
         except PneumoError as error:
             raise PneumoError(f"{where} is damaged: {error}") from error
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise PneumoError(f"{where} is damaged: {type(error).__name__}: {error}") from error
-        derived = ("format", "classes", "input", "outputs", "rule")
+        derived = ("format", "task", "classes", "input", "outputs", "rule")
         return cls(rule, size, {name: value for name, value in plain.items() if name not in derived})
 
     def text(self) -> str:
         """As one JSON document."""
         return json.dumps(self.plain(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def output_names(task: Task) -> tuple[str, str]:
+    """The names of a graph's outputs: logits, [B] or [B, K], and probabilities of the same shape."""
+    return ("logit", "probability") if task == "binary" else ("logits", "probabilities")
 
 
 def is_bundle(path: Path) -> bool:
@@ -207,6 +211,36 @@ def check_digest(path: Path, described: Mapping[str, Any]) -> None:
         raise PneumoError(f"the bundle {path.parent} is damaged: it has no {path.name}")
     if not isinstance(entry, dict) or entry.get("sha256") != file_digest(path):
         raise PneumoError(f"the bundle {path.parent} is damaged: {path.name} does not match {DESCRIPTION}")
+
+
+def _outputs(rule: Rule) -> tuple[str, str]:
+    """What the outputs are, in words."""
+    if isinstance(rule, DecisionRule):
+        negative, positive = rule.classes
+        return (
+            f"float32 [batch], of {positive} against {negative}; {positive} is predicted from an operating point's "
+            "logit_threshold on",
+            f"float32 [batch], of {positive}: the sigmoid of logit / temperature + bias, {_holds_for(rule)}",
+        )
+    shape = f"float32 [batch, {len(rule.classes)}], one for each of the classes"
+    calibrated = "calibrated on validation images" if rule.is_calibrated else "not calibrated"
+    if rule.task == "multilabel":
+        return (
+            f"{shape}; a label is predicted from its own logit_threshold of an operating point on",
+            f"{shape}: the sigmoid of logit / temperature + bias of the class, {calibrated}",
+        )
+    return (
+        f"{shape}; the class with the largest score - logit_threshold is predicted, where a score is log p - "
+        "log(1 - p) for the softmax p of the logits (thresholds 0: the class with the largest logit)",
+        f"{shape}, their sum is 1: the softmax of logit / temperature + bias of the class, {calibrated}",
+    )
+
+
+def thresholds(rule: Rule) -> dict[str, float | list[float]]:
+    """The threshold of each operating point, or the thresholds of its K classes."""
+    if isinstance(rule, MultiRule):
+        return {point.name: list(point.logit_thresholds) for point in rule.points}
+    return {point.name: point.logit_threshold for point in rule.points}
 
 
 def _holds_for(rule: DecisionRule) -> str:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import logging
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,11 +33,15 @@ from pneumo_export.graph import Check
 from pneumo_export.model_card import model_card, results
 from pneumo_export.replace_folder import recover, replaced_folder
 
+if TYPE_CHECKING:
+    from pneumo_cli.evaluation.multi.rule import Rule
+
 FORMATS: Mapping[str, str] = {"onnx": ".onnx", "torch": ".pt2", "bundle": ""}
 """The formats, with the suffixes of their files."""
 
 _log = logging.getLogger("pneumo")
 _PATHS = ("output", "cache", "data_home", "data_root")  # settings of one machine
+_NAMED = 4  # classes in a title
 
 
 @dataclass(frozen=True)
@@ -156,7 +161,7 @@ def export(
         for step in steps:
             if step == "onnx":
                 content = graph.onnx_file(program, predictor)
-                answer = graph.onnx_answer(content)
+                answer = graph.onnx_answer(content, predictor.rule)
             else:
                 answer = graph.program_answer(graph.program_file(program, description))
             checks.append(graph.compare(answer, step, images, expected))
@@ -188,7 +193,7 @@ def _describe(predictor: RunPredictor) -> Description:
     environment = read_json(folder.environment)
     facts = {
         "pneumo": version("pneumo-cli"),
-        "title": f"{trained.name}: {' or '.join(predictor.rule.classes)} on a chest radiograph",
+        "title": f"{trained.name}: {_decided(predictor.rule)} on a chest radiograph",
         "notice": DISCLAIMER,
         "trainer": str(recorded.get("trainer", trained.resolved.entry.qualified_name)),
         "model": trained.entry.spec.name,
@@ -237,7 +242,8 @@ def _write_bundle(
                 "calibration": calibration,
             },
         )
-        atomic.write_text(run.settings, _portable_settings(trained.folder.settings))
+        own = [name for name, value in trained.resolved.options if isinstance(value, Path)]
+        atomic.write_text(run.settings, _portable_settings(trained.folder.settings, (*_PATHS, *own)))
         atomic.write_json(run.environment, description.facts["trained_with"])
         report = current(read_json(trained.folder.report_json))
         atomic.write_text(folder / bundle.CARD, model_card(description, report))
@@ -254,13 +260,20 @@ def _write_bundle(
         _check_replaceable(target)  # files may have been added during the export
 
 
-def _portable_settings(path: Path) -> str:
-    """A ``run.toml`` without folders of one machine."""
+def _decided(rule: Rule) -> str:
+    """What is decided, in a few words."""
+    if rule.task == "multilabel":
+        return ", ".join(rule.classes) if len(rule.classes) <= _NAMED else f"{len(rule.classes)} labels"
+    return " or ".join(rule.classes) if len(rule.classes) <= _NAMED else f"{len(rule.classes)} classes"
+
+
+def _portable_settings(path: Path, names: Sequence[str]) -> str:
+    """A ``run.toml`` without the named settings, which are paths of one machine."""
     import tomli_w
 
     with path.open("rb") as file:
         settings = tomllib.load(file)
-    for name in _PATHS:
+    for name in names:
         settings.pop(name, None)
         settings.get("origin", {}).pop(name, None)
     return f"# Settings of the run that this model was exported from.\n{tomli_w.dumps(settings)}"

@@ -1,7 +1,7 @@
 """A classifier as a standalone graph: traced, written as ONNX or ``torch.export`` program, and compared.
 
-The graph computes logit and probability from gray levels: normalisation, the network, flip TTA where the run uses
-it, calibration; in fp32, for any batch size. :mod:`pneumo_export.export` writes it to disk.
+The graph computes logits and probabilities from gray levels: normalisation, the network, flip TTA where the run
+uses it, calibration; in fp32, for any batch size. :mod:`pneumo_export.export` writes it to disk.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
@@ -24,11 +24,16 @@ from torch import Tensor, nn
 from pneumo_cli.data.augmentation import Transform
 from pneumo_cli.errors import PneumoError, UsageError
 from pneumo_cli.evaluation.calibration import Calibration
+from pneumo_cli.evaluation.multi.calibration import ClassCalibration
 from pneumo_cli.inference.predictors import RunPredictor
 from pneumo_cli.trainers.targets import positive_logits
 from pneumo_export import bundle
 from pneumo_export.bundle import Description
 from pneumo_export.predictor import run_session, start_session
+
+if TYPE_CHECKING:
+    from pneumo_cli.data.records import Task
+    from pneumo_cli.evaluation.multi.rule import Rule
 
 TOLERANCE = 1e-4
 """The largest accepted difference of logits; for logits beyond 10, relative to them."""
@@ -39,7 +44,7 @@ _MAX_BYTES = 2_000_000_000  # of weights: a protobuf message, and so an ONNX fil
 _LOGGERS = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")
 
 Answer: TypeAlias = Callable[[NDArray[np.uint8]], NDArray[np.float64]]
-"""Logits of class 1, [B], for uint8 [B, S, S]."""
+"""Logits, [B] or [B, K], for uint8 [B, S, S]."""
 
 
 @dataclass(frozen=True)
@@ -68,31 +73,49 @@ class Check:
 
 
 class Graph(nn.Module):
-    """A classifier from gray levels to logit and probability.
+    """A classifier from gray levels to logits and probabilities.
 
     Args:
         model: maps normalised images to outputs.
         transform: maps gray levels from 0 to 255 to normalised images.
-        flip_tta: whether the logit is averaged over an image and its horizontal flip (flip TTA).
+        flip_tta: whether logits are averaged over an image and its horizontal flip (flip TTA).
         calibration: applied to a logit before it becomes a probability.
+        to_logits: maps outputs to logits, [B] or [B, K].
+        task: what is decided.
     """
 
     def __init__(
-        self, model: nn.Module, transform: Transform, flip_tta: bool, calibration: Calibration
+        self,
+        model: nn.Module,
+        transform: Transform,
+        flip_tta: bool,
+        calibration: Calibration | ClassCalibration,
+        to_logits: Callable[[Tensor], Tensor] = positive_logits,
+        task: Task = "binary",
     ) -> None:
         super().__init__()
         self.model = model
         self.transform = transform
         self.flip_tta = flip_tta
-        self.calibration = calibration
+        self.to_logits = to_logits
+        self.exclusive = task == "multiclass"
+        self.temperature: float | Tensor
+        self.bias: float | Tensor
+        if isinstance(calibration, Calibration):
+            self.temperature, self.bias = calibration.temperature, calibration.bias
+        else:
+            temperatures, biases = (torch.from_numpy(one).float() for one in calibration.arrays())
+            self.register_buffer("temperature", temperatures, persistent=False)
+            self.register_buffer("bias", biases, persistent=False)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return logits and probabilities of class 1, [B] each, for float32 [B, 1, S, S] from 0 to 1."""
+        """Return logits and probabilities, [B] or [B, K] each, for float32 [B, 1, S, S] from 0 to 1."""
         inputs = self.transform(images[:, 0] * 255, torch.arange(images.shape[0]), 0)
-        logits = positive_logits(self.model(inputs))
+        logits = self.to_logits(self.model(inputs))
         if self.flip_tta:
-            logits = (logits + positive_logits(self.model(inputs.flip(-1)))) / 2
-        return logits, torch.sigmoid(logits / self.calibration.temperature + self.calibration.bias)
+            logits = (logits + self.to_logits(self.model(inputs.flip(-1)))) / 2
+        calibrated = logits / self.temperature + self.bias
+        return logits, calibrated.softmax(1) if self.exclusive else torch.sigmoid(calibrated)
 
 
 def probe_images(size: int) -> NDArray[np.uint8]:
@@ -109,7 +132,7 @@ def probe_images(size: int) -> NDArray[np.uint8]:
 
 
 def reference_logits(predictor: RunPredictor, images: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """The run's own logits, [N]."""
+    """The run's own logits, [N] or [N, K]."""
     return _batched(lambda batch: predictor.logits({predictor.size: batch}), images)
 
 
@@ -121,7 +144,14 @@ def trace(predictor: RunPredictor) -> torch.export.ExportedProgram:
     """
     size = predictor.size
     model = predictor.trained.model.to(memory_format=torch.contiguous_format)
-    graph = Graph(model, predictor.transform, predictor.flip_tta, predictor.rule.calibration).eval()
+    graph = Graph(
+        model,
+        predictor.transform,
+        predictor.flip_tta,
+        predictor.rule.calibration,
+        predictor.to_logits,
+        predictor.rule.task,
+    ).eval()
     try:
         with _quiet(), torch.no_grad():
             program = torch.export.export(
@@ -157,7 +187,7 @@ def onnx_file(program: torch.export.ExportedProgram, predictor: RunPredictor) ->
             exported = torch.onnx.export(
                 program,
                 input_names=[bundle.INPUT],
-                output_names=list(bundle.OUTPUTS),
+                output_names=list(bundle.output_names(predictor.rule.task)),
                 dynamo=True,
                 verbose=False,
             )
@@ -196,13 +226,14 @@ def described_onnx(content: bytes, description: Description, notice: str) -> byt
     rule = description.rule
     metadata = {
         "notice": notice,
+        **({} if rule.task == "binary" else {"task": rule.task}),
         "classes": rule.classes,
         "size": description.size,
         "preprocessing": plain["input"]["preprocessing"],
         **rule.calibration.plain(),
         "prevalence": rule.prevalence if rule.is_calibrated else None,
         "operating_point": rule.chosen,
-        "operating_points": {point.name: point.logit_threshold for point in rule.points},
+        "operating_points": bundle.thresholds(rule),
         bundle.KEY: plain,
     }
     onnx.helper.set_model_props(
@@ -217,10 +248,10 @@ def described_onnx(content: bytes, description: Description, notice: str) -> byt
     return described
 
 
-def onnx_answer(content: bytes) -> tuple[str, Answer]:
+def onnx_answer(content: bytes, rule: Rule) -> tuple[str, Answer]:
     """The runtime of an ONNX file, with its version, and a function that computes logits with it."""
     session = start_session(content, "the ONNX graph", {"threads": torch.get_num_threads()})
-    return f"onnxruntime {version('onnxruntime')}", lambda images: run_session(session, images)
+    return f"onnxruntime {version('onnxruntime')}", lambda images: run_session(session, images, rule)
 
 
 def program_answer(content: bytes) -> tuple[str, Answer]:

@@ -10,8 +10,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from pneumo_cli.evaluation.metric_names import metric_label
+from pneumo_cli.evaluation.multi.rule import MultiRule
 from pneumo_cli.reports.formatting import count
 from pneumo_cli.runtime.json_values import mapping, number, sequence, text
+from pneumo_export import class_card
 
 if TYPE_CHECKING:
     from pneumo_export.bundle import Description
@@ -53,18 +55,20 @@ for name in sys.argv[1:]:
 
 
 def results(report: Mapping[str, Any]) -> dict[str, Any]:
-    """A report's results of the exported weights, by split: metrics, intervals, operating points.
+    """A report's results of the exported weights, by split: metrics, intervals, operating points; of each class.
 
     Args:
         report: content of ``report.json``; may be empty.
     """
     by_split = {}
     for split, metrics in mapping(report.get("evaluations")).items():
-        points = mapping(mapping(mapping(report.get("details")).get(split)).get("operating_points"))
+        details = mapping(mapping(report.get("details")).get(split))
+        points = mapping(details.get("operating_points"))
         by_split[split] = {
             "metrics": dict(mapping(metrics)),
             "intervals": dict(mapping(mapping(report.get("intervals")).get(split))),
             "operating_points": {name: dict(mapping(point)) for name, point in points.items()},
+            **({"classes": details["classes"]} if "classes" in details else {}),
         }
     return by_split
 
@@ -75,27 +79,26 @@ def model_card(description: Description, report: Mapping[str, Any]) -> str:
     Args:
         report: content of ``report.json``; empty where the run's report is missing.
     """
-    facts, rule = description.facts, description.rule
-    negative, positive = rule.classes
+    facts = description.facts
     blocks = [
         f"# {text(facts.get('title'))}",
         f"**{text(facts.get('notice'))}**",
         f"A network ({text(facts.get('model'))}, {text(facts.get('model_from'))}, {count(facts.get('parameters'))} "
-        f"parameters) that predicts the probability of {positive}, against {negative}, from a frontal chest "
-        f"radiograph. Exported by pneumo {text(facts.get('pneumo'))} from the {text(facts.get('checkpoint'))} "
-        f"checkpoint of the run {text(facts.get('run'))}, epoch {count(facts.get('epoch'))}.",
+        f"parameters) that {_purpose(description)} from a frontal chest radiograph. Exported by pneumo "
+        f"{text(facts.get('pneumo'))} from the {text(facts.get('checkpoint'))} checkpoint of the run "
+        f"{text(facts.get('run'))}, epoch {count(facts.get('epoch'))}.",
         "## Intended use and limits",
         _limits(description, report),
         "## Data",
         _data(description, report),
         "## Results",
-        _results(facts),
+        _results(description),
         "## Calibration and operating points",
         _operating_points(description),
         "## Caveats",
         _caveats(report),
         "## Use",
-        _use(facts),
+        _use(description),
         "## Files",
         "- `model.onnx`: the graph, its description in its metadata. `model.pt2`: the same for "
         '`torch.export.load("model.pt2").module()`; torch unpickles parts of such a file, so load it only from a '
@@ -110,20 +113,40 @@ def model_card(description: Description, report: Mapping[str, Any]) -> str:
     return "\n\n".join(blocks) + "\n"
 
 
+def _purpose(description: Description) -> str:
+    rule = description.rule
+    if isinstance(rule, MultiRule):
+        return class_card.purpose(rule)
+    negative, positive = rule.classes
+    return f"predicts the probability of {positive}, against {negative},"
+
+
+def _scope(description: Description) -> tuple[str, str]:
+    """What the network cannot tell, and what its probabilities hold for."""
+    rule = description.rule
+    if isinstance(rule, MultiRule):
+        return class_card.limits(rule)
+    negative, positive = rule.classes
+    return (
+        f"It distinguishes only {negative} and {positive}, and predicts one of them for any image.",
+        f"Its probability is calibrated for the prevalence of {positive} in its validation images "
+        f"({rule.prevalence:.0%}); at a lower prevalence it is too high."
+        if rule.is_calibrated
+        else "Its probability is not calibrated.",
+    )
+
+
 def _limits(description: Description, report: Mapping[str, Any]) -> str:
-    negative, positive = description.rule.classes
+    scope, calibrated = _scope(description)
     origin = mapping(report.get("dataset")).get("origin")
     lines = [
         "For research and teaching on how such networks learn, err and can be compared. Not for patients: it has "
         "not been tested in a clinic, and no authority has approved it.",
-        f"It distinguishes only {negative} and {positive}, and predicts one of them for any image.",
+        scope,
         "It was trained on images of one source"
         + (f" ({text(origin)})" if origin else "")
         + ". On images of another hospital, device, age group or view its results may be worse than those below.",
-        f"Its probability is calibrated for the prevalence of {positive} in its validation images "
-        f"({description.rule.prevalence:.0%}); at a lower prevalence it is too high."
-        if description.rule.is_calibrated
-        else "Its probability is not calibrated.",
+        calibrated,
     ]
     if description.rule.ood_detector is not None:
         lines.append(
@@ -162,14 +185,14 @@ def _data(description: Description, report: Mapping[str, Any]) -> str:
     return " ".join(lines)
 
 
-def _results(facts: Mapping[str, Any]) -> str:
-    by_split = mapping(facts.get("results"))
+def _results(description: Description) -> str:
+    by_split, rule = mapping(description.facts.get("results")), description.rule
     if not by_split:
         return "These weights were not evaluated, or the run's report is missing."
     splits = [name for name in ("validation", "test") if name in by_split] or list(by_split)
     rows = []
     for metric in _METRICS:
-        cells = [_cell(mapping(by_split[split]), metric) for split in splits]
+        cells = [class_card.metric_cell(mapping(by_split[split]), metric) for split in splits]
         if any(cell != "–" for cell in cells):
             rows.append((metric_label(metric).label, *cells))
     note = (
@@ -177,22 +200,27 @@ def _results(facts: Mapping[str, Any]) -> str:
         "on the validation images alone, without the test images. Metrics that depend on a threshold are those at "
         "the run's own operating point."
     )
-    return f"{_table(('', *(split.capitalize() for split in splits)), rows)}\n\n{note}"
-
-
-def _cell(results: Mapping[str, Any], metric: str) -> str:
-    value = number(mapping(results.get("metrics")).get(metric))
-    if value is None:
-        return "–"
-    ends = [number(end) for end in sequence(mapping(results.get("intervals")).get(metric))]
-    if len(ends) == 2 and ends[0] is not None and ends[1] is not None:
-        return f"{value:.3f} ({ends[0]:.3f} to {ends[1]:.3f})"
-    return f"{value:.3f}"
+    if not isinstance(rule, MultiRule):
+        return f"{_table(('', *(split.capitalize() for split in splits)), rows)}\n\n{note}"
+    blocks = [_table(("Macro average", *(split.capitalize() for split in splits)), rows)]
+    for split in splits:
+        own = class_card.class_rows(mapping(by_split[split]))
+        if own:
+            blocks += [f"Each class against the rest, {split}:", _table(class_card.class_head(), own)]
+    return "\n\n".join([*blocks, note])
 
 
 def _operating_points(description: Description) -> str:
     rule = description.rule
-    test = mapping(mapping(mapping(description.facts.get("results")).get("test")).get("operating_points"))
+    results = mapping(mapping(description.facts.get("results")).get("test"))
+    if isinstance(rule, MultiRule):
+        blocks = [class_card.fitted(rule)]
+        if rule.is_calibrated:
+            shares = ("Class", "Validation images", "Temperature", "Bias")
+            blocks.append(_table(shares, class_card.calibration_rows(rule)))
+        blocks.append(_table(class_card.point_head(), class_card.point_rows(rule, results)))
+        return "\n\n".join(blocks)
+    test = mapping(results.get("operating_points"))
     rows = []
     for point in rule.points:
         metrics = mapping(mapping(test.get(point.name)).get("metrics"))
@@ -229,15 +257,16 @@ def _caveats(report: Mapping[str, Any]) -> str:
     return "\n".join(f"- {caveat}" for caveat in caveats if caveat) or "None of pneumo's checks found one."
 
 
-def _use(facts: Mapping[str, Any]) -> str:
+def _use(description: Description) -> str:
+    program = class_card.USE if isinstance(description.rule, MultiRule) else USE
     checks = "; ".join(
         f"{text(check.get('runtime'))}: {number(check.get('largest_difference')) or 0:.1e} on "
         f"{count(check.get('images'))} images"
-        for check in map(mapping, sequence(facts.get("checks")))
+        for check in map(mapping, sequence(description.facts.get("checks")))
     )
     return (
         "With pneumo: `pneumo predict THIS_FOLDER image.png …`. Without it, in this folder, with onnxruntime, "
-        f"NumPy and Pillow:\n\n```python\n{USE}```\n\n"
+        f"NumPy and Pillow:\n\n```python\n{program}```\n\n"
         '`convert("L")` clips 16-bit images: scale these to 8 bits first. The graph takes float32 [batch, 1, size, '
         "size] from 0 to 1. The largest difference of its logits from the run's in fp32, measured at export: "
         f"{checks}."

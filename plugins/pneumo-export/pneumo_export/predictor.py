@@ -6,7 +6,7 @@ import importlib.util
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,7 +19,10 @@ from pneumo_cli.plugins.requests import PredictorRequest
 from pneumo_cli.runs.folder import RunFolder, read_json
 from pneumo_cli.trainers.loading import load_trained
 from pneumo_export import bundle
-from pneumo_export.bundle import DESCRIPTION, INPUT, OUTPUTS, Description, is_bundle
+from pneumo_export.bundle import DESCRIPTION, INPUT, Description, is_bundle, output_names
+
+if TYPE_CHECKING:
+    from pneumo_cli.evaluation.multi.rule import Rule
 
 _FACTS = ("model", "checkpoint", "epoch", "dataset", "synthetic", "data_fingerprint")
 """Facts of the description that a predictor repeats."""
@@ -53,7 +56,7 @@ class OnnxPredictor(Predictor):
         else:
             self._session = start_session(bundle.read_file(path), str(path), flags or {})
             description = _embedded_description(self._session, path)
-        self._check_signature(description.size)
+        self._check_signature(description)
         exported = str(description.facts.get("checkpoint", ""))
         if checkpoint not in ("best", exported):
             raise UsageError(f"{path} holds only the checkpoint {exported}, not {checkpoint}")
@@ -69,23 +72,25 @@ class OnnxPredictor(Predictor):
         return self._weights
 
     def logits(self, images: Sized) -> NDArray[np.float64]:
-        """Logits of class 1, [B]: those of the run in fp32, within 1e-4."""
-        logits = run_session(self._session, images[self.sizes[0]])
+        """Logits, [B] or [B, K]: those of the run in fp32, within 1e-4."""
+        logits = run_session(self._session, images[self.sizes[0]], self.rule)
         if not np.isfinite(logits).all():
             raise PneumoError(f"{self._path} gives no finite logits")
         return logits
 
-    def maps(self, images: Sized, positive: NDArray[np.bool_]) -> NDArray[np.float32]:
+    def maps(self, images: Sized, positive: NDArray[np.bool_ | np.int64]) -> NDArray[np.float32]:
         """Raise UsageError: Grad-CAM needs the network, not an ONNX graph."""
         raise no_maps(self._path)
 
-    def _check_signature(self, size: int) -> None:
+    def _check_signature(self, description: Description) -> None:
+        size = description.size
         inputs = {node.name: list(node.shape[1:]) for node in self._session.get_inputs()}
         outputs = [node.name for node in self._session.get_outputs()]
-        if inputs != {INPUT: [1, size, size]} or OUTPUTS[0] not in outputs:
+        logits, _ = output_names(description.rule.task)
+        if inputs != {INPUT: [1, size, size]} or logits not in outputs:
             raise PneumoError(
                 f"{self._path} is damaged: its graph does not take the input of its description "
-                f"({INPUT} [batch, 1, {size}, {size}])"
+                f"({INPUT} [batch, 1, {size}, {size}]), or has no output {logits}"
             )
 
 
@@ -140,17 +145,20 @@ def start_session(graph: bytes, where: str, flags: Mapping[str, Any]) -> Any:
         raise PneumoError(f"{where} cannot be loaded by onnxruntime: {reason}") from error
 
 
-def run_session(session: Any, images: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Logits of class 1, [B], for uint8 [B, S, S].
+def run_session(session: Any, images: NDArray[np.uint8], rule: Rule) -> NDArray[np.float64]:
+    """Logits, [B] or [B, K], for uint8 [B, S, S].
+
+    Args:
+        rule: of the exported model.
 
     Raises:
         PneumoError: the graph fails, or returns another shape.
     """
     try:
-        (logits,) = session.run([OUTPUTS[0]], {INPUT: bundle.graph_input(images)})
+        (logits,) = session.run([output_names(rule.task)[0]], {INPUT: bundle.graph_input(images)})
     except Exception as error:
         raise PneumoError(f"the graph fails: {' '.join(str(error).split())[:200]}") from error
-    if logits.shape != (len(images),):
+    if logits.shape != (len(images), *(() if rule.task == "binary" else (len(rule.classes),))):
         raise PneumoError(f"the graph returns {list(logits.shape)} for {len(images)} images")
     return np.asarray(logits, np.float64)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pneumo_cli.cli.data_options import CacheFlag, DataRootFlag, HomeFlag
+from pneumo_cli.cli.data_options import CacheFlag, DataRootFlag, HomeFlag, takes_dataset_options
 from pneumo_cli.cli.options import DeviceFlag, JsonFlag, PrecisionFlag
 from pneumo_cli.cli.output import print_json, print_table, print_text
 from pneumo_cli.errors import Interrupted, PneumoError, UsageError, nearest
@@ -30,6 +30,7 @@ def add_commands(app: typer.Typer) -> None:
     """Add the command to the program."""
 
     @app.command(rich_help_panel="Runs")
+    @takes_dataset_options
     def reproduce(
         ctx: typer.Context,
         dataset: Annotated[
@@ -68,6 +69,7 @@ def add_commands(app: typer.Typer) -> None:
         cache: CacheFlag = None,
         data_home: HomeFlag = None,
         json: JsonFlag = False,
+        **options: Any,
     ) -> None:
         """Run the source report's five tasks and compare their results with the report's, on one page.
 
@@ -80,6 +82,7 @@ def add_commands(app: typer.Typer) -> None:
             "threads": threads,
             "cache": cache,
             "data_home": data_home,
+            **options,
         }
         if _reproduce(ctx.obj, flags, preset, only or [], output, dry_run, json):
             raise typer.Exit(1)

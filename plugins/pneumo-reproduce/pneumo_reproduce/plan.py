@@ -43,7 +43,7 @@ class Request:
     """What the user requests.
 
     Attributes:
-        flags: machine settings and the dataset, by field name; None if a flag was not given.
+        flags: machine settings, the dataset and its options, by field name; None if a flag was not given.
         fetch: whether pre-trained weights may be fetched now, to find out whether they are available.
     """
 
@@ -81,7 +81,7 @@ def make_plan(plugins: Plugins, source: SourceReport, request: Request, progress
     A task that cannot be run has a ``problem`` in the plan; the others are not affected.
 
     Raises:
-        UsageError: the dataset is not available, or no task can be run.
+        UsageError: the dataset is not available or not of two classes, or no task can be run.
     """
     data: dict[str, Any] = {}
     planned = [_plan_task(plugins, task, request, data, progress) for task in source.tasks]
@@ -178,9 +178,11 @@ def _plan_task(
     Args:
         data: facts about the dataset; filled by the first task.
     """
+    from pneumo_cli.settings.resolve import resolve
+
     planned: dict[str, Any] = {"name": task.name, "title": task.title, "problem": "", "replaced": ""}
     try:
-        resolved = _resolved(plugins, task, request, planned)
+        resolved = resolve(plugins, plugins.trainers.get(task.name), request.flags, preset=request.preset)
     except UsageError as error:
         return {**planned, "problem": str(error)}, ""
     if asks_for_group(resolved.trainer):
@@ -189,21 +191,24 @@ def _plan_task(
         )
     if not data:
         data.update(_described(plugins, resolved, progress))
+    if request.fetch:
+        try:
+            resolved = _available(plugins, resolved, request, planned)
+        except UsageError as error:
+            return {**planned, "problem": str(error)}, ""
     return {**planned, **_planned(plugins, resolved, data)}, resolved.to_toml({})
 
 
-def _resolved(plugins: Plugins, task: SourceTask, request: Request, planned: dict[str, Any]) -> Resolved:
+def _available(plugins: Plugins, resolved: Resolved, request: Request, planned: dict[str, Any]) -> Resolved:
+    """The settings of a task, with the network for small machines where theirs is not available."""
     from pneumo_cli.settings.resolve import resolve
     from pneumo_cli.trainers.session import set_up
 
-    entry = plugins.trainers.get(task.name)
-    resolved = resolve(plugins, entry, request.flags, preset=request.preset)
-    if not request.fetch:
-        return resolved
+    entry = resolved.entry
     try:
         set_up(plugins, resolved).check_request()
     except UsageError as error:
-        instead = _stand_in(plugins, task.name, request)
+        instead = _stand_in(plugins, entry.spec.name, request)
         if not instead or instead["model"] == resolved.trainer.model:
             raise
         replaced = resolve(plugins, entry, {**request.flags, **instead}, preset=request.preset)
@@ -227,12 +232,22 @@ def _stand_in(plugins: Plugins, name: str, request: Request) -> dict[str, Any]:
 
 
 def _described(plugins: Plugins, resolved: Resolved, progress: Progress) -> dict[str, Any]:
-    """The dataset's facts and class counts, without decoding an image."""
+    """The dataset's facts and class counts, without decoding an image.
+
+    Raises:
+        UsageError: it has not two exclusive classes, as the report has.
+    """
     from pneumo_cli.trainers.session import open_dataset
 
     entry = plugins.datasets.get(resolved.trainer.dataset)
     given = resolved.origins["data_root"].startswith("--")
-    dataset = open_dataset(entry, resolved.machine, progress, root_given=given)
+    dataset = open_dataset(entry, resolved.machine, progress, root_given=given, options=resolved.options)
+    if dataset.task != "binary":
+        what = "labels" if dataset.task == "multilabel" else "classes"
+        raise UsageError(
+            f"the source report is about two classes, and the dataset {dataset.name} has {len(dataset.classes)} "
+            f"{what} ({', '.join(dataset.classes)}): name one of two classes"
+        )
     return {
         "name": dataset.name,
         "origin": dataset.origin,

@@ -39,6 +39,8 @@ def test_a_dry_run_of_some_tasks_plans_and_shows_only_these(with_tasks, pneumo, 
     [
         (["--only", "autoencoders"], "did you mean autoencoder?"),
         (["--preset", "quik"], "did you mean quick?"),
+        (["--dataset", "fake-three"], "has 3 classes (normal, bacteria, virus): name one of two classes"),
+        (["--dataset", "fake-labels"], "has 3 labels (effusion, fracture, nodule): name one of two classes"),
         (["--dataset", "tinny"], "did you mean tiny?"),
         (["--threads", "99999"], "threads"),
         (["--output", "file"], "file is not a folder"),

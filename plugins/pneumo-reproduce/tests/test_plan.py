@@ -1,8 +1,34 @@
 """The plan of a reproduction: resolved settings, replaced networks, problems."""
 
+from pneumo_cli.plugins.discovery import discover
 from pneumo_cli.runtime.progress import Progress
 from pneumo_reproduce.plan import Plan, Request, make_plan, planned_again
 from pneumo_reproduce.source_report import source_report
+
+OPTIONS = """
+from pneumo_cli.api import DatasetSpec, hookimpl
+from pneumo_cli.settings import DatasetSettings
+from pneumo_cli.testing import TinyDataset
+
+api_version = 1
+
+
+class Options(DatasetSettings):
+    hospital: str = "north"
+
+
+def open_dataset(request):
+    dataset = TinyDataset("clinic")
+    dataset.place = request.options["hospital"]
+    return dataset
+
+
+@hookimpl
+def register_datasets():
+    yield DatasetSpec(
+        name="clinic", summary="Noise", factory="clinics:open_dataset", settings="clinics:Options"
+    )
+"""
 
 
 def plan_of(plugins, preset, fetch=True):
@@ -51,3 +77,13 @@ def test_a_plan_has_the_number_of_images_and_the_layers(picky):
 
 def test_the_source_report_has_its_five_tasks_in_order():
     assert source_report().names() == ["cnn", "feature-extraction", "fine-tuning", "gan", "autoencoder"]
+
+
+def test_the_options_of_the_dataset_reach_the_plan_and_every_run(with_tasks, install):
+    install("pneumo-clinic", {"clinic": "clinics"}, {"clinics": OPTIONS})
+    request = Request("quick", {"dataset": "clinic", "hospital": "south"}, fetch=False)
+    plan = make_plan(discover(), source_report(), request, Progress())
+    assert plan.content["dataset"]["place"] == "south"
+    assert plan.content["flags"]["hospital"] == "south"
+    assert plan.settings
+    assert all('hospital = "south"' in settings for settings in plan.settings.values())

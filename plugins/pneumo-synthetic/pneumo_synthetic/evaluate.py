@@ -93,6 +93,12 @@ def train_on_synthetic(
     data = open_data(dataset, resolved, progress, size=_smallest(trained), only="")
     by_class = {generative(one).images_of: one for one in trained}
     classes = data.dataset.classes
+    if data.task != "binary":
+        what = "labels" if data.task == "multilabel" else "classes"
+        raise UsageError(
+            f"tstr trains classifiers of two classes, and the dataset {data.dataset.name} has {len(classes)} "
+            f"{what} ({', '.join(classes)})"
+        )
     if len(classes) != 2 or set(by_class) != set(classes) or len(trained) != 2:
         given = ", ".join(name or "all classes" for name in by_class)
         raise UsageError(

@@ -23,7 +23,8 @@ from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from pneumo_cli.data.decoding import decode, resize
-from pneumo_cli.data.files import MAX_BYTES, is_image
+from pneumo_cli.data.file_kinds import is_image
+from pneumo_cli.data.files import MAX_BYTES
 from pneumo_cli.errors import PneumoError, UnreadableImage, UsageError
 from pneumo_cli.runtime import atomic
 from pneumo_cli.runtime.progress import Progress

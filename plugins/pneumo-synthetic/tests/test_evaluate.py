@@ -253,3 +253,17 @@ def test_tstr_takes_a_run_for_each_class_of_the_same_data(
     elsewhere = trained_run("painter", dataset="tiny", epochs=1)
     assert_misuse(pneumo("tstr", *runs(painter, normal_painter, elsewhere)), words)
     assert not (painter / "evaluations").exists()
+
+
+@pytest.mark.parametrize(
+    ("dataset", "images_of", "words"),
+    [
+        ("fake-three", "virus", "fake-three has 3 classes (normal, bacteria, virus)"),
+        ("fake-labels", "", "fake-labels has 3 labels (effusion, fracture, nodule)"),
+    ],
+)
+def test_tstr_is_for_two_classes(
+    dataset: str, images_of: str, words: str, trained_run: Callable[..., Path], pneumo
+) -> None:
+    run = trained_run("painter", dataset=dataset, images_of=images_of)
+    assert_misuse(pneumo("tstr", run, run), words)

@@ -1,0 +1,267 @@
+"""What ``pneumo predict`` shows of a prediction: of two classes, of K exclusive classes, and of K labels."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from pneumo_cli.evaluation.decision_rule import DecisionRule
+from pneumo_cli.evaluation.multi.points import MultiPoint
+from pneumo_cli.evaluation.multi.rule import MultiRule
+from pneumo_cli.evaluation.operating_points import OperatingPoint
+
+if TYPE_CHECKING:
+    from pneumo_cli.inference.predictor import Prediction, Predictor
+
+_OTHERS = 2  # further classes in a row of the table
+_WIDEST = 46  # characters of what is predicted; more of them move the note to the right
+
+
+class Values(ABC):
+    """The fields and texts of predictions that depend on what is decided.
+
+    Attributes:
+        head: titles of the table's columns between the file and the note.
+        right: which of them are aligned to the right.
+        columns: names of the columns of CSV.
+    """
+
+    head: Sequence[str]
+    right: Sequence[bool]
+    columns: Sequence[str]
+
+    @abstractmethod
+    def widths(self) -> list[int]:
+        """The widths of the columns of ``head``."""
+
+    @abstractmethod
+    def cells(self, prediction: Prediction) -> list[str]:
+        """The table's cells of one image."""
+
+    @abstractmethod
+    def json_head(self) -> dict[str, Any]:
+        """What a JSON document says about the classifier."""
+
+    @abstractmethod
+    def json_item(self, prediction: Prediction) -> dict[str, Any]:
+        """One image in JSON."""
+
+    @abstractmethod
+    def csv_row(self, prediction: Prediction) -> dict[str, Any]:
+        """One image in CSV, without the columns that all tasks have."""
+
+    @abstractmethod
+    def explanation(self) -> list[str]:
+        """What the numbers mean."""
+
+
+def values_of(predictor: Predictor) -> Values:
+    """The fields and texts of a predictor's predictions."""
+    rule, point = predictor.rule, predictor.point
+    if isinstance(rule, MultiRule) and isinstance(point, MultiPoint):
+        return SeveralClasses(rule, point, predictor.count)
+    if isinstance(rule, DecisionRule) and isinstance(point, OperatingPoint):
+        return TwoClasses(rule, point, predictor.count)
+    raise TypeError(f"the rule {type(rule).__name__} and the point {type(point).__name__} do not match")
+
+
+class TwoClasses(Values):
+    """Of two classes: the probability of class 1."""
+
+    right = (True, False)
+    columns = (
+        *("file", "probability", "decision", "logit", "out_of_distribution", "ood_score"),
+        *("error", "prevalence", "presentation", "other_part"),
+    )
+
+    def __init__(self, rule: DecisionRule, point: OperatingPoint, models: int) -> None:
+        self.rule, self.point, self.models = rule, point, models
+        self.classes = [printable(name) for name in rule.classes]
+        self.head = (self.classes[1].upper(), "DECISION")
+
+    def widths(self) -> list[int]:
+        return [
+            max(len("99.9 %"), len(self.classes[1])),
+            max(len("decision"), *map(len, self.classes)),
+        ]
+
+    def cells(self, prediction: Prediction) -> list[str]:
+        return [percent(prediction.probability), self.classes[int(prediction.positive)]]
+
+    def json_head(self) -> dict[str, Any]:
+        rule, point = self.rule, self.point
+        return {
+            "classes": list(rule.classes),
+            **rule.calibration.plain(),
+            "prevalence": _prevalence(rule),
+            "validation_images": rule.images,
+            "validation_prevalence": rule.prevalence if rule.images else None,
+            "operating_point": {**point.plain(), "probability": rule.probability_at(point)},
+        }
+
+    def json_item(self, prediction: Prediction) -> dict[str, Any]:
+        item: dict[str, Any] = self._shared(prediction)
+        return item | ({"members": list(prediction.members)} if prediction.members else {})
+
+    def csv_row(self, prediction: Prediction) -> dict[str, Any]:
+        return {**self._shared(prediction), "prevalence": _prevalence(self.rule)}
+
+    def explanation(self) -> list[str]:
+        rule, point, positive = self.rule, self.point, self.classes[1]
+        if rule.is_calibrated:
+            images = "each model's own" if self.models > 1 else f"{rule.images:,}"
+            share = f"{100 * rule.prevalence:.0f} %"
+            calibrated = f"calibrated on {images} validation images, of which {share} were {positive}"
+            meaning = (
+                f"the number is the probability of {positive}, {calibrated}; where the disease is rarer it is too "
+                "high (--prevalence SHARE)"
+                if rule.assumed is None
+                else f"the number is the probability of {positive} at a prevalence of {100 * rule.assumed:g} %: "
+                f"{calibrated}, then adjusted to this prevalence, which changes no decision"
+            )
+        else:
+            meaning = (
+                f"the number is the sigmoid of the logit, read as the probability of {positive}; nothing "
+                "calibrated it"
+            )
+        threshold = percent(rule.probability_at(point))
+        return [
+            meaning,
+            f"{positive} is predicted from {threshold} upwards (operating point {point.name}). {point.rule}",
+        ]
+
+    def _shared(self, prediction: Prediction) -> dict[str, Any]:
+        return {
+            "probability": prediction.probability,
+            "decision": self.rule.classes[int(prediction.positive)],
+            "logit": prediction.logit,
+        }
+
+
+class SeveralClasses(Values):
+    """Of K exclusive classes the predicted one and the next ones; of K labels those that are predicted."""
+
+    right = (False,)
+
+    def __init__(self, rule: MultiRule, point: MultiPoint, models: int) -> None:
+        self.rule, self.point, self.models = rule, point, models
+        self.labels = rule.task == "multilabel"
+        self.classes = [printable(name) for name in rule.classes]
+        self.head = ("PREDICTED",)
+        self.columns = (
+            *("file", "predicted", *(f"probability_{name}" for name in self.classes)),
+            *("out_of_distribution", "ood_score", "error", "presentation", "other_part"),
+        )
+
+    def widths(self) -> list[int]:
+        longest = sorted(map(len, self.classes))[-1 - _OTHERS :]
+        return [max(len("PREDICTED"), min(_WIDEST, sum(longest) + len(longest) * len(" 99.9 %, ") + 2))]
+
+    def cells(self, prediction: Prediction) -> list[str]:
+        ranked = sorted(
+            zip(self.classes, prediction.probabilities, self.rule.classes, strict=True),
+            key=lambda entry: -entry[1],
+        )
+        chosen = [f"{name} {percent(share)}" for name, share, own in ranked if own in prediction.predicted]
+        if self.labels:
+            highest = f"{ranked[0][0]} {percent(ranked[0][1])}"
+            return [", ".join(chosen) or f"none (highest: {highest})"]
+        others = [
+            f"{name} {percent(share)}" for name, share, own in ranked if own not in prediction.predicted
+        ]
+        return [f"{chosen[0]} ({', '.join(others[:_OTHERS])})"]
+
+    def json_head(self) -> dict[str, Any]:
+        rule, point = self.rule, self.point
+        return {
+            "task": rule.task,
+            "classes": list(rule.classes),
+            **rule.calibration.plain(),
+            "validation_images": rule.images,
+            "validation_prevalence": list(rule.prevalence) if rule.images else None,
+            "operating_point": {**point.plain(), "probabilities": rule.probabilities_at(point).tolist()},
+        }
+
+    def json_item(self, prediction: Prediction) -> dict[str, Any]:
+        item: dict[str, Any] = {
+            "predicted": list(prediction.predicted),
+            "probabilities": self._named(prediction.probabilities),
+            "logits": self._named(prediction.logits),
+        }
+        if prediction.member_probabilities:
+            item["members"] = [self._named(member) for member in prediction.member_probabilities]
+        return item
+
+    def csv_row(self, prediction: Prediction) -> dict[str, Any]:
+        shown = dict(zip(self.rule.classes, self.classes, strict=True))
+        columns = zip(self.classes, prediction.probabilities, strict=True)
+        return {
+            "predicted": "|".join(shown[name] for name in prediction.predicted),
+            **{f"probability_{name}": probability for name, probability in columns},
+        }
+
+    def explanation(self) -> list[str]:
+        rule, point = self.rule, self.point
+        what = "label" if self.labels else "class"
+        if rule.is_calibrated:
+            images = "each model's own" if self.models > 1 else f"{rule.images:,}"
+            meaning = (
+                f"the numbers are the probabilities of each {what}, calibrated on {images} validation images; of a "
+                f"{what} that is rarer than among these they are too high"
+            )
+        else:
+            function = "sigmoids" if self.labels else "softmax"
+            meaning = (
+                f"the numbers are the {function} of the logits, read as the probabilities of each {what}; nothing "
+                "calibrated them"
+            )
+        if not self.labels:
+            chosen = (
+                "the class whose score exceeds its own threshold by most is predicted, which is not always the "
+                f"most probable one (operating point {point.name})"
+                if len(set(point.logit_thresholds)) > 1
+                else f"the most probable class is predicted (operating point {point.name})"
+            )
+            return [meaning, f"{chosen}. {point.rule}"]
+        thresholds = ", ".join(
+            f"{name} {percent(share)}"
+            for name, share in zip(self.classes, rule.probabilities_at(point).tolist(), strict=True)
+        )
+        return [
+            meaning,
+            f"a label is predicted from its own threshold upwards ({thresholds}; operating point {point.name}). "
+            f"{point.rule}",
+        ]
+
+    def _named(self, values: Sequence[float]) -> dict[str, float]:
+        return dict(zip(self.rule.classes, values, strict=True))
+
+
+def percent(probability: float) -> str:
+    """A probability in percent; never 0 or 100 %, of which no model can be sure.
+
+    >>> percent(0.9996), percent(0.314), percent(1e-9)
+    ('> 99.9 %', '31.4 %', '< 0.1 %')
+    """
+    if probability > 0.999:
+        return "> 99.9 %"
+    return "< 0.1 %" if probability < 0.001 else f"{100 * probability:.1f} %"
+
+
+def printable(name: str) -> str:
+    r"""A name from data without control characters, which could change what a terminal shows.
+
+    >>> printable("Pleural effusion\x1b[2J")
+    'Pleural effusion\\x1b[2J'
+    """
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in name
+    )
+
+
+def _prevalence(rule: DecisionRule) -> float | None:
+    """The prevalence of class 1 for which the probabilities hold; None if they are not calibrated."""
+    if not rule.is_calibrated:
+        return None
+    return rule.prevalence if rule.assumed is None else rule.assumed
