@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
-from pathlib import Path, PurePosixPath
+from dataclasses import replace
+from functools import cached_property
+from pathlib import PurePosixPath
 
-import numpy as np
-from numpy.typing import NDArray
-
-from pneumo_chest_xray.layout import CLASSES, Place, find_images
+from pneumo_chest_xray.layout import Layout, Place, find_images
 from pneumo_chest_xray.patients import identify
 from pneumo_chest_xray.plugin import INSTRUCTIONS
+from pneumo_chest_xray.settings import CLASSES, ChestXraySettings, chosen_classes
 from pneumo_cli import DataError
-from pneumo_cli.data import UNREADABLE, Dataset, DatasetRequest, ImageFiles, Record, decode
-from pneumo_cli.runtime import Progress
+from pneumo_cli.data import UNREADABLE, DatasetRequest, FileDataset, ImageFiles, Record
 
 ORIGIN = (
     "Chest radiographs (anteroposterior) of children of one to five years, Guangzhou Women and Children's "
@@ -23,8 +23,12 @@ ORIGIN = (
 _log = logging.getLogger("pneumo")
 
 
-class ChestXray(Dataset):
+class ChestXray(FileDataset):
     """Kermany's chest radiographs in the Kaggle or the Mendeley layout.
+
+    Args:
+        request: with a root.
+        classes: one of :data:`~pneumo_chest_xray.settings.CHOICES`.
 
     Attributes:
         unknown_names: number of file names that match no known pattern. Each of these images counts as a patient of
@@ -32,16 +36,31 @@ class ChestXray(Dataset):
     """
 
     name = "chest-xray"
-    classes = CLASSES
     synthetic = False
+    origin = ORIGIN
 
-    def __init__(self, root: Path, cache: Path, progress: Progress) -> None:
-        self._files = ImageFiles(root)
-        places = find_images(self._files.names(), str(root))
-        digests = self._files.digests([place.path for place in places], cache, progress)
-        records = []
+    def __init__(self, request: DatasetRequest, classes: tuple[str, ...] = CLASSES) -> None:
+        assert request.root is not None
+        root = request.root
+        super().__init__(ImageFiles(root), request.cache, request.progress)
+        self.classes = classes
+        files = self.files.files()
+        layout = find_images(files, str(root))
         self.unknown_names = 0
-        for place in places:
+        self.records = self._records(layout, self.digests([place.path for place in layout.places]))
+        paths = {place.name: place.path for place in layout.places}
+        self.paths = {record.name: paths[record.name] for record in self.records}
+        self.unused = layout.unused(files, self.paths.values(), self.files.beginning)
+        if self.unknown_names:
+            self.notes = (
+                f"{self.unknown_names:,} of {len(paths):,} file names match no known pattern: each of these "
+                "images counts as a patient.",
+            )
+            _log.warning("%s: %s", root, self.notes[0].removesuffix("."))
+
+    def _records(self, layout: Layout, digests: dict[str, str]) -> list[Record]:
+        records = []
+        for place in layout.places:
             identity = identify(PurePosixPath(place.name).stem)
             self.unknown_names += not identity.matched
             records.append(
@@ -51,26 +70,37 @@ class ChestXray(Dataset):
                     patient=identity.patient,
                     pool=place.pool,
                     digest=_relocated(digests[place.path], place),
-                    subtype=identity.subtype,
+                    subtype=identity.subtype or place.folder,
+                    validation=place.validation,
                 )
             )
-        self.records = records
-        self.place = str(root)
-        self.origin = ORIGIN
-        if self.unknown_names:
-            self.origin += (
-                f"; {self.unknown_names} images whose names match no known pattern count as a patient each"
-            )
-            _log.warning(
-                "%s: %d of %d file names match no known pattern: each of these images counts as a patient",
-                root,
-                self.unknown_names,
-                len(records),
-            )
-        self._paths = {place.name: place.path for place in places}
+        if self.classes == CLASSES:
+            return records
+        labels = {name: label for label, name in enumerate(self.classes)}
+        titles = [record.subtype if record.label else "normal" for record in records]
+        chosen = [
+            replace(record, label=labels[title])
+            for record, title in zip(records, titles, strict=True)
+            if title in labels
+        ]
+        present = {(record.pool, record.label) for record in chosen}
+        for title, label in labels.items():
+            for pool in ("train", "test"):
+                if (pool, label) not in present:
+                    raise DataError(
+                        f"{self.place} has no images of {title} in {pool}: the subtype is in the file name "
+                        "(person23_bacteria_78.jpeg) or is a folder (PNEUMONIA/bacteria)"
+                    )
+        return sorted(chosen, key=lambda record: record.label)
 
-    def read(self, record: Record, size: int | None = None) -> NDArray[np.uint8]:
-        return decode(self._files.read_bytes(self._paths[record.name]), size)
+    @cached_property
+    def fingerprint(self) -> str:
+        # As in version 0.2, whose runs are resumed: without Record.validation, which is the folder in the name.
+        digest = hashlib.sha256()
+        for one in self.records:
+            fields = (one.name, str(one.label), one.patient, one.pool, one.digest, one.subtype)
+            digest.update("\x1f".join(fields).encode() + b"\x1e")
+        return digest.hexdigest()
 
 
 def _relocated(digest: str, place: Place) -> str:
@@ -88,4 +118,4 @@ def open_dataset(request: DatasetRequest) -> ChestXray:
         raise DataError(
             f"chest-xray needs its images: name their folder or zip file with --data-root, or {INSTRUCTIONS}"
         )
-    return ChestXray(request.root, request.cache, request.progress)
+    return ChestXray(request, chosen_classes(ChestXraySettings(**request.options).classes))

@@ -25,4 +25,6 @@ def register_datasets() -> Iterator[DatasetSpec]:
         needs_root=True,
         download="pneumo_chest_xray.download:download",
         instructions=INSTRUCTIONS,
+        settings="pneumo_chest_xray.settings:ChestXraySettings",
+        recognize="pneumo_chest_xray.layout:recognize",
     )

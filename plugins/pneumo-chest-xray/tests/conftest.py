@@ -70,5 +70,7 @@ def archive(tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture
-def opened(tmp_path: Path) -> Callable[[Path | None], ChestXray]:
-    return lambda root: open_dataset(DatasetRequest(root=root, cache=tmp_path / "cache", progress=Progress()))
+def opened(tmp_path: Path) -> Callable[..., ChestXray]:
+    return lambda root, **options: open_dataset(
+        DatasetRequest(root=root, cache=tmp_path / "cache", progress=Progress(), options=options)
+    )

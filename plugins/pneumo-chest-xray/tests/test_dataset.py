@@ -15,7 +15,7 @@ from pneumo_cli.runtime.progress import Progress
 from pneumo_cli.specs import DatasetSpec, load_reference
 
 Tree = Callable[..., Path]
-Opened = Callable[[Path | None], ChestXray]
+Opened = Callable[..., ChestXray]
 
 
 def kaggle_names() -> list[str]:
@@ -112,7 +112,7 @@ def test_the_shallowest_complete_tree_is_read_rather_than_a_shallower_incomplete
     dataset = opened(tree(names))
     assert len(dataset.records) == len(small)
     assert dataset.read(dataset.records[0]).size == 1
-    assert dataset._paths["test/NORMAL/IM-0009-0001.jpeg"].startswith("b/")
+    assert dataset.paths["test/NORMAL/IM-0009-0001.jpeg"].startswith("b/")
 
 
 def test_folders_are_found_in_any_case(small: list[str], tree: Tree, opened: Opened) -> None:
@@ -126,8 +126,8 @@ def test_names_that_match_no_known_pattern_are_counted_and_reported(
     dataset = opened(tree([*small, "train/NORMAL/scan 1.jpeg", "train/PNEUMONIA/scan 2.png"]))
     assert dataset.unknown_names == 2
     assert "2 of 10 file names" in caplog.text
-    assert "2 images whose names match no known pattern" in dataset.origin
-    assert opened(tree(small, "known")).origin.endswith("CC BY 4.0")
+    assert "2 of 10 file names match no known pattern" in dataset.notes[0]
+    assert opened(tree(small, "known")).notes == ()
 
 
 def test_an_unreadable_file_keeps_its_record_and_says_why(
@@ -189,7 +189,13 @@ def test_an_archive_is_imported_through_its_registered_spec(
     assert isinstance(spec, DatasetSpec)
     source = archive([f"chest_xray/{name}" for name in small])
     imported = import_data(
-        spec, source, tmp_path / "home", copy=True, cache=tmp_path / "cache", progress=Progress()
+        spec,
+        source,
+        tmp_path / "home",
+        copy=True,
+        cache=tmp_path / "cache",
+        progress=Progress(),
+        options={},
     )
     assert opened(imported).fingerprint == opened(source).fingerprint
 

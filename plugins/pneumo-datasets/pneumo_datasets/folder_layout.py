@@ -1,0 +1,240 @@
+"""Locates class folders, with or without split folders. Uses names only and opens no file.
+
+The split folders may lie above the class folders (``train/NORMAL/1.png``) or below them (``NORMAL/train/1.png``).
+Folders below a class are its subtypes, but for ``images``; ``masks`` are not read. A folder that alone holds
+everything else is passed over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from pneumo_cli import DataError, UsageError
+from pneumo_cli.data import ARCHIVES, UnusedFiles, unused_files
+from pneumo_datasets.manifest import SUFFIXES
+from pneumo_datasets.split_folders import SplitName, split_named
+
+MAX_SUBTYPES = 50
+"""More folders below classes are something else, such as patients."""
+
+_NORMAL = frozenset(
+    {
+        "normal", "normals", "healthy", "negative", "no finding", "no findings", "nofinding", "control", "controls",
+        "no pneumonia", "non pneumonia",
+    }
+)  # fmt: skip
+_SHOWN = 10  # names in a message
+_IMAGES = frozenset({"images", "image", "imgs"})
+_MASKS = frozenset({"masks", "mask"})
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One image.
+
+    Attributes:
+        path: below the root.
+        name: below the folder that holds the class or split folders.
+        split: of its folder; None: there are no split folders.
+        title: the class folder.
+        subtype: the first folder below the class; empty: there is none.
+        below: the path below the class and split folders.
+        label: index into the classes.
+    """
+
+    path: str
+    name: str
+    split: SplitName | None
+    title: str
+    subtype: str
+    below: str
+    label: int = 0
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The images of the chosen classes.
+
+    Attributes:
+        places: by class, then file name, then path.
+        classes: in order; the index is the label.
+        reasons: why an image is not used, by its path.
+        notes: what a reader has to know, in sentences.
+    """
+
+    places: list[Place]
+    classes: tuple[str, ...]
+    reasons: dict[str, str]
+    notes: tuple[str, ...] = ()
+
+    def unused(
+        self,
+        files: Collection[str],
+        used: Collection[str],
+        beginning: Callable[[str, int], bytes] = lambda path, size: b"",
+    ) -> tuple[UnusedFiles, ...]:
+        """The files below the root that are not among those used, by kind; see :func:`unused_files`."""
+        return unused_files(files, used, lambda path: self.reasons.get(path, ""), beginning)
+
+
+def means_normal(name: str) -> bool:
+    """Whether a class is that of images without the finding.
+
+    >>> means_normal("No_Finding"), means_normal("COVID")
+    (True, False)
+    """
+    return name.casefold().replace("_", " ").replace("-", " ").strip() in _NORMAL
+
+
+def in_order(names: Iterable[str]) -> tuple[str, ...]:
+    """Names of classes: a normal one first, the others in alphabetical order."""
+    return tuple(sorted(names, key=lambda name: (not means_normal(name), name.casefold(), name)))
+
+
+def check_shown(names: Iterable[str], where: str) -> None:
+    """Check that names of classes can be shown: terminals obey control characters, and no font has them.
+
+    Args:
+        where: as the message shows it.
+
+    Raises:
+        DataError: one has other characters.
+    """
+    for name in names:
+        if not name.isprintable():
+            raise DataError(
+                f"{where} has a class {name[:40]!r} with characters that cannot be shown: rename it"
+            )
+
+
+def find_classes(images: Sequence[str], files: Sequence[str], wanted: Sequence[str], root: str) -> Layout:
+    """Locate class folders.
+
+    Args:
+        images: POSIX paths of the images below the root.
+        files: of all files, for messages.
+        wanted: class folders to take, in order, in any case; none: all, a normal one first.
+        root: as messages show it.
+
+    Raises:
+        DataError: there are no images or no class folders, or one alone.
+        UsageError: a wanted class does not exist or is named twice, or it is one alone.
+    """
+    if not images:
+        raise DataError(f"{root} {_nothing(files, zipped=root.lower().endswith('.zip'))}")
+    above = _wrapper(images)
+    places, reasons = _located(images, above)
+    found: dict[str, str] = {}
+    for place in places:
+        found.setdefault(place.title.casefold(), place.title)
+    check_shown(found.values(), root)
+    classes = _chosen(found, wanted, root, files)
+    order = {title.casefold(): label for label, title in enumerate(classes)}
+    kept = []
+    for place in places:
+        label = order.get(place.title.casefold())
+        if label is None:
+            folder = place.path.removesuffix(place.below).rstrip("/")
+            reasons[place.path] = f"in the class folder {folder}"
+        else:
+            kept.append(replace(place, label=label))
+    kept.sort(key=lambda place: (place.label, place.name.rpartition("/")[2], place.name))
+    finer = len({(place.label, place.subtype) for place in kept if place.subtype})
+    if finer <= MAX_SUBTYPES:
+        return Layout(kept, classes, reasons, _doubts(kept, classes))
+    note = (
+        f"The {finer:,} folders below the classes are too many for subtypes; if they are patients, name them with "
+        "--patient-pattern '(.+)/'."
+    )
+    return Layout([replace(place, subtype="") for place in kept], classes, reasons, (note,))
+
+
+def _wrapper(images: Sequence[str]) -> str:
+    """The path, with a final slash, of the folder below which several folders hold the images."""
+    above = ""
+    while True:
+        folders = {path[len(above) :].partition("/")[0] for path in images}
+        below = {path[len(above) :].partition("/")[2] for path in images}
+        if len(folders) > 1 or "" in below or split_named(next(iter(folders))):
+            return above
+        if not any("/" in path for path in below):  # a class folder alone
+            return above
+        above += next(iter(folders)) + "/"
+
+
+def _located(images: Sequence[str], above: str) -> tuple[list[Place], dict[str, str]]:
+    """The images in class folders, and why others are none."""
+    parts = {path: path[len(above) :].split("/") for path in images}
+    split_above = any(len(one) > 1 and split_named(one[0]) for one in parts.values())
+    split_below = not split_above and any(len(one) > 2 and split_named(one[1]) for one in parts.values())
+    places, reasons = [], {}
+    for path, one in parts.items():
+        folders = one[:-1]
+        split = split_named(folders[0]) if split_above and folders else None
+        title = folders[1:2] if split_above else folders[:1]
+        if split_below:
+            split = split_named(folders[1]) if len(folders) > 1 else None
+        if (split_above or split_below) and split is None:
+            reasons[path] = f"outside of the split folders, in {'/'.join(folders)}" if folders else ""
+        elif not title:
+            reasons[path] = f"without a class folder, in {folders[0]}" if folders else ""
+        else:
+            depth = 2 if split else 1
+            finer = [name for name in folders[depth:] if name.casefold() not in _IMAGES]
+            if any(name.casefold() in _MASKS for name in finer):
+                reasons[path] = "in folders of masks"
+                continue
+            places.append(
+                Place(path, "/".join(one), split, title[0], finer[0] if finer else "", "/".join(one[depth:]))
+            )
+    return places, reasons
+
+
+def _doubts(places: Sequence[Place], classes: Sequence[str]) -> tuple[str, ...]:
+    """A note if the class folders may be split folders with unusual names, above the classes: all hold the same."""
+    below = [{place.subtype for place in places if place.label == label} for label in range(len(classes))]
+    if len(below[0]) < 2 or "" in below[0] or any(other != below[0] for other in below):
+        return ()
+    return (
+        f"All classes have the same subtypes ({', '.join(sorted(below[0])[:_SHOWN])}): if the folders "
+        f"{', '.join(classes[:_SHOWN])} are splits, call them train, val and test.",
+    )
+
+
+def _chosen(found: dict[str, str], wanted: Sequence[str], root: str, files: Sequence[str]) -> tuple[str, ...]:
+    """The class names in order, as the folders are called."""
+    names = ", ".join(sorted(found.values())[:_SHOWN]) + (", …" if len(found) > _SHOWN else "")
+    tables = [name for name in files if "/" not in name and name.lower().endswith(SUFFIXES)]
+    table = f"; for the labels of {tables[0]}: --dataset table" if tables else ""
+    if not found:
+        raise DataError(
+            f"{root} has no class folders: it has to hold folders of images, one for each class{table}"
+        )
+    if not wanted:
+        if len(found) < 2:
+            raise DataError(
+                f"{root} has images of one class only, {names}: a classifier needs two or more classes{table}"
+            )
+        return in_order(found.values())
+    keys = [name.casefold() for name in wanted]
+    for name in wanted:
+        if name.casefold() not in found:
+            raise UsageError(f"classes: {root} has no class folder {name!r}; it has: {names}")
+        if keys.count(name.casefold()) > 1:
+            raise UsageError(f"classes: {name!r} is named twice")
+    if len(keys) < 2:
+        raise UsageError(f"classes: {wanted[0]!r} is one class alone: name two or more of {names}")
+    return tuple(found[key] for key in keys)
+
+
+def _nothing(files: Sequence[str], zipped: bool) -> str:
+    archives = [name for name in files if name.lower().endswith(tuple(ARCHIVES))]
+    if archives:
+        more = f" and {len(archives) - 1} more" if len(archives) > 1 else ""
+        readable = not zipped and archives[0].lower().endswith(".zip")
+        remedy = ", or name it with --data-root" if readable else ""
+        return f"holds an archive, {archives[0]}{more}: unpack it first{remedy}"
+    if not files:
+        return "is empty: it has to hold folders of images, one for each class"
+    return f"contains no images among its files ({', '.join(files[:3])}{', …' if len(files) > 3 else ''})"
