@@ -96,6 +96,7 @@ def test_it_trains_reports_and_predicts(alone: Alone, run: str) -> None:
     [
         (("run", "cnn", "--dataset", "phantom"), "pneumo-phantom"),
         (("run", "cnn", "--dataset", "discs", "--model", "resnet18"), "pneumo-torchvision"),
+        (("run", "cnn", "--dataset", "discs", "--model", "timm/resnet18"), "pneumo-timm"),
         (("run", "gan", "--dataset", "discs"), "pneumo-gan"),
         (("compare", "RUN", "RUN"), "pneumo-compare"),
         (("export", "RUN"), "pneumo-export"),

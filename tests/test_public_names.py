@@ -26,7 +26,7 @@ NAMED_IN_MODULES = ("pneumo_cli.api", "pneumo_cli.testing")
 WITH_PUBLIC_NAMES_ALONE = [
     *(ROOT / "plugins" / name for name in (
         "pneumo-cnn", "pneumo-feature-extraction", "pneumo-fine-tuning", "pneumo-gan", "pneumo-autoencoder",
-        "pneumo-chest-xray", "pneumo-phantom",
+        "pneumo-chest-xray", "pneumo-datasets", "pneumo-phantom",
     )),
     *(ROOT / "examples" / name for name in ("pneumo-lenet", "pneumo-efficientnet-lite")),
 ]  # fmt: skip

@@ -1,0 +1,1 @@
+"""Feature: timm's image classifiers."""
