@@ -197,6 +197,9 @@ class DecoderSpec:
             needed.
         body_part: reference to ``body_part(data: bytes) -> str``: the body part that the file names, if it is not
             the chest, else the empty string; empty: the format has no such entry.
+        largest_value: reference to ``largest_value(data: bytes, max_pixels: int) -> int | None``: the largest gray
+            value of a file that does not state its depth; None for other files. ``decode`` then takes the argument
+            ``bits``, too: the depth that the files of a dataset have in common. Empty: the format states it.
     """
 
     name: str
@@ -206,9 +209,10 @@ class DecoderSpec:
     decode: str
     recognize: str = ""
     body_part: str = ""
+    largest_value: str = ""
 
     def __post_init__(self) -> None:
-        _check(self, "decode", optional=("recognize", "body_part"))
+        _check(self, "decode", optional=("recognize", "body_part", "largest_value"))
         if any(not re.fullmatch(r"\.[a-z0-9.]+", suffix) for suffix in self.suffixes):
             raise ValueError(f"{self.name}: suffixes are lower-case with a dot, not {self.suffixes!r}")
         for offset, magic in (pair for alternative in self.magic for pair in alternative):

@@ -3,6 +3,7 @@ from pneumo_cli.data.augmentation import ReportAugmentation as ReportAugmentatio
 from pneumo_cli.data.augmentation import Transform as Transform
 from pneumo_cli.data.batch_inputs import Sources as Sources
 from pneumo_cli.data.batch_inputs import Transforms as Transforms
+from pneumo_cli.data.completeness import check_jpeg as check_jpeg
 from pneumo_cli.data.decoding import decode as decode
 from pneumo_cli.data.decoding import decode_image as decode_image
 from pneumo_cli.data.decoding import resize as resize

@@ -18,10 +18,23 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
 
 from pneumo_cli.data import decoders, formats
+from pneumo_cli.data.completeness import check_jpeg, check_tiff
 from pneumo_cli.data.formats import SUFFIXES as SUFFIXES
-from pneumo_cli.data.metadata import has_much_metadata, without_metadata
+from pneumo_cli.data.metadata import has_much_metadata, jpeg_process, without_metadata
 from pneumo_cli.data.portable_maps import map_header, map_values
-from pneumo_cli.data.sample_depth import SampleDepth, depth_of, is_deep, needed_bits, to_gray
+from pneumo_cli.data.sample_depth import (
+    STORAGE,
+    SampleDepth,
+    depth_of,
+    floats_to_gray,
+    in_order,
+    is_deep,
+    largest_value,
+    needed_bits,
+    signed_to_gray,
+    to_gray,
+)
+from pneumo_cli.data.tiff_tags import TiffTags
 from pneumo_cli.errors import UnreadableImage
 from pneumo_cli.specs import DecoderSpec, load_reference
 
@@ -51,10 +64,10 @@ def decode(data: bytes, size: int | None = None, *, bits: int | None = None) -> 
 
     Gray values in 16 bits are scaled from their range to 0 to 255 and rounded. The range is what the file states
     (the chunk ``sBIT`` of a PNG, ``BitsPerSample`` or ``MaxSampleValue`` of a TIFF, the highest value of a PGM),
-    unless that is all 16 bits or too few for its values; else ``bits``; else the smallest of 8, 10, 12, 14 and 16
-    bits that holds the file's largest value. In a TIFF, signed integers run from their lowest possible value
-    (black) to their highest; floating point from 0 to 1 if all values lie there, else from minimum to maximum;
-    they are inverted if the photometric interpretation is that 0 is white.
+    unless that is 15 bits or more, or too few for its values; else ``bits``; else the smallest of 8, 10, 12, 14 and
+    16 bits that holds the file's largest value. In a TIFF, signed integers of which some are negative run from the
+    power of two below the lowest (black) to that above the highest; floating point from 0 to 1 if all values lie
+    there, else from minimum to maximum; they are inverted if the photometric interpretation is that 0 is white.
 
     Args:
         data: content of the file.
@@ -69,12 +82,13 @@ def decode(data: bytes, size: int | None = None, *, bits: int | None = None) -> 
 
     Raises:
         UnreadableImage: the data are empty, truncated, damaged, of another format, of several pages or frames,
-            over 100 million pixels, a TIFF of 32-bit integers, 16-bit colour that holds fewer bits, a file that a
-            plugin's decoder refuses, or one of a known format whose plugin is not installed.
+            over 100 million pixels, a TIFF of 32-bit integers, 16-bit colour that holds fewer bits, many values
+            that would become few gray levels, a file that a plugin's decoder refuses, or one of a known format
+            whose plugin is not installed.
     """
     spec = decoders.find(data)
     if spec is not None:
-        gray = _by_plugin(data, spec)
+        gray = _by_plugin(data, spec, bits)
         return gray if size is None else resize(gray, size)
     kind = built_in_format(data)
     if kind == "PPM" and map_header(data) is not None:
@@ -88,29 +102,31 @@ decode_image = decode
 
 
 def sample_depth(data: bytes) -> SampleDepth | None:
-    """The depth of a 16-bit container of unsigned gray values, which this decodes; None for other files.
+    """The depth of a 16-bit container of gray values of which none is negative; None for other files.
 
     :func:`pneumo_cli.data.containers.container` says from the header alone which files that is worth asking of.
 
     Raises:
         UnreadableImage: as :func:`decode`.
     """
-    if decoders.find(data) is not None:
-        return None
+    spec = decoders.find(data)
+    if spec is not None:
+        largest = _called(spec, spec.largest_value, data, MAX_PIXELS) if spec.largest_value else None
+        return None if largest is None else SampleDepth(None, int(largest))
     kind = built_in_format(data)
     if kind == "PPM":
         header = map_header(data)
         if header is None or header.white < 256 or header.samples != 1:
             return None
-        largest = int(_map_values(data).max())
-        return SampleDepth(None if header.white == 2**16 - 1 else header.white.bit_length(), largest)
+        largest = largest_value(_map_values(data))
+        return SampleDepth(None if header.white >= STORAGE else header.white.bit_length(), largest)
 
     def depth(image: Image.Image) -> SampleDepth | None:
-        if not is_deep(image):
+        if not is_deep(image) and image.mode != "I":
             return None
         _check_pixels(image)
-        image.load()
-        return depth_of(image, data)
+        values = _deep_values(image)
+        return None if values is None else depth_of(image, data, values)
 
     return opened(data, kind, depth)
 
@@ -149,6 +165,8 @@ def opened(data: bytes, kind: str, use: Callable[[Image.Image], _T]) -> _T:
     Raises:
         UnreadableImage: whatever is wrong with the file.
     """
+    if kind == "TIFF":
+        data = TiffTags(data).with_black_as_zero()
     if has_much_metadata(data, kind):
         return _opened(without_metadata(data, kind), kind, use)
     try:
@@ -170,13 +188,22 @@ def _opened(data: bytes, kind: str, use: Callable[[Image.Image], _T]) -> _T:
     except UnreadableImage:
         raise
     except UnidentifiedImageError:
-        raise UnreadableImage(_unknown()) from None
+        raise UnreadableImage(_variant(data, kind) or _unknown()) from None
     except Image.DecompressionBombError:
         raise UnreadableImage(f"more than {MAX_PIXELS // 10**6} million pixels") from None
     except MemoryError:
         raise
     except Exception as error:  # a decoder may raise anything on damaged bytes
         raise UnreadableImage(_reason(error)) from error
+
+
+def _variant(data: bytes, kind: str) -> str:
+    """What kind of TIFF or JPEG Pillow does not know; empty if that does not tell."""
+    if kind == "TIFF" and (stored := str(TiffTags(data))):
+        return f"a TIFF that cannot be read ({stored}), or damaged: save it as PNG"
+    if kind == "JPEG" and (stored := jpeg_process(data)):
+        return f"a JPEG that cannot be read ({stored}), or damaged: save it as PNG"
+    return ""
 
 
 def _unknown() -> str:
@@ -192,21 +219,26 @@ def body_part(data: bytes) -> str:
     return str(load_reference(spec.body_part)(data))
 
 
-def _by_plugin(data: bytes, spec: DecoderSpec) -> Grey:
+def _by_plugin(data: bytes, spec: DecoderSpec, bits: int | None) -> Grey:
     """A plugin's decoding of a file, with its type and shape checked."""
+    gray = _called(spec, spec.decode, data, MAX_PIXELS, **({"bits": bits} if spec.largest_value else {}))
+    is_array = isinstance(gray, np.ndarray)
+    if not is_array or gray.dtype != np.uint8 or gray.ndim != 2 or not gray.size:
+        returned = f"{gray.dtype} {list(gray.shape)}" if is_array else type(gray).__name__
+        raise UnreadableImage(f"decoder {spec.name} returned {returned}, not uint8 [H, W]")
+    return np.asarray(gray)
+
+
+def _called(spec: DecoderSpec, reference: str, *arguments: Any, **options: Any) -> Any:
+    """What a function of a plugin's decoder returns."""
     try:
-        gray = load_reference(spec.decode)(data, MAX_PIXELS)
+        return load_reference(reference)(*arguments, **options)
     except UnreadableImage as error:
         raise UnreadableImage(_printable(str(error))) from error
     except MemoryError:
         raise
     except Exception as error:  # a decoder may raise anything on damaged bytes
         raise UnreadableImage(f"decoder {spec.name}: {_reason(error)}") from error
-    is_array = isinstance(gray, np.ndarray)
-    if not is_array or gray.dtype != np.uint8 or gray.ndim != 2 or not gray.size:
-        returned = f"{gray.dtype} {list(gray.shape)}" if is_array else type(gray).__name__
-        raise UnreadableImage(f"decoder {spec.name} returned {returned}, not uint8 [H, W]")
-    return np.asarray(gray)
 
 
 def resize(image: Grey, size: int) -> Grey:
@@ -239,8 +271,10 @@ def _gray(image: Image.Image, size: int | None, data: bytes, bits: int | None) -
         return _tiff(image, size, data, bits)
     # For colour the decoder then returns the luminance, which a JPEG stores anyway.
     draft = image.draft("L", (2 * size, 2 * size)) if size is not None else None
-    image.load()
-    gray = _scaled(image, data, bits) if is_deep(image) else _to_gray(image, data)
+    values = _deep_values(image)
+    gray = _to_gray(image, data) if values is None else _scaled(values, image, data, bits)
+    if image.format in ("JPEG", "MPO"):
+        check_jpeg(data, gray, None if size is None else (2 * size, 2 * size))
     if size is not None:
         # A side that is not divisible was rounded up: the image ends within the last pixel. Ignoring that would
         # shift it by up to a third of a pixel.
@@ -249,9 +283,20 @@ def _gray(image: Image.Image, size: int | None, data: bytes, bits: int | None) -
     return gray if turn is None else np.asarray(Image.fromarray(gray).transpose(turn))
 
 
-def _scaled(image: Image.Image, data: bytes, bits: int | None) -> Grey:
+def _deep_values(image: Image.Image) -> NDArray[Any] | None:
+    """The gray values [H, W] of an image of 9 to 16 bits, if none is negative; None for others. Loads the image."""
+    image.load()
+    if is_deep(image):
+        return in_order(np.asarray(image))
+    if image.mode != "I" or _first_tag(image, TiffImagePlugin.BITSPERSAMPLE) != 16:
+        return None
+    values = np.asarray(image)  # a TIFF of signed integers
+    return in_order(values.astype(np.uint16)) if values.min() >= 0 else None
+
+
+def _scaled(values: NDArray[Any], image: Image.Image, data: bytes, bits: int | None) -> Grey:
     """Gray levels of 16-bit values, by the range that the file or its dataset has."""
-    return to_gray(np.asarray(image), 2 ** _chosen(depth_of(image, data), bits) - 1)
+    return to_gray(values, 2 ** _chosen(depth_of(image, data, values), bits) - 1)
 
 
 def _chosen(depth: SampleDepth, bits: int | None) -> int:
@@ -262,8 +307,8 @@ def _portable_map(data: bytes, bits: int | None) -> Grey:
     values = _map_values(data)
     header = map_header(data)
     white = header.white if header is not None else 255
-    if white == 2**16 - 1:  # what Pillow and others write, whatever the depth
-        white = 2 ** _chosen(SampleDepth(None, int(values.max())), bits) - 1
+    if white >= STORAGE:  # what Pillow and others write, whatever the depth
+        white = min(white, 2 ** _chosen(SampleDepth(None, largest_value(values)), bits) - 1)
     gray = to_gray(values, white)
     return gray if gray.ndim == 2 else np.asarray(Image.fromarray(gray).convert("L"))
 
@@ -316,41 +361,26 @@ def _tiff(image: TiffImagePlugin.TiffImageFile, size: int | None, data: bytes, b
         image.seek(0)
     else:
         raise UnreadableImage("several pages; a TIFF may have only one")
-    stored = int(image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (1,))[0])
-    signed = image.tag_v2.get(TiffImagePlugin.SAMPLEFORMAT, (1,))[0] == 2
-    zero_is_white = image.tag_v2.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0
-    image.load()  # also applies the orientation
-    if image.mode == "F":
-        gray = _floats(np.asarray(image))
-    elif is_deep(image) and not signed:
-        gray = _scaled(image, data, bits)
-    elif image.mode.startswith("I"):
-        gray = _integers(np.asarray(image).astype(np.int64), stored, signed)
+    check_tiff(data, *image.size)
+    values = _deep_values(image)  # also applies the orientation
+    if values is not None:
+        gray = _scaled(values, image, data, bits)
+    elif image.mode == "F":
+        gray = floats_to_gray(np.asarray(image))
+    elif _first_tag(image, TiffImagePlugin.SAMPLEFORMAT) == 2:
+        gray = signed_to_gray(np.asarray(image), _first_tag(image, TiffImagePlugin.BITSPERSAMPLE))
+    elif image.mode == "I":
+        raise UnreadableImage("integers of 32 bits; at most 16 can be read")
     else:
-        gray, zero_is_white = _to_gray(image, data), False  # Pillow has inverted it
-    if zero_is_white:
+        gray = _to_gray(image, data)
+    if TiffTags(data).zero_is_white:
         gray = 255 - gray
     return gray if size is None else resize(gray, size)
 
 
-def _integers(values: NDArray[np.int64], bits: int, signed: bool) -> Grey:
-    if bits > 16:
-        raise UnreadableImage(f"integers of {bits} bits; at most 16 can be read")
-    if signed:
-        values = values + 2 ** (bits - 1)
-    gray: Grey = np.rint(values * (255 / (2**bits - 1))).astype(np.uint8)
-    return gray
-
-
-def _floats(values: NDArray[np.float32]) -> Grey:
-    low, high = float(values.min()), float(values.max())
-    if not np.isfinite([low, high]).all():
-        raise UnreadableImage("values that are not finite")
-    if low >= 0 and high <= 1:
-        low, high = 0.0, 1.0
-    shares = (values.astype(np.float64) - low) / (high - low or 1.0)
-    gray: Grey = np.rint(255 * shares).astype(np.uint8)
-    return gray
+def _first_tag(image: Image.Image, tag: int) -> int:
+    """The first value of a tag of a TIFF, 1 without it; 0 for other files."""
+    return int(image.tag_v2.get(tag, (1,))[0]) if isinstance(image, TiffImagePlugin.TiffImageFile) else 0
 
 
 def _reason(error: Exception) -> str:

@@ -13,13 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pneumo_cli.data.container_differences import storage_shortcuts
-from pneumo_cli.data.files import UNREADABLE
-from pneumo_cli.data.prepare import PreparedData, SplitRequest
-from pneumo_cli.data.records import Dataset
+from pneumo_cli.data.file_kinds import is_image
+from pneumo_cli.data.files import UNREADABLE, ImageFiles
+from pneumo_cli.data.prepare import PreparedData, SplitRequest, check_classes
+from pneumo_cli.data.records import Dataset, UnusedFiles
 from pneumo_cli.data.splits import Overlaps, Split, SplitRow, class_table, overlaps
 from pneumo_cli.errors import DataError
 
 _HEADERS = 400  # files whose headers are read
+_EXAMPLES = 3
 _KINDS = 5  # kinds of files that are named before a run
 
 
@@ -57,6 +59,7 @@ def examine(dataset: Dataset, request: SplitRequest) -> Examination:
     if not any(record.pool == "test" for record in records):
         raise DataError(f"the dataset {dataset.name} ({dataset.place}) has no test images")
     split = request.split(records, dataset.classes)
+    check_classes(dataset, split, set(range(len(dataset.classes))))
     unreadable = tuple(
         (record.name, "its file cannot be read") for record in records if record.digest.startswith(UNREADABLE)
     )
@@ -102,16 +105,29 @@ def facts(dataset: Dataset, *, decoded: bool) -> dict[str, Any]:
         "labels": label_counts(dataset),
         "unused": [
             {"kind": one.kind, "count": one.count, "examples": list(one.examples), "images": one.images}
-            for one in dataset.unused
+            for one in unused(dataset)
         ],
         "gray_scaling": dataset.gray_scaling if decoded else "",
         "storage": storage_shortcuts(dataset, limit=_HEADERS) if decoded else [],
     }
 
 
+def unused(dataset: Dataset) -> tuple[UnusedFiles, ...]:
+    """The files below a dataset's root that it does not use, also those that are never listed."""
+    files = getattr(dataset, "files", None)
+    skipped = files.skipped if isinstance(files, ImageFiles) else {}
+    return (
+        *dataset.unused,
+        *(
+            UnusedFiles(reason, len(names), tuple(names[:_EXAMPLES]), any(map(is_image, names)))
+            for reason, names in skipped.items()
+        ),
+    )
+
+
 def unused_images(dataset: Dataset) -> list[str]:
     """A line for each kind of images that are not used, at most five and one for the others."""
-    kinds = sorted((one for one in dataset.unused if one.images), key=lambda one: -one.count)
+    kinds = sorted((one for one in unused(dataset) if one.images), key=lambda one: -one.count)
     lines = [f"not used: {one}" for one in kinds[:_KINDS]]
     if len(kinds) > _KINDS:
         lines.append(f"not used: {len(kinds) - _KINDS} more kinds of files; pneumo data check names them")

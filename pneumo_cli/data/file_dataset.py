@@ -17,11 +17,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pneumo_cli.data import decoders
 from pneumo_cli.data.decoding import decode, sample_depth
 from pneumo_cli.data.file_kinds import is_image, kind_of
 from pneumo_cli.data.files import ImageFiles
 from pneumo_cli.data.records import Dataset, Record, UnusedFiles
-from pneumo_cli.data.sample_depth import DEPTHS, START, may_be_deep, needed_bits, scaling_text
+from pneumo_cli.data.sample_depth import DEPTHS, may_be_deep, needed_bits, scaling_text
 from pneumo_cli.errors import UnreadableImage
 from pneumo_cli.runtime import atomic
 from pneumo_cli.runtime.progress import Progress
@@ -91,7 +92,9 @@ class FileDataset(Dataset):
 
     def _searched_depth(self) -> _Depth:
         def largest(path: str) -> int:
-            if not may_be_deep(self.files.beginning(path, START)):
+            start = self.files.beginning(path, MAGIC_BYTES)
+            spec = decoders.find(start)
+            if not (spec.largest_value if spec else may_be_deep(start)):
                 return 0
             try:
                 depth = sample_depth(self.files.read_bytes(path))

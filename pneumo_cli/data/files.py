@@ -29,6 +29,11 @@ from pneumo_cli.specs import MAGIC_BYTES
 MAX_BYTES = 256 * 2**20
 """The largest file that is read; the sizes that an archive states cannot be trusted."""
 
+HIDDEN = "with a hidden name or folder"
+NOT_REGULAR = "of no regular kind (pipe, socket, device or broken link)"
+OUTSIDE = "with a path that leads out of the archive"
+AGAIN = "with the name of another member"
+
 UNREADABLE = "unreadable:"
 """Prefix of the digest of an unreadable file; its name follows, so that no two are equal."""
 
@@ -42,7 +47,7 @@ Signature = tuple[int, int]
 class _Source(Protocol):
     """A folder or an archive."""
 
-    def files(self) -> Iterator[str]: ...
+    def files(self) -> Iterator[tuple[str, str]]: ...
 
     def read(self, name: str, size: int = ...) -> bytes: ...
 
@@ -57,10 +62,16 @@ class ImageFiles:
 
     Raises:
         DataError: ``root`` does not exist, cannot be opened, is neither a folder nor an archive, or is damaged.
+
+    Attributes:
+        root: the same.
+        skipped: what ``files``, once it was called, does not return: names by reason, in words that follow a number
+            of files.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.skipped: dict[str, list[str]] = {}
         try:
             mode = root.stat().st_mode
         except (OSError, ValueError) as error:
@@ -95,12 +106,21 @@ class ImageFiles:
         """Return the names of all files: POSIX paths relative to the root, sorted.
 
         Without hidden files and folders and what macOS adds to archives (``__MACOSX``, ``._*``). Links are
-        followed, but no folder is listed twice.
+        followed, but no folder is listed twice. Hidden images, pipes, broken links and members of an archive whose
+        path leads out of it are in ``skipped``.
 
         Raises:
             DataError: a folder cannot be listed, or a name is not valid Unicode.
         """
-        return sorted(set(self._source.files()))
+        names: set[str] = set()
+        skipped: dict[str, list[str]] = {}
+        for name, reason in self._source.files():
+            if reason:
+                skipped.setdefault(reason, []).append(name.encode(errors="replace").decode())
+            else:
+                names.add(_unicode(name, self.root))
+        self.skipped = {reason: sorted(several) for reason, several in sorted(skipped.items())}
+        return sorted(names)
 
     def read_bytes(self, name: str) -> bytes:
         """Return the content of one file; thread-safe.
@@ -159,7 +179,8 @@ class ImageFiles:
 
 
 def _is_clutter(part: str) -> bool:
-    return part.startswith(".") or part == "__MACOSX"
+    """Whether a file or folder of this name is never an image of anybody's: what macOS adds."""
+    return part.startswith("._") or part == "__MACOSX"
 
 
 def _kind(entry: os.DirEntry[str]) -> str:
@@ -177,11 +198,12 @@ class _Folder:
     def __init__(self, root: Path) -> None:
         self._root = root
 
-    def files(self) -> Iterator[str]:
+    def files(self) -> Iterator[tuple[str, str]]:
+        """The names of files, and the reason why one is skipped, or nothing."""
         visited: set[tuple[int, int]] = set()
-        folders = [""]
+        folders = [("", False)]
         while folders:
-            folder = folders.pop()
+            folder, hidden = folders.pop()
             try:
                 status = os.stat(self._root / folder)
                 # By identity, not by path: a link to a parent folder would otherwise be followed forever.
@@ -191,13 +213,26 @@ class _Folder:
                 with os.scandir(self._root / folder) as listing:
                     found = [(one.name, _kind(one)) for one in listing if not _is_clutter(one.name)]
             except OSError as error:
+                if hidden:
+                    continue
                 raise DataError(f"cannot list {self._root / folder}: {error.strerror}") from None
+            # Hidden folders come last: they may be links to others.
+            folders[:0] = [
+                (f"{folder}/{name}" if folder else name, True)
+                for name, kind in found
+                if kind == "folder" and (hidden or name.startswith("."))
+            ]
             for name, kind in sorted(found, reverse=True):
                 path = f"{folder}/{name}" if folder else name
-                if kind == "folder":
-                    folders.append(path)
+                if hidden or name.startswith("."):
+                    if kind == "file" and is_image(name):
+                        yield path, HIDDEN
+                elif kind == "folder":
+                    folders.append((path, False))
                 elif kind == "file" or (kind == "broken link" and is_image(name)):
-                    yield _unicode(path, self._root)
+                    yield path, ""
+                else:
+                    yield path, NOT_REGULAR
 
     def read(self, name: str, size: int = MAX_BYTES + 1) -> bytes:
         path = os.path.join(self._root, name)
@@ -235,15 +270,28 @@ class _Archive:
             raise DataError(f"{root} is neither a folder nor a zip archive") from None
         self._signature = (status.st_size, status.st_mtime_ns)
         # Archives from Windows may separate folders by backslashes.
-        self._members = {info.filename.replace("\\", "/"): info for info in self._archive.infolist()}
+        self._members: dict[str, zipfile.ZipInfo] = {}
+        self._again: list[str] = []
+        for info in self._archive.infolist():
+            name = str(PurePosixPath(info.filename.replace("\\", "/")))
+            if name in self._members and not info.is_dir():
+                self._again.append(name)
+            self._members[name] = info
 
-    def files(self) -> Iterator[str]:
+    def files(self) -> Iterator[tuple[str, str]]:
+        """The names of members, and the reason why one is skipped, or nothing."""
         for name, info in self._members.items():
             path = PurePosixPath(name)
-            # A path that is not normalised ("a//b", "/a", "a/../b") does not name a file below the root.
-            normal = str(path) == name and not path.is_absolute() and ".." not in path.parts
-            if normal and not info.is_dir() and not any(map(_is_clutter, path.parts)):
-                yield _unicode(name, self._root)
+            if info.is_dir() or any(map(_is_clutter, path.parts)):
+                continue
+            if path.is_absolute() or ".." in path.parts:
+                yield name, OUTSIDE
+            elif not any(part.startswith(".") for part in path.parts):
+                yield name, ""
+            elif is_image(name):
+                yield name, HIDDEN
+        for name in self._again:
+            yield name, AGAIN
 
     def read(self, name: str, size: int = MAX_BYTES + 1) -> bytes:
         try:

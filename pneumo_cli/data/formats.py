@@ -41,6 +41,7 @@ _UNREAD_MAGIC = (
     (4, b"jP  \r\n\x87\n", "JPEG 2000"),
     (0, b"\xff\x4f\xff\x51", "JPEG 2000"),
     (4, b"JXL \r\n\x87\n", "JPEG XL"),
+    (0, b"\xff\x0a", "JPEG XL"),
     (0, b"8BPS", "Photoshop"),
     (344, b"n+1\0", "NIfTI"),
     (344, b"n+2\0", "NIfTI"),

@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import TextIO
 
 from pneumo_cli.data.file_kinds import begins_as_image, image_suffixes, is_image, kind_of, tells_by_content
-from pneumo_cli.data.files import ImageFiles
+from pneumo_cli.data.files import HIDDEN, ImageFiles
 from pneumo_cli.errors import DataError, UnreadableImage, UsageError
 from pneumo_cli.specs import MAGIC_BYTES
 
@@ -50,6 +50,15 @@ class LeftOut:
         self.may_be_images += may_be_image
         if place not in self.places:
             self.places.append(place)
+
+    def add_skipped(self, files: ImageFiles, place: str) -> None:
+        """Count what was skipped while the files below the argument ``place`` were listed."""
+        for reason, names in files.skipped.items():
+            self.kinds[reason] += len(names)
+            # Thumbnails and backups of other programs are hidden: no reason to fail.
+            self.may_be_images += 0 if reason == HIDDEN else sum(map(is_image, names))
+            if place not in self.places:
+                self.places.append(place)
 
     def __str__(self) -> str:
         """One line: ``5 files of scans are not images: 3 .txt, 2 .zip (an archive)``; empty without such files."""
@@ -139,11 +148,13 @@ def _files(name: str, left_out: LeftOut) -> Iterator[Path]:
     if not os.path.isdir(path):
         yield path
         return
-    for below in ImageFiles(path).files():
+    files = ImageFiles(path)
+    for below in files.files():
         if _is_image(path / below):
             yield path / below
         else:
             left_out.add(path / below, name)
+    left_out.add_skipped(files, name)
 
 
 def _matching(pattern: str, left_out: LeftOut) -> Iterator[Path]:
@@ -165,7 +176,8 @@ def _matching(pattern: str, left_out: LeftOut) -> Iterator[Path]:
     for folder in sorted(glob.glob(above)):
         if not os.path.isdir(folder):
             continue
-        for below in ImageFiles(Path(folder)).files():
+        files = ImageFiles(Path(folder))
+        for below in files.files():
             path = Path(folder) / below
             if not _matches(PurePosixPath(below).parts, parts[first:]):
                 continue
@@ -173,6 +185,8 @@ def _matching(pattern: str, left_out: LeftOut) -> Iterator[Path]:
                 left_out.add(path, pattern)
             else:
                 yield path
+        if only_images:
+            left_out.add_skipped(files, pattern)
 
 
 def _matches(parts: Sequence[str], pattern: Sequence[str]) -> bool:

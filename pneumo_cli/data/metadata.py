@@ -62,20 +62,40 @@ def _metadata(data: bytes, kind: str) -> Iterator[Span]:
 
 
 def _jpeg_metadata(data: bytes) -> Iterator[Span]:
-    place = 2
     wanted = list(_ORIENTATIONS)
-    while place + 4 <= len(data) and data[place] == 0xFF:
-        marker = data[place + 1]
-        if marker == 0xFF:  # a fill byte
-            place += 1
-            continue
-        if marker == 0xDA:  # the scan follows
-            return
-        end = place + 2 + max(2, int.from_bytes(data[place + 2 : place + 4], "big"))
+    for marker, place in _segments(data):
         first = next((one for one in wanted if data.startswith(one, place + 4)), None)
         if marker == 0xE1 and first:
             wanted.remove(first)
         # JFIF and Adobe segments (APP0, APP14) say how colours are stored.
         elif marker == 0xFE or (0xE1 <= marker <= 0xEF and marker != 0xEE):
-            yield place, end
-        place = end
+            yield place, place + 2 + max(2, int.from_bytes(data[place + 2 : place + 4], "big"))
+
+
+def jpeg_process(data: bytes) -> str:
+    """How a JPEG is coded, where Pillow does not read it: ``12 bits per sample``, ``lossless``; else empty."""
+    for marker, place in _segments(data):
+        if marker == 0xF7:
+            return "JPEG-LS"
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            bits = data[place + 4 : place + 5]
+            ways = (
+                *(("lossless",) if marker & 3 == 3 else ()),
+                *((f"{bits[0]} bits per sample",) if bits else ()),
+            )
+            return ", ".join(ways)
+    return ""
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, int]]:
+    """The marker and the place of each segment of a JPEG before its first scan."""
+    place = 2
+    while place + 4 <= len(data) and data[place] == 0xFF:
+        marker = data[place + 1]
+        if marker == 0xFF:  # a fill byte
+            place += 1
+            continue
+        if marker == 0xDA:
+            return
+        yield marker, place
+        place += 2 + max(2, int.from_bytes(data[place + 2 : place + 4], "big"))

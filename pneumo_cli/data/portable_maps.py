@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pneumo_cli.data.sample_depth import in_order
 from pneumo_cli.errors import UnreadableImage
 
 _SPACE = re.compile(rb"[ \t\n\v\f\r]*")
@@ -61,7 +62,12 @@ def map_header(data: bytes) -> MapHeader | None:
         raise UnreadableImage(
             f"a damaged header of a portable map: {width} x {height} pixels, highest value {white}"
         )
-    return MapHeader(int(data[1:2]), width, height, white, place + 1)
+    header = MapHeader(int(data[1:2]), width, height, white, place + 1)
+    # One white space precedes the samples: a line end of Windows counts as one, if there is a byte for it.
+    count = width * height * header.samples * (2 if white > 255 else 1)
+    if data[place : place + 2] == b"\r\n" and len(data) > header.begin + count:
+        header = header._replace(begin=place + 2)
+    return header
 
 
 def map_values(data: bytes, header: MapHeader) -> NDArray[Any]:
@@ -83,6 +89,8 @@ def map_values(data: bytes, header: MapHeader) -> NDArray[Any]:
             raise UnreadableImage("several images in a portable map; it may have only one")
         there = min(end, len(data)) - header.begin
         values = np.frombuffer(data, dtype, max(0, there) // dtype.itemsize, min(header.begin, len(data)))
+        if dtype.itemsize == 2 and values.size == count:
+            values = in_order(values.reshape(header.height, header.width, -1)).reshape(-1)
     if values.size < count:
         raise UnreadableImage(f"truncated: {values.size:,} of {count:,} values of a portable map")
     if values.max() > header.white:

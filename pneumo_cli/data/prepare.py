@@ -142,7 +142,9 @@ def prepare(
         raise UsageError(f"the image size has to be at least 1 pixel, not {size}")
     if only and only not in dataset.classes:
         hint = nearest(only, dataset.classes)
-        raise UsageError(f"the dataset {dataset.name} has no class {only!r}; {hint}")
+        raise UsageError(
+            f"the dataset {dataset.name} has no class {only!r}; {hint} (--images-of chooses the class)"
+        )
     if not any(record.pool == "test" for record in dataset.records):
         raise DataError(f"the dataset {dataset.name} ({dataset.place}) has no test images")
     decoded = decoded_images(dataset, size, cache, progress)
@@ -164,7 +166,7 @@ def prepare(
     kept = everything
     if only:
         kept = everything.where(lambda position: not wanted.isdisjoint(records[position].present))
-    _check_classes(dataset, kept, wanted, only)
+    check_classes(dataset, kept, wanted, only)
     return PreparedData(
         dataset=dataset,
         size=size,
@@ -177,10 +179,17 @@ def prepare(
     )
 
 
-def _check_classes(dataset: Dataset, split: Split, wanted: set[int], only: str) -> None:
+def check_classes(dataset: Dataset, split: Split, wanted: set[int], only: str = "") -> None:
     """Check that each set shows every wanted class, and in a multilabel dataset also images without it.
 
     A rare label may have no test image, and none in a given validation split: its metrics are then left out.
+
+    Args:
+        wanted: the classes, as indices.
+        only: the only class that is used; empty: all are.
+
+    Raises:
+        DataError: a class is missing.
     """
     several = dataset.multilabel and not only
     optional = ("validation", "test") if split.policy == "given" else ("test",)
@@ -196,4 +205,5 @@ def _check_classes(dataset: Dataset, split: Split, wanted: set[int], only: str) 
         if missing:
             label = min(missing)
             what = missing[label].format(dataset.classes[label])
-            raise DataError(f"{dataset.name} ({dataset.place}) has no readable {what} for {name}")
+            hint = ": leave the label out with --classes" if several else ""
+            raise DataError(f"{dataset.name} ({dataset.place}) has no readable {what} for {name}{hint}")

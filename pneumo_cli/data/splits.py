@@ -110,9 +110,11 @@ def split_records(
         if missing or not part:
             first = min(missing, default=0)
             title = classes[first] if first < len(classes) else f"class {first}"
+            leaking = f" (without {len(excluded):,} that the test pool shows, too)" if excluded else ""
             raise DataError(
                 f"the split {policy!r} leaves no image of {title} for {name}: the train pool of "
-                f"{len(train) + len(validation)} images has too few patients of that class"
+                f"{len(train) + len(validation):,} images{leaking} has too few patients of that class "
+                "(--classes may leave it out)"
             )
     return Split(
         train=np.array(train, np.int64),

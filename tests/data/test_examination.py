@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pneumo_cli.data.examination import class_patients, examine, examined, facts, label_counts, unused_images
-from pneumo_cli.data.files import UNREADABLE
+from pneumo_cli.data.files import UNREADABLE, ImageFiles
 from pneumo_cli.data.prepare import SplitRequest, prepare
 from pneumo_cli.data.records import Dataset, Record, UnusedFiles
 from pneumo_cli.errors import DataError
@@ -137,3 +137,24 @@ def test_gray_levels_are_not_looked_for_where_nothing_is_decoded() -> None:
             raise AssertionError("images were read")
 
     assert facts(Deep(many(40).records), decoded=False)["gray_scaling"] == ""
+
+
+def test_hidden_images_and_pipes_are_named_among_the_unused_files(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(b"x")
+    for name in (".a.png", ".b.png", ".c.png", ".d.png"):
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "gone").symlink_to("nowhere")
+    dataset = many(10)
+    dataset.unused = (UnusedFiles("of the type .txt", 1, ("a.txt",), images=False),)
+    dataset.files = ImageFiles(tmp_path)  # type: ignore[attr-defined]
+    dataset.files.files()  # type: ignore[attr-defined]
+    assert [
+        (one["kind"], one["count"], one["images"]) for one in facts(dataset, decoded=False)["unused"]
+    ] == [
+        ("of the type .txt", 1, False),
+        ("of no regular kind (pipe, socket, device or broken link)", 1, False),
+        ("with a hidden name or folder", 4, True),
+    ]
+    assert unused_images(dataset) == [
+        "not used: 4 files with a hidden name or folder (.a.png, .b.png, .c.png, …)"
+    ]

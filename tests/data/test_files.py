@@ -61,6 +61,43 @@ def test_backslashes_in_an_archive_separate_folders(tmp_path: Path) -> None:
     assert files.read_bytes("train/a.png") == b"1"
 
 
+def test_what_is_not_listed_is_told_by_reason(folder: Path, archive: Path) -> None:
+    for root in (folder, archive):
+        files = ImageFiles(root)
+        files.files()
+        assert files.skipped == {"with a hidden name or folder": [".hidden/d.png"]}
+    (folder / ".scan.PNG").write_bytes(b"x")
+    os.mkfifo(folder / "pipe.png")
+    os.mkfifo(folder / "train" / "pipe")
+    (folder / "null").symlink_to("/dev/null")
+    (folder / "gone.txt").symlink_to("nowhere")
+    (folder / ".hidden" / "up").symlink_to("..")
+    files = ImageFiles(folder)
+    assert files.names() == IMAGES
+    assert files.skipped == {
+        "with a hidden name or folder": [".hidden/d.png", ".scan.PNG"],
+        "of no regular kind (pipe, socket, device or broken link)": [
+            "gone.txt",
+            "null",
+            "pipe.png",
+            "train/pipe",
+        ],
+    }
+
+
+def test_members_of_an_archive_are_named_by_their_path_or_skipped_with_a_reason(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "odd.zip", "w") as file:
+        for name in ("./a.png", "b//c.png", "/etc/d.png", "../e.png", "f/../../g.png", "h\\i.png", "h/i.png"):
+            file.writestr(name, name.encode())
+    files = ImageFiles(tmp_path / "odd.zip")
+    assert files.names() == ["a.png", "b/c.png", "h/i.png"]
+    assert [files.read_bytes(name) for name in files.names()] == [b"./a.png", b"b//c.png", b"h/i.png"]
+    assert files.skipped == {
+        "with the name of another member": ["h/i.png"],
+        "with a path that leads out of the archive": ["../e.png", "/etc/d.png", "f/../../g.png"],
+    }
+
+
 def test_an_archive_is_read_correctly_from_many_threads(tmp_path: Path) -> None:
     content = {f"{number}.png": os.urandom(20_000) for number in range(60)}
     with zipfile.ZipFile(tmp_path / "many.zip", "w", zipfile.ZIP_DEFLATED) as file:

@@ -226,6 +226,21 @@ def test_clutter_is_counted_and_no_image(films: Path) -> None:
     assert str(LeftOut()) == ""
 
 
+def test_what_is_never_listed_is_counted_too(films: Path) -> None:
+    for path in [*films.glob("more/*"), films / "zipped", films / "odd.xyz"]:
+        path.unlink()
+    (films / ".hidden.png").write_bytes(b"x")
+    left_out = LeftOut()
+    list(expand(["films"], None, left_out))
+    assert (left_out.kinds["with a hidden name or folder"], left_out.may_be_images) == (1, 0)
+    os.mkfifo(films / "pipe.png")
+    for argument in ("films", "films/**"):
+        left_out = LeftOut()
+        list(expand([argument], None, left_out))
+        assert left_out.kinds["of no regular kind (pipe, socket, device or broken link)"] == 1
+        assert left_out.may_be_images == 1
+
+
 def test_several_places_are_named_once(films: Path) -> None:
     left_out = LeftOut()
     list(expand(["films/more", "films/1.png", "films/*"], None, left_out))

@@ -183,6 +183,13 @@ def test_a_class_without_images_in_a_split_is_an_error(policy: str) -> None:
         split_records(records, policy)
 
 
+def test_images_that_the_test_pool_shows_too_are_named_where_they_are_missed() -> None:
+    records = [record(number, number % 2, f"p{number}") for number in range(40)]
+    copies = [replace(one, name=f"test/{one.name}", pool="test") for one in records]
+    with pytest.raises(DataError, match=r"0 images \(without 40 that the test pool shows, too\) has too few"):
+        split_records([*records, *copies], "patient")
+
+
 def test_unknown_policy_and_bad_fraction_are_errors() -> None:
     records = [record(number, number % 2, f"p{number}") for number in range(40)]
     with pytest.raises(UsageError, match="choose source or patient"):

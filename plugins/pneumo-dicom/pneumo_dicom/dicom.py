@@ -11,13 +11,14 @@ anything is decoded, and inflating stops at a limit.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
 import re
 import struct
 import warnings
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,7 +27,7 @@ from PIL import Image
 
 from pneumo_cli.errors import UnreadableImage
 from pneumo_dicom.elements import file_meta, wanted_elements, with_meta
-from pneumo_dicom.gray_scale import displayed
+from pneumo_dicom.gray_scale import displayed, largest_stored, states_range
 from pneumo_dicom.pixels import INSTALL, bits_stored, photometric, stored_values, transfer_syntax
 from pneumo_dicom.recognition import is_dicom
 
@@ -65,41 +66,52 @@ _ATTRIBUTES: list[str] = re.findall(
 """The attributes that decoding reads."""
 
 
-def decode_dicom(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
+def decode_dicom(data: bytes, max_pixels: int, bits: int | None = None) -> NDArray[np.uint8]:
     """Decode a radiograph to the gray levels that a viewer shows.
 
     Modality LUT or rescale slope and intercept; then the first VOI LUT, or else the first window (``LINEAR``,
-    ``LINEAR_EXACT`` or ``SIGMOID``; one narrower than the standard allows is ignored). Without either, the whole
-    range of the stored bits is mapped to 0 to 255, so 8-bit values are unchanged; where a file of more than 8 bits
-    uses less than a quarter of its declared range (12 bits declared as 16), only the range of the used bits.
-    ``MONOCHROME1`` is inverted, and pixel padding is black. 8-bit colour becomes luminance. The pixel aspect ratio
-    is ignored, because images are resized to a square anyway.
+    ``LINEAR_EXACT`` or ``SIGMOID``; one narrower than the standard allows, or about four times as wide as the range
+    of the values, is ignored). Without either, the whole range of the stored bits is mapped to 0 to 255, so 8-bit
+    values are unchanged; where a file of more than 8 bits uses less than a quarter of its declared range (12 bits
+    declared as 16), only the range of the used bits, or that of ``bits``. ``MONOCHROME1`` is inverted, and pixel
+    padding is black. 8-bit colour becomes luminance. The pixel aspect ratio is ignored, because images are resized
+    to a square anyway.
 
     Args:
         data: the content of a DICOM file.
         max_pixels: the largest accepted product of rows and columns, checked before decoding.
+        bits: the depth that a dataset's files have in common, for files that declare all bits of the storage.
 
     Returns:
         uint8 [H, W].
 
     Raises:
-        UnreadableImage: not a single radiograph, damaged, too large, no installed codec reads its compression, or
-            pydicom is missing.
+        UnreadableImage: not a single radiograph, damaged, too large, no installed codec reads its compression, its
+            header leaves next to nothing of the image, or pydicom is missing.
     """
-    _silence_pydicom()
-    try:
-        dataset = _parse(data)
-        _check_kind(dataset)
-        syntax = transfer_syntax(dataset)
-        _check_shape(dataset, max_pixels)
-        stored = stored_values(dataset, syntax)
+    with _reasons():
+        dataset = _checked(data, max_pixels)
+        stored = stored_values(dataset, transfer_syntax(dataset))
         if stored.values.ndim == 3:
             return np.asarray(Image.fromarray(stored.values.astype(np.uint8)).convert("L"))
-        return displayed(stored, dataset)
-    except (UnreadableImage, MemoryError):
-        raise
-    except Exception as error:  # parsing damaged bytes may raise anything
-        raise UnreadableImage(f"a damaged DICOM file: {_reason(error)}") from error
+        return displayed(stored, dataset, bits)
+
+
+def largest_value(data: bytes, max_pixels: int) -> int | None:
+    """The largest gray value of a file that declares all bits of the storage, and no window or lookup table.
+
+    None for other files, and for negative values.
+
+    Raises:
+        UnreadableImage: as :func:`decode_dicom`.
+    """
+    with _reasons():
+        dataset = _checked(data, max_pixels)
+        return (
+            None
+            if states_range(dataset)
+            else largest_stored(stored_values(dataset, transfer_syntax(dataset)), dataset)
+        )
 
 
 def other_part(data: bytes) -> str:
@@ -127,6 +139,27 @@ def other_part(data: bytes) -> str:
     if not {*words, "".join(words)} & _OTHER_PARTS or _CHEST & {*words}:
         return ""
     return " ".join(words)
+
+
+@contextlib.contextmanager
+def _reasons() -> Iterator[None]:
+    """Turn whatever is raised into a reason."""
+    _silence_pydicom()
+    try:
+        yield
+    except (UnreadableImage, MemoryError):
+        raise
+    except Exception as error:  # parsing damaged bytes may raise anything
+        raise UnreadableImage(f"a damaged DICOM file: {_reason(error)}") from error
+
+
+def _checked(data: bytes, max_pixels: int) -> FileDataset:
+    """The header of a radiograph whose pixels may be decoded."""
+    dataset = _parse(data)
+    _check_kind(dataset)
+    transfer_syntax(dataset)
+    _check_shape(dataset, max_pixels)
+    return dataset
 
 
 def _silence_pydicom() -> None:
@@ -172,7 +205,7 @@ def _inflated(data: bytes) -> bytes:
 
 
 def _check_kind(dataset: FileDataset) -> None:
-    if "PixelData" not in dataset:
+    if not dataset.get("PixelData"):
         kind = dataset.get("SOPClassUID")
         name = getattr(kind, "name", "") if kind else ""
         raise UnreadableImage(f"a DICOM file without an image{f' ({name[:60]})' if name else ', or cut off'}")

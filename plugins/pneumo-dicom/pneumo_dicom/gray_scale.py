@@ -26,34 +26,95 @@ Values = NDArray[np.float64]
 _DEPTHS = (8, 10, 12, 14, 16)
 _NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d{1,3})?")
 _BINARY = ("FD", "FL", "SL", "SS", "UL", "US")
+_WIDE = 3.9
+"""A window of this many times the range of the values, about two bits, is that of the storage."""
+_FEW_LEVELS = 32
+_CLIPPED = 0.9
 _LONGEST = 1024  # characters of a list of numbers
 
 
-def displayed(stored: Stored, dataset: FileDataset) -> NDArray[np.uint8]:
+def displayed(stored: Stored, dataset: FileDataset, bits: int | None = None) -> NDArray[np.uint8]:
     """Gray levels [H, W], looked up in a table of all values that can be stored: at most 65,536.
+
+    Args:
+        bits: the depth that the files of a dataset have in common.
 
     Raises:
         UnreadableImage: the header maps the pixels to nothing that can be shown.
     """
-    unsigned = np.dtype(f"u{stored.values.dtype.itemsize}")
-    patterns = np.ascontiguousarray(stored.values).view(unsigned)
-    values = (
-        np.arange(2 ** (8 * unsigned.itemsize)).astype(unsigned).view(stored.values.dtype).astype(np.float64)
-    )
-    padding = _padding(values, stored, dataset)
-    present = np.bincount(patterns.ravel(), minlength=len(values)) > 0
-    used = present & ~padding
+    values, patterns, counts, padding = _counted(stored, dataset)
+    used = (counts > 0) & ~padding
     if not used.any():
         raise UnreadableImage("nothing but pixel padding")
-    brightness = _brightness(values, used, stored, dataset)
-    table = np.rint(255 * np.clip(brightness, 0, 1)).astype(np.uint8)
-    if used.sum() > 1 and len(np.unique(table[used])) == 1:
-        raise UnreadableImage("its window maps all pixels to one gray level")
+    _check_levels(_levels(_brightness(values, used, stored, dataset, None)), counts, _ascending(values, used))
+    table = _levels(_brightness(values, used, stored, dataset, bits))
     if _inverted(dataset):
         table = 255 - table
     table[padding] = 0
     gray: NDArray[np.uint8] = table[patterns]
     return gray
+
+
+def states_range(dataset: FileDataset) -> bool:
+    """Whether a header says which values are black and white: by its bits, a window or a lookup table."""
+    bits, samples = int(dataset.get("BitsStored") or dataset.BitsAllocated), dataset.get("SamplesPerPixel")
+    tables = dataset.get("ModalityLUTSequence") or dataset.get("VOILUTSequence")
+    return bits <= _DEPTHS[-2] or int(samples or 1) > 1 or bool(tables) or _window(dataset) is not None
+
+
+def largest_stored(stored: Stored, dataset: FileDataset) -> int | None:
+    """The largest value but padding and what is white in the storage; None if there are negative ones, or none."""
+    values, _, counts, padding = _counted(stored, dataset)
+    used = np.sort(values[(counts > 0) & ~padding])
+    return _highest(used, stored) if used.size and used[0] >= 0 else None
+
+
+def _counted(
+    stored: Stored, dataset: FileDataset
+) -> tuple[Values, NDArray[Any], NDArray[np.int64], NDArray[np.bool_]]:
+    """All values that can be stored, the place of each pixel's [H, W], their counts, and which are padding."""
+    unsigned = np.dtype(f"u{stored.values.dtype.itemsize}")
+    patterns = np.ascontiguousarray(stored.values).view(unsigned)
+    values = (
+        np.arange(2 ** (8 * unsigned.itemsize)).astype(unsigned).view(stored.values.dtype).astype(np.float64)
+    )
+    counts = np.bincount(patterns.ravel(), minlength=len(values))
+    return values, patterns, counts, _padding(values, stored, dataset)
+
+
+def _levels(brightness: Values) -> NDArray[np.uint8]:
+    return np.rint(255 * np.clip(brightness, 0, 1)).astype(np.uint8)
+
+
+def _ascending(values: Values, used: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """The places of the used values, from the lowest to the highest."""
+    return np.flatnonzero(used)[np.argsort(values[used])]
+
+
+def _check_levels(table: NDArray[np.uint8], counts: NDArray[np.int64], used: NDArray[np.int64]) -> None:
+    """Refuse an image that its header, or an offset of its values, maps to next to nothing.
+
+    Args:
+        table: the gray level of each value.
+        counts: the number of pixels that have it.
+        used: places of the values of the image in both, from the lowest value to the highest.
+
+    Raises:
+        UnreadableImage: many values become few gray levels, or most pixels become black or white.
+    """
+    levels = len(np.unique(table[used]))
+    if len(used) > 1 and levels == 1:
+        raise UnreadableImage("its window maps all pixels to one gray level")
+    if levels < _FEW_LEVELS and len(used) >= 8 * levels:
+        raise UnreadableImage(
+            f"its window, or the range of its values, maps {len(used):,} values to {levels} gray levels"
+        )
+    inner = used[1:-1]  # the lowest and the highest value are black and white in many images
+    clipped, pixels = counts[inner][np.isin(table[inner], (0, 255))].sum(), counts[inner].sum()
+    if clipped > _CLIPPED * pixels:
+        raise UnreadableImage(
+            f"its window leaves {100 * clipped / pixels:.0f} % of its pixels black or white"
+        )
 
 
 def _inverted(dataset: FileDataset) -> bool:
@@ -62,29 +123,37 @@ def _inverted(dataset: FileDataset) -> bool:
     return photometric(dataset) == "MONOCHROME1" or shape == "INVERSE"
 
 
-def _brightness(values: Values, used: NDArray[np.bool_], stored: Stored, dataset: FileDataset) -> Values:
+def _brightness(
+    values: Values, used: NDArray[np.bool_], stored: Stored, dataset: FileDataset, depth: int | None
+) -> Values:
     """The brightness of each stored value before inversion: 0 to 1, or beyond where it has to be clipped.
 
     Args:
         used: which of the values occur in the image.
+        depth: that of the dataset.
     """
+    low, high = _stored_range(values[used], stored, depth)
+    possible = (values >= low) & (values <= high)
+    if stored.bits <= _DEPTHS[-2]:  # more are those of the storage, and tell nothing
+        lowest = -(2 ** (stored.bits - 1)) if stored.values.dtype.kind == "i" else 0
+        possible = (values >= lowest) & (values < lowest + 2**stored.bits)
     tables = dataset.get("ModalityLUTSequence")
     if tables:
-        modality, top = _look_up(values, used, tables[0])
+        modality, top = _look_up(values, used, possible, tables[0])
         limits = (0.0, top)
     else:
         slope, intercept = _rescale(dataset, "RescaleSlope", 1.0), _rescale(dataset, "RescaleIntercept", 0.0)
         if slope == 0:
             raise UnreadableImage("a damaged DICOM file: its rescale slope is 0")
         modality = values * slope + intercept
-        ends = [end * slope + intercept for end in _stored_range(values[used], stored)]
+        ends = [end * slope + intercept for end in (low, high)]
         limits = (min(ends), max(ends))
     tables = dataset.get("VOILUTSequence")
     if tables:
-        output, top = _look_up(modality, used, tables[0])
+        output, top = _look_up(modality, used, possible, tables[0])
         return output / top
     window = _window(dataset)
-    if window is not None:
+    if window is not None and window[1] < _WIDE * np.ptp(modality[possible]):
         center, width, function = window
         if function == "SIGMOID":
             return 1 / (1 + np.exp(np.clip(-4 * (modality - center) / width, -700, 700)))
@@ -92,17 +161,33 @@ def _brightness(values: Values, used: NDArray[np.bool_], stored: Stored, dataset
     return (modality - limits[0]) / (limits[1] - limits[0])
 
 
-def _stored_range(used: Values, stored: Stored) -> tuple[int, int]:
+def _stored_range(used: Values, stored: Stored, depth: int | None) -> tuple[int, int]:
     """The lowest and highest value of the stored bits; of the used ones if a quarter of the range is enough."""
-    low, high, bits = int(used.min()), int(used.max()), stored.bits
+    used = np.sort(used)
+    low, high, bits = int(used[0]), _highest(used, stored), stored.bits
     signed = low < 0
     if stored.values.dtype.kind == "i" and not signed:
         bits -= 1
-    needed = max(8, high.bit_length() + signed, (~low).bit_length() + 1 if signed else 0)
-    if bits - needed >= 2:
-        bits = needed
+    if signed:
+        needed = max(8, high.bit_length() + 1, (~low).bit_length() + 1)
+    else:
+        needed = next(one for one in _DEPTHS if high < 2**one)
+        if stored.bits > _DEPTHS[-2]:
+            needed = max(needed, depth or 0)
+    if bits - needed >= 2 or needed == depth:
+        bits = min(bits, needed)
     bits = max(1, bits)
     return (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
+
+
+def _highest(used: Values, stored: Stored) -> int:
+    """The highest of some values; not that of the storage, as text has it, if the others need far fewer bits.
+
+    Args:
+        used: different values, ascending.
+    """
+    top = np.iinfo(stored.values.dtype).max
+    return int(used[-2] if used[-1] == top and len(used) > _FEW_LEVELS and used[-2] < top // 4 else used[-1])
 
 
 def _window(dataset: FileDataset) -> tuple[float, float, str] | None:
@@ -121,11 +206,18 @@ def _window(dataset: FileDataset) -> tuple[float, float, str] | None:
     return None
 
 
-def _look_up(values: Values, used: NDArray[np.bool_], item: Any) -> tuple[Values, float]:
+def _look_up(
+    values: Values, used: NDArray[np.bool_], possible: NDArray[np.bool_], item: Any
+) -> tuple[Values, float]:
     """Apply a lookup table (PS3.3 C.11.1.1); return its output, and the highest value of its bits.
 
     The descriptor may state the bits of the storage instead of those of the output. They are taken to be those that
-    the table uses, if it uses less than a quarter of the stated range.
+    the entries for possible values need, if that is less than a quarter of the stated range.
+
+    Args:
+        values: what each stored value is before the table.
+        used: which of them occur in the image.
+        possible: which of them the stored bits can have.
 
     Raises:
         UnreadableImage: the table is empty, or does not have the stated length and that matters for the image.
@@ -139,6 +231,8 @@ def _look_up(values: Values, used: NDArray[np.bool_], item: Any) -> tuple[Values
     entries = entries % 2**16 or 2**16
     if values.min() < 0 and first >= 2**15:
         first -= 2**16  # signed, but read as unsigned
+    elif first < 0 and first + entries <= values.min():
+        first += 2**16  # unsigned, but read as signed
     table = _table(item, entries)
     if not table.size:
         raise UnreadableImage("a damaged DICOM file: a lookup table is empty")
@@ -150,12 +244,13 @@ def _look_up(values: Values, used: NDArray[np.bool_], item: Any) -> tuple[Values
             f"a damaged DICOM file: a lookup table of {len(table):,} entries, {entries:,} by its descriptor"
         )
     table = table[:entries]
+    output = table[np.clip(places, 0, len(table) - 1).astype(np.int64)]
+    highest = output[possible].max()
     stated = min(max(bits, 1), 16)
-    needed = next(depth for depth in _DEPTHS if table.max() < 2**depth)
+    needed = next(depth for depth in _DEPTHS if highest < 2**depth)
     if stated - needed >= 2:
         stated = needed
-    clipped = np.clip(places, 0, len(table) - 1).astype(np.int64)
-    return table[clipped], float(max(2**stated - 1, table.max()))
+    return output, float(max(2**stated - 1, highest))
 
 
 def _table(item: Any, entries: int) -> Values:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from pneumo_cli.data import check_jpeg
 from pneumo_cli.errors import UnreadableImage
 from pneumo_dicom.bit_fields import Stored, aligned
 from pneumo_dicom.jpeg_lossless import decode_jpeg_lossless
@@ -41,6 +42,7 @@ _COMPRESSIONS = {
 }
 """Compressed transfer syntaxes for which this distribution or its dependencies have a codec."""
 
+_JPEG = ("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51")
 _JPEG_2000 = ("1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91")
 _SSIZ = (
     42  # place of the precision and sign of the first component in a JPEG 2000 codestream (ISO 15444-1 A.5.1)
@@ -107,7 +109,7 @@ def stored_values(dataset: FileDataset, syntax: UID) -> Stored:
         _check_frame_size(frame, dataset)
         try:
             words, precision = _by_codec(frame, dataset, syntax)
-        except MemoryError:
+        except (UnreadableImage, MemoryError):
             raise
         except Exception as error:  # each codec raises its own
             name = _COMPRESSIONS.get(syntax, syntax.name)
@@ -163,10 +165,23 @@ def _by_codec(frame: bytes, dataset: FileDataset, syntax: UID) -> tuple[NDArray[
             return _jpeg_ls(frame, dataset), _precision(frame)
         if codecs[0] == "pillow" and (_precision(frame) == 8 or syntax in _JPEG_2000):
             return _by_pillow(frame, dataset), _precision(frame)
+    else:
+        _correct_colours(frame, dataset, syntax)
     for codec in codecs[:-1]:
         with suppress(NotImplementedError):
             return _unsigned(decoder.as_array(dataset, index=0, decoding_plugin=codec)[0]), None
     return _unsigned(decoder.as_array(dataset, index=0, decoding_plugin=codecs[-1])[0]), None
+
+
+def _correct_colours(frame: bytes, dataset: FileDataset, syntax: UID) -> None:
+    """Set the colours that a header states to those of the stream, where it cannot have the stated ones."""
+    stated = photometric(dataset)
+    if syntax in _JPEG_2000:
+        coding = frame.find(b"\xff\x52", max(0, _siz(frame)))  # ISO 15444-1 A.6.1
+        if stated.startswith("YBR_FULL") and frame[coding + 8 : coding + 9] == b"\1":  # the codec gives RGB
+            dataset.PhotometricInterpretation = "YBR_RCT"
+    elif syntax in _JPEG and stated.startswith("YBR_"):
+        dataset.PhotometricInterpretation = "YBR_FULL"
 
 
 def _unsigned(values: NDArray[Any]) -> NDArray[Any]:
@@ -190,6 +205,8 @@ def _by_pillow(frame: bytes, dataset: FileDataset) -> NDArray[Any]:
         if image.mode not in ("L", "I;16"):
             raise ValueError(f"an image of mode {image.mode}")
         values = np.asarray(image)
+        if image.format == "JPEG":
+            check_jpeg(frame, values)
     precision = _precision(frame)
     width = 8 * values.dtype.itemsize
     values = values >> max(0, width - precision)  # Pillow has scaled JPEG 2000 to the width

@@ -25,4 +25,5 @@ def register_decoders() -> Iterable[DecoderSpec]:
         decode="pneumo_dicom.dicom:decode_dicom",
         recognize="pneumo_dicom.recognition:is_dicom",
         body_part="pneumo_dicom.dicom:other_part",
+        largest_value="pneumo_dicom.dicom:largest_value",
     )

@@ -47,6 +47,7 @@ def jpeg(levels: np.ndarray) -> bytes:
 def jpeg_2000(levels: np.ndarray, *, lossy: bool = False) -> bytes:
     buffer = io.BytesIO()
     options: dict[str, Any] = {"quality_mode": "dB", "quality_layers": [55]} if lossy else {}
+    options["mct"] = levels.ndim == 3  # as YBR_RCT says
     Image.fromarray(levels).save(buffer, "JPEG2000", no_jp2=True, irreversible=lossy, **options)
     return buffer.getvalue()
 
