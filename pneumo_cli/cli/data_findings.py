@@ -66,7 +66,8 @@ def findings_of(found: Examination) -> dict[str, Any]:
 
 
 def print_findings(findings: Mapping[str, Any]) -> None:
-    """Print the findings; long lists are cut."""
+    """Print the findings; long lists are cut, and names shown without control characters."""
+    findings = _printable(findings)
     print_text("{dataset}: {images:,} images of {patients:,} patients in {place}".format(**findings))
     print_text(findings["origin"])
     for note in findings["notes"]:
@@ -102,6 +103,17 @@ def print_findings(findings: Mapping[str, Any]) -> None:
         print(f"No leak between the splits{', and every image can be read' if findings['decoded'] else ''}.")
     if not findings["decoded"]:
         print("The images were not decoded: without --no-decode, damaged ones are found too.")
+
+
+def _printable(value: Any) -> Any:
+    """A JSON-compatible value with all its texts printable, names of classes among the keys included."""
+    from pneumo_cli.cli.prediction_values import printable
+
+    if isinstance(value, Mapping):
+        return {printable(key): _printable(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_printable(item) for item in value]
+    return printable(value) if isinstance(value, str) else value
 
 
 def _print_classes(splits: Sequence[Mapping[str, Any]], labels: Sequence[Mapping[str, Any]]) -> None:

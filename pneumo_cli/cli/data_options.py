@@ -135,8 +135,12 @@ def dataset_entry(
         candidates = [entry for entry in reading if entry.spec.name in imported]
     if len(candidates) == 1:
         return candidates[0]
-    names = ", ".join(entry.qualified_name for entry in candidates or reading) or "none"
-    raise UsageError(f"choose a dataset with --dataset NAME; those that read files: {names}")
+    short = [entry.spec.name for entry in candidates or reading]
+    names = ", ".join(
+        entry.qualified_name if short.count(entry.spec.name) > 1 else entry.spec.name
+        for entry in candidates or reading
+    )
+    raise UsageError(f"choose a dataset with --dataset NAME; those that read files: {names or 'none'}")
 
 
 def _recognized(entries: list[Entry[DatasetSpec]], root: Path) -> list[Entry[DatasetSpec]]:

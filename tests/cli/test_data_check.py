@@ -137,6 +137,15 @@ def test_a_large_dataset_fits_80_columns_and_long_lists_are_cut(
     assert "  0-0.png  =  0-1.png  =  0-2.png  =  0-3.png  =  0-4.png  =  0-5.png  =  3 more" in lines
 
 
+def test_names_are_shown_without_control_characters(large: dict, capsys: pytest.CaptureFixture) -> None:
+    print_findings(
+        {**large, "unreadable": [{"name": "a\x1b[2J\n.png", "reason": "torn"}], "notes": ["from \u202egnp"]}
+    )
+    text = capsys.readouterr().out
+    assert "  a\\x1b[2J\\n.png: torn\n" in text
+    assert "from \\u202egnp\n" in text
+
+
 def test_a_run_names_the_images_that_it_does_not_use(pneumo, fakes) -> None:
     ended = pneumo("run", "fake", "--dataset", "fake-labels", "--epochs", "1", "--precision", "fp32")
     assert ended.code == 0, ended.stderr

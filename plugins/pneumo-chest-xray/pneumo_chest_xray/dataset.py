@@ -13,7 +13,7 @@ from pneumo_chest_xray.patients import identify
 from pneumo_chest_xray.plugin import INSTRUCTIONS
 from pneumo_chest_xray.settings import CLASSES, ChestXraySettings, chosen_classes
 from pneumo_cli import DataError
-from pneumo_cli.data import UNREADABLE, DatasetRequest, FileDataset, ImageFiles, Record
+from pneumo_cli.data import UNREADABLE, DatasetRequest, FileDataset, ImageFiles, Record, unused_files
 
 ORIGIN = (
     "Chest radiographs (anteroposterior) of children of one to five years, Guangzhou Women and Children's "
@@ -50,7 +50,7 @@ class ChestXray(FileDataset):
         self.records = self._records(layout, self.digests([place.path for place in layout.places]))
         paths = {place.name: place.path for place in layout.places}
         self.paths = {record.name: paths[record.name] for record in self.records}
-        self.unused = layout.unused(files, self.paths.values(), self.files.beginning)
+        self.unused = unused_files(files, self.paths.values(), layout.why_unused, self.files.beginning)
         if self.unknown_names:
             self.notes = (
                 f"{self.unknown_names:,} of {len(paths):,} file names match no known pattern: each of these "

@@ -8,13 +8,13 @@ Both publications have class folders in pool folders: ``train``, ``val`` and ``t
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from pneumo_chest_xray.settings import CLASSES
 from pneumo_cli import DataError
-from pneumo_cli.data import ARCHIVES, Pool, UnusedFiles, is_image, unused_files
+from pneumo_cli.data import ARCHIVES, Pool, is_image
 
 # The 16 validation images of the Kaggle archive were taken from the official training images (SOURCE 1).
 _POOLS: dict[str, Pool] = {
@@ -62,16 +62,8 @@ class Layout:
     places: list[Place]
     others: tuple[PurePosixPath, ...]
 
-    def unused(
-        self,
-        files: Collection[str],
-        used: Collection[str],
-        beginning: Callable[[str, int], bytes] = lambda path, size: b"",
-    ) -> tuple[UnusedFiles, ...]:
-        """The files below the root that are not among those used, by kind; see :func:`unused_files`."""
-        return unused_files(files, used, self._why, beginning)
-
-    def _why(self, path: str) -> str:
+    def why_unused(self, path: str) -> str:
+        """Why an image is not among the places; empty: its folder says it."""
         parts = PurePosixPath(path)
         for other in self.others:
             if parts.is_relative_to(other) and not self.tree.is_relative_to(other):

@@ -41,5 +41,5 @@ def chosen_classes(value: str) -> tuple[str, ...]:
             return choice
     if named:
         allowed = " or ".join(",".join(choice) for choice in CHOICES)
-        raise ValueError(f"classes = {value!r}: chest-xray tells apart {allowed}")
+        raise ValueError(f"chest-xray tells apart {allowed}")
     return CLASSES

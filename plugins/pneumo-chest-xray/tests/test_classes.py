@@ -84,6 +84,7 @@ def test_other_classes_are_refused_with_the_allowed_ones(
     )
     assert ended.code == 2
     assert "NORMAL,PNEUMONIA or normal,bacteria,virus or bacteria,virus" in ended.stderr
+    assert ended.stderr.count(f"classes = '{classes}'") == 1
 
 
 def test_a_subtype_without_images_is_named(small: list[str], tree: Tree, opened: Opened) -> None:

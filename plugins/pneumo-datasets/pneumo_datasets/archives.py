@@ -12,9 +12,9 @@ from dataclasses import replace
 
 from pneumo_cli import DataError, UnreadableImage
 from pneumo_cli.data import DatasetRequest
-from pneumo_datasets.folder_layout import means_normal
+from pneumo_datasets.class_names import means_normal
 from pneumo_datasets.labels import labels_of_columns, labels_of_texts
-from pneumo_datasets.manifest import Table, column_named, read_table
+from pneumo_datasets.manifest import Table, column_named, table_below
 from pneumo_datasets.plugin import INSTRUCTIONS
 from pneumo_datasets.rows import Rows, first_filled
 from pneumo_datasets.settings import ArchiveSettings, names_of
@@ -132,7 +132,7 @@ def open_rsna(request: DatasetRequest) -> TableDataset:
     subtypes: list[str] = []
     if detailed := archive.find(r"stage_2_detailed_class_info\.csv"):
         tables.append(detailed)
-        finer = dict(zip(*_columns(archive.read(detailed), "patientId", "class"), strict=True))
+        finer = dict(zip(*_columns(table_below(archive.files, detailed), "patientId", "class"), strict=True))
         subtypes = [finer.get(patient, "") for patient in patients]
     rows = Rows(
         tuple(tables),
@@ -235,14 +235,7 @@ class _Archive:
             raise DataError(
                 f"{self.files.root} is not {self.name}: it has no table {shown}; {INSTRUCTIONS[self.name]}"
             )
-        return self.read(found)
-
-    def read(self, name: str) -> Table:
-        """The table of a name."""
-        try:
-            return read_table(self.files.read_bytes(name), name)
-        except UnreadableImage as error:
-            raise DataError(f"the table {name} cannot be read: {error}") from None
+        return table_below(self.files, found)
 
     def lines(self, name: str) -> list[str]:
         """The words of a text file."""

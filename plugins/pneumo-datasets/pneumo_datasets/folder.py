@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pneumo_cli import DataError
-from pneumo_cli.data import UNREADABLE, DatasetRequest, FileDataset, ImageFiles, Record
+from pneumo_cli.data import UNREADABLE, DatasetRequest, FileDataset, ImageFiles, Record, unused_files
 from pneumo_datasets.folder_layout import find_classes
 from pneumo_datasets.patients import Image, find_patients
 from pneumo_datasets.settings import FolderSettings, names_of
@@ -62,7 +62,12 @@ class FolderDataset(FileDataset):
             )
         _check_training(records, self.classes, self.place)
         self.records, made = with_test_pool(records, self.classes, settings.test_fraction, self.place)
-        self.unused = layout.unused(files, {*self.paths.values(), *patients.tables}, self.files.beginning)
+        self.unused = unused_files(
+            files,
+            {*self.paths.values(), *patients.tables},
+            lambda path: layout.reasons.get(path, ""),
+            self.files.beginning,
+        )
         self.notes = (*layout.notes, *patients.notes, *made)
 
 
@@ -99,7 +104,7 @@ def open_covid(request: DatasetRequest) -> FolderDataset:
         "and viral pneumonia; Chowdhury et al., IEEE Access 2020, Rahman et al. 2021; Kaggle, terms of its sources"
     )
     dataset = FolderDataset(request, settings, "covid19-radiography", origin)
-    if strange := sorted(set(map(str.casefold, dataset.classes)) - _COVID):
+    if strange := [title for title in dataset.classes if title.casefold() not in _COVID]:
         raise DataError(
             f"{dataset.place} is not COVID-19 Radiography: it has class folders such as {strange[0]!r}; "
             "--dataset folder reads any"

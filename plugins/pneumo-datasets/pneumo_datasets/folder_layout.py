@@ -7,23 +7,18 @@ everything else is passed over.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from pneumo_cli import DataError, UsageError
-from pneumo_cli.data import ARCHIVES, UnusedFiles, unused_files
+from pneumo_cli import DataError
+from pneumo_cli.data import ARCHIVES
+from pneumo_datasets.class_names import check_shown, chosen_classes
 from pneumo_datasets.manifest import SUFFIXES
 from pneumo_datasets.split_folders import SplitName, split_named
 
 MAX_SUBTYPES = 50
 """More folders below classes are something else, such as patients."""
 
-_NORMAL = frozenset(
-    {
-        "normal", "normals", "healthy", "negative", "no finding", "no findings", "nofinding", "control", "controls",
-        "no pneumonia", "non pneumonia",
-    }
-)  # fmt: skip
 _SHOWN = 10  # names in a message
 _IMAGES = frozenset({"images", "image", "imgs"})
 _MASKS = frozenset({"masks", "mask"})
@@ -59,7 +54,7 @@ class Layout:
     Attributes:
         places: by class, then file name, then path.
         classes: in order; the index is the label.
-        reasons: why an image is not used, by its path.
+        reasons: why an image is not used, by its path; empty: its folder says it.
         notes: what a reader has to know, in sentences.
     """
 
@@ -67,45 +62,6 @@ class Layout:
     classes: tuple[str, ...]
     reasons: dict[str, str]
     notes: tuple[str, ...] = ()
-
-    def unused(
-        self,
-        files: Collection[str],
-        used: Collection[str],
-        beginning: Callable[[str, int], bytes] = lambda path, size: b"",
-    ) -> tuple[UnusedFiles, ...]:
-        """The files below the root that are not among those used, by kind; see :func:`unused_files`."""
-        return unused_files(files, used, lambda path: self.reasons.get(path, ""), beginning)
-
-
-def means_normal(name: str) -> bool:
-    """Whether a class is that of images without the finding.
-
-    >>> means_normal("No_Finding"), means_normal("COVID")
-    (True, False)
-    """
-    return name.casefold().replace("_", " ").replace("-", " ").strip() in _NORMAL
-
-
-def in_order(names: Iterable[str]) -> tuple[str, ...]:
-    """Names of classes: a normal one first, the others in alphabetical order."""
-    return tuple(sorted(names, key=lambda name: (not means_normal(name), name.casefold(), name)))
-
-
-def check_shown(names: Iterable[str], where: str) -> None:
-    """Check that names of classes can be shown: terminals obey control characters, and no font has them.
-
-    Args:
-        where: as the message shows it.
-
-    Raises:
-        DataError: one has other characters.
-    """
-    for name in names:
-        if not name.isprintable():
-            raise DataError(
-                f"{where} has a class {name[:40]!r} with characters that cannot be shown: rename it"
-            )
 
 
 def find_classes(images: Sequence[str], files: Sequence[str], wanted: Sequence[str], root: str) -> Layout:
@@ -204,28 +160,18 @@ def _doubts(places: Sequence[Place], classes: Sequence[str]) -> tuple[str, ...]:
 
 def _chosen(found: dict[str, str], wanted: Sequence[str], root: str, files: Sequence[str]) -> tuple[str, ...]:
     """The class names in order, as the folders are called."""
-    names = ", ".join(sorted(found.values())[:_SHOWN]) + (", …" if len(found) > _SHOWN else "")
     tables = [name for name in files if "/" not in name and name.lower().endswith(SUFFIXES)]
     table = f"; for the labels of {tables[0]}: --dataset table" if tables else ""
     if not found:
         raise DataError(
             f"{root} has no class folders: it has to hold folders of images, one for each class{table}"
         )
-    if not wanted:
-        if len(found) < 2:
-            raise DataError(
-                f"{root} has images of one class only, {names}: a classifier needs two or more classes{table}"
-            )
-        return in_order(found.values())
-    keys = [name.casefold() for name in wanted]
-    for name in wanted:
-        if name.casefold() not in found:
-            raise UsageError(f"classes: {root} has no class folder {name!r}; it has: {names}")
-        if keys.count(name.casefold()) > 1:
-            raise UsageError(f"classes: {name!r} is named twice")
-    if len(keys) < 2:
-        raise UsageError(f"classes: {wanted[0]!r} is one class alone: name two or more of {names}")
-    return tuple(found[key] for key in keys)
+    if len(found) == 1 and not wanted:
+        raise DataError(
+            f"{root} has images of one class only, {found.popitem()[1]}: a classifier needs two or more "
+            f"classes{table}"
+        )
+    return chosen_classes(sorted(found.values()), wanted, root, "class folder", at_least=2)
 
 
 def _nothing(files: Sequence[str], zipped: bool) -> str:

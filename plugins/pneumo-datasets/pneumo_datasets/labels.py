@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from pneumo_cli import DataError, UsageError
-from pneumo_datasets.folder_layout import check_shown, in_order, means_normal
+from pneumo_cli import DataError
+from pneumo_datasets.class_names import chosen_classes, means_normal
 from pneumo_datasets.settings import LabelSettings
 
 UNKNOWN, OTHER = -1, -2
 """In place of a class: it is not known; it is none of the chosen ones."""
 
 MAX_CLASSES = 1000
+_AS = {"zeros": "count as absent", "ones": "count as present", "ignore": "are unknown"}
 _COUNTS_AS = {"zeros": 0, "ones": 1, "ignore": UNKNOWN}
 _SHOWN = 10
 
@@ -155,6 +156,7 @@ def labels_of_columns(
         1: 1, 0: 0, -1: _COUNTS_AS[settings.uncertain], None: _COUNTS_AS[settings.missing],
     }  # fmt: skip
     read = []
+    seen: set[int | None] = set()
     for name in classes:
         texts = values[list(columns).index(name)]
         numbers: dict[str, int] = {}
@@ -166,12 +168,12 @@ def labels_of_columns(
                     f"the label column {name!r} has {text[:40]!r} in row {row:,}: a label is 1, 0, -1 or empty"
                 )
             numbers[text] = counts_as[number]
+            seen.add(number)
         read.append([numbers[text] for text in texts])
     source = f"{len(classes)} columns" if len(classes) > 1 else f"the column {classes[0]!r}"
-    note = (
-        f"Labels are from {source} of 1 and 0; uncertain ones (-1): {settings.uncertain}, empty ones: "
-        f"{settings.missing}."
-    )
+    uncertain = f"; uncertain ones (-1) {_AS[settings.uncertain]}" if -1 in seen else ""
+    empty = f"; empty ones {_AS[settings.missing]}" if None in seen else ""
+    note = f"Labels are from {source} of 1 and 0{uncertain}{empty}."
     rows = list(zip(*read, strict=True))
     if len(classes) > 1 and all(sum(row) == 1 and min(row) == 0 for row in rows):
         note += " Each row has exactly one: for exclusive classes, name it in one column (--label-column)."
@@ -220,32 +222,3 @@ def _check_number(column: str, number: int) -> None:
             f"the label column {column!r} has {number:,} different labels, more than {MAX_CLASSES:,}: is it the "
             "right column?"
         )
-
-
-def chosen_classes(
-    names: Sequence[str], wanted: Sequence[str], where: str, at_least: int = 1
-) -> tuple[str, ...]:
-    """The wanted names, in any case, in order; without a wish all, exclusive ones with a normal one first.
-
-    Args:
-        names: all that there are.
-        where: as messages show it.
-        at_least: how many are needed; more than one: they are exclusive.
-
-    Raises:
-        DataError: a name has characters that cannot be shown.
-        UsageError: one does not occur or is named twice, or there are too few.
-    """
-    check_shown(names, where)
-    if not wanted:
-        return in_order(names) if at_least > 1 else tuple(names)
-    folded = {name.casefold(): name for name in names}
-    shown = ", ".join(name[:40] for name in names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
-    for name in wanted:
-        if name.casefold() not in folded:
-            raise UsageError(f"classes: {where} has no label {name!r}; it has: {shown}")
-        if [one.casefold() for one in wanted].count(name.casefold()) > 1:
-            raise UsageError(f"classes: {name!r} is named twice")
-    if len(wanted) < at_least:
-        raise UsageError(f"classes: {wanted[0]!r} is one class alone: name two or more of {shown}")
-    return tuple(folded[name.casefold()] for name in wanted)

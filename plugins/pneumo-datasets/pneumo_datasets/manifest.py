@@ -31,24 +31,17 @@ MAX_ROWS = 10_000_000
 
 _PARQUET_ROWS = 1024
 _SHOWN = 12  # columns that a message names
-_PATHS = (
+PATH_COLUMNS = (
     "path", "filepath", "imagepath", "file", "filename", "image", "imagefile", "imagename", "imageindex", "imageid",
     "dicomid", "dicom", "sopinstanceuid", "id",
 )  # fmt: skip
+"""What columns with the image are called, in lower case without other characters than letters and digits."""
+
+PATIENT_COLUMNS = ("patient", "patientid", "subject", "subjectid", "patientno", "patientnumber")
+"""What columns with the patient are called, likewise."""
+
 _MISSING = frozenset({"NA", "N/A", "n/a", "#N/A", "NaN", "nan", "<NA>", "NULL", "null"})
 """What pandas, R, Excel and databases write for a value that is missing."""
-
-_PATIENTS = ("patient", "patientid", "subject", "subjectid", "patientno", "patientnumber")
-
-
-def path_columns() -> tuple[str, ...]:
-    """What columns with the image are called, in lower case without other characters than letters and digits."""
-    return _PATHS
-
-
-def patient_columns() -> tuple[str, ...]:
-    """What columns with the patient are called, likewise."""
-    return _PATIENTS
 
 
 class Table(ABC):
@@ -88,17 +81,26 @@ def open_table(files: ImageFiles, path: Path) -> tuple[Table, str]:
     inside = path.relative_to(root) if path.is_relative_to(root) else path
     name = inside.as_posix()
     if not inside.is_absolute() and name in set(files.files()):
-        return read_table(_content(files, name), name), name.rpartition("/")[0]
+        return table_below(files, name), name.rpartition("/")[0]
     if not (path.is_absolute() and os.path.isfile(path)):
         raise UsageError(f"there is no table {path}, neither in the working folder nor below {files.root}")
-    return read_table(_content(ImageFiles(path.parent), path.name), str(path)), ""
+    return table_below(ImageFiles(path.parent), path.name, str(path)), ""
 
 
-def _content(files: ImageFiles, name: str) -> bytes:
+def table_below(files: ImageFiles, name: str, shown: str = "") -> Table:
+    """Open a table below a root.
+
+    Args:
+        shown: its name for messages; empty: ``name``.
+
+    Raises:
+        DataError: it cannot be read, or is no table.
+    """
     try:
-        return files.read_bytes(name)
+        data = files.read_bytes(name)
     except UnreadableImage as error:
         raise DataError(f"the table {name} cannot be read: {error}") from None
+    return read_table(data, shown or name)
 
 
 def read_table(data: bytes, name: str) -> Table:
@@ -129,7 +131,7 @@ class _Text(Table):
 
     def select(self, columns: Sequence[str]) -> list[list[str]]:
         places = [self.columns.index(column) for column in columns]
-        known: dict[str, str] = {}  # equal texts are kept once
+        known: dict[str, str] = {}  # values by their text: equal ones are kept once
         selected: list[list[str]] = [[] for _ in places]
         width = len(self.columns)
         rows = self._rows()
@@ -144,8 +146,10 @@ class _Text(Table):
             if number > MAX_ROWS:
                 raise DataError(f"the table {self.name} has more than {MAX_ROWS:,} rows")
             for values, place in zip(selected, places, strict=True):
-                value = _text(row[place]) if place < len(row) else ""
-                values.append(known.setdefault(value, value))
+                text = row[place] if place < len(row) else ""
+                if text not in known:
+                    known[text] = _text(text)
+                values.append(known[text])
         return selected
 
     def _rows(self) -> Iterator[list[str]]:
@@ -167,7 +171,7 @@ class _Text(Table):
                 yield line
         except UnicodeError:
             raise DataError(
-                f"the table {self.name} is not in UTF-8 (after line {number:,}): save it as UTF-8"
+                f"the table {self.name} is not in UTF-8: save it as UTF-8 (in Excel: CSV UTF-8)"
             ) from None
 
 
@@ -251,7 +255,7 @@ def find_column(table: Table, candidates: Sequence[str], what: str, flag: str = 
     """The column with one of several names, the first ones preferred.
 
     Args:
-        candidates: as :func:`path_columns`.
+        candidates: as :data:`PATH_COLUMNS`.
         what: what it holds, for the message.
         flag: that names it, for the message.
 
@@ -267,11 +271,16 @@ def find_column(table: Table, candidates: Sequence[str], what: str, flag: str = 
 
 
 def usual_column(table: Table, candidates: Sequence[str]) -> str:
-    """As :func:`find_column`; empty: there is none."""
+    """As :func:`find_column`; empty: there is none.
+
+    Raises:
+        DataError: several columns have the name.
+    """
     by_key: dict[str, str] = {}
     for column in table.columns:
         by_key.setdefault(re.sub(r"[^a-z0-9]", "", column.casefold()), column)
-    return next((by_key[name] for name in candidates if name in by_key), "")
+    found = next((by_key[name] for name in candidates if name in by_key), "")
+    return column_named(table, found) if found else ""
 
 
 def shown_columns(table: Table) -> str:

@@ -25,7 +25,7 @@ from pneumo_cli import DataError
 from pneumo_cli.data import Dataset, DatasetRequest, ImageFiles, Record, unused_files
 from pneumo_cli.runtime import replace_file
 from pneumo_datasets.archives import NIH_LABELS
-from pneumo_datasets.labels import chosen_classes
+from pneumo_datasets.class_names import chosen_classes
 from pneumo_datasets.plugin import INSTRUCTIONS
 from pneumo_datasets.settings import ClassSettings, names_of
 

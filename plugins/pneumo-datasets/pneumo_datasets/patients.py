@@ -21,7 +21,7 @@ from pneumo_cli import DataError, UnreadableImage, UsageError
 from pneumo_cli.data import ImageFiles
 from pneumo_cli.runtime import Progress
 from pneumo_datasets.file_search import FileSearch
-from pneumo_datasets.manifest import find_column, open_table, path_columns, patient_columns
+from pneumo_datasets.manifest import PATH_COLUMNS, PATIENT_COLUMNS, find_column, open_table
 from pneumo_datasets.settings import PatientSettings
 
 _PATTERN_SECONDS = 20
@@ -176,8 +176,8 @@ def _searched(pattern: str, texts: Sequence[Sequence[str]]) -> list[tuple[str, s
 
 def _by_table(files: ImageFiles, images: Sequence[Image], path: Path) -> Patients:
     table, folder = open_table(files, path)
-    image_column = find_column(table, path_columns(), "the image")
-    patient_column = find_column(table, patient_columns(), "the patient")
+    image_column = find_column(table, PATH_COLUMNS, "the image")
+    patient_column = find_column(table, PATIENT_COLUMNS, "the patient")
     search = FileSearch([image.path for image in images], files.root, folder)
     keys: dict[str, str] = {}
     values = table.select([image_column, patient_column])

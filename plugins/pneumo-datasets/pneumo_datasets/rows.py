@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pneumo_cli import DataError, UsageError
 from pneumo_datasets.labels import Labels, labels_of_column, labels_of_columns
 from pneumo_datasets.manifest import (
+    PATH_COLUMNS,
+    PATIENT_COLUMNS,
     Table,
     column_named,
     find_column,
-    path_columns,
-    patient_columns,
     shown_columns,
     usual_column,
 )
@@ -40,7 +40,7 @@ class Rows:
         splits: None where it is not known.
         notes: how they were read, in sentences.
         folder: of the table below the root, which paths may be relative to.
-        joining: of several rows of one image, where the user leaves it open.
+        joining: of several rows of one image, where the user leaves it open: ``refuse``, ``any`` or ``majority``.
     """
 
     tables: tuple[str, ...]
@@ -74,11 +74,11 @@ def read_rows(table: Table, folder: str, settings: TableSettings) -> Rows:
     path = (
         column_named(table, settings.path_column)
         if settings.path_column
-        else find_column(table, path_columns(), "the image", "--path-column")
+        else find_column(table, PATH_COLUMNS, "the image", "--path-column")
     )
     label_columns = _label_columns(table, settings)
     singles = {
-        "patient": named(settings.patient_column, patient_columns()),
+        "patient": named(settings.patient_column, PATIENT_COLUMNS),
         "split": named(settings.split_column, _SPLITS),
         "subtype": named(settings.subtype_column, _SUBTYPES),
     }

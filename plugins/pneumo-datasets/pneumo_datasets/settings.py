@@ -137,12 +137,3 @@ def names_of(value: str) -> tuple[str, ...]:
     ('PA', 'AP')
     """
     return tuple(name.strip() for name in value.split(",") if name.strip())
-
-
-def joining(settings: LabelSettings, automatic: str) -> str:
-    """How rows of one image are joined: ``refuse``, ``any`` or ``majority``.
-
-    Args:
-        automatic: what ``auto`` stands for.
-    """
-    return automatic if settings.repeated_rows == "auto" else settings.repeated_rows

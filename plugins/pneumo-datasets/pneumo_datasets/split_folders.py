@@ -68,12 +68,14 @@ def with_test_pool(
     except DataError:
         chosen = []
     shown = {label for position in chosen for label in records[position].present}
-    patients = {
-        label: len({record.patient for record in apart if record.pool == "train" and label in record.present})
-        for label in range(len(classes))
-    }
-    if missing := sorted(set(patients) - shown, key=lambda label: patients[label]):
-        rarest = ", ".join(f"{classes[label]} ({patients[label]})" for label in missing[:_SHOWN])
+    patients: list[set[str]] = [set() for _ in classes]
+    for record in apart:
+        if record.pool == "train":
+            for label in record.present:
+                patients[label].add(record.patient)
+    if missing := sorted(set(range(len(classes))) - shown, key=lambda label: len(patients[label])):
+        few = [label for label in missing if len(patients[label]) < 2] or missing[:1]
+        rarest = ", ".join(f"{classes[label]} ({len(patients[label])})" for label in few[:_SHOWN])
         fewer = ", or fewer classes (--classes)" if len(classes) > 2 else ""
         raise DataError(
             f"{place} has no test images, and too few patients of {rarest} to set {fraction:.0%} of the images "

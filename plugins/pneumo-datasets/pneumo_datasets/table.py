@@ -13,7 +13,7 @@ from pneumo_datasets.labels import OTHER
 from pneumo_datasets.manifest import SUFFIXES, open_table
 from pneumo_datasets.patients import Image, Patients, find_patients, stated
 from pneumo_datasets.rows import Rows, read_rows
-from pneumo_datasets.settings import LabelSettings, TableSettings, joining, names_of
+from pneumo_datasets.settings import LabelSettings, TableSettings, names_of
 from pneumo_datasets.split_folders import with_test_pool
 
 _EXAMPLES = 3
@@ -111,15 +111,22 @@ class TableDataset(FileDataset):
 
     def _with_labels(self, found: dict[str, list[int]]) -> dict[str, tuple[tuple[int, ...], int]]:
         """The labels and the first row of each image that has the wanted ones."""
-        how = joining(self._settings, self._rows.joining)
+        given = self._settings.repeated_rows
+        how = self._rows.joining if given == "auto" else given
         chosen: dict[str, tuple[tuple[int, ...], int]] = {}
         merged = 0
         for path, rows in found.items():
             labels = self._rows.labels.joined(rows, how)
             if labels is None:
+                exclusive = not self.multilabel and len(self.classes) > 2
+                remedy = (
+                    f"or join them with --repeated-rows {'majority' if exclusive else 'any or majority'}"
+                    if how == "refuse"
+                    else f"as --repeated-rows {how} cannot join them"
+                )
                 raise DataError(
                     f"{self._rows.tables[0]} has {len(rows)} rows with different labels for {path}: correct them, "
-                    "or join them with --repeated-rows any or majority"
+                    f"{remedy}"
                 )
             for column in (self._rows.patients, self._rows.splits):
                 if column and len(values := {column[row] for row in rows}) > 1:

@@ -141,7 +141,7 @@ def test_another_folder_is_refused_with_where_to_get_the_archive(
 def test_other_class_folders_are_not_covid19_radiography(tmp_path: Path, opened: Opened) -> None:
     root = write(tmp_path / "root", [*numbered("NORMAL", 5), *numbered("PNEUMONIA", 5)])
     with pytest.raises(
-        DataError, match="is not COVID-19 Radiography: .* 'pneumonia'; --dataset folder reads any"
+        DataError, match=r"is not COVID-19 Radiography: .* 'PNEUMONIA'; --dataset folder reads any"
     ):
         opened("covid19-radiography", root)
 

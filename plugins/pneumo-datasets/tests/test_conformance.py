@@ -13,8 +13,10 @@ from PIL import Image
 from pneumo_cli.testing import DatasetConformance
 
 
-def radiographs(root: Path) -> Path:
-    """Noise in class folders, and a table of it."""
+@pytest.fixture(scope="module")
+def radiographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Noise in class folders, and a table of it; not to be changed."""
+    root = tmp_path_factory.mktemp("radiographs")
     rows: list[tuple[object, ...]] = [("path", "label")]
     for number in range(20):
         name = f"{('NORMAL', 'COVID')[number % 2]}/{number:02}.png"
@@ -30,16 +32,16 @@ class TestFolder(DatasetConformance):
     name = "folder"
 
     @pytest.fixture
-    def data_root(self, tmp_path: Path) -> Path:
-        return radiographs(tmp_path / "data")
+    def data_root(self, radiographs: Path) -> Path:
+        return radiographs
 
 
 class TestTable(DatasetConformance):
     name = "table"
 
     @pytest.fixture
-    def data_root(self, tmp_path: Path) -> Path:
-        return radiographs(tmp_path / "data")
+    def data_root(self, radiographs: Path) -> Path:
+        return radiographs
 
 
 class TestCovid(DatasetConformance):

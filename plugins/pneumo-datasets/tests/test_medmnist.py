@@ -97,11 +97,12 @@ def test_another_content_is_refused_in_one_line(
 
 
 def test_an_array_that_is_missing_is_named(tmp_path: Path, opened: Opened) -> None:
-    path = archives_on_disk.mnist(tmp_path / "pneumoniamnist.npz", 1, images=9)
+    (tmp_path / "root").mkdir()
+    path = archives_on_disk.mnist(tmp_path / "root/pneumoniamnist.npz", 1, images=9)
     stored = {name: value for name, value in np.load(path).items() if name != "val_labels"}
     np.savez(path, **stored)
     with pytest.raises(DataError, match=r"pneumoniamnist\.npz has no val_labels$"):
-        opened("pneumonia-mnist", path)
+        opened("pneumonia-mnist", path.parent)
 
 
 def header(shape: str) -> bytes:

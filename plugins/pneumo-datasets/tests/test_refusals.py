@@ -9,6 +9,7 @@ import pytest
 from image_trees import numbered, write, write_table
 
 from pneumo_cli.testing import Invocation
+from tests.training_only import EndsWithTheLastEpoch, TrainedEnough
 
 Pneumo = Callable[..., Invocation]
 
@@ -87,6 +88,13 @@ def test_folders(
     refused("folder", write(tmp_path / "root", names), flags, message)
 
 
+def test_datasets_to_choose_from_are_named_as_the_flag_takes_them(pneumo: Pneumo, tmp_path: Path) -> None:
+    ended = pneumo("data", "check", "--data-root", write(tmp_path / "root", TWO))
+    assert ended.code == 2
+    names = ended.stderr.rpartition("choose a dataset with --dataset NAME; those that read files: ")[2]
+    assert {"chexpert", "folder", "table"} <= set(names.strip().split(", "))
+
+
 def test_more_folds_than_patients_of_a_class(pneumo: Pneumo, tmp_path: Path) -> None:
     names = [
         *numbered("train/a", 20),
@@ -110,14 +118,19 @@ def test_options_come_from_the_settings_file_too(pneumo: Pneumo, fakes: Path, tm
 
 @pytest.mark.parametrize("place", ["root", "work"])
 def test_a_run_is_repeated_from_another_folder_with_the_same_table(
-    place: str, pneumo: Pneumo, fakes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    place: str,
+    pneumo: Pneumo,
+    start_run: Callable[..., object],
+    fakes: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     root = write(tmp_path / "root", [f"img/{number:02}.png" for number in range(40)])
     rows = [(f"img/{number:02}.png", "ab"[number % 2]) for number in range(40)]
     write_table(tmp_path / place / "labels.csv", [("path", "label"), *rows])
-    flags = ["--dataset", "table", "--data-root", root, "--split", "patient", "--epochs", 1]
-    first = pneumo("run", "fake", *flags, "--manifest", "labels.csv")
-    assert first.code == 0, first.stderr
+    settings = {"dataset": "table", "data_root": root, "split": "patient", "epochs": 1}
+    with pytest.raises(TrainedEnough):
+        start_run("fake", EndsWithTheLastEpoch(), **settings, manifest=Path("labels.csv"))
     (config,) = fakes.glob("runs/*/*/run.toml")
     monkeypatch.chdir(tmp_path)
     again = pneumo("run", "fake", "--config", config, "--output", tmp_path / "again")

@@ -112,7 +112,12 @@ def test_labels_of_which_each_row_has_one_are_doubted(made: Callable[..., Datase
 
 def test_columns_of_labels_are_multilabel_with_unknown_ones(made: Callable[..., Dataset]) -> None:
     rows = labelled(Edema=lambda n: ("1", "0", "-1", "")[n % 4], Mass=lambda n: n % 2)
-    ignored = {r.name: r.labels for r in made(rows, label_columns="Mass,Edema").records}
+    dataset = made(rows, label_columns="Mass,Edema")
+    assert (
+        "Labels are from 2 columns of 1 and 0; uncertain ones (-1) are unknown; empty ones are unknown."
+        in dataset.notes
+    )
+    ignored = {r.name: r.labels for r in dataset.records}
     assert [ignored[name] for name in IMAGES[:4]] == [(0, 1), (1, 0), (0, -1), (1, -1)]
     counted = {
         r.name: r.labels
@@ -122,6 +127,7 @@ def test_columns_of_labels_are_multilabel_with_unknown_ones(made: Callable[..., 
     chosen = made(rows, label_columns="Edema,Mass", classes="edema")
     assert chosen.classes == ("no Edema", "Edema")
     assert kinds(chosen) == {"without a known label": 10}
+    assert "Labels are from the column 'Mass' of 1 and 0." in made(rows, label_column="Mass").notes
 
 
 @pytest.mark.parametrize("separator", ["|", ";", ","])
@@ -149,6 +155,7 @@ def test_rows_of_equal_labels_are_merged_and_counted(made: Callable[..., Dataset
     assert len(dataset.records) == 20
     assert "3 images have several rows, which were joined (refuse)." not in dataset.notes
     assert any("3 images have several rows with equal labels" in note for note in dataset.notes)
+    assert any("1 image has several rows with equal" in note for note in made([*rows, rows[1]]).notes)
 
 
 def test_rows_of_different_labels_are_refused_or_joined(made: Callable[..., Dataset]) -> None:
@@ -162,6 +169,13 @@ def test_rows_of_different_labels_are_refused_or_joined(made: Callable[..., Data
     }
     assert joined["any"][IMAGES[0]] == (1, 1)
     assert joined["majority"][IMAGES[0]] == (1, 0)
+    exclusive = [*labelled(label=lambda n: "abc"[n % 3]), (IMAGES[0], "b")]
+    for how, remedy in (
+        ("refuse", "--repeated-rows majority$"),
+        ("any", "as --repeated-rows any cannot join them$"),
+    ):
+        with pytest.raises(DataError, match=remedy):
+            made(exclusive, repeated_rows=how)
 
 
 def test_rows_without_a_file_stop_or_are_counted(made: Callable[..., Dataset]) -> None:
@@ -265,17 +279,22 @@ def test_every_label_is_present_absent_or_unknown(texts: list[str]) -> None:
         ([("a", "b"), ("1", "2")], {}, "no column with the image: name it with --path-column; it has: a, b"),
         ([("path", "b"), ("1", "2")], {}, "no column with the class: name it with --label-column"),
         ([("path", "label")], {}, "has no rows below its header"),
+        ([("path", "label", "label"), (IMAGES[0], 0, 1)], {}, "has 2 columns 'label'; it has: path, label, label"),
         ([("path", "label"), (IMAGES[0], "a")], {}, "'label' has one value alone, 'a'"),
         ([("path", "label"), (IMAGES[0], "")], {}, "'label' has no values"),
         ([("path", "x"), (IMAGES[0], "1")], {"label_column": "y"}, "has no column 'y'; it has: path, x"),
         (labelled(x=lambda n: n % 2, y=lambda n: "maybe"), {"label_columns": "x,y"}, "'y' has 'maybe' in row 1"),
         (labelled(x=lambda n: n % 2), {"label_columns": "x,x"}, "'x' is named twice"),
         (labelled(label=lambda n: "ab"[n % 2]), {"classes": "a,q"}, "has no label 'q'; it has: a, b"),
-        (labelled(label=lambda n: "ab\x1b"[n % 3]), {}, r"has a class '\\x1b' with characters that cannot be shown"),
+        (labelled(label=lambda n: "ab\x1b"[n % 3]), {}, r"has a class '\\x1b' with characters that cannot"),
         (labelled(label=lambda n: "ab"[n % 2]), {"classes": "a,A"}, "'a' is named twice"),
         (labelled(label=lambda n: "ab"[n % 2]), {"classes": "a"}, "'a' is one class alone"),
         (labelled(label=lambda n: "ab"[n % 2], split=lambda n: "fold1"), {}, "'split' has 'fold1'"),
         (labelled(label=lambda n: "ab"[n % 19 == 0]), {"test_fraction": 0.1}, "too few patients of b"),
+        (
+            labelled(x=lambda n: n % 2, y=lambda n: 0, z=lambda n: int(n == 7)), {"label_columns": "x,y,z"},
+            r"too few patients of y \(0\), z \(1\) to set .*, or fewer classes \(--classes\)$",
+        ),
     ],
 )  # fmt: skip
 def test_one_line_says_what_is_wrong(
