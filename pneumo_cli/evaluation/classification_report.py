@@ -38,8 +38,8 @@ class Predictions:
     """One split's predictions, with names and patients of the images.
 
     Attributes:
-        logits: of class 1, [N], finite.
-        labels: [N] of 0 and 1.
+        logits: uncalibrated and finite: of class 1, [N], or of K classes, [N, K].
+        labels: class indices [N], or of K labels 1, 0 and -1 for unknown [N, K].
         names, patients, subtypes: [N]; a subtype is empty where there is none.
     """
 

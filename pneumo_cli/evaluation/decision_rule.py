@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -32,8 +32,56 @@ _SMALLEST = 32  # pixels, of images for OOD detection
 _DEFAULT = OperatingPoint("default", 0.0, "Probability 0.5 before calibration; not chosen by the data.")
 
 
+class _Named(Protocol):
+    @property
+    def name(self) -> str: ...
+
+
+Point = TypeVar("Point", bound=_Named)
+
+
+class PointsAndDetectors(Generic[Point]):
+    """What the rules of two and of K classes share: operating points by name, and the detectors of images."""
+
+    points: tuple[Point, ...]
+    chosen: str
+    ood_detector: OodDetector | None
+    orientation: Orientation | None
+
+    @property
+    def point(self) -> Point:
+        """The operating point that is used by default."""
+        return self.named(self.chosen)
+
+    def named(self, name: str) -> Point:
+        """The operating point of a name.
+
+        Raises:
+            UsageError: there is none.
+        """
+        for point in self.points:
+            if point.name == name:
+                return point
+        names = [point.name for point in self.points]
+        raise UsageError(f"this checkpoint has no operating point {name!r}; {nearest(name, names)}")
+
+    def at(self, name: str) -> Self:
+        """The same rule with another default operating point.
+
+        Raises:
+            UsageError: there is no such point.
+        """
+        return replace(self, chosen=self.named(name).name)  # type: ignore[type-var]  # the rules are dataclasses
+
+    def presentations(self, levels: NDArray[np.uint8]) -> list[Presentation] | None:
+        """The orientation of images uint8 [n, S, S]; None where no detector is fitted."""
+        if self.orientation is None or self.ood_detector is None:
+            return None
+        return self.orientation.presentations(levels, self.ood_detector)
+
+
 @dataclass(frozen=True)
-class DecisionRule(FormerNames, former={"novelty": "ood_detector"}):
+class DecisionRule(PointsAndDetectors[OperatingPoint], FormerNames, former={"novelty": "ood_detector"}):
     """How logits become probabilities and decisions.
 
     Its sibling for K classes is :class:`pneumo_cli.evaluation.multi.rule.MultiRule`.
@@ -64,31 +112,6 @@ class DecisionRule(FormerNames, former={"novelty": "ood_detector"}):
     ood_detector: OodDetector | None = None
     orientation: Orientation | None = None
     baseline: LinearBaseline | None = None
-
-    @property
-    def point(self) -> OperatingPoint:
-        """The operating point that is used by default."""
-        return self.named(self.chosen)
-
-    def named(self, name: str) -> OperatingPoint:
-        """The operating point of a name.
-
-        Raises:
-            UsageError: there is none.
-        """
-        for point in self.points:
-            if point.name == name:
-                return point
-        names = [point.name for point in self.points]
-        raise UsageError(f"this checkpoint has no operating point {name!r}; {nearest(name, names)}")
-
-    def at(self, name: str) -> DecisionRule:
-        """The same rule with another default operating point.
-
-        Raises:
-            UsageError: there is no such point.
-        """
-        return replace(self, chosen=self.named(name).name)
 
     @property
     def is_calibrated(self) -> bool:
@@ -130,12 +153,6 @@ class DecisionRule(FormerNames, former={"novelty": "ood_detector"}):
     def probability_at(self, point: OperatingPoint) -> float:
         """The calibrated probability at and above which an image is classified as positive."""
         return float(self.probabilities(point.logit_threshold))
-
-    def presentations(self, levels: NDArray[np.uint8]) -> list[Presentation] | None:
-        """The orientation of images uint8 [n, S, S]; None where no detector is fitted."""
-        if self.orientation is None or self.ood_detector is None:
-            return None
-        return self.orientation.presentations(levels, self.ood_detector)
 
     def state(self) -> dict[str, Any]:
         """Tensors and plain values for a checkpoint."""
@@ -204,14 +221,15 @@ class Fitting:
     """The data that a decision rule is fitted on.
 
     Attributes:
-        classes: names of class 0 and class 1.
-        logits, labels: of the validation images, [N].
+        classes: names of class 0 and class 1, or of K classes.
+        logits: of the validation images, [N], or of K classes, [N, K].
+        labels: of the validation images: class indices [N], or of K labels 1, 0 and -1 for unknown [N, K].
         train_images: training images, uint8 [M, S, S].
-        train_labels: their classes, [M].
+        train_labels: their labels, likewise.
         validation_images: validation images, uint8 [N, S, S].
     """
 
-    classes: tuple[str, str]
+    classes: tuple[str, ...]
     logits: NDArray[np.generic]
     labels: NDArray[np.generic]
     train_images: NDArray[np.uint8]
@@ -237,7 +255,7 @@ def fit_detectors(
 def fit_decision_rule(
     data: Fitting, *, chosen: str, wanted_sensitivity: float, miss_cost: float, seed: int
 ) -> DecisionRule:
-    """Fit the calibration, operating points, OOD detector, orientation detector and linear baseline.
+    """Fit the calibration, operating points, OOD detector, orientation detector and linear baseline of two classes.
 
     Args:
         chosen: the operating point that is used by default.
@@ -246,8 +264,9 @@ def fit_decision_rule(
         seed: of random choices while fitting.
     """
     detector, orientation = fit_detectors(data.train_images, data.validation_images, seed)
+    negative, positive = data.classes
     return DecisionRule(
-        classes=data.classes,
+        classes=(negative, positive),
         calibration=fit_calibration(data.logits, data.labels),
         points=choose_operating_points(
             data.logits, data.labels, sensitivity=wanted_sensitivity, miss_cost=miss_cost

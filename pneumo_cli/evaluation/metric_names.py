@@ -221,13 +221,10 @@ def metric_label(name: str, task: str = "binary") -> MetricLabel:
     >>> metric_label("kid_spread_noise_pixels").label
     'KID × 1000 of noise, spread (pixels)'
     """
-    if task in _OF_CLASSES and name in _OF_PROBABILITIES:
-        return replace(KNOWN[name], label=_averaged(KNOWN[name].label, "macro"))
-    if own := _OF_CLASSES.get(task, {}).get(name):
-        average, meaning = own
-        return replace(KNOWN[name], label=_averaged(KNOWN[name].label, average), meaning=meaning)
     if name in KNOWN:
-        return KNOWN[name]
+        known = KNOWN[name]
+        _, meaning = _OF_CLASSES.get(task, {}).get(name, ("", known.meaning))
+        return replace(known, label=_averaged(known.label, average_of(name, task)), meaning=meaning)
     match = _DISTANCE.fullmatch(name)
     if not match:
         return MetricLabel(" ".join(name.replace("_", " ").split()).capitalize() or "Unnamed")
@@ -238,6 +235,17 @@ def metric_label(name: str, task: str = "binary") -> MetricLabel:
     label += ", spread" if spread else ""
     meaning = KNOWN[_family(name)].meaning if is_known(name) else ""
     return MetricLabel(f"{label} ({extractor})", family.digits, meaning, scale=family.scale)
+
+
+def average_of(name: str, task: str) -> str:
+    """The average over K classes that a metric is; empty for one of all classes at once, and for two classes.
+
+    >>> average_of("auc", "multilabel"), average_of("mcc", "multiclass"), average_of("auc", "binary")
+    ('macro', '', '')
+    """
+    if task in _OF_CLASSES and name in _OF_PROBABILITIES:
+        return "macro"
+    return _OF_CLASSES.get(task, {}).get(name, ("", ""))[0]
 
 
 def _averaged(label: str, average: str) -> str:

@@ -50,8 +50,8 @@ class MultiIntervals:
 
     Attributes:
         flat: those of :func:`pneumo_cli.evaluation.multi.metrics.multi_metrics`.
-        per_class: those of ``per_class_metrics``, K.
-        averages: those of ``averages``: ``macro``, ``micro`` and ``weighted``.
+        per_class: those of ``metrics_per_class``, K.
+        averages: those of ``averaged_metrics``: ``macro``, ``micro`` and ``weighted``.
     """
 
     flat: dict[str, Interval]
@@ -139,16 +139,14 @@ def decision_intervals(
     present, absent = truth == 1, truth == 0
     pairs: dict[tuple[str, str], tuple[Floats, Floats]] = {}
     for point, chosen in decided.items():
-        positive, negative = chosen == 1, chosen == 0
-        right, wrong = (
-            [_per_patient(cell, codes, count) for cell in cells]
-            for cells in (
-                (present & positive, absent & negative, present & positive, absent & negative),
-                (present & negative, absent & positive, absent & positive, present & negative),
-            )
-        )
-        for place, name in enumerate(("recall", "specificity", "precision", "npv")):
-            pairs[point, name] = right[place], right[place] + wrong[place]
+        positive, negative = (chosen == 1) & (truth >= 0), (chosen == 0) & (truth >= 0)
+        for name, hits, of in (
+            ("recall", present & positive, present),
+            ("specificity", absent & negative, absent),
+            ("precision", present & positive, positive),
+            ("npv", absent & negative, negative),
+        ):
+            pairs[point, name] = _per_patient(hits, codes, count), _per_patient(of, codes, count)
     drawn: dict[tuple[str, str], list[Floats]] = {key: [] for key in pairs}
     for times in draws(count, len(codes), resamples_for(*truth.shape), seed):
         for key, (hits, of) in pairs.items():

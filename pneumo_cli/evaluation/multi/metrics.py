@@ -61,43 +61,6 @@ def multi_metrics(
     return flat_metrics(split, task, metrics_per_class(split, task))
 
 
-def per_class_metrics(
-    logits: Numbers, labels: Numbers, task: Task, thresholds: Thresholds = None
-) -> list[dict[str, float]]:
-    """The metrics of each class against the rest, [K].
-
-    Args:
-        logits, labels, task, thresholds: as for :func:`multi_metrics`.
-
-    Returns:
-        per class the metrics of ``binary_metrics`` that are defined on this split; without ``accuracy`` in
-        ``multiclass``, where it would count the images of all other classes. Empty for a label that no image knows.
-
-    Raises:
-        ValueError: as :func:`multi_metrics`.
-    """
-    return metrics_per_class(as_one_vs_rest(logits, labels, task, thresholds), task)
-
-
-def averages(
-    logits: Numbers, labels: Numbers, task: Task, thresholds: Thresholds = None
-) -> dict[str, dict[str, float]]:
-    """The metrics of :func:`per_class_metrics`, averaged over the classes.
-
-    Args:
-        logits, labels, task, thresholds: as for :func:`multi_metrics`.
-
-    Returns:
-        ``macro``: the mean over the classes. ``micro``: the metric of all pairs of an image and a class, pooled as
-        one binary problem. ``weighted``: the mean weighted with the number of images of each class.
-
-    Raises:
-        ValueError: as :func:`multi_metrics`.
-    """
-    split = as_one_vs_rest(logits, labels, task, thresholds)
-    return averaged_metrics(split, task, metrics_per_class(split, task))
-
-
 def confusion_matrix(predicted: Numbers, labels: Numbers, classes: int) -> Integers:
     """Images counted by their true class (rows) and predicted class (columns).
 
@@ -126,7 +89,12 @@ def confusion_matrix(predicted: Numbers, labels: Numbers, classes: int) -> Integ
 
 
 def metrics_per_class(split: OneVsRest, task: Task) -> list[dict[str, float]]:
-    """As :func:`per_class_metrics`, of a validated split."""
+    """The metrics of each class against the rest, [K].
+
+    Returns:
+        per class the metrics of ``binary_metrics`` that are defined on this split; without ``accuracy`` in
+        ``multiclass``, where it would count the images of all other classes. Empty for a label that no image knows.
+    """
     found = []
     for place in range(split.truth.shape[1]):
         metrics = _one(split.of_class(place))
@@ -139,7 +107,15 @@ def metrics_per_class(split: OneVsRest, task: Task) -> list[dict[str, float]]:
 def averaged_metrics(
     split: OneVsRest, task: Task, per_class: Sequence[Mapping[str, float]]
 ) -> dict[str, dict[str, float]]:
-    """As :func:`averages`, of a validated split and its metrics per class."""
+    """The metrics of each class, averaged over the classes.
+
+    Args:
+        per_class: of :func:`metrics_per_class`.
+
+    Returns:
+        ``macro``: the mean over the classes. ``micro``: the metric of all pairs of an image and a class, pooled as
+        one binary problem. ``weighted``: the mean weighted with the number of images of each class.
+    """
     micro = _one(split.pooled())
     if task == "multiclass":
         micro.pop("accuracy", None)

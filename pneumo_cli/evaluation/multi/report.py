@@ -7,8 +7,8 @@ of each class. The tables are in :mod:`pneumo_cli.evaluation.multi.tables`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pneumo_cli.evaluation.arrays import Floats, Integers
 from pneumo_cli.evaluation.binary import binary_metrics
-from pneumo_cli.evaluation.classification_report import BASELINE
+from pneumo_cli.evaluation.classification_report import BASELINE, Predictions
 from pneumo_cli.evaluation.confidence.intervals import metric_intervals, share_interval
 from pneumo_cli.evaluation.multi.intervals import (
     decision_intervals,
@@ -39,26 +39,9 @@ _COMPARED = ("accuracy", "auc")
 _OF_PROBABILITIES = ("brier", "ece")
 
 
-@dataclass(frozen=True)
-class MultiPredictions:
-    """One split's predictions, with names and patients of the images.
-
-    Attributes:
-        logits: uncalibrated, [N, K], finite.
-        labels: class indices [N], or 1, 0 and -1 for unknown [N, K].
-        names, patients, subtypes: [N]; a subtype is empty where there is none.
-    """
-
-    logits: NDArray[np.float64]
-    labels: NDArray[np.int64]
-    names: Sequence[str]
-    patients: Sequence[str]
-    subtypes: Sequence[str]
-
-
 def multi_report(
     evaluation: Evaluation,
-    predictions: MultiPredictions,
+    predictions: Predictions,
     rule: MultiRule,
     baseline: NDArray[np.float64] | None,
     seed: int,
@@ -75,6 +58,7 @@ def multi_report(
     thresholds = rule.point.logit_thresholds
     split = as_one_vs_rest(logits, labels, task, thresholds)
     per_class = metrics_per_class(split, task)
+    averages = averaged_metrics(split, task, per_class)
     metrics = {**evaluation.metrics, **flat_metrics(split, task, per_class)}
     found = multi_intervals(logits, labels, patients, task, thresholds, seed=seed)
     intervals = _plain(found.flat)
@@ -108,7 +92,7 @@ def multi_report(
                 "metrics": values,
                 "intervals": {metric: list(ends) for metric, ends in _plain(found.averages[name]).items()},
             }
-            for name, values in averaged_metrics(split, task, metrics_per_class(split, task)).items()
+            for name, values in averages.items()
         },
         "confusion": confusion_matrix(rule.decide(logits), labels, len(rule.classes)).tolist(),
         "calibration": {**rule.calibration.plain(), "fitted": rule.is_calibrated},
@@ -136,7 +120,7 @@ def multi_report(
 
 
 def _points(
-    truth: Integers, predictions: MultiPredictions, rule: MultiRule, seed: int
+    truth: Integers, predictions: Predictions, rule: MultiRule, seed: int
 ) -> dict[str, dict[str, Any]]:
     """Each operating point with its results per class."""
     count = len(rule.classes)
@@ -182,7 +166,7 @@ def _points(
     return points
 
 
-def _errors(split: OneVsRest, predictions: MultiPredictions, rule: MultiRule) -> dict[str, Any]:
+def _errors(split: OneVsRest, predictions: Predictions, rule: MultiRule) -> dict[str, Any]:
     """The misclassified images, the most confident errors first; the most confident ones of each class.
 
     A row's ``class`` is the true class, or the label that is wrong. Its ``probability`` is the calibrated one of
@@ -230,7 +214,7 @@ def _errors(split: OneVsRest, predictions: MultiPredictions, rule: MultiRule) ->
 
 
 def _subtypes(
-    split: OneVsRest, predictions: MultiPredictions, rule: MultiRule, seed: int
+    split: OneVsRest, predictions: Predictions, rule: MultiRule, seed: int
 ) -> dict[str, dict[str, Any]]:
     """Sensitivity and AUC of each subtype of an exclusive class that has several, against all other classes."""
     if rule.task != "multiclass":
@@ -260,7 +244,7 @@ def _subtypes(
 
 
 def _compared_with_baseline(
-    split: OneVsRest, predictions: MultiPredictions, baseline: Floats, rule: MultiRule, seed: int
+    split: OneVsRest, predictions: Predictions, baseline: Floats, rule: MultiRule, seed: int
 ) -> dict[str, Any]:
     """The baseline's metrics, at its own point ``default``, and the network's differences from them."""
     labels, task = predictions.labels, rule.task
@@ -279,7 +263,7 @@ def _compared_with_baseline(
     shares = present[known > 0] / known[known > 0]
     constant = shares.max() if task == "multiclass" else np.maximum(shares, 1 - shares).mean()
     return {
-        "name": f"{BASELINE}, one for each class",
+        "name": f"{BASELINE}, one for each {'class' if task == 'multiclass' else 'label'}",
         "metrics": {name: metrics[name] for name in (*_COMPARED, "average_precision")},
         "larger_class": {"accuracy": float(constant)},
         "differences": {

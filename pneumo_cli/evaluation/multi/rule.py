@@ -7,21 +7,21 @@ and validation images after training, never on test images, and kept in the chec
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeAlias, cast
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from pneumo_cli.errors import PneumoError, UsageError, nearest
+from pneumo_cli.errors import PneumoError, UsageError
 from pneumo_cli.evaluation.arrays import Floats, Integers, sigmoid
-from pneumo_cli.evaluation.decision_rule import DecisionRule, fit_detectors
+from pneumo_cli.evaluation.decision_rule import DecisionRule, Fitting, PointsAndDetectors, fit_detectors
 from pneumo_cli.evaluation.multi.baseline import MultiBaseline
 from pneumo_cli.evaluation.multi.calibration import ClassCalibration, fit_class_calibration
 from pneumo_cli.evaluation.multi.points import MultiPoint, choose_points, default_point
 from pneumo_cli.evaluation.multi.scores import as_one_vs_rest, decide, one_vs_rest, softmax
 from pneumo_cli.evaluation.ood import OodDetector
-from pneumo_cli.evaluation.orientation import Orientation, Presentation
+from pneumo_cli.evaluation.orientation import Orientation
 
 if TYPE_CHECKING:
     from pneumo_cli.data.records import Task
@@ -31,7 +31,7 @@ Rule: TypeAlias = "DecisionRule | MultiRule"
 
 
 @dataclass(frozen=True)
-class MultiRule:
+class MultiRule(PointsAndDetectors[MultiPoint]):
     """How K logits become probabilities and decisions.
 
     Attributes:
@@ -65,31 +65,6 @@ class MultiRule:
         """The rule where nothing was fitted: the network's own probabilities, and the point ``default``."""
         count = len(classes)
         return cls(task, tuple(classes), ClassCalibration.none(count), (default_point(task, count),))
-
-    @property
-    def point(self) -> MultiPoint:
-        """The operating point that is used by default."""
-        return self.named(self.chosen)
-
-    def named(self, name: str) -> MultiPoint:
-        """The operating point of a name.
-
-        Raises:
-            UsageError: there is none.
-        """
-        for point in self.points:
-            if point.name == name:
-                return point
-        names = [point.name for point in self.points]
-        raise UsageError(f"this checkpoint has no operating point {name!r}; {nearest(name, names)}")
-
-    def at(self, name: str) -> MultiRule:
-        """The same rule with another default operating point.
-
-        Raises:
-            UsageError: there is no such point.
-        """
-        return replace(self, chosen=self.named(name).name)
 
     @property
     def is_calibrated(self) -> bool:
@@ -150,12 +125,6 @@ class MultiRule:
         temperatures, biases = self.calibration.arrays()
         others = (biases.sum() - biases) / (len(biases) - 1)
         return np.asarray(thresholds / temperatures + biases - others)
-
-    def presentations(self, levels: NDArray[np.uint8]) -> list[Presentation] | None:
-        """The orientation of images uint8 [n, S, S]; None where no detector is fitted."""
-        if self.orientation is None or self.ood_detector is None:
-            return None
-        return self.orientation.presentations(levels, self.ood_detector)
 
     def state(self) -> dict[str, Any]:
         """Tensors and plain values for a checkpoint."""
@@ -231,52 +200,30 @@ def rule_from_state(state: Mapping[str, Any], classes: Sequence[str], task: Task
     return MultiRule.from_state(state, classes, task)
 
 
-@dataclass(frozen=True)
-class MultiFitting:
-    """The data that a rule of K classes is fitted on.
-
-    Attributes:
-        task: ``multiclass`` or ``multilabel``.
-        classes: names of the K classes.
-        logits: of the validation images, [N, K].
-        labels: class indices [N], or 1, 0 and -1 for unknown [N, K].
-        train_images: training images, uint8 [M, S, S].
-        train_labels: their labels, [M] or [M, K].
-        validation_images: validation images, uint8 [N, S, S].
-    """
-
-    task: Task
-    classes: tuple[str, ...]
-    logits: NDArray[np.generic]
-    labels: NDArray[np.generic]
-    train_images: NDArray[np.uint8]
-    train_labels: NDArray[np.int64]
-    validation_images: NDArray[np.uint8]
-
-
 def fit_multi_rule(
-    data: MultiFitting, *, chosen: str, wanted_sensitivity: float, miss_cost: float, seed: int
+    data: Fitting, task: Task, *, chosen: str, wanted_sensitivity: float, miss_cost: float, seed: int
 ) -> MultiRule:
     """Fit the calibration, operating points, OOD detector, orientation detector and linear baseline.
 
     Args:
+        task: ``multiclass`` or ``multilabel``.
         chosen: the operating point that is used by default.
         wanted_sensitivity: of each class at the point ``screening``.
         miss_cost: cost of a false negative in false positives, for the point ``cost``.
         seed: of random choices while fitting.
     """
-    split = as_one_vs_rest(data.logits, data.labels, data.task)
+    split = as_one_vs_rest(data.logits, data.labels, task)
     detector, orientation = fit_detectors(data.train_images, data.validation_images, seed)
     known, present = (split.truth >= 0).sum(axis=0), (split.truth == 1).sum(axis=0)
     return MultiRule(
-        task=data.task,
+        task=task,
         classes=data.classes,
-        calibration=fit_class_calibration(data.logits, data.labels, data.task),
-        points=choose_points(split, data.task, sensitivity=wanted_sensitivity, miss_cost=miss_cost),
+        calibration=fit_class_calibration(data.logits, data.labels, task),
+        points=choose_points(split, task, sensitivity=wanted_sensitivity, miss_cost=miss_cost),
         chosen=chosen,
         images=len(split.truth),
         prevalence=tuple((present / np.maximum(known, 1)).tolist()),
         ood_detector=detector,
         orientation=orientation,
-        baseline=MultiBaseline.fit(data.train_images, data.train_labels, data.task, len(data.classes)),
+        baseline=MultiBaseline.fit(data.train_images, data.train_labels, task, len(data.classes)),
     )

@@ -67,7 +67,12 @@ def _tables(
             else "Images are those with the label"
             + (", of those where it is known; the others are left out for it" if unknown else "")
         )
-        + f". Sensitivity, specificity, PPV and F1 at the operating point {rule.chosen}.",
+        + f". Sensitivity, specificity, PPV and F1 at the operating point {rule.chosen}."
+        + (
+            ""
+            if all(each["predicted"] for each in classes)
+            else " A PPV without an interval: nothing is predicted."
+        ),
     )
     further = {
         name: head for name, head in _FURTHER.items() if any(name in each["metrics"] for each in classes)
@@ -78,7 +83,7 @@ def _tables(
         rows=tuple((each["name"], *_cells(each, further)) for each in classes),
         note="MCC: Matthews correlation. Brier score and ECE are errors: lower is better.",
     )
-    yield _averages(details["averages"], kind.lower())
+    yield _averages(details["averages"], exclusive)
     if exclusive:
         yield NamedTable(
             title="Confusion matrix",
@@ -105,15 +110,21 @@ def _tables(
         yield _baseline(details["baseline"], metrics, intervals, rule)
 
 
-def _averages(averages: Mapping[str, Mapping[str, Any]], kind: str) -> NamedTable:
-    heads = _RANKING | _FURTHER
+def _averages(averages: Mapping[str, Mapping[str, Any]], exclusive: bool) -> NamedTable:
+    heads, kind = _RANKING | _FURTHER, "class" if exclusive else "label"
     names = [name for name in heads if any(name in of["metrics"] for of in averages.values())]
     return NamedTable(
-        title=f"Averages over the {kind}es" if kind == "class" else f"Averages over the {kind}s",
+        title="Averages over the classes" if exclusive else "Averages over the labels",
         head=("Metric", *(name.capitalize() for name in averages)),
         rows=tuple((heads[name], *(_cells(of, (name,))[0] for of in averages.values())) for name in names),
         note=f"Macro: each {kind} counts equally. Micro: all pairs of an image and a {kind} are pooled. Weighted: "
-        f"each {kind} counts by its number of images.",
+        f"each {kind} counts by its number of images."
+        + (
+            " Balanced accuracy and MCC are those of each class against the rest; the first table of the results "
+            "has them of all classes at once."
+            if exclusive
+            else ""
+        ),
     )
 
 
@@ -126,7 +137,8 @@ def _points(points: Mapping[str, Mapping[str, Any]], rule: MultiRule, kind: str)
         else "A label is predicted if its calibrated probability is at least the threshold."
     )
     yield NamedTable(
-        title=f"Operating point {rule.chosen}" + (", chosen on the validation images" if rule.images else ""),
+        title=f"Operating point {rule.chosen}"
+        + ("" if rule.chosen == "default" else ", chosen on the validation images"),
         head=(kind, "Threshold", *_SHARES.values(), *(name.upper() for name in _COUNTS)),
         rows=tuple(
             (
@@ -172,7 +184,10 @@ def _baseline(
         one = baseline["differences"].get(name)
         return f"{one['value']:+.3f} ({one['low']:+.3f} to {one['high']:+.3f})" if one else "–"
 
-    constant = "Always the largest class" if rule.task == "multiclass" else "Always the more frequent value"
+    exclusive = rule.task == "multiclass"
+    constant, kind = (
+        ("Always the largest class", "class") if exclusive else ("Always the more frequent value", "label")
+    )
     return NamedTable(
         title="Compared with simpler baselines",
         head=("", "Accuracy", "Macro ROC AUC"),
@@ -182,8 +197,8 @@ def _baseline(
             (constant, f"{baseline['larger_class']['accuracy']:.3f}", "0.500"),
             ("Network − regression", *(difference(name) for name in _COMPARED)),
         ),
-        note="The logistic regressions, one for each class, are trained on the same images, downsampled to 32 px. "
-        "The difference is paired, with its interval over patients.",
+        note=f"The logistic regressions, one for each {kind}, are trained on the same images, downsampled to "
+        "32 px. The difference is paired, with its interval over patients.",
     )
 
 

@@ -8,18 +8,19 @@ import numpy as np
 import pytest
 
 from pneumo_cli.evaluation.arrays import sigmoid
-from pneumo_cli.evaluation.multi.report import MultiPredictions
-from pneumo_cli.evaluation.multi.rule import MultiFitting, MultiRule, fit_multi_rule
+from pneumo_cli.evaluation.classification_report import Predictions
+from pneumo_cli.evaluation.decision_rule import Fitting
+from pneumo_cli.evaluation.multi.rule import MultiRule, fit_multi_rule
 from pneumo_cli.evaluation.multi.scores import softmax
 
-Make = Callable[..., MultiPredictions]
+Make = Callable[..., Predictions]
 
 
 @pytest.fixture(scope="session")
 def predictions() -> Make:
     """``predictions(task, images, classes, seed)``: calibrated logits, two images per patient, a tenth unknown."""
 
-    def make(task: str, images: int = 300, classes: int = 3, seed: int = 0) -> MultiPredictions:
+    def make(task: str, images: int = 300, classes: int = 3, seed: int = 0) -> Predictions:
         rng = np.random.default_rng(seed)
         logits = 2 * rng.normal(size=(images, classes))
         if task == "multiclass":
@@ -28,7 +29,7 @@ def predictions() -> Make:
             logits -= np.linspace(0, 3, classes)
             labels = (rng.random(logits.shape) < sigmoid(logits)).astype(np.int64)
             labels[rng.random(labels.shape) < 0.1] = -1
-        return MultiPredictions(
+        return Predictions(
             logits,
             labels.astype(np.int64),
             [f"image{place}" for place in range(images)],
@@ -60,8 +61,8 @@ def rules(predictions: Make, gray_levels: Callable[..., np.ndarray]) -> dict[str
     for task in ("multiclass", "multilabel"):
         validation, train = predictions(task, seed=1), predictions(task, seed=2).labels
         images = (gray_levels(train, 1), train, gray_levels(validation.labels, 2))
-        data = MultiFitting(
-            task, ("normal", "bacteria", "virus"), 2 * validation.logits, validation.labels, *images
+        data = Fitting(("normal", "bacteria", "virus"), 2 * validation.logits, validation.labels, *images)
+        fitted[task] = fit_multi_rule(
+            data, task, chosen="balanced", wanted_sensitivity=0.9, miss_cost=5.0, seed=0
         )
-        fitted[task] = fit_multi_rule(data, chosen="balanced", wanted_sensitivity=0.9, miss_cost=5.0, seed=0)
     return fitted

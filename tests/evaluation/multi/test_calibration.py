@@ -9,11 +9,11 @@ import pytest
 from scipy.optimize import minimize
 
 from pneumo_cli.evaluation.calibration import COLDEST, HOTTEST, Calibration, fit_calibration
+from pneumo_cli.evaluation.classification_report import Predictions
 from pneumo_cli.evaluation.multi.calibration import ClassCalibration, fit_class_calibration
-from pneumo_cli.evaluation.multi.report import MultiPredictions
 from pneumo_cli.evaluation.multi.scores import log_softmax, softmax
 
-Make = Callable[..., MultiPredictions]
+Make = Callable[..., Predictions]
 
 
 def test_two_classes_have_the_calibration_of_a_binary_classifier(predictions: Make) -> None:

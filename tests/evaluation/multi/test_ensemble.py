@@ -10,21 +10,19 @@ import pytest
 
 from pneumo_cli.errors import UsageError
 from pneumo_cli.evaluation.calibration import Calibration
+from pneumo_cli.evaluation.classification_report import Predictions
 from pneumo_cli.evaluation.decision_rule import DecisionRule
 from pneumo_cli.evaluation.ensemble import MemberPredictions, average, ensemble_rule
 from pneumo_cli.evaluation.multi.calibration import ClassCalibration
 from pneumo_cli.evaluation.multi.metrics import multi_metrics
 from pneumo_cli.evaluation.multi.points import MultiPoint
-from pneumo_cli.evaluation.multi.report import MultiPredictions
 from pneumo_cli.evaluation.multi.rule import MultiRule
 from pneumo_cli.evaluation.operating_points import OperatingPoint
 
-Make = Callable[..., MultiPredictions]
+Make = Callable[..., Predictions]
 
 
-def member(
-    found: MultiPredictions, task: str, temperature: float, thresholds: list[float]
-) -> MemberPredictions:
+def member(found: Predictions, task: str, temperature: float, thresholds: list[float]) -> MemberPredictions:
     classes = tuple("abc"[: found.logits.shape[1]])
     biases = np.linspace(-temperature, temperature, len(classes))
     calibration = ClassCalibration(tuple(Calibration(temperature, float(bias)) for bias in biases))
@@ -39,7 +37,7 @@ def test_the_probabilities_are_the_geometric_mean_of_the_members(predictions: Ma
     found = predictions("multiclass", 50)
     members = [
         member(found, "multiclass", 0.5, [0, 0, 0]),
-        member(MultiPredictions(-found.logits[::-1], *_rest(found)), "multiclass", 2.0, [0, 0, 0]),
+        member(Predictions(-found.logits[::-1], *_rest(found)), "multiclass", 2.0, [0, 0, 0]),
     ]
     index, logits, labels = average(members)
     rule = ensemble_rule([one.rule for one in members])
@@ -138,5 +136,5 @@ def test_an_ensemble_has_the_prevalence_of_all_validation_images() -> None:
     assert not unfitted.is_calibrated
 
 
-def _rest(found: MultiPredictions) -> tuple:
+def _rest(found: Predictions) -> tuple:
     return found.labels, found.names, found.patients, found.subtypes

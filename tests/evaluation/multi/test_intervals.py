@@ -9,6 +9,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from pneumo_cli.evaluation.classification_report import Predictions
 from pneumo_cli.evaluation.confidence.intervals import difference_intervals, metric_intervals, share_interval
 from pneumo_cli.evaluation.multi.intervals import (
     decision_intervals,
@@ -16,12 +17,12 @@ from pneumo_cli.evaluation.multi.intervals import (
     multi_intervals,
     resamples_for,
 )
-from pneumo_cli.evaluation.multi.metrics import averages, multi_metrics, per_class_metrics
-from pneumo_cli.evaluation.multi.report import MultiPredictions
+from pneumo_cli.evaluation.multi.metrics import multi_metrics
 from pneumo_cli.evaluation.multi.resamples import ClassResamples
 from pneumo_cli.evaluation.multi.scores import as_one_vs_rest, class_truth, decide
+from tests.evaluation.multi.measured import averages, per_class_metrics
 
-Make = Callable[..., MultiPredictions]
+Make = Callable[..., Predictions]
 
 
 @pytest.mark.parametrize("task", ["multiclass", "multilabel"])
@@ -211,5 +212,5 @@ def test_memory_is_bounded_and_huge_splits_have_fewer_resamples(predictions: Mak
 _TASKS = ("multiclass", "multilabel")
 
 
-def _of(found: MultiPredictions) -> tuple[np.ndarray, np.ndarray]:
+def _of(found: Predictions) -> tuple[np.ndarray, np.ndarray]:
     return found.logits, found.labels

@@ -11,13 +11,9 @@ import sklearn.metrics as reference
 import torch
 import torchmetrics.functional.classification as functional
 
-from pneumo_cli.evaluation.multi.metrics import (
-    averages,
-    confusion_matrix,
-    multi_metrics,
-    per_class_metrics,
-)
+from pneumo_cli.evaluation.multi.metrics import confusion_matrix, multi_metrics
 from pneumo_cli.evaluation.multi.scores import decide, softmax
+from tests.evaluation.multi.measured import averages, per_class_metrics
 
 RNG = np.random.default_rng(0)
 PLAIN = RNG.normal(size=(200, 4))

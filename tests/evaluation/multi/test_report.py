@@ -9,17 +9,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pneumo_cli.evaluation.multi.metrics import averages, multi_metrics, per_class_metrics
-from pneumo_cli.evaluation.multi.report import MultiPredictions, multi_report
+from pneumo_cli.evaluation.classification_report import Predictions
+from pneumo_cli.evaluation.multi.metrics import multi_metrics
+from pneumo_cli.evaluation.multi.report import multi_report
 from pneumo_cli.evaluation.multi.rule import MultiRule
 from pneumo_cli.evaluation.result import Evaluation, NamedTable
+from tests.evaluation.multi.measured import averages, per_class_metrics
 
-Make = Callable[..., MultiPredictions]
+Make = Callable[..., Predictions]
 TASKS = ("multiclass", "multilabel")
 
 
 @pytest.fixture(scope="module")
-def found(predictions: Make) -> dict[str, MultiPredictions]:
+def found(predictions: Make) -> dict[str, Predictions]:
     """By task, the predictions of the test set."""
     plain = {task: predictions(task, seed=3) for task in TASKS}
     return {task: replace(each, logits=2 * each.logits) for task, each in plain.items()}
@@ -27,7 +29,7 @@ def found(predictions: Make) -> dict[str, MultiPredictions]:
 
 @pytest.fixture(scope="module")
 def reports(
-    rules: dict[str, MultiRule], found: dict[str, MultiPredictions], gray_levels: Callable[..., np.ndarray]
+    rules: dict[str, MultiRule], found: dict[str, Predictions], gray_levels: Callable[..., np.ndarray]
 ) -> dict[str, Evaluation]:
     """By task, the report of the test set."""
     made = {}
@@ -40,7 +42,7 @@ def reports(
 
 @pytest.mark.parametrize("task", TASKS)
 def test_metrics_are_those_at_the_operating_point_in_use(
-    rules: dict[str, MultiRule], found: dict[str, MultiPredictions], reports: dict[str, Evaluation], task: str
+    rules: dict[str, MultiRule], found: dict[str, Predictions], reports: dict[str, Evaluation], task: str
 ) -> None:
     rule, data, report = rules[task], found[task], reports[task]
     thresholds = rule.point.logit_thresholds
@@ -76,7 +78,7 @@ def test_every_metric_but_the_loss_has_an_interval_that_contains_it(
 
 @pytest.mark.parametrize("task", TASKS)
 def test_details_and_outputs_are_plain_and_follow_the_decisions(
-    rules: dict[str, MultiRule], found: dict[str, MultiPredictions], reports: dict[str, Evaluation], task: str
+    rules: dict[str, MultiRule], found: dict[str, Predictions], reports: dict[str, Evaluation], task: str
 ) -> None:
     rule, data, report = rules[task], found[task], reports[task]
     details = report.details
@@ -123,7 +125,7 @@ def test_shares_at_each_operating_point_follow_from_its_counts(
 
 
 def test_errors_of_classes_are_the_misclassified_images_the_most_confident_first(
-    rules: dict[str, MultiRule], found: dict[str, MultiPredictions], reports: dict[str, Evaluation]
+    rules: dict[str, MultiRule], found: dict[str, Predictions], reports: dict[str, Evaluation]
 ) -> None:
     rule, data = rules["multiclass"], found["multiclass"]
     errors = reports["multiclass"].details["errors"]
@@ -146,7 +148,7 @@ def test_errors_of_classes_are_the_misclassified_images_the_most_confident_first
 
 
 def test_errors_of_labels_name_the_label_and_leave_out_unknown_ones(
-    rules: dict[str, MultiRule], found: dict[str, MultiPredictions], reports: dict[str, Evaluation]
+    rules: dict[str, MultiRule], found: dict[str, Predictions], reports: dict[str, Evaluation]
 ) -> None:
     rule, data = rules["multilabel"], found["multilabel"]
     errors = reports["multilabel"].details["errors"]
@@ -174,7 +176,7 @@ def test_the_baseline_is_compared_in_pairs(reports: dict[str, Evaluation]) -> No
 
 
 def test_each_subtype_of_a_class_is_evaluated_against_the_other_classes(
-    found: dict[str, MultiPredictions], reports: dict[str, Evaluation]
+    found: dict[str, Predictions], reports: dict[str, Evaluation]
 ) -> None:
     subtypes = reports["multiclass"].details["subtypes"]
     assert list(subtypes) == ["normal", "bacteria", "virus"]
@@ -199,12 +201,32 @@ def test_tables_have_a_row_per_class_and_match_their_heads(reports: dict[str, Ev
         assert "Operating point balanced, chosen on the validation images" in tables
         assert ("Confusion matrix" in tables) == (task == "multiclass")
         assert tables["Compared with simpler baselines"].head[2] == "Macro ROC AUC"
+        kind = "class" if task == "multiclass" else "label"
+        assert f"one for each {kind}" in tables["Compared with simpler baselines"].note
+        averages = next(table for title, table in tables.items() if title.startswith("Averages"))
+        assert ("each class against the rest" in averages.note) == (task == "multiclass")
         shown = f"{report.details['classes'][0]['metrics']['auc']:.3f} ("
         assert first.rows[0][first.head.index("ROC AUC")].startswith(shown)
 
 
+def test_the_default_operating_point_is_not_said_to_be_chosen(
+    rules: dict[str, MultiRule], found: dict[str, Predictions]
+) -> None:
+    for task, rule in rules.items():
+        report = multi_report(Evaluation({}), found[task], rule.at("default"), None, 0)
+        assert "Operating point default" in [table.title for table in report.tables]
+        assert "PPV without" not in report.tables[0].note
+
+
+def test_a_ppv_of_no_prediction_is_explained(found: dict[str, Predictions]) -> None:
+    logits = found["multiclass"].logits - [0, 0, 100]
+    rule = MultiRule.unfitted(("normal", "bacteria", "virus"), "multiclass")
+    report = multi_report(Evaluation({}), replace(found["multiclass"], logits=logits), rule, None, 0)
+    assert report.tables[0].note.endswith("A PPV without an interval: nothing is predicted.")
+
+
 def test_an_extension_keeps_its_results_and_an_unfitted_rule_reports_no_calibration(
-    found: dict[str, MultiPredictions],
+    found: dict[str, Predictions],
 ) -> None:
     own = NamedTable("Own", ("a",), (("b",),))
     rule = MultiRule.unfitted(("normal", "bacteria", "virus"), "multiclass")

@@ -11,15 +11,15 @@ import pytest
 import torch
 
 from pneumo_cli.errors import PneumoError, UsageError
-from pneumo_cli.evaluation.decision_rule import DecisionRule
+from pneumo_cli.evaluation.classification_report import Predictions
+from pneumo_cli.evaluation.decision_rule import DecisionRule, Fitting
 from pneumo_cli.evaluation.linear_baseline import LinearBaseline
 from pneumo_cli.evaluation.multi.baseline import MultiBaseline
-from pneumo_cli.evaluation.multi.report import MultiPredictions
-from pneumo_cli.evaluation.multi.rule import MultiFitting, MultiRule, fit_multi_rule, rule_from_state
+from pneumo_cli.evaluation.multi.rule import MultiRule, fit_multi_rule, rule_from_state
 from pneumo_cli.evaluation.multi.scores import as_one_vs_rest
 from pneumo_cli.evaluation.operating_points import choose_operating_points
 
-Make = Callable[..., MultiPredictions]
+Make = Callable[..., Predictions]
 TASKS = ("multiclass", "multilabel")
 
 
@@ -190,8 +190,8 @@ def test_a_class_without_validation_images_keeps_the_threshold_0(
     found = predictions("multiclass", 120)
     labels = np.minimum(found.labels, 1)
     levels = gray_levels(labels, 0)
-    data = MultiFitting("multiclass", ("a", "b", "c"), found.logits, labels, levels, labels, levels)
-    rule = fit_multi_rule(data, chosen="default", wanted_sensitivity=0.9, miss_cost=5.0, seed=0)
+    data = Fitting(("a", "b", "c"), found.logits, labels, levels, labels, levels)
+    rule = fit_multi_rule(data, "multiclass", chosen="default", wanted_sensitivity=0.9, miss_cost=5.0, seed=0)
     assert not rule.is_calibrated
     assert rule.prevalence[2] == 0
     assert rule.named("cost").logit_thresholds[2] == 0
