@@ -89,7 +89,6 @@ def _print_spread(folder: GroupFolder) -> None:
     """Print mean and standard deviation of the metrics; those of an ensemble of classifiers in their own column."""
     from pneumo_cli.evaluation.metric_names import in_order, metric_label, metric_text, sd_text
     from pneumo_cli.runs.report_format import read_report
-    from pneumo_cli.runtime.json_values import mapping
 
     report = read_report(folder.report_json)
     ensemble, task = report["evaluations"], report["dataset"].get("task", "binary")
@@ -100,8 +99,7 @@ def _print_spread(folder: GroupFolder) -> None:
             row = [split, metric_label(name, task).label, metric_text(name, values["mean"])]
             row += [sd_text(name, values["sd"]), *(metric_text(name, values[end]) for end in ("min", "max"))]
             rows.append(row + ([metric_text(name, ensemble.get(split, {}).get(name))] if ensemble else []))
-    several = any("averages" in mapping(of) for of in mapping(report.get("details")).values())
-    head = ["split", "metric (macro)" if several else "metric", "mean", "sd", "lowest", "highest"]
+    head = ["split", "metric", "mean", "sd", "lowest", "highest"]
     print_table([*head, "ensemble"] if ensemble else head, rows)
     print(f"pneumo: {len(report['members'])} members; their report: {folder.report_html}", file=sys.stderr)
 

@@ -106,7 +106,7 @@ def _print_runs(runs: list[ListedRun], problems: list[Problem]) -> None:
         "epochs": [f"{run.epochs}/{run.of}" for run in runs],
         "started": [run.started[:16].replace("T", " ") for run in runs],
         "state": [_state(run) for run in runs],
-        "metric": [metric_label(run.headline).label if run.headline else "–" for run in runs],
+        "metric": [metric_label(run.headline, run.task).label if run.headline else "–" for run in runs],
         "validation": [_headline_cell(run, "validation") for run in runs],
         "test": [_headline_cell(run, "test") for run in runs],
     }

@@ -217,13 +217,14 @@ class SeveralClasses(Values):
                 "calibrated them"
             )
         if not self.labels:
-            chosen = (
-                "the class whose score exceeds its own threshold by most is predicted, which is not always the "
-                f"most probable one (operating point {point.name})"
-                if len(set(point.logit_thresholds)) > 1
-                else f"the most probable class is predicted (operating point {point.name})"
-            )
-            return [meaning, f"{chosen}. {point.rule}"]
+            if len(set(point.logit_thresholds)) > 1:
+                chosen = "the class whose score exceeds its own threshold by most is predicted"
+                further = ", which is not always the most probable one"
+            else:
+                chosen = "the class with the largest logit is predicted"
+                moved = len(set(rule.calibration.arrays()[1].tolist())) > 1
+                further = ", which after calibration is not always the most probable one" if moved else ""
+            return [meaning, f"{chosen}{further} (operating point {point.name}). {point.rule}"]
         thresholds = ", ".join(
             f"{name} {percent(share)}"
             for name, share in zip(self.classes, rule.probabilities_at(point).tolist(), strict=True)

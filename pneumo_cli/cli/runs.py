@@ -234,6 +234,7 @@ def evaluate(
 ) -> None:
     """Evaluate a run's checkpoint again, on its own or other data. Accesses to the test set are counted."""
     from pneumo_cli.errors import nearest
+    from pneumo_cli.evaluation.metric_names import average_of
     from pneumo_cli.runs.folder import RunFolder, is_group
     from pneumo_cli.trainers.loading import check_checkpoint
 
@@ -265,13 +266,15 @@ def evaluate(
         print_json(result)
         return
     intervals = result.get("intervals", {})
-    rows = [[name, f"{value:.4f}"] for name, value in result["metrics"].items()]
-    head = ["metric (macro)" if "averages" in result else "metric", "value"]
+    task, head, rows = result.get("task", "binary"), ["metric", "value"], []
+    for name, value in result["metrics"].items():
+        average = average_of(name, task)
+        rows.append([name + (f" ({average})" if average else ""), f"{value:.4f}"])
+        if intervals:
+            ends = intervals.get(name)
+            rows[-1].append(f"{ends[0]:.4f} to {ends[1]:.4f}" if ends else "")
     if intervals:
         head.append("95 % interval")
-        for row in rows:
-            ends = intervals.get(row[0])
-            row.append(f"{ends[0]:.4f} to {ends[1]:.4f}" if ends else "")
     print_table(head, rows)
     if "averages" in result:
         print()

@@ -208,6 +208,7 @@ def open_predictor(
     members = [_open(plugins, path, request) for path in places]
     if len(members) > 1:
         check_distinct(zip(places, (member.weights for member in members), strict=True))
+        ensemble_rule([member.rule for member in members])  # refuses other classes
         _warn_of_different_data(members, places)
     if prevalence is not None:
         for member, path in zip(members, places, strict=True):

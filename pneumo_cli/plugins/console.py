@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from pneumo_cli.api import hookimpl
+from pneumo_cli.evaluation.metric_names import average_of
 
 if TYPE_CHECKING:
     from pneumo_cli.runs.run import Run
@@ -146,7 +147,9 @@ def _with_intervals(title: str, report: Mapping[str, Any]) -> list[str]:
     evaluations, intervals = report["evaluations"], report["intervals"]
     available = list(dict.fromkeys(name for ends in intervals.values() for name in ends))
     names = [name for name in _RESULTS if name in available] or available[:_COLUMNS]
-    rows = [[title, *evaluations], *([_abbreviated(name)] for name in names)]
+    task = report["dataset"].get("task", "binary")
+    averages = {name: f" ({average})" if (average := average_of(name, task)) else "" for name in names}
+    rows = [[title, *evaluations], *([_abbreviated(name) + averages[name]] for name in names)]
     for name, row in zip(names, rows[1:], strict=True):
         for split, values in evaluations.items():
             low, high = intervals.get(split, {}).get(name, (None, None))

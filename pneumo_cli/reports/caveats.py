@@ -91,13 +91,14 @@ def few_test_patients(report: Report) -> str:
         name: number(n) or 0 for name, n in mapping(_split(report).get("test_patients")).items() if number(n)
     }
     few = sorted((name for name, n in patients.items() if n < _FEW_PATIENTS), key=lambda name: patients[name])
-    if not few or not mapping(report.get("evaluations")).get("test"):
+    if not few or "accuracy" not in mapping(mapping(report.get("evaluations")).get("test")):
         return ""
     named = listing(f"{text(name)} ({count(patients[name])})" for name in few[:_NAMED])
-    which = f"{named}" if len(few) <= _NAMED else f"{len(few)} of {len(patients)} classes, such as {named}"
+    one, kind = ("label", "labels") if _task(report) == "multilabel" else ("class", "classes")
+    which = f"{named}" if len(few) <= _NAMED else f"{len(few)} of {len(patients)} {kind}, such as {named}"
     return (
         f"Few test patients of {which}: the results for them are very uncertain, and count as much in a macro "
-        "average as those for any other class."
+        f"average as those for any other {one}."
     )
 
 

@@ -14,7 +14,7 @@ from pneumo_cli.reports.formatting import count, in_hundred, listing, of_hundred
 from pneumo_cli.runtime.json_values import mapping, number, number_ends, sequence, text
 
 _NAMED = 5  # classes that a sentence names
-_SHOWN = 20  # errors before the rest is folded, but at least two of each class
+_SHOWN = 20  # errors before the rest is folded, but at least one of each class
 _OTHER_PREVALENCE = 0.02  # as for two classes
 _COLUMNS = {
     "name": "Image",
@@ -115,7 +115,7 @@ def errors(details: Mapping[str, Any], split: str) -> Iterator[Block]:
     of_classes = {text(name): number(n) or 0 for name, n in mapping(found.get("classes")).items()}
     numbers = ", ".join(f"{name} {count(n)}" for name, n in of_classes.items() if n)
     by = "Wrong decisions by label" if labels else "By true class"
-    most = max(2, _SHOWN // max(1, len(of_classes)))
+    most = max(1, _SHOWN // max(1, len(of_classes)))
     own = {name: [row for row in rows if row.get("class") == name] for name in of_classes}
     shown = [row for of in own.values() for row in of[:most]]
     rest = [row for of in own.values() for row in of[most:]]
@@ -123,6 +123,10 @@ def errors(details: Mapping[str, Any], split: str) -> Iterator[Block]:
         f"P: calibrated probability. {by}: {numbers}. The most confident errors of each "
         f"{'label' if labels else 'class'} come first"
     )
+    if any(
+        (number(row.get("true_probability")) or 0) > (number(row.get("probability")) or 0) for row in rows
+    ):
+        note += ". The class is predicted before calibration, so it need not have the highest probability"
     if len(rows) != sum(of_classes.values()):
         note += f"; predictions/{split}.csv holds all predictions"
     title = f"{what}: {count(wrong)} of {all_images}{share}"

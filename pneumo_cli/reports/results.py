@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from pneumo_cli.evaluation.metric_names import in_order, interval_text, is_known, metric_label, metric_text
@@ -17,6 +18,7 @@ from pneumo_cli.reports.formatting import count, in_hundred, of_hundred
 from pneumo_cli.runtime.json_values import mapping, number, number_ends, sequence, text
 
 _HEADLINES = 4
+_LONG = 10  # rows of a table that is folded
 _ERRORS_SHOWN, _ERRORS_LISTED = 20, 200
 _OTHER_PREVALENCE = 0.02  # difference from the validation set above which calibration is off
 _LONGEST_NUMBER = 32  # characters
@@ -34,6 +36,10 @@ _INTERVALS = (
     "Values in brackets are 95 % confidence intervals: such an interval covers the true value in about 95 of 100 "
     "samples of patients from the same population. They do not include differences between hospitals or between "
     "training runs."
+)
+_OVERESTIMATED = (
+    " A calibration error measured on few images overestimates the true one, which its interval is for: it may "
+    "lie outside."
 )
 
 
@@ -119,7 +125,8 @@ def results(report: Mapping[str, Any]) -> Iterator[Block]:
     if measured:
         yield _metrics_table(report, {name: measured[name] for name in splits})
     yield from _remarks(report, first)
-    yield from named_tables(mapping(report.get("tables")).get(first))
+    tables = list(named_tables(mapping(report.get("tables")).get(first)))
+    yield from tables if task_of(report) == "binary" else _with_long_ones_folded(tables)
     others = [name for name in splits if name != first]
     groups = dict.fromkeys(["results", *(text(item.get("group")) for item in _figures(report))])
     own = [group for group in groups if group not in _OTHER_SECTIONS]
@@ -166,6 +173,15 @@ def named_tables(tables: Any) -> Iterator[Block]:
         yield Table(head, rows, numeric, title=text(table.get("title")), note=text(table.get("note")))
 
 
+def _with_long_ones_folded(tables: Sequence[Block]) -> Iterator[Block]:
+    """Tables of many classes, all but the first one folded: the first says how good each class is."""
+    for place, table in enumerate(tables):
+        if place and isinstance(table, Table) and len(table.rows) > _LONG:
+            yield Folded(table.title, (replace(table, title=""),))
+        else:
+            yield table
+
+
 def pictures(
     report: Mapping[str, Any], group: str, *, of: str = "", but_of: Sequence[str] = ()
 ) -> Iterator[Block]:
@@ -205,12 +221,21 @@ def _metrics_table(report: Mapping[str, Any], measured: Mapping[str, Mapping[str
         body.append((label.label, *cells, label.meaning))
     columns = tuple(text(name).capitalize() for name in measured)
     known = any(number_ends(ends) for split in measured for ends in _intervals(report, split).values())
+    note = (text(report.get("interval_note")) or _INTERVALS) if known else ""
+    if any(_outside(values, _intervals(report, split)) for split, values in measured.items()):
+        note += _OVERESTIMATED
     return Table(
-        ("Metric", *columns, "Meaning"),
-        tuple(body),
-        frozenset(range(1, len(columns) + 1)),
-        note=(text(report.get("interval_note")) or _INTERVALS) if known else "",
+        ("Metric", *columns, "Meaning"), tuple(body), frozenset(range(1, len(columns) + 1)), note=note
     )
+
+
+def _outside(values: Mapping[str, Any], intervals: Mapping[str, Any]) -> bool:
+    """Whether a calibration error lies outside its interval, which is that of the true error."""
+    for name in ("ece", "ece_calibrated"):
+        value, ends = number(values.get(name)), number_ends(intervals.get(name))
+        if value is not None and ends and not ends[0] <= value <= ends[1]:
+            return True
+    return False
 
 
 def _remarks(report: Mapping[str, Any], split: str) -> Iterator[Block]:

@@ -116,6 +116,7 @@ def _read_group(path: Path, runs: Sequence[ListedRun], base: Path) -> ListedRun:
             for split, metrics in spread.items()
         },
         members=progress,
+        task=text(mapping(report.get("dataset")).get("task") or _first(runs, "task")) or "binary",
     )
 
 

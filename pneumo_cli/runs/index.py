@@ -44,6 +44,7 @@ class ListedRun:
         path: its folder.
         name: the folder relative to the one that was searched.
         trainer, model, dataset: registered names, without their distributions.
+        task: ``binary``, ``multiclass`` or ``multilabel``; of a run that is no classifier, that of its dataset.
         split: the policy.
         epochs: finished epochs (without epoch 0), out of ``of``.
         started: ISO date and time; empty if unknown.
@@ -73,6 +74,7 @@ class ListedRun:
     spread: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
     members: GroupProgress | None = None
     group: Path | None = None
+    task: str = "binary"
 
     @property
     def headline(self) -> str:
@@ -217,6 +219,7 @@ def read_run(path: Path, base: Path | None = None) -> ListedRun:
         ),
         intervals={split: mapping(of) for split, of in mapping(mapping(report).get("intervals")).items()},
         group=group_of(path),
+        task=text(mapping(mapping(report).get("dataset")).get("task") or facts.get("task")) or "binary",
     )
 
 

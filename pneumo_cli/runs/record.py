@@ -20,13 +20,21 @@ from pneumo_cli.settings.renamed import RENAMED
 from pneumo_cli.settings.resolve import Resolved, read_toml, resolve
 
 
-def facts_of(run: Run) -> dict[str, Any]:
+def facts_of(run: Run, model_options: Mapping[str, Any]) -> dict[str, Any]:
     """The table ``[run]`` of the ``run.toml`` of a new run.
 
-    Its registered plugins and start time, and of more than two classes what they are.
+    Its registered plugins and start time, and what cannot be told from the settings alone: more classes than two,
+    and the outputs of a network that was trained on subtypes.
+
+    Args:
+        model_options: those that its model was built with.
     """
     data = run.data
-    several = {"task": data.task, "classes": list(data.dataset.classes)} if data.task != "binary" else {}
+    several: dict[str, Any] = {}
+    if data.task != "binary":
+        several = {"task": data.task, "classes": list(data.dataset.classes)}
+    elif getattr(run.settings, "subtypes", False):
+        several = {"outputs": model_options["outputs"]}
     return {
         "trainer": run.resolved.entry.qualified_name,
         "model": run.model_entry.qualified_name,

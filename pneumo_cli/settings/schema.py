@@ -171,7 +171,7 @@ class ClassificationSettings(TrainerSettings):
         0.0, ge=0, lt=1, description="share of each label that is spread evenly over the classes"
     )
     subtypes: bool = Field(
-        False, description="train on subtypes of PNEUMONIA (bacteria, virus); evaluated as one class"
+        False, description="train on the subtypes of class 1, as bacteria and virus; evaluated as one class"
     )
     class_weights: str = Field(
         "balanced",

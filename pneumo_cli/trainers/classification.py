@@ -30,7 +30,14 @@ from pneumo_cli.trainers.class_weights import ClassWeights, class_weights
 from pneumo_cli.trainers.classifier_results import described, fit_rule
 from pneumo_cli.trainers.explanations import explain
 from pneumo_cli.trainers.optimization import parameter_groups, warm_cosine
-from pneumo_cli.trainers.targets import BinaryTargets, MultiTargets, SubtypeTargets, Targets, task_logits
+from pneumo_cli.trainers.targets import (
+    BinaryTargets,
+    MultiTargets,
+    SubtypeTargets,
+    Targets,
+    subtypes,
+    task_logits,
+)
 
 if TYPE_CHECKING:
     from pneumo_cli.data.loader import Batch, Loader
@@ -69,6 +76,18 @@ class ClassificationTrainer(Trainer):
         """The metric that the settings name; higher is better, except for the loss."""
         return Monitor(self.settings.monitor, "min" if self.settings.monitor == "loss" else "max")
 
+    def check_request(self, entry: Entry[ModelSpec]) -> None:
+        """Check that there will be validation images.
+
+        Raises:
+            UsageError: there will be none.
+        """
+        if self.settings.split == "all":
+            raise UsageError(
+                "split = 'all' holds no image out, and a classifier selects its checkpoint and its thresholds by "
+                "validation images: use --split patient"
+            )
+
     def choose_task(self, task: Task, classes: Sequence[str]) -> None:
         """Decide among these classes."""
         self.task, self.classes = task, tuple(classes)
@@ -83,9 +102,10 @@ class ClassificationTrainer(Trainer):
         data, s = run.data, self.settings
         self.choose_task(data.task, data.dataset.classes)
         self._check_task(data.dataset.name)
+        trains_subtypes = self._trains_subtypes(run)
         if self.task != "binary":
             self.targets = MultiTargets(self.task, self.weights(run), s.label_smoothing)
-        elif s.subtypes:
+        elif trains_subtypes:
             self.targets = SubtypeTargets(data.dataset, self.weights(run), s.label_smoothing)
         else:
             self.targets = BinaryTargets(self.weights(run), s.label_smoothing)
@@ -101,21 +121,41 @@ class ClassificationTrainer(Trainer):
             raise UsageError(
                 f"the dataset {dataset} has {count} class ({', '.join(self.classes)}): there is nothing to decide"
             )
-        what = {"multiclass": f"{count} exclusive classes", "multilabel": f"{count} labels"}.get(
-            self.task, ""
-        )
-        if s.subtypes and what:
-            raise UsageError(
-                f"subtypes are for two classes, and the dataset {dataset} has {what}: use --no-subtypes"
-            )
         if s.sampling != "none" and self.task == "multilabel":
             raise UsageError(
-                f"sampling = {s.sampling!r} is for exclusive classes, and {dataset} has {what} at once: "
+                f"sampling = {s.sampling!r} is for exclusive classes, and {dataset} has {count} labels at once: "
                 "weight them instead (--class-weights, --pos-weight)"
             )
 
+    def _trains_subtypes(self, run: Run) -> bool:
+        """Whether the targets are the subtypes of class 1: if a preset asks for them, only where there are any.
+
+        Raises:
+            UsageError: the flag asks for them, and the dataset has none.
+        """
+        if not self.settings.subtypes:
+            return False
+        try:
+            if self.task != "binary":
+                raise UsageError(
+                    f"subtypes are for two classes, and the dataset {run.data.dataset.name} has "
+                    f"{len(self.classes)}: use --no-subtypes"
+                )
+            subtypes(run.data.dataset)
+        except UsageError as error:
+            if run.resolved.origins.get("subtypes", "").startswith("--"):
+                raise
+            run.note(f"trained without subtypes: {str(error).rpartition(':')[0]}")
+            return False
+        return True
+
     def model_options(self) -> dict[str, Any]:
-        """Three channels; one output for two classes (with subtypes three, NORMAL, bacteria and virus), else K."""
+        """Three channels; one output for two classes (with subtypes three, NORMAL, bacteria and virus), else K.
+
+        After the model was built, the outputs that it has.
+        """
+        if hasattr(self, "targets"):
+            return {"channels": 3, "outputs": self.targets.outputs}
         if self.task != "binary":
             return {"channels": 3, "outputs": len(self.classes)}
         return {"channels": 3, "outputs": 3 if self.settings.subtypes else 1}

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pneumo_cli.evaluation.classification_report import Predictions, classification_report
 from pneumo_cli.evaluation.decision_rule import DecisionRule, Fitting, fit_decision_rule, spread
-from pneumo_cli.evaluation.multi.rule import MultiFitting, Rule, fit_multi_rule
+from pneumo_cli.evaluation.multi.rule import Rule, fit_multi_rule
 from pneumo_cli.evaluation.result import Evaluation
 from pneumo_cli.reports.figures.classification_report import with_figures
 
@@ -32,13 +32,14 @@ def fit_rule(data: PreparedData, validation: Evaluation, settings: Classificatio
         validation: of the best checkpoint, with finite logits.
     """
     train = spread(data.split.train, data.size)
-    images: dict[str, Any] = {
-        "logits": validation.outputs["logits"],
-        "labels": validation.outputs["labels"],
-        "train_images": data.images[train],
-        "train_labels": data.labels[train],
-        "validation_images": data.images[spread(data.split.validation, data.size)],
-    }
+    fitting = Fitting(
+        classes=tuple(data.dataset.classes),
+        logits=validation.outputs["logits"],
+        labels=validation.outputs["labels"],
+        train_images=data.images[train],
+        train_labels=data.labels[train],
+        validation_images=data.images[spread(data.split.validation, data.size)],
+    )
     chosen: dict[str, Any] = {
         "chosen": settings.operating_point,
         "wanted_sensitivity": settings.wanted_sensitivity,
@@ -46,10 +47,8 @@ def fit_rule(data: PreparedData, validation: Evaluation, settings: Classificatio
         "seed": settings.seed,
     }
     if data.task == "binary":
-        negative, positive = data.dataset.classes
-        return fit_decision_rule(Fitting(classes=(negative, positive), **images), **chosen)
-    fitting = MultiFitting(task=data.task, classes=tuple(data.dataset.classes), **images)
-    return fit_multi_rule(fitting, **chosen)
+        return fit_decision_rule(fitting, **chosen)
+    return fit_multi_rule(fitting, data.task, **chosen)
 
 
 def described(data: PreparedData, evaluation: Evaluation, rule: Rule, seed: int) -> Evaluation:
@@ -84,20 +83,16 @@ def report_of(
     """
     outputs = evaluation.outputs
     shown = [records[int(position)] for position in outputs["index"]]
-    images: dict[str, Any] = {
-        "logits": outputs["logits"].astype(np.float64),
-        "labels": outputs["labels"].astype(np.int64),
-        "names": [record.name for record in shown],
-        "patients": [record.patient for record in shown],
-        "subtypes": [record.subtype for record in shown],
-    }
+    found = Predictions(
+        logits=outputs["logits"].astype(np.float64),
+        labels=outputs["labels"].astype(np.int64),
+        names=[record.name for record in shown],
+        patients=[record.patient for record in shown],
+        subtypes=[record.subtype for record in shown],
+    )
     if isinstance(rule, DecisionRule):
-        binary = Predictions(**images)
-        return with_figures(
-            classification_report(evaluation, binary, rule, baseline, seed), binary, rule, seed
-        )
-    from pneumo_cli.evaluation.multi.report import MultiPredictions, multi_report
+        return with_figures(classification_report(evaluation, found, rule, baseline, seed), found, rule, seed)
+    from pneumo_cli.evaluation.multi.report import multi_report
     from pneumo_cli.reports.figures.multi_report import with_multi_figures
 
-    several = MultiPredictions(**images)
-    return with_multi_figures(multi_report(evaluation, several, rule, baseline, seed), several, rule, seed)
+    return with_multi_figures(multi_report(evaluation, found, rule, baseline, seed), found, rule, seed)

@@ -110,7 +110,7 @@ def _several_classes(
         for wanted, outcome in ((1, "correct"), (0, "incorrect")):
             found = predicted[truth[predicted, place] == wanted][:_SHOWN].tolist()
             if found:
-                rows.append(CaseRow(f"{name}, {outcome}", tuple(range(len(cases), len(cases) + len(found)))))
+                rows.append(CaseRow(f"{name}, {outcome}", tuple(found)))
                 cases += found
                 towards += [place] * len(found)
         checks = _checks(run, cam, inputs, index, truth[:, place], place, rule)

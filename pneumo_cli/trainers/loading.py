@@ -86,7 +86,9 @@ def load_trained(
     facts = recorded_facts(folder.settings)
     trainer.choose_task(*recorded_task(facts))
     entry = choose_model(registries, resolved)
-    model = build_registered(entry, trainer.model_options())
+    # Missing in runs of earlier versions, whose subtypes were two.
+    outputs = {"outputs": facts["outputs"]} if isinstance(facts.get("outputs"), int) else {}
+    model = build_registered(entry, {**trainer.model_options(), **outputs})
     load_weights(model, evaluation_weights(state))
     model.to(device.torch).to(memory_format=device.memory_format).eval().requires_grad_(False)
     return Trained(

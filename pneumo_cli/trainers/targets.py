@@ -25,7 +25,7 @@ Array: TypeAlias = NDArray[np.generic]
 
 
 class Targets(ABC):
-    """What a classifier's outputs mean.
+    """The loss of a classifier's outputs, and the metrics of its logits.
 
     Args:
         weights: of the classes in the loss.
@@ -46,19 +46,12 @@ class Targets(ABC):
         """The mean loss, 0-d, of outputs [B, outputs], for labels [B] or [B, K] and positions [B]."""
 
     @abstractmethod
-    def logits(self, outputs: Tensor) -> Tensor:
-        """The logits, float32 [B] (``binary``) or [B, K], of outputs [B, outputs]."""
-
-    @abstractmethod
     def metrics(self, logits: Array, labels: Array) -> dict[str, float]:
         """The metrics of every epoch, at the threshold 0.5 or the largest logit."""
 
 
 class _TwoClasses(Targets):
     """Of two classes, evaluated on one logit per image, that of class 1."""
-
-    def logits(self, outputs: Tensor) -> Tensor:
-        return positive_logits(outputs)
 
     def metrics(self, logits: Array, labels: Array) -> dict[str, float]:
         return binary_metrics(logits, labels)
@@ -119,9 +112,6 @@ class MultiTargets(Targets):
         self.task = task
         self.outputs = len(weights.present)
         self._present, self._absent = (torch.from_numpy(each).float() for each in weights)
-
-    def logits(self, outputs: Tensor) -> Tensor:
-        return outputs.float()
 
     def metrics(self, logits: Array, labels: Array) -> dict[str, float]:
         return multi_metrics(logits, labels, self.task)

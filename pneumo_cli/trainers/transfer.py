@@ -57,7 +57,8 @@ class TransferTrainer(ClassificationTrainer):
         """The frozen share of the model's parameter tensors, in [0, 1]: the first int(share * tensors)."""
 
     def check_request(self, entry: Entry[ModelSpec]) -> None:
-        """Check that the pretrained weights are available and can be read."""
+        """Check that the pretrained weights are available and can be read, and the split."""
+        super().check_request(entry)
         find_weights(entry, self.settings.weights, Progress())
 
     def build_model(self, run: Run) -> nn.Module:

@@ -60,6 +60,7 @@ def load_checkpoint(runner: Runner, folder: RunFolder, checkpoint: str) -> str:
     load_weights(run.model, evaluation_weights(state))
     run.epoch = state["epoch"]
     run.calibration = state.get("calibration", {})
+    _check_order(folder, run.calibration.get("classes", ()), run.data.dataset)
     return str(state["fingerprint"])
 
 
@@ -77,6 +78,24 @@ def check_task(folder: RunFolder, dataset: Dataset) -> None:
         f"{folder.path} was trained on {trained}, and the dataset {dataset.name} has {len(dataset.classes)} "
         f"({', '.join(dataset.classes)}), {dataset.task}: --classes may choose the same ones"
     )
+
+
+def _check_order(folder: RunFolder, trained: Sequence[str], dataset: Dataset) -> None:
+    """Compare the classes that a model was trained on with a dataset's: other names may mean the same.
+
+    Raises:
+        UsageError: they are the same in another order.
+    """
+    own, given = ([name.casefold() for name in names] for names in (trained, dataset.classes))
+    if not own or own == given:
+        return
+    if sorted(own) == sorted(given):
+        raise UsageError(
+            f"{folder.path} was trained on the classes {', '.join(trained)}, and {dataset.name} has them "
+            f"in the order {', '.join(dataset.classes)}: --classes {','.join(trained)} brings them into the same"
+        )
+    pairs = ", ".join(f"{one} as {other}" for one, other in zip(dataset.classes, trained, strict=True))
+    _log.warning("the model was trained on other classes: it evaluates %s", pairs)
 
 
 def _classifier(runner: Runner, folder: RunFolder) -> Classifier:
@@ -156,6 +175,7 @@ def reevaluate_ensemble(
             )
     for runner, folder in runners:
         _classifier(runner, folder)  # before the test-set access is recorded
+        check_task(folder, runner.run.data.dataset)
     accesses = 0
     if split == "test":
         access = access_now(home.path, checkpoint, first.run.settings.epochs, "evaluate")

@@ -83,7 +83,7 @@ class Runner:
         make_folder = make_folder or partial(RunFolder.create, run.machine.output, run.spec.name)
         folder = run.ranks.broadcast(make_folder() if run.ranks.first else None)
         with self.opened(folder):
-            return self.carry_out(EpochOutputs(run.ranks), facts_of(run))
+            return self.carry_out(EpochOutputs(run.ranks), facts_of(run, self.trainer.model_options()))
 
     def resume(self, folder: RunFolder) -> dict[str, Any]:
         """Continue a run from its last checkpoint; return the content of ``report.json``."""

@@ -141,6 +141,17 @@ def test_an_operating_point_has_a_threshold_for_each_class_and_changes_no_probab
     assert decisions[0] != decisions[1]
 
 
+def test_a_class_that_calibration_makes_less_probable_is_not_called_the_most_probable_one() -> None:
+    moved = Fixed([0, 1, 2], calibrations=(Calibration(), Calibration(), Calibration(1.0, -3.0)))
+    plain = Fixed([0, 1, 2])
+    explained = [values_of(one).explanation()[1] for one in (moved, plain)]
+    assert all("the class with the largest logit is predicted" in text for text in explained)
+    assert ["after calibration is not always the most probable" in text for text in explained] == [
+        True,
+        False,
+    ]
+
+
 def test_csv_has_a_column_for_each_class(dataset: str, run: Path, held_out: Path, pneumo) -> None:
     content = json.loads(pneumo("predict", run, held_out, "--json").stdout)
     rows = list(csv.DictReader(io.StringIO(pneumo("predict", run, held_out, "--csv").stdout)))
@@ -198,6 +209,15 @@ def test_members_with_other_classes_or_another_task_form_no_ensemble() -> None:
         EnsemblePredictor([one, Fixed([0, 0, 0], classes=("a", "c", "b"))])
     with pytest.raises(UsageError, match="different tasks"):
         EnsemblePredictor([one, Fixed([0, 0, 0], "multilabel")])
+
+
+def test_runs_of_other_classes_are_refused_in_one_line(
+    run: Path, held_out: Path, finished_run, pneumo
+) -> None:
+    binary = finished_run("fake", "--epochs", "1")
+    done = pneumo("predict", run, held_out, "--with", binary)
+    assert (done.code, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
+    assert "different classes" in done.stderr
 
 
 def test_the_predictor_of_a_plugin_that_returns_another_shape_is_named(films: list[Path]) -> None:

@@ -212,6 +212,13 @@ def test_labels_are_compared_neither_with_their_most_frequent_one_nor_with_its_s
     assert "most labels are absent" in text
 
 
+def test_few_patients_of_a_class_do_not_matter_to_generated_images() -> None:
+    report = copy.deepcopy(sound_report())
+    _few_patients(report)
+    report["evaluations"]["test"] = {"generator_loss": 0.7}
+    assert "few-test-patients" not in names(report)
+
+
 def test_patients_that_are_known_need_no_caveat() -> None:
     report = sound_report()
     _unknown_patients(report)

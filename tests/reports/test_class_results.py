@@ -144,6 +144,37 @@ def test_errors_are_listed_class_by_class_with_both_probabilities() -> None:
     assert "predictions/test.csv holds all predictions" in shown.note
     (rest,) = (block for block in found if isinstance(block, Folded) and "more errors" in block.title)
     assert rest.title == "12 more errors"
+    assert "before calibration" not in shown.note
+    report["details"]["test"]["errors"]["rows"][0]["true_probability"] = 0.95
+    found = blocks(document(report), "results")
+    shown = next(block for block in found if isinstance(block, Table) and "Misclassified" in block.title)
+    assert (
+        "The class is predicted before calibration, so it need not have the highest probability" in shown.note
+    )
+
+
+def test_of_many_classes_the_first_table_is_open_and_the_other_long_ones_are_folded() -> None:
+    report = classified("multilabel", **{f"c{place}": 0.9 for place in range(14)})
+    rows = [[f"c{place}", "0.9"] for place in range(14)]
+    tables = [
+        {"title": title, "head": ["Label", "AUC"], "rows": rows} for title in ("Each label", "At a point")
+    ]
+    report["tables"] = {
+        "test": [*tables, {"title": "Averages", "head": ["Metric", "Macro"], "rows": rows[:2]}]
+    }
+    _, _, first, point, averages = blocks(document(report), "results")
+    assert isinstance(first, Table)
+    assert isinstance(averages, Table)
+    assert isinstance(point, Folded)
+    assert point.title == "At a point"
+    assert [block.title for block in point.blocks if isinstance(block, Table)] == [""]
+
+
+def test_a_calibration_error_outside_its_interval_is_explained() -> None:
+    report = three()
+    assert "overestimates" not in blocks(document(report), "results")[0].note
+    report["intervals"]["test"]["ece"] = [0.0, 0.08]
+    assert "overestimates the true one" in blocks(document(report), "results")[0].note
 
 
 def test_a_report_without_errors_or_with_labels_reads_right() -> None:

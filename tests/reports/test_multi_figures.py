@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from pneumo_cli.evaluation.classification_report import Predictions
 from pneumo_cli.evaluation.multi.calibration import fit_class_calibration
 from pneumo_cli.evaluation.multi.points import choose_points
-from pneumo_cli.evaluation.multi.report import MultiPredictions, multi_report
+from pneumo_cli.evaluation.multi.report import multi_report
 from pneumo_cli.evaluation.multi.rule import MultiRule
 from pneumo_cli.evaluation.multi.scores import as_one_vs_rest
 from pneumo_cli.evaluation.result import Evaluation, NamedFigure
@@ -53,7 +54,7 @@ def reported(task: str, classes: int, images: int = 120, patients: int = 60) -> 
     calibration = fit_class_calibration(*fitted, task)
     rule = MultiRule(task, names, calibration, points, images=images, prevalence=(0.3,) * classes)
     logits, labels = simulated(task, classes, images, 2)
-    found = MultiPredictions(
+    found = Predictions(
         logits,
         labels,
         [f"image{place}" for place in range(images)],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,12 @@ def dataset(request: pytest.FixtureRequest) -> str:
 def group(dataset: str, finished_run) -> Path:
     """A finished cross-validation of two folds; not to be changed."""
     return finished_run("fake", "--dataset", dataset, "--folds", "2", "--epochs", "1")
+
+
+@pytest.fixture
+def run(dataset: str, finished_run) -> Path:
+    """A finished run; not to be changed."""
+    return finished_run("fake", "--dataset", dataset, "--split", "patient")
 
 
 def rows_of(folder: Path, split: str) -> list[dict[str, str]]:
@@ -85,15 +92,16 @@ def test_evaluate_prints_macro_metrics_and_each_class(dataset: str, group: Path,
     done = pneumo("evaluate", group)
     assert done.code == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert lines[0].startswith("METRIC (MACRO)")
+    assert any(line.startswith("auc (macro)  ") for line in lines)
+    assert ("mcc (macro)" in done.stdout) == (dataset == "fake-labels")
     start = next(place for place, line in enumerate(lines) if line.startswith("CLASS"))
     assert [line.split()[0] for line in lines[start + 1 :]] == list(CLASSES[dataset])
     assert "the ensemble of 2 runs" in done.stderr
 
 
-def test_evaluate_with_a_further_run_is_their_ensemble(dataset: str, finished_run, pneumo) -> None:
-    runs = [finished_run("fake", "--dataset", dataset, "--seed", seed, "--epochs", "2") for seed in (1, 2)]
-    done = pneumo("evaluate", runs[0], "--with", runs[1], "--on", "validation", "--json")
+def test_evaluate_with_a_further_run_is_their_ensemble(dataset: str, run: Path, finished_run, pneumo) -> None:
+    other = finished_run("fake", "--dataset", dataset, "--split", "patient", "--seed", 2, "--epochs", "1")
+    done = pneumo("evaluate", run, "--with", other, "--on", "validation", "--json")
     assert done.code == 0, done.stderr
     result = json.loads(done.stdout)
     assert [one["name"] for one in result["classes"]] == list(CLASSES[dataset])
@@ -110,9 +118,19 @@ def test_a_run_is_not_evaluated_on_data_with_other_classes(dataset: str, group: 
         assert "was trained on 3 classes" in done.stderr
 
 
-def test_runs_are_listed_with_their_macro_auc(dataset: str, finished_run, pneumo) -> None:
-    run = finished_run("fake", "--dataset", dataset, "--seed", 1, "--epochs", "2")
+def test_an_ensemble_that_is_refused_is_no_access_to_the_test_set(
+    group: Path, pneumo, count_accesses: Callable[[Path], int]
+) -> None:
+    before = count_accesses(group)
+    done = pneumo("evaluate", group, "--dataset", "tiny")
+    assert (done.code, done.stdout) == (2, "")
+    assert "was trained on 3 classes" in done.stderr
+    assert count_accesses(group) == before
+
+
+def test_runs_are_listed_with_their_macro_auc(run: Path, pneumo) -> None:
     (listed,) = json.loads(pneumo("list-runs", run.parent.parent, "--json").stdout)["runs"]
     assert listed["headline"] == "auc"
+    assert "ROC AUC (macro)" in pneumo("list-runs", run.parent.parent).stdout
     report = json.loads((run / "report.json").read_text())
     assert listed["evaluations"]["test"]["auc"] == report["evaluations"]["test"]["auc"]

@@ -19,7 +19,7 @@ def register_trainers() -> Iterable[TrainerSpec]:
     """Task 1 of the report."""
     yield TrainerSpec(
         name="cnn",
-        summary="Convolutional network trained from scratch, NORMAL vs. PNEUMONIA",
+        summary="Convolutional network trained from scratch",
         trainer="pneumo_cnn.trainer:CnnTrainer",
         settings="pneumo_cnn.settings:CnnSettings",
         kind="classifier",

@@ -120,13 +120,12 @@ def _print(comparison: Comparison) -> None:
     images = comparison.first.images
     of = f", {len(images.names):,} images of {len(set(images.patients)):,} patients" if images else ""
     print(f"\nOn the {comparison.split} set{of}")
-    metric = tables.metric_head(comparison)
-    print_table([metric, *letters], tables.metric_rows(comparison))
+    print_table(["metric", *letters], tables.metric_rows(comparison))
     for place, pair in comparison.pairs.items():
         if pair.metrics:
             print(f"\n{comparison.runs[place].letter} − {comparison.first.letter}, the same patients")
             rows = tables.difference_table(comparison, place)
-            print_table([metric, "difference", "p", "adjusted", "result"], rows)
+            print_table(["metric", "difference", "p", "adjusted", "result"], rows)
             if pair.classes:
                 print()
                 print_table(tables.class_head(comparison, place), tables.class_table(comparison, place))

@@ -33,8 +33,8 @@ from pneumo_compare.tables import (
     class_table,
     difference_table,
     letters,
-    metric_head,
     metric_rows,
+    metric_title,
     plain,
     run_rows,
     settings_that_differ,
@@ -138,7 +138,7 @@ def _headlines(comparison: Comparison) -> Iterator[Headline]:
         return
     for run in comparison.runs:
         yield Headline(
-            f"{metric_label(name).label} of {run.letter}",
+            f"{metric_title(comparison, name)} of {run.letter}",
             metric_text(name, run.metrics.get(name)),
             f"{run.name}, {run.listed.model}",
             interval_text(name, run.intervals.get(name), " to "),
@@ -171,7 +171,7 @@ def _runs_table(comparison: Comparison) -> Table:
 
 
 def _metrics(comparison: Comparison, pictures: Path) -> Iterator[Block]:
-    head = (metric_head(comparison), *letters(comparison.runs))
+    head = ("Metric", *letters(comparison.runs))
     numeric = frozenset(range(1, len(head)))
     note = ""
     if comparison.pairs and any(run.intervals for run in comparison.runs):
@@ -205,7 +205,7 @@ def _metrics(comparison: Comparison, pictures: Path) -> Iterator[Block]:
 
 def _differences(comparison: Comparison, pictures: Path) -> Iterator[Block]:
     first = comparison.first.letter
-    head = (metric_head(comparison), "Difference", "p", "p adjusted", "Result")
+    head = ("Metric", "Difference", "p", "p adjusted", "Result")
     for place, pair in comparison.pairs.items():
         letter = comparison.runs[place].letter
         if not pair.metrics:
@@ -222,7 +222,7 @@ def _differences(comparison: Comparison, pictures: Path) -> Iterator[Block]:
         if pair.equal:
             continue
         spans = [
-            figures.Span(metric_label(name).label, *tested.difference[:3], tested.better)
+            figures.Span(metric_title(comparison, name), *tested.difference[:3], tested.better)
             for name in in_order(pair.metrics)
             if metric_label(name).share
             for tested in [pair.metrics[name]]

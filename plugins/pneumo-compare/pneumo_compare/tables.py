@@ -100,7 +100,7 @@ def metric_rows(comparison: Comparison) -> list[tuple[str, ...]]:
     shared = [name for name in names if sum(name in run.metrics for run in runs) > 1]
     return [
         (
-            metric_label(name).label,
+            metric_title(comparison, name),
             *(_valued(name, run.metrics.get(name), run.intervals.get(name)) for run in runs),
         )
         for name in in_order(shared)
@@ -112,7 +112,7 @@ def difference_table(comparison: Comparison, place: int) -> list[tuple[str, ...]
     metrics = comparison.pairs[place].metrics
     return [
         (
-            metric_label(name).label,
+            metric_title(comparison, name),
             difference_text(name, metrics[name].difference),
             p_text(metrics[name].difference.p),
             p_text(metrics[name].p),
@@ -144,9 +144,11 @@ def class_head(comparison: Comparison, place: int) -> tuple[str, ...]:
     return ("Class", f"AUC {first}", f"AUC {letter}", "Difference", "p", "Adjusted", "Result")
 
 
-def metric_head(comparison: Comparison) -> str:
-    """The head of a column of metrics."""
-    return "Metric (macro)" if comparison.classes else "Metric"
+def metric_title(comparison: Comparison, name: str) -> str:
+    """The label of a metric, with the average over K classes that it is."""
+    details = mapping(mapping(comparison.first.report.get("details")).get(comparison.split))
+    task = text(details.get("task")) or "binary"
+    return metric_label(name, task).label
 
 
 def _class_areas(run: ComparedRun, split: str) -> dict[str, Any]:

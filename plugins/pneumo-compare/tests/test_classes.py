@@ -12,8 +12,9 @@ import pytest
 
 from pneumo_cli.data.records import Record
 from pneumo_cli.errors import PneumoError, UsageError
+from pneumo_cli.evaluation.classification_report import Predictions
 from pneumo_cli.evaluation.confidence.intervals import difference_intervals
-from pneumo_cli.evaluation.multi.report import MultiPredictions, multi_report
+from pneumo_cli.evaluation.multi.report import multi_report
 from pneumo_cli.evaluation.multi.rule import MultiRule
 from pneumo_cli.evaluation.multi.scores import one_vs_rest
 from pneumo_cli.evaluation.result import Evaluation, plain
@@ -43,7 +44,7 @@ def write(
     errors = np.random.default_rng(network).normal(0, 0.5, (IMAGES, 3))
     logits = SIGNAL + errors + (1 + better) * (2 * truth - 1)
     records = [Record(f"{i:03}.png", 0, f"p{i // 2}", "test", "") for i in range(IMAGES)]
-    predictions = MultiPredictions(
+    predictions = Predictions(
         logits, labels, [one.name for one in records], [one.patient for one in records], [""] * IMAGES
     )
     outputs = {"index": np.arange(IMAGES), "logits": logits, "labels": labels}
@@ -129,7 +130,9 @@ def test_terminal_json_and_page_show_the_classes(
 ) -> None:
     shown = pneumo("compare", *pair, "--out", "page")
     assert shown.code == 0, shown.stderr
-    assert "METRIC (MACRO)" in shown.stdout
+    titles = [line.split("  ")[0] for line in shown.stdout.splitlines()]
+    assert {"ROC AUC (macro)", "Sensitivity (macro)"} <= set(titles)
+    assert ("MCC (macro)" in titles) == (task == "multilabel")
     assert "CLASS     AUC A  AUC B  DIFFERENCE" in shown.stdout
     assert ("McNemar" in shown.stdout) == (task == "multiclass")
     content: dict[str, Any] = json.loads(pneumo("compare", *pair, "--json").stdout)

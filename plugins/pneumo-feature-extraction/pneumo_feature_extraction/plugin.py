@@ -18,7 +18,7 @@ def register_trainers() -> Iterable[TrainerSpec]:
     """Task 2 of the report."""
     yield TrainerSpec(
         name="feature-extraction",
-        summary="New head on a frozen pre-trained network, NORMAL vs. PNEUMONIA",
+        summary="New head on a frozen pre-trained network",
         trainer="pneumo_feature_extraction.trainer:FeatureExtractionTrainer",
         settings="pneumo_feature_extraction.settings:FeatureExtractionSettings",
         kind="classifier",

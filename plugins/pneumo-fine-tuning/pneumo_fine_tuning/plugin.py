@@ -18,7 +18,7 @@ def register_trainers() -> Iterable[TrainerSpec]:
     """Task 3 of the report."""
     yield TrainerSpec(
         name="fine-tuning",
-        summary="Fine-tuning of the last layers of a pre-trained network, NORMAL vs. PNEUMONIA",
+        summary="Fine-tuning of the last layers of a pre-trained network",
         trainer="pneumo_fine_tuning.trainer:FineTuningTrainer",
         settings="pneumo_fine_tuning.settings:FineTuningSettings",
         kind="classifier",

@@ -22,16 +22,14 @@ from pneumo_cli.evaluation.result import Evaluation, NamedFigure
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from pneumo_cli.evaluation.multi.report import MultiPredictions
+    from pneumo_cli.evaluation.classification_report import Predictions
     from pneumo_cli.evaluation.multi.rule import MultiRule
     from pneumo_cli.reports.figures.multi import ClassResult
 
 _MOST = 24  # classes with curves of their own
 
 
-def with_multi_figures(
-    evaluation: Evaluation, found: MultiPredictions, rule: MultiRule, seed: int
-) -> Evaluation:
+def with_multi_figures(evaluation: Evaluation, found: Predictions, rule: MultiRule, seed: int) -> Evaluation:
     """Add the figures to an evaluation: decisions, results per class, curves and calibration, drawn on demand.
 
     Args:
@@ -111,7 +109,7 @@ def _decisions(evaluation: Evaluation, rule: MultiRule, where: str) -> NamedFigu
     )
 
 
-def class_results(evaluation: Evaluation, found: MultiPredictions, rule: MultiRule) -> list[ClassResult]:
+def class_results(evaluation: Evaluation, found: Predictions, rule: MultiRule) -> list[ClassResult]:
     """Each class against the rest, on the images where it is known."""
     from pneumo_cli.reports.figures.multi import ClassResult
 
