@@ -19,7 +19,7 @@ import pytest
 pytest.register_assert_rewrite("pneumo_cli.testing")
 
 from pneumo_cli.testing import Invocation, invoke  # noqa: E402
-from tests.programs import FAKES, ProcessServer, disabled  # noqa: E402
+from tests.programs import COARSE_DPI, FAKES, ProcessServer, disabled  # noqa: E402
 from tests.training_only import EndsWithTheLastEpoch, TrainedEnough  # noqa: E402
 
 _ENTRY_POINTS = {"fake": "pneumo_fake.plugin", "saboteur": "pneumo_fake.saboteur"}
@@ -73,6 +73,16 @@ def fake_environ(shared_cache: Path, tmp_path_factory: pytest.TempPathFactory) -
         "NO_COLOR": "1",
         "COLUMNS": "120",
     }
+
+
+@pytest.fixture(autouse=True)
+def coarse_reports(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports of runs have coarse figures: at full resolution they take longer than the training.
+
+    Tests of figures, which start no runs, draw them as they are.
+    """
+    if not {"fakes", "entry"}.isdisjoint(request.fixturenames):  # in this process; of a conformance suite
+        monkeypatch.setattr("pneumo_cli.reports.figures.style._DPI", COARSE_DPI)
 
 
 @pytest.fixture

@@ -13,6 +13,9 @@ from typing import Any
 
 FAKES = Path(__file__).parent / "fakes"
 
+COARSE_DPI = 60
+"""Of the figures in reports of test runs."""
+
 
 def disabled(*enabled: str) -> str:
     """The installed plugins, for ``PNEUMO_DISABLE_PLUGINS``, except those of some distributions."""
@@ -42,7 +45,7 @@ class ProcessServer:
         self._environ = dict(environ)
         self._site = str(site)
         self._process = subprocess.Popen(
-            [sys.executable, str(FAKES / "process_server.py")],
+            [sys.executable, str(FAKES / "process_server.py"), str(COARSE_DPI)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

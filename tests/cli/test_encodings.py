@@ -37,7 +37,7 @@ def test_no_command_ends_with_an_error_of_the_encoding(encoding: str, pneumo) ->
 def test_a_finished_run_is_listed_evaluated_and_used(
     encoding: str, pneumo, finished_run, fakes: Path
 ) -> None:
-    run = finished_run("fake", "--epochs", 1)
+    run = finished_run("fake", "--split", "patient")
     for command in (
         ("list-runs", run.parent),
         ("evaluate", run),
@@ -52,7 +52,7 @@ def test_a_finished_run_is_listed_evaluated_and_used(
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_json_stays_json_and_loses_no_character(encoding: str, pneumo, finished_run) -> None:
-    run = finished_run("fake", "--epochs", 1)
+    run = finished_run("fake", "--split", "patient")
     ended = pneumo("predict", run, "胸é.png", "--json", encoding=encoding)
     assert [item["file"] for item in json.loads(ended.stdout)["predictions"]] == ["胸é.png"]
     assert ended.stdout.isascii()
@@ -85,7 +85,7 @@ def test_a_group_of_runs_ends_with_its_table_and_its_files_are_utf_8(pneumo, fak
 def test_a_process_of_its_own_degrades_help_and_lists(
     environ: dict[str, str], finished_run, fake_environ: dict[str, str], fake_site: Path
 ) -> None:
-    run = finished_run("fake", "--epochs", 1)
+    run = finished_run("fake", "--split", "patient")
     for command in (("run", "fake", "--help"), ("list-runs", str(run.parent))):
         ended = subprocess.run(
             [sys.executable, "-m", "pneumo_cli", *command],

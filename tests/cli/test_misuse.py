@@ -34,6 +34,10 @@ BAD = {
     "flag without value": (("run", "fake", "--lr"), "'--lr' requires an argument"),
     "superfluous argument": (("run", "fake", "quick"), "quick"),
     "config": (("run", "fake", "--config", "absent.toml"), "there is no configuration file absent.toml"),
+    "split without validation": (
+        ("run", "fake", "--split", "all"),
+        "split = 'all' holds no image out, and a classifier selects its checkpoint",
+    ),
     "device": (("run", "fake", "--device", "cuda:99"), "cuda"),
     "root unknown": (
         ("run", "fake", "--dataset", "seeded"),

@@ -23,7 +23,7 @@ def home(fakes: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 @pytest.fixture
 def run_at_home(finished_run, home: Path) -> str:
     home.mkdir()
-    (home / "run").symlink_to(finished_run("fake", "--epochs", 1))
+    (home / "run").symlink_to(finished_run("fake", "--split", "patient"))
     return "~/run"
 
 

@@ -24,9 +24,12 @@ def run_child(request):
     for number, path in ((1, request["stdout"]), (2, request["stderr"])):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     sys.path[:0] = request["path"]
+    dpi = int(sys.argv[1])  # of the figures in reports
     sys.argv = ["pneumo", *request["arguments"]]
     from pneumo_cli.cli.main import main
+    from pneumo_cli.reports.figures import style
 
+    style._DPI = dpi
     try:
         main()
     except SystemExit as end:
