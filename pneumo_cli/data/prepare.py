@@ -205,5 +205,5 @@ def check_classes(dataset: Dataset, split: Split, wanted: set[int], only: str = 
         if missing:
             label = min(missing)
             what = missing[label].format(dataset.classes[label])
-            hint = ": leave the label out with --classes" if several else ""
+            hint = ": --classes may leave it out" if len(dataset.classes) > 2 and not only else ""
             raise DataError(f"{dataset.name} ({dataset.place}) has no readable {what} for {name}{hint}")
