@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from pneumo_cli.cli.output import print_table, print_text
+from pneumo_cli.cli.output import print_table, print_text, printable
 
 if TYPE_CHECKING:
     from pneumo_cli.data.examination import Examination
@@ -107,8 +107,6 @@ def print_findings(findings: Mapping[str, Any]) -> None:
 
 def _printable(value: Any) -> Any:
     """A JSON-compatible value with all its texts printable, names of classes among the keys included."""
-    from pneumo_cli.cli.prediction_values import printable
-
     if isinstance(value, Mapping):
         return {printable(key): _printable(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -27,6 +27,17 @@ def json_text(value: Any, indent: int | None = None) -> str:
     return json.dumps(value, indent=indent, ensure_ascii=not holds_all_characters(), allow_nan=False)
 
 
+def printable(name: str) -> str:
+    r"""A name from data without control characters, which could change what a terminal shows.
+
+    >>> printable("Pleural effusion\x1b[2J")
+    'Pleural effusion\\x1b[2J'
+    """
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in name
+    )
+
+
 def print_text(text: str) -> None:
     """Print a paragraph; on a terminal it is wrapped to the window's width."""
     print(textwrap.fill(text, shutil.get_terminal_size().columns) if sys.stdout.isatty() else text)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pneumo_cli.cli.output import json_text
+from pneumo_cli.cli.output import json_text, printable
 from pneumo_cli.cli.prediction_values import values_of
 from pneumo_cli.reports.formatting import DISCLAIMER
 from pneumo_cli.runs.index import bare
@@ -56,13 +56,13 @@ class Text(Writer):
     def open(self) -> Iterator[Writer]:
         self._widths = self.values.widths()
         room = shutil.get_terminal_size().columns - sum(self._widths) - 2 * len(self._widths) - 2
-        longest = max((len(str(file)) for file in self.files), default=4)
+        longest = max((len(printable(str(file))) for file in self.files), default=4)
         self._file = max(len("file"), min(longest, max(20, room - 12) if sys.stdout.isatty() else longest))
         self._print_row("FILE", self.values.head, "NOTE")
         yield self
 
     def write(self, prediction: Prediction) -> None:
-        name = str(prediction.file)
+        name = printable(str(prediction.file))
         if len(name) > self._file:
             name = "…" + name[1 - self._file :]
         if prediction.error:

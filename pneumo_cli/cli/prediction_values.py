@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from pneumo_cli.cli.output import printable
 from pneumo_cli.evaluation.decision_rule import DecisionRule
 from pneumo_cli.evaluation.multi.points import MultiPoint
 from pneumo_cli.evaluation.multi.rule import MultiRule
@@ -248,17 +249,6 @@ def percent(probability: float) -> str:
     if probability > 0.999:
         return "> 99.9 %"
     return "< 0.1 %" if probability < 0.001 else f"{100 * probability:.1f} %"
-
-
-def printable(name: str) -> str:
-    r"""A name from data without control characters, which could change what a terminal shows.
-
-    >>> printable("Pleural effusion\x1b[2J")
-    'Pleural effusion\\x1b[2J'
-    """
-    return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in name
-    )
 
 
 def _prevalence(rule: DecisionRule) -> float | None:

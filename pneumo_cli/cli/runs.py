@@ -22,7 +22,7 @@ from pneumo_cli.cli.options import (
     RootFlag,
     RunPath,
 )
-from pneumo_cli.cli.output import print_json, print_table
+from pneumo_cli.cli.output import print_json, print_table, printable
 from pneumo_cli.errors import UsageError
 from pneumo_cli.plugins.discovery import Plugins
 from pneumo_cli.runtime.progress import for_stderr
@@ -285,7 +285,6 @@ def evaluate(
 
 def _print_classes(classes: Sequence[Mapping[str, Any]]) -> None:
     """Print the metrics of each of K classes against the rest."""
-    from pneumo_cli.cli.prediction_values import printable
     from pneumo_cli.evaluation.metric_names import interval_text, metric_label, metric_text
 
     shown = ("auc", "recall", "specificity")

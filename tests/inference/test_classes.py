@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
+from pneumo_cli.cli.output import printable
 from pneumo_cli.cli.prediction_output import Csv, Text
-from pneumo_cli.cli.prediction_values import printable, values_of
+from pneumo_cli.cli.prediction_values import values_of
 from pneumo_cli.errors import PneumoError, UsageError
 from pneumo_cli.evaluation.calibration import Calibration
 from pneumo_cli.evaluation.decision_rule import DecisionRule

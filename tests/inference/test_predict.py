@@ -312,3 +312,14 @@ def test_a_run_predicts_without_the_plugin_of_its_dataset(
     assert len(done.stdout.splitlines()) == 17
     again = pneumo("evaluate", folder)
     assert (again.code, len(again.stderr.splitlines())) == (2, 1), "its own images are not available, though"
+
+
+def test_a_file_name_cannot_control_the_terminal(run: Path, films: Path, pneumo) -> None:
+    source = next(films.rglob("*.png"))
+    odd = films / "\x1b[31mred\n.png"
+    shutil.copy(source, odd)
+    done = pneumo("predict", run, odd)
+    assert done.code == 0, done.stderr
+    assert "\\x1b[31mred\\n.png" in done.stdout
+    assert "\x1b" not in done.stdout
+    assert json.loads(pneumo("predict", run, odd, "--json").stdout)["predictions"][0]["file"] == str(odd)
