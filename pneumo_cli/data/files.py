@@ -38,6 +38,7 @@ UNREADABLE = "unreadable:"
 """Prefix of the digest of an unreadable file; its name follows, so that no two are equal."""
 
 _DIGESTS_FORMAT = 1
+_MORE = 2**20  # bytes of a file that grows while it is read
 _BATCH = 32  # files per task of a thread: small ones are hashed faster than tasks are passed
 _log = logging.getLogger("pneumo")
 
@@ -237,10 +238,15 @@ class _Folder:
     def read(self, name: str, size: int = MAX_BYTES + 1) -> bytes:
         path = os.path.join(self._root, name)
         try:
-            if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait forever
+            status = os.stat(path)
+            if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait forever
                 raise UnreadableImage("not a regular file")
-            with open(path, "rb") as handle:
-                return _bounded(handle.read(size))
+            with open(path, "rb", buffering=0) as handle:
+                # A read of the largest size would reserve as much memory for each file, however small it is.
+                parts = [handle.read(min(size, status.st_size + 1))]
+                while parts[-1] and (left := size - sum(map(len, parts))) > 0:
+                    parts.append(handle.read(min(left, _MORE)))
+                return _bounded(b"".join(parts))
         except OSError as error:
             raise UnreadableImage(error.strerror or "cannot be read") from None
 
