@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from pneumo_cli.api import hookimpl
-from pneumo_cli.evaluation.metric_names import average_of
 
 if TYPE_CHECKING:
     from pneumo_cli.runs.run import Run
@@ -144,6 +143,8 @@ def _in_columns(title: str, report: Mapping[str, Any]) -> list[str]:
 
 def _with_intervals(title: str, report: Mapping[str, Any]) -> list[str]:
     """A row per metric that has an interval, a column per split: the most important ones; the report has all."""
+    from pneumo_cli.evaluation.metric_names import average_of  # here: this module is imported at every start
+
     evaluations, intervals = report["evaluations"], report["intervals"]
     available = list(dict.fromkeys(name for ends in intervals.values() for name in ends))
     names = [name for name in _RESULTS if name in available] or available[:_COLUMNS]
