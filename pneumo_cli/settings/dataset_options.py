@@ -7,12 +7,36 @@ variable or a key of a file is not, as those may be meant for another dataset. M
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from pneumo_cli.errors import UsageError
 from pneumo_cli.registry import Entry, Registries
 from pneumo_cli.settings.schema import DatasetSettings, MachineSettings, TrainerSettings
 from pneumo_cli.specs import DatasetSpec, load_reference
+
+_Settings = TypeVar("_Settings", TrainerSettings, DatasetSettings)
+
+
+def imported_class(entry: Entry[Any], base: type[_Settings], what: str) -> type[_Settings]:
+    """Import the class that a spec names as its ``settings``.
+
+    Args:
+        base: of which it has to be a subclass.
+        what: it describes, for messages.
+
+    Raises:
+        UsageError: the plugin's reference does not lead to one.
+    """
+    reference = entry.spec.settings
+    try:
+        cls = load_reference(reference)
+    except Exception as error:
+        raise UsageError(
+            f"{what} ({entry.provenance}) cannot be imported from {reference}: {type(error).__name__}: {error}"
+        ) from error
+    if not (isinstance(cls, type) and issubclass(cls, base)):
+        raise UsageError(f"{reference} ({entry.provenance}) is not a subclass of {base.__name__}")
+    return cls
 
 
 def options_class(entry: Entry[DatasetSpec]) -> type[DatasetSettings]:
@@ -24,15 +48,7 @@ def options_class(entry: Entry[DatasetSpec]) -> type[DatasetSettings]:
     spec = entry.spec
     if not spec.settings:
         return DatasetSettings
-    try:
-        cls = load_reference(spec.settings)
-    except Exception as error:
-        raise UsageError(
-            f"the options of dataset {spec.name} ({entry.provenance}) cannot be imported from {spec.settings}: "
-            f"{type(error).__name__}: {error}"
-        ) from error
-    if not (isinstance(cls, type) and issubclass(cls, DatasetSettings)):
-        raise UsageError(f"{spec.settings} ({entry.provenance}) is not a subclass of DatasetSettings")
+    cls = imported_class(entry, DatasetSettings, f"the options of dataset {spec.name}")
     taken = cls.model_fields.keys() & (
         TrainerSettings.model_fields.keys() | MachineSettings.model_fields.keys()
     )

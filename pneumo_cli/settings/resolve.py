@@ -20,10 +20,16 @@ from pydantic_settings import EnvSettingsSource
 
 from pneumo_cli.errors import UsageError, nearest
 from pneumo_cli.registry import Entry, Registries
-from pneumo_cli.settings.dataset_options import all_options, check_flags, chosen_dataset, options_class
+from pneumo_cli.settings.dataset_options import (
+    all_options,
+    check_flags,
+    chosen_dataset,
+    imported_class,
+    options_class,
+)
 from pneumo_cli.settings.renamed import RENAMED, with_current_names
 from pneumo_cli.settings.schema import DatasetSettings, MachineSettings, TrainerSettings
-from pneumo_cli.specs import DatasetSpec, Preset, TrainerSpec, load_reference
+from pneumo_cli.specs import DatasetSpec, Preset, TrainerSpec
 
 PREFIX = "PNEUMO_"
 CONFIG_FILE = "pneumo.toml"
@@ -99,16 +105,7 @@ def settings_class(entry: Entry[TrainerSpec]) -> type[TrainerSettings]:
     Raises:
         UsageError: the plugin's reference does not lead to one.
     """
-    try:
-        cls = load_reference(entry.spec.settings)
-    except Exception as error:
-        raise UsageError(
-            f"the settings of trainer {entry.spec.name} ({entry.provenance}) cannot be imported from "
-            f"{entry.spec.settings}: {type(error).__name__}: {error}"
-        ) from error
-    if not (isinstance(cls, type) and issubclass(cls, TrainerSettings)):
-        raise UsageError(f"{entry.spec.settings} ({entry.provenance}) is not a subclass of TrainerSettings")
-    return cls
+    return imported_class(entry, TrainerSettings, f"the settings of trainer {entry.spec.name}")
 
 
 def resolve(

@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 
 from pneumo_cli.evaluation.classification_report import Predictions, classification_report
 from pneumo_cli.evaluation.decision_rule import DecisionRule, Fitting, fit_decision_rule, spread
+from pneumo_cli.evaluation.multi.report import multi_report
 from pneumo_cli.evaluation.multi.rule import Rule, fit_multi_rule
 from pneumo_cli.evaluation.result import Evaluation
 from pneumo_cli.reports.figures.classification_report import with_figures
+from pneumo_cli.reports.figures.multi_report import with_multi_figures
 
 if TYPE_CHECKING:
     from pneumo_cli.data.prepare import PreparedData
@@ -92,7 +94,4 @@ def report_of(
     )
     if isinstance(rule, DecisionRule):
         return with_figures(classification_report(evaluation, found, rule, baseline, seed), found, rule, seed)
-    from pneumo_cli.evaluation.multi.report import multi_report
-    from pneumo_cli.reports.figures.multi_report import with_multi_figures
-
     return with_multi_figures(multi_report(evaluation, found, rule, baseline, seed), found, rule, seed)

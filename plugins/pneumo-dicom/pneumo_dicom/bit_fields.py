@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pneumo_cli.data.sample_depth import in_order
+
 _FEWEST = 8
 """Bits of a radiograph: fewer, with others beside them, are a slip."""
 _CARRIES = 0.75
@@ -50,7 +52,8 @@ def aligned(words: NDArray[Any], stored: int, high: int | None, *, signed: bool)
         signed: whether the values are in two's complement (Pixel Representation 1).
     """
     width = 8 * words.dtype.itemsize
-    words = _in_order(words)
+    if words.dtype.itemsize > 1:
+        words = in_order(words)
     shift = 0
     if high is not None and stored <= high < width:
         shift = high + 1 - stored
@@ -69,24 +72,6 @@ def aligned(words: NDArray[Any], stored: int, high: int | None, *, signed: bool)
         else:
             stored = width
     return Stored(_value(words, stored, signed=signed), stored, shift)
-
-
-def _in_order(words: NDArray[Any]) -> NDArray[Any]:
-    """The words in the order of bytes in which neighbours are close."""
-    if words.dtype.itemsize == 1:
-        return words
-    step = max(1, len(words) // 64)
-    rows, below = words[:-1:step], words[1::step]
-    swapped = _roughness(rows.byteswap(), below.byteswap())
-    return words.byteswap() if 4 * swapped < _roughness(rows, below) else words
-
-
-def _roughness(rows: NDArray[Any], below: NDArray[Any]) -> float:
-    """The differences between neighbours, as a share of the range of the words."""
-    above, below = rows.astype(np.int32), below.astype(np.int32)
-    span = int(above.max()) - int(above.min()) if above.size else 0
-    beside = np.abs(np.diff(above, axis=1)).sum(dtype=np.int64)
-    return float(beside + np.abs(below - above).sum(dtype=np.int64)) / span if span else 0.0
 
 
 def _has_no_sign(values: NDArray[Any], bits: int) -> bool:
