@@ -60,7 +60,8 @@ def load_checkpoint(runner: Runner, folder: RunFolder, checkpoint: str) -> str:
     load_weights(run.model, evaluation_weights(state))
     run.epoch = state["epoch"]
     run.calibration = state.get("calibration", {})
-    _check_order(folder, run.calibration.get("classes", ()), run.data.dataset)
+    if runner.trainer.as_classifier() is not None:
+        _check_order(folder, run.calibration.get("classes", ()), run.data.dataset)
     return str(state["fingerprint"])
 
 

@@ -29,6 +29,38 @@ def open_lower(request): return named("lower", ("normal", "pneumonia"))
 """
 
 
+COUNTS_PLUGIN = """
+from pneumo_cli.api import Preset, TrainerSpec, hookimpl
+
+api_version = 1
+
+@hookimpl
+def register_trainers():
+    yield TrainerSpec(
+        name="counts", summary="Counts its classes", trainer="counts_trainer:Counts",
+        settings="pneumo_fake.settings:FakeSettings", kind="classifier", model="tiny-net",
+        presets=(Preset(name="source", summary="As it is"),),
+    )
+"""
+
+COUNTS_TRAINER = """
+from pneumo_fake.trainers import FakeTrainer
+
+class Counts(FakeTrainer):
+    def as_classifier(self):
+        return None
+
+    def calibrate(self, run, validation):
+        return {"classes": ["a", "b", "c"]}
+
+    def describe_evaluation(self, run, split, evaluation):
+        return evaluation
+
+    def summarize(self, run, evaluations):
+        return None
+"""
+
+
 @pytest.fixture
 def evaluated(install, pneumo, finished_run):
     """``pneumo evaluate`` of a run on NORMAL and PNEUMONIA, on another dataset."""
@@ -65,3 +97,16 @@ def test_another_number_of_classes_is_refused(evaluated, dataset: str) -> None:
     ended = evaluated(dataset)
     assert ended.code == 2
     assert "was trained on two classes, and the dataset" in ended.stderr
+
+
+def test_a_trainer_that_is_no_classifier_may_keep_anything_under_classes(install, pneumo, fakes) -> None:
+    install(
+        "counts",
+        {"counts": "counts_plugin"},
+        {"counts_plugin": COUNTS_PLUGIN, "counts_trainer": COUNTS_TRAINER},
+        "1",
+    )
+    assert pneumo("run", "counts", "--epochs", "1").code == 0
+    (folder,) = (fakes / "runs" / "counts").iterdir()
+    ended = pneumo("evaluate", folder, "--on", "validation")
+    assert ended.code == 0, ended.stderr
