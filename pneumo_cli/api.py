@@ -32,10 +32,15 @@ import pluggy
 from pneumo_cli.specs import (
     DatasetSpec,
     DecoderSpec,
+    ExtensionSpec,
+    ExtractorSpec,
     HealthCheck,
     ModelFamily,
     ModelSpec,
+    ObserverSpec,
     Preset,
+    SamplerSpec,
+    SplitSpec,
     TrainerSpec,
 )
 
@@ -43,10 +48,15 @@ __all__ = [
     "API_VERSION",
     "DatasetSpec",
     "DecoderSpec",
+    "ExtensionSpec",
+    "ExtractorSpec",
     "HealthCheck",
     "ModelFamily",
     "ModelSpec",
+    "ObserverSpec",
     "Preset",
+    "SamplerSpec",
+    "SplitSpec",
     "TrainerSpec",
     "hookimpl",
 ]

@@ -9,6 +9,11 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+_LONGEST = 120  # characters of a value in a message
+
+EXITS = (SystemExit, GeneratorExit)
+"""Errors that end a program or a generator. Raised by a plugin during a run, they are failures like others."""
+
 
 class PneumoError(Exception):
     """A failure while running (exit code 1): a NaN loss, a full disk, a damaged checkpoint."""
@@ -56,3 +61,24 @@ def nearest(name: str, known: Iterable[str], *, prefix: str = "") -> str:
     if not choices:
         return "none is known"
     return "known: " + ", ".join(prefix + choice for choice in choices)
+
+
+def shown(value: object) -> str:
+    """A value in a message, which it must not fill."""
+    text = repr(value)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+
+
+def named_type(value: object) -> str:
+    """The type of a value with its article, for messages.
+
+    >>> named_type(3)
+    'an int'
+    """
+    name = type(value).__name__
+    return f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error of torch says that the memory of a device or of the machine does not suffice."""
+    return "OutOfMemoryError" in type(error).__name__ or "can't allocate memory" in str(error)

@@ -2,16 +2,42 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import fnmatch
+import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from pathlib import Path
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from pneumo_cli.errors import PneumoError, UsageError, nearest
-from pneumo_cli.specs import DatasetSpec, ModelFamily, ModelSpec, TrainerSpec, load_reference
+from pneumo_cli.specs import (
+    DatasetSpec,
+    ExtensionSpec,
+    ExtractorSpec,
+    ModelFamily,
+    ModelSpec,
+    ObserverSpec,
+    SamplerSpec,
+    SplitSpec,
+    TrainerSpec,
+    load_reference,
+)
 
-Spec = TypeVar("Spec", TrainerSpec, ModelSpec, ModelFamily, DatasetSpec)
+Spec = TypeVar(
+    "Spec",
+    TrainerSpec,
+    ModelSpec,
+    ModelFamily,
+    DatasetSpec,
+    ExtensionSpec,
+    ObserverSpec,
+    SplitSpec,
+    SamplerSpec,
+    ExtractorSpec,
+)
 
 _BUNDLED = {
     "pneumo-cnn": {"trainer": "cnn", "model": "cnn"},
@@ -31,7 +57,12 @@ _BUNDLED = {
         "pneumonia-mnist chest-mnist"
     },
     "pneumo-phantom": {"dataset": "phantom"},
+    "pneumo-extensions": {"extension": "early-stopping mixup"},
+    "pneumo-tensorboard": {"observer": "tensorboard"},
+    "pneumo-mlflow": {"observer": "mlflow"},
+    "pneumo-wandb": {"observer": "wandb"},
     "pneumo-audit": {"command": "data/audit"},
+    "pneumo-author": {"command": "check new"},
     "pneumo-compare": {"command": "compare"},
     "pneumo-export": {"command": "export"},
     "pneumo-reproduce": {"command": "reproduce"},
@@ -41,6 +72,9 @@ _BUNDLED = {
 
 _MOVED = {("model", "pneumo-cli"): "pneumo-torchvision"}
 """The present distribution of parts that runs of earlier versions record under another one."""
+
+
+_FILE_IS_ABSENT = "is a plugin file that is not named here: --plugin FILE.py"
 
 
 def bundled_in(noun: str, name: str) -> str:
@@ -71,7 +105,12 @@ def current_name(noun: str, qualified_name: str) -> str:
 
 @dataclass(frozen=True)
 class Provenance:
-    """The distribution that a spec comes from."""
+    """The distribution that a spec comes from.
+
+    Attributes:
+        distribution: its name.
+        version: its version.
+    """
 
     distribution: str
     version: str
@@ -80,9 +119,42 @@ class Provenance:
         return f"{self.distribution} {self.version}".rstrip()
 
 
+class PluginFile(NamedTuple):
+    """A plugin of one file, which ``--plugin FILE.py`` names. It is not installed, and never found by itself.
+
+    Attributes:
+        path: absolute.
+        sha256: of its content, hexadecimal.
+    """
+
+    path: Path
+    sha256: str
+
+    @property
+    def module(self) -> str:
+        """The name of its module, for references such as ``"probe:Probe"`` in ``probe.py``."""
+        name = re.sub(r"\W", "_", self.path.stem)
+        return f"_{name}" if name[:1].isdigit() else name
+
+    @property
+    def provenance(self) -> Provenance:
+        """The file stands for a distribution, and the beginning of its digest for a version."""
+        return Provenance(self.path.name, self.sha256[:12])
+
+
+def is_file(distribution: str) -> bool:
+    """Whether a distribution is a plugin of one file (:class:`PluginFile`)."""
+    return distribution.endswith(".py")
+
+
 @dataclass(frozen=True)
 class Entry(Generic[Spec]):
-    """A registered spec and its provenance."""
+    """A registered spec and its provenance.
+
+    Attributes:
+        spec: as the plugin registered it.
+        provenance: the distribution.
+    """
 
     spec: Spec
     provenance: Provenance
@@ -158,20 +230,24 @@ class Registry(Generic[Spec]):
         """Find an entry by ``name`` or ``distribution:name``.
 
         Args:
-            prefer: the distribution that an ambiguous bare name means: only for a name that this distribution
-                chose (a trainer's default model), never for one that a user typed.
+            prefer: the distribution that chose the name (a trainer's default model): an ambiguous one means its
+                own part, else the bundled part. Empty: a user typed it.
 
         Raises:
             UsageError: the name is unknown (with the nearest names) or ambiguous (with how to choose).
         """
         name = current_name(self.noun, name)
         found = self.find(name)
-        if prefer and len(found) > 1:
-            found = [e for e in found if e.provenance.distribution == prefer] or found
+        for distribution in (prefer, bundled_in(self.noun, name)) if prefer else ():
+            if len(found) > 1:
+                found = [e for e in found if e.provenance.distribution == distribution] or found
         if len(found) == 1:
             return found[0]
         if found:
             raise UsageError(self.ambiguous(name, found))
+        distribution, _, bare = name.rpartition(":")
+        if is_file(distribution):
+            raise UsageError(f"the {self.noun} {bare!r} comes with {distribution}, which {_FILE_IS_ABSENT}")
         if not self.knows(name) and (bundled := bundled_in(self.noun, name)):
             raise UsageError(f"the {self.noun} {name!r} {absent_text(bundled)}")
         raise UsageError(
@@ -258,7 +334,8 @@ def _members(family: Entry[ModelFamily], pattern: str) -> list[Entry[ModelSpec]]
     """The models of a family whose names match a pattern."""
     spec = family.spec
     try:
-        members = list(load_reference(spec.members)(pattern))
+        with contextlib.redirect_stdout(sys.stderr):  # what a library prints must not spoil `--json`
+            members = list(load_reference(spec.members)(pattern))
         for member in members:
             if not isinstance(member, ModelSpec) or not member.name.startswith(f"{spec.name}/"):
                 raise TypeError(f"{spec.members} returned {member!r}, not a model of this family")
@@ -273,17 +350,36 @@ def _members(family: Entry[ModelFamily], pattern: str) -> list[Entry[ModelSpec]]
 
 
 class Registries:
-    """The three registries: what ``pneumo run``, ``--model`` and ``--dataset`` can name."""
+    """The registries: what ``pneumo run`` and its flags ``--model``, ``--dataset``, ``--with``, … can name.
+
+    Attributes:
+        files: the plugins of one file (``--plugin``), whose parts are among them.
+    """
 
     def __init__(self) -> None:
+        self.files: list[PluginFile] = []
         self.trainers: Registry[TrainerSpec] = Registry("trainer", "pneumo list-trainers")
         self.models = ModelRegistry()
         self.datasets: Registry[DatasetSpec] = Registry("dataset", "pneumo list-datasets")
+        self.extensions: Registry[ExtensionSpec] = Registry("extension", "pneumo list-extensions")
+        self.observers: Registry[ObserverSpec] = Registry("observer", "pneumo list-extensions")
+        self.splits: Registry[SplitSpec] = Registry("split", "pneumo list-plugins")
+        self.samplers: Registry[SamplerSpec] = Registry("sampling", "pneumo list-plugins")
+        self.extractors: Registry[ExtractorSpec] = Registry("extractor", "pneumo list-plugins")
 
     def registries(self) -> tuple[Registry[Any], ...]:
-        """All three."""
-        return (self.trainers, self.models, self.datasets)
+        """All of them."""
+        return (
+            self.trainers,
+            self.models,
+            self.datasets,
+            self.extensions,
+            self.observers,
+            self.splits,
+            self.samplers,
+            self.extractors,
+        )
 
     def why_absent(self, distribution: str) -> str:
-        """Why nothing of a distribution is registered, if it is installed; completes "which …"."""
-        return ""
+        """Why nothing of a distribution is registered, if it is installed, or is a file; completes "which …"."""
+        return _FILE_IS_ABSENT if is_file(distribution) else ""

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 _MODEL_JOINTS = "-_./"  # as in the names that libraries have: vit_small_patch14_dinov2.lvd142m
-_REFERENCE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_REFERENCE = re.compile(r"[^\W\d][\w.]*:[^\W\d]\w*")
 
 
 def load_reference(reference: str) -> Any:
@@ -27,7 +28,7 @@ def _check(spec: Any, *references: str, optional: tuple[str, ...] = (), joints: 
     if not isinstance(spec.name, str) or not re.fullmatch(words, spec.name):
         allowed = " or ".join(f"'{joint}'" for joint in joints)
         raise ValueError(f"the name {spec.name!r} is not of lower-case words joined by {allowed}")
-    if not isinstance(spec.summary, str) or not spec.summary.strip() or "\n" in spec.summary:
+    if not isinstance(spec.summary, str) or not spec.summary.strip() or _CONTROL.search(spec.summary):
         raise ValueError(f"{spec.name}: the summary has to be one line of text")
     for attribute in (*references, *(name for name in optional if getattr(spec, name))):
         value = getattr(spec, attribute)
@@ -166,6 +167,8 @@ class DatasetSpec:
             it has none.
         recognize: reference to ``recognize(names: Sequence[str]) -> bool``: whether files of these names (POSIX
             paths relative to the root) are this dataset, for commands without ``--dataset``. Empty: never.
+        version: of what ``Dataset.read`` gives for the same files, to be increased when that changes: decoded
+            images of another version are decoded again.
     """
 
     name: str
@@ -177,9 +180,126 @@ class DatasetSpec:
     instructions: str = ""
     settings: str = ""
     recognize: str = ""
+    version: int = 1
 
     def __post_init__(self) -> None:
         _check(self, "factory", optional=("download", "settings", "recognize"))
+        if type(self.version) is not int or self.version < 1:
+            raise ValueError(f"{self.name}: the version is a number from 1, not {self.version!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtensionSpec:
+    """Something that changes how any trainer's model is trained; off unless ``--with`` asks for it.
+
+    A part of the recipe: recorded in ``run.toml`` with its settings and version, checked when the run is resumed,
+    and never left out of a run.
+
+    Attributes:
+        name: lower-case words joined by ``-``.
+        summary: one line, shown by ``pneumo list-extensions``.
+        factory: reference to ``factory(settings) -> object``: an object whose hooks take part in the run, made anew
+            for each run on every rank. With ``state_dict`` and ``load_state_dict`` it is part of checkpoints.
+        settings: reference to a subclass of :class:`pneumo_cli.settings.schema.PartSettings`: flags
+            ``--NAME-FIELD``, also ``--FIELD`` where no other setting has this name; the table ``[NAME]`` of
+            ``pneumo.toml``. Its module must not import torch. Empty: it has none.
+        inside: names of extensions that have to wrap this one, if they take part, too: it is nearer to the trainer.
+        conflicts: names of extensions that it cannot be combined with.
+    """
+
+    name: str
+    summary: str
+    factory: str
+    settings: str = ""
+    inside: tuple[str, ...] = ()
+    conflicts: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _check(self, "factory", optional=("settings",))
+        for attribute in ("inside", "conflicts"):
+            names = getattr(self, attribute)
+            if not isinstance(names, tuple) or not all(isinstance(name, str) for name in names):
+                raise ValueError(f"{self.name}: {attribute} is a tuple of names")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObserverSpec:
+    """Something that follows a run and cannot change it, such as a tracker; off unless ``--with`` asks for it.
+
+    No part of the recipe. One that raises is named and left out of the rest of the run.
+
+    Attributes:
+        name: lower-case words joined by ``-``.
+        summary: one line, shown by ``pneumo list-extensions``.
+        factory: reference to ``factory(settings) -> object``: the object whose lifecycle hooks are called.
+        settings: as of :class:`ExtensionSpec`.
+    """
+
+    name: str
+    summary: str
+    factory: str
+    settings: str = ""
+
+    def __post_init__(self) -> None:
+        _check(self, "factory", optional=("settings",))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitSpec:
+    """A policy that divides the training pool (``--split NAME``).
+
+    Attributes:
+        name: lower-case words joined by ``-``.
+        summary: one line.
+        split: reference to ``split(records: Sequence[Record], fraction: float, seed: int) -> (train, validation)``:
+            positions in ``records``, without those of the test pool. Positions in neither are not used.
+    """
+
+    name: str
+    summary: str
+    split: str
+
+    def __post_init__(self) -> None:
+        _check(self, "split")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplerSpec:
+    """A choice of the training images of each epoch (``--sampling NAME``).
+
+    Attributes:
+        name: lower-case words joined by ``-``.
+        summary: one line.
+        sample: reference to ``sample(positions, records, seed: int, epoch: int) -> int64 [m]``: the positions of an
+            epoch, from those of the training images, int64 [n]. Some may occur several times; m is the same in
+            every epoch.
+    """
+
+    name: str
+    summary: str
+    sample: str
+
+    def __post_init__(self) -> None:
+        _check(self, "sample")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtractorSpec:
+    """Features in which images are compared (``--extractor NAME``).
+
+    Attributes:
+        name: lower-case words joined by ``-``.
+        summary: one line.
+        factory: reference to ``factory(device: torch.device) -> extractor``, a function of uint8 images [B, S, S]
+            on the CPU that returns float32 features [B, F] on the CPU.
+    """
+
+    name: str
+    summary: str
+    factory: str
+
+    def __post_init__(self) -> None:
+        _check(self, "factory")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,177 +1,45 @@
 """The contract between pneumo and its plugins: every hook, each with an example that runs.
 
-- *Registration* hooks return what a plugin adds. They have no side effects.
+- *Registration* hooks (:mod:`pneumo_cli.plugins.registration`) return what a plugin adds, without side effects.
 - *Task* hooks do the work of one run. Its trainer implements them; extensions wrap them.
-- *Lifecycle* hooks tell observers how a run proceeds. They cannot change it.
+- *Around* hooks return functions that an extension puts around those of any trainer.
+- *Lifecycle* hooks tell observers, which cannot change it, and extensions how a run proceeds.
+- *Program* hooks tell plugins what other commands have done.
 
 All are called through pluggy: wrappers, ``tryfirst``, ``trylast``, ``specname`` and ``optionalhook`` work as pluggy
 documents. An implementation may take fewer arguments than its specification, so later arguments break no plugin.
 
-When an implementation raises, the plugin is named with its distribution and version, and the others go on. In a
-registration hook it becomes a problem in ``pneumo list-plugins``, and what it has yielded before counts; in a
-lifecycle hook it is logged once, and the plugin is dropped for the run. A trainer's own exceptions end the run, in
-its lifecycle hooks too, and so do those of an extension in a task hook, which is named. In one respect a wrapper
-sees less than with plain pluggy: exceptions of implementations that are left out or dropped do not reach it.
+Whoever raises is named with distribution, version and hook. In a registration hook it becomes a problem in
+``pneumo list-plugins``, and what was yielded before counts. In a run, errors of its trainer and of *extensions*
+(what wraps a task hook, implements an around hook, or is an ``ExtensionSpec``) end it, in lifecycle hooks too; an
+observer that raises is logged once and dropped for the run. Errors of observers do not reach wrappers.
+
+Extensions are part of the recipe: ``run.toml`` records them, and a run is resumed and evaluated with the same ones.
+Objects of a run, and trainers, with ``state_dict()`` and ``load_state_dict(state)`` are saved in its checkpoint
+``last`` (tensors and plain values) and restored from it.
 """
 
 # mypy: disable-error-code="empty-body"
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pluggy
 
-from pneumo_cli.specs import DatasetSpec, DecoderSpec, HealthCheck, ModelFamily, ModelSpec, TrainerSpec
+from pneumo_cli.plugins.registration import RegistrationHooks
 
 if TYPE_CHECKING:
     import torch
-    import typer
 
+    from pneumo_cli.data.batch_inputs import Sources, Transforms
     from pneumo_cli.data.loader import Batch, Loader
     from pneumo_cli.evaluation.result import Evaluation, ReportSection
-    from pneumo_cli.plugins.requests import PredictorRequest
     from pneumo_cli.runs.run import Run
 
 hookspec = pluggy.HookspecMarker("pneumo")
-
-
-class RegistrationHooks:
-    """What a plugin adds. The ``register_`` hooks are called at every start of pneumo, on every rank."""
-
-    @hookspec
-    def register_trainers(self) -> Iterable[TrainerSpec]:
-        """Return trainers for ``pneumo run``.
-
-        Example::
-
-            @hookimpl
-            def register_trainers():
-                yield TrainerSpec(
-                    name="probe", summary="Linear probe", kind="classifier", model="cnn",
-                    trainer="pneumo_probe.trainer:Probe", settings="pneumo_probe.settings:ProbeSettings",
-                    presets=(Preset(name="source", summary="As published"),),
-                )
-        """
-
-    @hookspec
-    def register_models(self) -> Iterable[ModelSpec | ModelFamily]:
-        """Return models for ``--model``, or a family of models that are looked up when one is named.
-
-        Example::
-
-            @hookimpl
-            def register_models():
-                yield ModelSpec(
-                    name="tiny", kind="classifier", summary="Two layers", factory="pneumo_tiny.model:build"
-                )
-                yield ModelFamily(  # zoo/small, zoo/large, …
-                    name="zoo", kind="classifier", summary="Our zoo", members="pneumo_tiny.zoo:members"
-                )
-        """
-
-    @hookspec
-    def register_datasets(self) -> Iterable[DatasetSpec]:
-        """Return datasets for ``--dataset``.
-
-        Example::
-
-            @hookimpl
-            def register_datasets():
-                yield DatasetSpec(
-                    name="clinic", summary="Our radiographs", factory="pneumo_clinic.data:open", needs_root=True
-                )
-        """
-
-    @hookspec
-    def register_decoders(self) -> Iterable[DecoderSpec]:
-        """Return image formats that ``pneumo predict`` reads in addition to JPEG, PNG and TIFF.
-
-        Example::
-
-            @hookimpl
-            def register_decoders():
-                yield DecoderSpec(
-                    name="nifti", summary="NIfTI images", suffixes=(".nii",), magic=(((344, b"n+1"),),),
-                    decode="pneumo_nifti.decode:decode",
-                )
-        """
-
-    @hookspec
-    def register_commands(self, app: typer.Typer) -> None:
-        """Add commands to ``pneumo``, or to one of its groups (``data``).
-
-        Each implementation gets an app of its own. A group that it adds under the name of an existing one
-        (``app.add_typer(group, name="data")``) extends that group. A command whose name is taken is refused.
-
-        Example::
-
-            @hookimpl
-            def register_commands(app):
-                @app.command()
-                def hello():
-                    "Say hello."
-                    print("hello")
-        """
-
-    @hookspec
-    def plugins_for_run(self, run: Run) -> Iterable[object]:
-        """Return objects whose hook implementations take part in this run: observers or extensions with state.
-
-        Called once per run, on every rank, before the model is built: ``run`` has its settings, device and data;
-        its folder exists from ``run_started`` on. A plugin that raises is logged and left out of the run.
-
-        Example::
-
-            class Stopwatch:
-                @hookimpl
-                def epoch_finished(self, run, metrics):
-                    print(run.epoch, time.monotonic())
-
-            @hookimpl
-            def plugins_for_run(run):
-                yield Stopwatch()
-        """
-
-    @hookspec(firstresult=True)
-    def open_predictor(self, path: Path, request: PredictorRequest) -> Any:
-        """Open a trained model of the plugin's own format, for ``pneumo predict``.
-
-        Called with each path (for a group of runs, each member's), before pneumo opens it as a run folder.
-
-        Returns:
-            a :class:`pneumo_cli.inference.predictor.Predictor`, which defines ``logits`` and ``maps``; None for a
-            path of another format.
-
-        Raises:
-            PneumoError: the path is of this format and cannot be opened. The error is shown, and no other plugin is
-                asked. Any other exception is logged with the plugin's name, and the next plugin is asked.
-
-        Example::
-
-            @hookimpl
-            def open_predictor(path, request):
-                if path.suffix == ".joblib":
-                    from pneumo_forest.predictor import ForestPredictor
-
-                    return ForestPredictor(path)
-                return None
-        """
-
-    @hookspec
-    def health_checks(self) -> Iterable[HealthCheck]:
-        """Return checks that ``pneumo doctor`` runs in addition to its own.
-
-        Example::
-
-            @hookimpl
-            def health_checks():
-                yield HealthCheck(
-                    name="archive", summary="Is the archive mounted?", check="pneumo_clinic.health:check"
-                )
-        """
 
 
 class TaskHooks:
@@ -225,6 +93,122 @@ class TaskHooks:
                     return Evaluation(metrics={"accuracy": float(accuracy)}, outputs=outputs)
         """
 
+    @hookspec(firstresult=True)
+    def build_optimizers(self, run: Run) -> dict[str, torch.optim.Optimizer]:
+        """Return the optimizers by the name that ``run.optimize`` is called with. The model is built.
+
+        Example (an extension that gives any trainer another optimizer)::
+
+            class Lion:
+                @hookimpl(wrapper=True)
+                def build_optimizers(self, run):
+                    optimizers = yield
+                    return {name: torch.optim.NAdam(one.param_groups) for name, one in optimizers.items()}
+        """
+
+    @hookspec(firstresult=True)
+    def build_schedulers(self, run: Run) -> dict[str, torch.optim.lr_scheduler.LRScheduler]:
+        """Return the schedulers by optimizer name; those without one keep their learning rate.
+
+        Example::
+
+            class Constant:
+                @hookimpl(wrapper=True)
+                def build_schedulers(self, run):
+                    yield
+                    return {}
+        """
+
+    @hookspec(firstresult=True)
+    def build_transforms(self, run: Run) -> Transforms:
+        """Return the transforms from stored images to the model's input. Called before the model is built.
+
+        Example::
+
+            class Plain:
+                @hookimpl(wrapper=True)
+                def build_transforms(self, run):
+                    transforms = yield
+                    return transforms._replace(train=transforms.evaluation)
+        """
+
+    @hookspec(firstresult=True)
+    def build_sources(self, run: Run) -> Sources:
+        """Return the sources of the loaders' batches. The model is built.
+
+        Example::
+
+            class Unaugmented:
+                @hookimpl(wrapper=True)
+                def build_sources(self, run):
+                    sources = yield
+                    return sources._replace(train=sources.evaluation)
+        """
+
+
+class AroundHooks:
+    """What an extension calls around the trainer's own functions, once, several times, or with other arguments.
+
+    Called once per run, on every rank, after the model is built. Each returns a function, which receives the one
+    that it is around (the trainer's, or that of an extension nearer to it) and its arguments; or None, for a run
+    that the extension does not change.
+    """
+
+    @hookspec
+    def around_train_step(
+        self, run: Run
+    ) -> Callable[[Callable[[Batch], Mapping[str, torch.Tensor]], Batch], Mapping[str, torch.Tensor]] | None:
+        """Return ``function(train_step, batch)``, called in place of ``train_step(batch)``.
+
+        It may call ``train_step`` with another batch (mixup), or more than once (SAM), and returns its outputs.
+
+        Example::
+
+            class Flipped:
+                @hookimpl
+                def around_train_step(self, run):
+                    def flipped(train_step, batch):
+                        return train_step(batch._replace(images=batch.images.flip(-1)))
+
+                    return flipped
+        """
+
+    @hookspec
+    def around_loss(
+        self, run: Run
+    ) -> Callable[[Callable[[torch.Tensor, Batch], torch.Tensor], torch.Tensor, Batch], torch.Tensor] | None:
+        """Return ``function(loss, outputs, batch)``, called in place of ``run.loss(outputs, batch)``, 0-d.
+
+        An extension that does so cannot take part in a run whose trainer does not call ``run.loss``.
+
+        Example::
+
+            class Squared:
+                @hookimpl
+                def around_loss(self, run):
+                    return lambda loss, outputs, batch: loss(outputs, batch) ** 2
+        """
+
+    @hookspec
+    def around_optimize(
+        self, run: Run
+    ) -> Callable[[Callable[[torch.Tensor, str], None], torch.Tensor, str], None] | None:
+        """Return ``function(optimize, loss, name)``, called in place of ``run.optimize(loss, name)``.
+
+        ``run.gradients(loss, name)`` computes gradients, ``run.backward(loss, name)`` and ``run.update(name)`` are
+        the two halves of ``optimize``.
+
+        Example::
+
+            class Penalised:
+                @hookimpl
+                def around_optimize(self, run):
+                    def penalised(optimize, loss, name):
+                        optimize(loss + 1e-4 * sum(p.abs().sum() for p in run.model.parameters()), name)
+
+                    return penalised
+        """
+
 
 class LifecycleHooks:
     """How a run proceeds. Called on the first rank only."""
@@ -264,7 +248,7 @@ class LifecycleHooks:
 
     @hookspec
     def epoch_finished(self, run: Run, metrics: Mapping[str, Any]) -> None:
-        """An epoch, epoch 0 included, is trained, evaluated and saved. ``metrics`` is its row of ``run.history``.
+        """An epoch, epoch 0 included, is over. ``metrics`` is a copy of its row of ``run.history``.
 
         Example::
 
@@ -326,7 +310,85 @@ class LifecycleHooks:
         """
 
 
-HOOKS = (RegistrationHooks, TaskHooks, LifecycleHooks)
+class ProgramHooks:
+    """What commands other than a single run have done. Called on the installed plugins, on the first rank only.
+
+    Arguments are plain values and paths. An implementation that raises is named; the command goes on. What it
+    prints goes to stderr. A plugin's own command calls them with ``ctx.obj.notify(hook, **arguments)``.
+    """
+
+    @hookspec
+    def group_started(self, folder: Path, settings: Mapping[str, Any]) -> None:
+        """A group of runs (``--folds``, ``--seeds``) starts or resumes.
+
+        ``settings`` are plain values by name, those of extensions and observers as ``mixup.alpha``.
+
+        Example::
+
+            @hookimpl
+            def group_started(folder):
+                print(folder)
+        """
+
+    @hookspec
+    def group_finished(self, folder: Path, report: Mapping[str, Any]) -> None:
+        """The report of a group is written. ``report`` is the content of its ``report.json``.
+
+        Example::
+
+            @hookimpl
+            def group_finished(folder, report):
+                print(folder, report["spread"])
+        """
+
+    @hookspec
+    def run_evaluated(self, folder: Path, result: Mapping[str, Any]) -> None:
+        """``pneumo evaluate`` has evaluated a run. ``result`` is what ``--json`` prints.
+
+        Example::
+
+            @hookimpl
+            def run_evaluated(folder, result):
+                print(folder, result["metrics"])
+        """
+
+    @hookspec
+    def images_predicted(self, paths: Sequence[Path], predictions: Sequence[Mapping[str, Any]]) -> None:
+        """``pneumo predict`` has predicted images with the models at ``paths``.
+
+        ``predictions`` are its rows as ``--json`` prints them: a thousand at once, until the rest.
+
+        Example::
+
+            @hookimpl
+            def images_predicted(predictions):
+                print(len(predictions), "images")
+        """
+
+    @hookspec
+    def images_generated(self, path: Path, folder: Path, images: int) -> None:
+        """``pneumo generate`` has written a number of images, of the model at ``path``, into ``folder``.
+
+        Example::
+
+            @hookimpl
+            def images_generated(folder, images):
+                print(images, "images in", folder)
+        """
+
+    @hookspec
+    def model_exported(self, path: Path, target: Path) -> None:
+        """``pneumo export`` has exported the model at ``path`` to ``target``.
+
+        Example::
+
+            @hookimpl
+            def model_exported(path, target):
+                print(path, "->", target)
+        """
+
+
+HOOKS = (RegistrationHooks, TaskHooks, AroundHooks, LifecycleHooks, ProgramHooks)
 
 
 def _names(group: type) -> tuple[str, ...]:
@@ -334,5 +396,7 @@ def _names(group: type) -> tuple[str, ...]:
 
 
 TASK_HOOKS = _names(TaskHooks)
+AROUND_HOOKS = _names(AroundHooks)
 LIFECYCLE_HOOKS = _names(LifecycleHooks)
+PROGRAM_HOOKS = _names(ProgramHooks)
 KNOWN_HOOKS = tuple(name for group in HOOKS for name in _names(group))
