@@ -70,8 +70,8 @@ def write_array(
     identity: Mapping[str, Any],
     blocks: Iterable[bytes | memoryview],
     facts: Callable[[], Mapping[str, Any]] = dict,
-) -> Array:
-    """Write an array from consecutive blocks of its bytes, and its manifest; return it memory-mapped.
+) -> tuple[Array, dict[str, Any]]:
+    """Write an array from consecutive blocks of its bytes, and its manifest; return both, the array memory-mapped.
 
     Args:
         identity: as given to :func:`open_array` later.
@@ -87,11 +87,12 @@ def write_array(
             handle.write(block)
             digest.update(block)
     try:
-        atomic.write_json(manifest_path(path), {**identity, **facts(), "sha256": digest.hexdigest()})
+        manifest = {**identity, **facts(), "sha256": digest.hexdigest()}
+        atomic.write_json(manifest_path(path), manifest)
     except BaseException:
         path.unlink(missing_ok=True)  # useless without its manifest
         raise
-    return np.memmap(path, np.dtype(identity["dtype"]), "r", shape=tuple(identity["shape"]))
+    return np.memmap(path, np.dtype(identity["dtype"]), "r", shape=tuple(identity["shape"])), manifest
 
 
 def prepare_folder(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Augmentation and normalisation of cached gray images, on the training device.
+"""Augmentation and normalisation of cached images, on the training device; masks and boxes move with them.
 
 The parameters of a sample derive from (seed, epoch, index) through :mod:`pneumo_cli.data.sample_rng`, so they do
 not depend on its batch or rank, nor on interruptions. torchvision's transforms draw one set of parameters per batch
@@ -9,8 +9,8 @@ Images are not resized here: the decode-once cache holds them at their final siz
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pneumo_cli.data.resizing import LUMINANCE
 from pneumo_cli.data.sample_rng import uniforms
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -25,13 +26,22 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class Transform(Protocol):
-    """What a :class:`pneumo_cli.data.loader.Loader` applies to each batch of images."""
+    """What a :class:`pneumo_cli.data.loader.Loader` applies to each batch of images.
+
+    For datasets with masks or boxes it has a further method, which moves them as it moves the images::
+
+        def targets(self, targets: Mapping[str, Tensor], index: Tensor, epoch: int) -> Mapping[str, Tensor]
+
+    Masks are uint8 [B, S, S], boxes float32 [B, M, 4]. A transform that moves nothing returns ``targets``; for one
+    affine map per image there is :func:`moved`.
+    """
 
     def __call__(self, images: Tensor, index: Tensor, epoch: int) -> Tensor:
         """Return the network's input.
 
         Args:
-            images: uint8 [B, S, S] on the device of the run.
+            images: uint8 [B, S, S] on the device of the run; of a dataset of 16 bits uint16, of one of several
+                channels [B, C, S, S] (:func:`unit_levels`).
             index: int64 [B], positions in the dataset's records. The loader passes it on the CPU, where random
                 numbers are generated: copying it back from an accelerator would stall it.
             epoch: the epoch of the batch.
@@ -46,41 +56,71 @@ class Transform(Protocol):
         ...
 
 
+def unit_levels(images: Tensor, channels: int = 0) -> Tensor:
+    """Stored images as floats.
+
+    Args:
+        images: uint8 or uint16 [B, S, S], or [B, C, S, S].
+        channels: that can be used, if not one; others become gray, as
+            :func:`pneumo_cli.data.resizing.gray_in_8_bits` makes them. 0: as they are.
+
+    Returns:
+        float32 [B, C, S, S] in [0, 1]; C is 1 for gray images.
+    """
+    white = 65535 if images.dtype == torch.uint16 else 255
+    levels = (images if images.ndim == 4 else images.unsqueeze(1)).float() / white
+    if not channels or levels.shape[1] in (1, channels):
+        return levels
+    if levels.shape[1] != 3:
+        return levels.mean(1, keepdim=True)
+    return (levels * torch.from_numpy(LUMINANCE).to(levels).view(1, 3, 1, 1)).sum(1, keepdim=True)
+
+
 class Normalization:
     """Gray levels in [0, 1] to C normalised channels, and back.
 
     Args:
-        channels: C. The gray image is repeated, as the report does for its RGB networks (SOURCE 2).
+        channels: C. A gray image is repeated, as the report does for its RGB networks (SOURCE 2); images of C
+            channels stay as they are, those of another number become gray.
         mean: C numbers, subtracted per channel.
         std: C positive numbers, divided by per channel.
         standardize: first shift and scale each image to mean 0.5 and standard deviation 0.25 over its pixels, which
             removes the effect of a scanner's exposure and window.
+        gray: make images of C channels gray, too.
 
     Attributes:
         identity: all parameters that the output depends on, for cache keys.
+        kept_channels: of the images that do not become gray.
 
     Raises:
         ValueError: ``mean`` or ``std`` does not have C entries, or a ``std`` is not positive.
     """
 
     def __init__(
-        self, channels: int, mean: Sequence[float], std: Sequence[float], standardize: bool = False
+        self,
+        channels: int,
+        mean: Sequence[float],
+        std: Sequence[float],
+        standardize: bool = False,
+        gray: bool = False,
     ) -> None:
         if len(mean) != channels or len(std) != channels:
             raise ValueError(f"{channels} channels need as many means and stds, not {len(mean)}, {len(std)}")
         if min(std) <= 0:
             raise ValueError(f"standard deviations have to be positive, not {min(std)}")
+        self.kept_channels = 1 if gray else channels
         self._mean, self._std = float(mean[0]), float(std[0])
         self._standardize = standardize
         # Tuples of floats, so that a list of the same numbers gives the same identity.
         means, stds = tuple(map(float, mean)), tuple(map(float, std))
         self.identity = self._named(channels=channels, mean=means, std=stds, standardize=standardize)
+        self.identity += "gray" * gray
         # (x - mean) / std as one multiplication and one addition, in one pass over the output.
         self._scale = torch.tensor([1 / s for s in std]).view(1, channels, 1, 1)
         self._shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)]).view(1, channels, 1, 1)
 
     def normalize(self, gray: Tensor) -> Tensor:
-        """Map float32 [B, 1, S, S] in [0, 1] to float32 [B, C, S, S]."""
+        """Map float32 [B, 1, S, S] or [B, C, S, S] in [0, 1] to float32 [B, C, S, S]."""
         if self._scale.device != gray.device:
             self._scale, self._shift = self._scale.to(gray.device), self._shift.to(gray.device)
         if self._standardize:
@@ -96,7 +136,7 @@ class Normalization:
         return f"{type(self).__name__}({listed})"
 
     def display(self, images: Tensor) -> Tensor:
-        """Map float [B, C, S, S] back to gray levels: float32 [B, S, S] in [0, 1]."""
+        """Map float [B, C, S, S] back to gray levels of the first channel: float32 [B, S, S] in [0, 1]."""
         return (images[:, 0].float() * self._std + self._mean).clamp(0, 1)
 
 
@@ -110,11 +150,16 @@ class EvaluationTransform(Normalization):
         mean: Sequence[float] = IMAGENET_MEAN,
         std: Sequence[float] = IMAGENET_STD,
         standardize: bool = False,
+        gray: bool = False,
     ) -> None:
-        super().__init__(channels, mean, std, standardize)
+        super().__init__(channels, mean, std, standardize, gray)
 
     def __call__(self, images: Tensor, index: Tensor, epoch: int) -> Tensor:
-        return self.normalize(images.unsqueeze(1).float() / 255)
+        return self.normalize(unit_levels(images, self.kept_channels))
+
+    def targets(self, targets: Mapping[str, Tensor], index: Tensor, epoch: int) -> Mapping[str, Tensor]:
+        """Masks and boxes as they are."""
+        return targets
 
 
 class ReportAugmentation(Normalization):
@@ -164,11 +209,16 @@ class ReportAugmentation(Normalization):
 
     def __call__(self, images: Tensor, index: Tensor, epoch: int) -> Tensor:
         draws = uniforms(self.seed, epoch, index.cpu().numpy(), 5)
-        angle = (2 * draws[:, 0] - 1) * self.rotation
-        flipped = draws[:, 1] < self.flip
-        gray = images.unsqueeze(1).float() / 255
-        gray = rotate_and_flip(gray, torch.from_numpy(angle), torch.from_numpy(flipped))
-        return self.normalize(self.exposed(gray, draws[:, 2:5]))
+        levels = warp(unit_levels(images, self.kept_channels), self._turns(draws), None)
+        return self.normalize(self.exposed(levels, draws[:, 2:5]))
+
+    def targets(self, targets: Mapping[str, Tensor], index: Tensor, epoch: int) -> Mapping[str, Tensor]:
+        """Masks and boxes, rotated and flipped as the images."""
+        return moved(targets, self._turns(uniforms(self.seed, epoch, index.cpu().numpy(), 2)), None)
+
+    def _turns(self, draws: NDArray[np.float32]) -> NDArray[np.float64]:
+        """The maps of rotation and flip, by the first two draws of each image."""
+        return turns((2 * draws[:, 0] - 1) * self.rotation, draws[:, 1] < self.flip)
 
     def exposed(self, gray: Tensor, draws: NDArray[np.float32]) -> Tensor:
         """Change brightness and contrast by three random numbers in [0, 1) per image [B, 3]."""
@@ -191,30 +241,78 @@ def rotate_and_flip(images: Tensor, angle: Tensor, flipped: Tensor) -> Tensor:
     Both are one affine map per sample, so each image is interpolated once.
 
     Args:
-        images: float [B, 1, S, S].
+        images: float [B, C, S, S].
         angle: float [B], degrees, on any device.
         flipped: bool [B], on any device.
 
     Returns:
-        float [B, 1, S, S]; bilinear, 0 outside the image.
+        float [B, C, S, S]; bilinear, 0 outside the image.
     """
-    radians = np.deg2rad(angle.cpu().numpy().astype(np.float64))
-    side = np.where(flipped.cpu().numpy(), -1.0, 1.0)
+    return warp(images, turns(angle.cpu().numpy(), flipped.cpu().numpy()), None)
+
+
+def turns(angle: NDArray[np.floating], flipped: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """The maps of :func:`rotate_and_flip`, [4, B], see :func:`warp`."""
+    radians = np.deg2rad(angle.astype(np.float64))
+    side = np.where(flipped, -1.0, 1.0)
     # Maps output to input positions: flip first, then rotate back.
-    rows = np.stack((np.cos(radians) * side, -np.sin(radians), np.sin(radians) * side, np.cos(radians)))
-    return warp(images, rows, None)
+    return np.stack((np.cos(radians) * side, -np.sin(radians), np.sin(radians) * side, np.cos(radians)))
 
 
-def warp(images: Tensor, rows: NDArray[np.float64], shifts: NDArray[np.float64] | None) -> Tensor:
+def moved(
+    targets: Mapping[str, Tensor], rows: NDArray[np.float64], shifts: NDArray[np.float64] | None
+) -> dict[str, Tensor]:
+    """Move masks and boxes through an affine map per image.
+
+    Args:
+        targets: by name, masks uint8 [B, S, S] or boxes float [B, M, 4] (left, top, right, bottom, as shares).
+        rows, shifts: see :func:`warp`, which moves the images.
+
+    Returns:
+        of masks the nearest pixels, 0 outside; of boxes the bounding boxes of their moved corners, cut at the edges
+        of the image, NaN where nothing is left.
+    """
+    return {
+        name: _moved_mask(values, rows, shifts)
+        if values.dtype == torch.uint8
+        else _moved_boxes(values, rows, shifts)
+        for name, values in targets.items()
+    }
+
+
+def _moved_mask(mask: Tensor, rows: NDArray[np.float64], shifts: NDArray[np.float64] | None) -> Tensor:
+    return warp(mask.unsqueeze(1).float(), rows, shifts, mode="nearest").squeeze(1).to(torch.uint8)
+
+
+def _moved_boxes(boxes: Tensor, rows: NDArray[np.float64], shifts: NDArray[np.float64] | None) -> Tensor:
+    maps = torch.from_numpy(rows.T.reshape(-1, 1, 2, 2)).to(boxes.device)
+    left, top, right, bottom = (2 * boxes.double() - 1).unbind(-1)
+    corners = torch.stack((left, right, left, right, top, top, bottom, bottom), -1).unflatten(-1, (2, 4))
+    if shifts is not None:
+        corners = corners - torch.from_numpy(shifts.T.reshape(-1, 1, 2, 1)).to(boxes.device)
+    places = (torch.linalg.inv(maps) @ corners).clamp(-1, 1)  # from input to output positions
+    low, high = places.amin(-1), places.amax(-1)
+    found = ((torch.cat((low, high), -1) + 1) / 2).to(boxes.dtype)
+    gone = (high <= low).any(-1, keepdim=True)
+    return found.masked_fill(gone, torch.nan)
+
+
+def warp(
+    images: Tensor,
+    rows: NDArray[np.float64],
+    shifts: NDArray[np.float64] | None,
+    mode: Literal["bilinear", "nearest"] = "bilinear",
+) -> Tensor:
     """Resample each image through its own affine map.
 
     Args:
-        images: float [B, 1, S, S].
+        images: float [B, C, S, S].
         rows: [4, B], the map (xx, xy, yx, yy) from output to input positions, -1 to 1 from edge to edge.
         shifts: [2, B], added to the input position, x and y; None: nothing.
+        mode: how pixels are interpolated.
 
     Returns:
-        float [B, 1, S, S]; bilinear, 0 outside the image.
+        float [B, C, S, S]; 0 outside the image.
     """
     size = images.shape[-1]
     maps = torch.from_numpy(rows.astype(np.float32)).to(images.device, non_blocking=True).view(4, -1, 1, 1)
@@ -228,20 +326,20 @@ def warp(images: Tensor, rows: NDArray[np.float64], shifts: NDArray[np.float64] 
         moved = torch.from_numpy(shifts.astype(np.float32)).to(images.device, non_blocking=True)
         x, y = x + moved[0].view(-1, 1, 1), y + moved[1].view(-1, 1, 1)
     grid = torch.stack((x + maps[1] * down, y + maps[3] * down), dim=-1)
-    return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    return F.grid_sample(images, grid, mode=mode, padding_mode="zeros", align_corners=False)
 
 
 def jitter(images: Tensor, brightness: Tensor, contrast: Tensor, brightness_first: Tensor) -> Tensor:
     """Change brightness and contrast of each image, in its own order; clamps to [0, 1] after each.
 
     Args:
-        images: float [B, 1, S, S] in [0, 1]; not changed.
+        images: float [B, C, S, S] in [0, 1]; not changed.
         brightness: float [B], multiplies.
         contrast: float [B], blends the image with its own mean: 0 leaves the mean, 1 the image.
         brightness_first: bool [B].
 
     Returns:
-        float [B, 1, S, S] in [0, 1].
+        float [B, C, S, S] in [0, 1].
     """
     stacked = torch.stack((brightness.float(), contrast.float(), brightness_first.float()))
     brightness, contrast, first = stacked.to(images.device, non_blocking=True).view(3, -1, 1, 1, 1).unbind(0)

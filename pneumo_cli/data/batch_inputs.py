@@ -6,7 +6,8 @@ network are frozen, their cached features (:mod:`pneumo_cli.data.feature_cache`)
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -18,6 +19,11 @@ from pneumo_cli.data.augmentation import Transform
 
 class Inputs(Protocol):
     """Source of batches.
+
+    For datasets with masks or boxes it has a further method, which moves them as it moves the images; with V views
+    of each image, as the first::
+
+        def targets(self, targets: Mapping[str, Tensor], positions: NDArray[np.int64], epoch: int)
 
     Attributes:
         stage: number of stages of the network already applied: 0 for images.
@@ -43,7 +49,8 @@ class ImageInputs:
     """Images, transformed each time. An :class:`Inputs`.
 
     Args:
-        images: uint8 [N, S, S], all images of the dataset; on the CPU or already on ``device``.
+        images: uint8 or uint16, [N, S, S] or [N, C, S, S], all images of the dataset; on the CPU or already on
+            ``device``.
         transform: returns the network's input; is also given the index, on the CPU, and the epoch.
         device: device of the batches.
         memory_format: of the batches, such as ``torch.channels_last``.
@@ -70,8 +77,19 @@ class ImageInputs:
             # NumPy copies whole rows; torch's indexing takes two to four times as long.
             rows = torch.from_numpy(self._images.numpy()[positions]).to(self._device, non_blocking=True)
         else:
-            rows = self._images[torch.from_numpy(positions).to(self._device, non_blocking=True)]
+            chosen = torch.from_numpy(positions).to(self._device, non_blocking=True)
+            # CUDA does not index uint16.
+            own = self._images.dtype
+            rows = self._images.view(torch.int16 if own == torch.uint16 else own)[chosen].view(own)
         return self._transform(rows, index, epoch).contiguous(memory_format=self._memory_format)
+
+    def targets(
+        self, targets: Mapping[str, Tensor], positions: NDArray[np.int64], epoch: int
+    ) -> Mapping[str, Tensor]:
+        """Masks and boxes, moved as the transform moves the images."""
+        transform: Any = self._transform
+        moved: Mapping[str, Tensor] = transform.targets(targets, torch.from_numpy(positions.copy()), epoch)
+        return moved
 
 
 class FlipTTA:
@@ -86,16 +104,33 @@ class FlipTTA:
         images = self._images(positions, epoch)
         return torch.cat((images, images.flip(-1)))
 
+    def targets(
+        self, targets: Mapping[str, Tensor], positions: NDArray[np.int64], epoch: int
+    ) -> Mapping[str, Tensor]:
+        """Masks and boxes of the first view."""
+        return self._images.targets(targets, positions, epoch)
+
 
 class Transforms(NamedTuple):
-    """Transforms from uint8 images to the model's input, for training and for evaluation."""
+    """Transforms from stored images to the model's input.
+
+    Attributes:
+        train: for training, with augmentation.
+        evaluation: for everything else.
+    """
 
     train: Transform
     evaluation: Transform
 
 
 class Sources(NamedTuple):
-    """Sources of batches: for training, for evaluation on training and validation images, and for the test set."""
+    """Sources of batches.
+
+    Attributes:
+        train: for training.
+        evaluation: for evaluation on training and validation images.
+        test: for the test images.
+    """
 
     train: Inputs
     evaluation: Inputs

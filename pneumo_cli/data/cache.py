@@ -1,15 +1,20 @@
 """Decode-once cache: all images of a dataset at one size, in one checksummed, memory-mapped file.
 
 Later epochs and runs read it instead of the image files. A cache can be deleted at any time; a damaged one is
-detected by its checksum and rebuilt. Each entry is two files in ``CACHE/decoded``: the gray levels (``.u8``) and
-their manifest (``.json``), see :mod:`pneumo_cli.data.array_file`.
+detected by its checksum and rebuilt. So is one that another dataset, version or source code has made: each entry
+states them, and at each opening some images are decoded anew and compared. An entry is two files in
+``CACHE/decoded``: the gray levels (``.u8``, ``.u16``) and their manifest (``.json``), see
+:mod:`pneumo_cli.data.array_file`; the masks of a target are one of their own.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
-from collections.abc import Callable, Generator
-from contextlib import closing
+import time
+from collections.abc import Callable, Generator, Mapping
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,31 +22,183 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pneumo_cli.data.array_file import DamagedArrayError, disk_errors, open_array, prepare_folder, write_array
-from pneumo_cli.data.decoding import resize
+from pneumo_cli.data.array_file import (
+    Array,
+    DamagedArrayError,
+    disk_errors,
+    manifest_path,
+    open_array,
+    prepare_folder,
+    write_array,
+)
+from pneumo_cli.data.dataset_checks import check_proportions, read_image, read_mask
 from pneumo_cli.data.records import Dataset
+from pneumo_cli.data.resizing import resize, resize_mask
+from pneumo_cli.data.source import code_identity, request_identity, title_of
 from pneumo_cli.errors import DataError, UnreadableImage
 from pneumo_cli.runtime.progress import NOTICE, Progress
+from pneumo_cli.runtime.streams import stdout_to_stderr
 from pneumo_cli.runtime.threads import ordered_map
 
-_FORMAT = 2  # to be increased when the result of decoding or resizing changes
+_FORMAT = 3  # to be increased when the result of decoding or resizing changes
 _log = logging.getLogger("pneumo")
 _MANY = 1000  # images from which on decoding takes seconds and is announced
+_COMPARED = 8  # images that are decoded anew at each opening
+_LONGEST = 2.0  # seconds for them
+_UNKNOWN = 255  # in a mask
 
 
 @dataclass(frozen=True)
 class DecodedImages:
-    """All images of a dataset at one size.
+    """All images of a dataset at one size, and their masks.
 
     Attributes:
-        images: uint8 [N, size, size], row i is record i; memory-mapped, read-only.
-        unreadable: reason by position for images that could not be decoded; their rows are zero.
+        images: uint8 or uint16 [N, size, size], with several channels [N, C, size, size]; row i is record i;
+            memory-mapped, read-only.
+        masks: uint8 [N, size, size] by the name of the target; 255 is unknown.
+        unreadable: reason by position for images that could not be decoded, or whose masks could not; their rows
+            are zero, or unknown.
+        digest: SHA-256 of images and masks, hexadecimal.
     """
 
-    images: np.memmap[Any, np.dtype[np.uint8]]
+    images: Array
+    masks: Mapping[str, Array]
     unreadable: dict[int, str]
+    digest: str
 
 
+@dataclass(frozen=True)
+class _Entry:
+    """An opened or written array of the cache."""
+
+    array: Array
+    unreadable: dict[int, str]
+    digest: str
+
+
+class _Layer:
+    """The images of a dataset, or their masks for one target, at one size."""
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        size: int,
+        folder: Path,
+        code: Mapping[str, Any],
+        shapes: dict[int, tuple[int, int]],
+        mask: str = "",
+    ):
+        self.dataset, self.size, self.mask = dataset, size, mask
+        self._shapes = shapes  # of the images that have been read, by position
+        several = (dataset.channels,) if dataset.channels > 1 and not mask else ()
+        self.shape = (*several, size, size)
+        self.dtype = np.dtype(np.uint16 if dataset.bits == 16 and not mask else np.uint8)
+        # Of one request there is one entry: what other versions and code have made is replaced.
+        request = {**request_identity(dataset), "fingerprint": dataset.fingerprint, "mask": mask}
+        key = hashlib.sha256(json.dumps(request, sort_keys=True).encode(errors="replace")).hexdigest()
+        suffix = ".mask.u8" if mask else ".u16" if dataset.bits == 16 else ".u8"
+        self.path = folder / f"{key[:32]}-{size}{suffix}"
+        self.identity = {
+            "format": _FORMAT,
+            **request,
+            **code,
+            "size": size,
+            "shape": [len(dataset.records), *self.shape],
+            "dtype": self.dtype.name,
+        }
+
+    def read(self, position: int) -> NDArray[Any] | str:
+        """Decode and resize the image or mask of one record; text: why it cannot be read."""
+        record = self.dataset.records[position]
+        try:
+            if self.mask:
+                mask = read_mask(self.dataset, record, self.mask, self.size)
+                check_proportions(self.dataset, record, self.mask, mask, self._shapes.get(position))
+                return resize_mask(mask, self.size)
+            image = read_image(self.dataset, record, self.size)
+            self._shapes[position] = (image.shape[-2], image.shape[-1])
+            return resize(image, self.size)
+        except (UnreadableImage, OSError) as error:  # an OSError would look like one of the cache
+            return f"mask {self.mask}: {_reason(error)}" if self.mask else _reason(error)
+
+    def open(self) -> _Entry | None:
+        """Open the entry; None where there is none that can be used."""
+        try:
+            opened = open_array(self.path, self.identity)
+            if opened is None:
+                return None
+            array, manifest = opened
+            try:
+                unreadable = {int(place): str(reason) for place, reason in manifest["unreadable"].items()}
+            except (KeyError, ValueError, AttributeError):
+                raise DamagedArrayError("the manifest cannot be read") from None
+            if not all(0 <= place < len(array) for place in unreadable):
+                raise DamagedArrayError("the manifest names images that there are not")
+        except DamagedArrayError as damage:
+            _log.warning("the decoded images in %s are damaged (%s): decoding them again", self.path, damage)
+            return None
+        if self._any_readable_now(unreadable):
+            return None
+        return _Entry(array, unreadable, manifest["sha256"])
+
+    def _any_readable_now(self, unreadable: Mapping[int, str]) -> bool:
+        with closing(ordered_map(self.read, unreadable)) as results:
+            return any(not isinstance(result, str) for result in results)
+
+    def build(self, progress: Progress) -> _Entry:
+        """Decode all records and write the entry."""
+        dataset, count = self.dataset, len(self.dataset.records)
+        unreadable: dict[int, str] = {}
+        blank = np.full(self.shape, _UNKNOWN if self.mask else 0, self.dtype).tobytes()
+
+        def blocks(advance: Callable[[int], None]) -> Generator[bytes]:
+            with closing(ordered_map(self.read, range(count))) as rows:
+                for position, row in enumerate(rows):
+                    if isinstance(row, str):
+                        unreadable[position] = row
+                    yield blank if isinstance(row, str) else row.tobytes()
+                    advance(1)
+
+        def facts() -> dict[str, Any]:
+            reasons = {str(position): reason for position, reason in unreadable.items()}
+            return {"place": dataset.place, "unreadable": reasons}
+
+        what, folder = f"masks of {self.mask}" if self.mask else "images", self.path.parent
+        if count >= _MANY:
+            _log.log(NOTICE, "decoding %s %s at %d px, once, into %s", f"{count:,}", what, self.size, folder)
+        with (
+            disk_errors(f"decoded {what}", count * len(blank), folder),
+            progress.stage("decoding", count) as advance,
+            closing(blocks(advance)) as rows,
+        ):
+            array, manifest = write_array(self.path, self.identity, rows, facts)
+        return _Entry(array, unreadable, manifest["sha256"])
+
+    def differing(self, entry: _Entry, positions: list[int], deadline: float) -> int | None:
+        """The first of some records that no longer gives what is cached; None: none does, as far as time allows.
+
+        Raises:
+            DataError: one gives another image each time.
+        """
+        tried = [position for position in positions if position not in entry.unreadable]
+        with closing(ordered_map(self.read, tried)) as rows:
+            for position, row in zip(tried, rows, strict=False):
+                # One that cannot be read now, as without the drive that it is on, is no difference.
+                if not isinstance(row, str) and not np.array_equal(row, entry.array[position]):
+                    again = self.read(position)
+                    if not isinstance(again, str) and not np.array_equal(row, again):
+                        method = "read_mask" if self.mask else "read"
+                        raise DataError(
+                            f"{title_of(self.dataset)}: record {self.dataset.records[position].name!r}: {method}() "
+                            "gives another image each time: it has to give the same one"
+                        )
+                    return position
+                if time.monotonic() > deadline:
+                    break
+        return None
+
+
+@stdout_to_stderr()  # what a plugin's reading prints must not spoil results
 def decoded_images(dataset: Dataset, size: int, cache: Path, progress: Progress) -> DecodedImages:
     """Return the dataset's images at ``size`` x ``size``, from the cache or decoded now.
 
@@ -56,22 +213,87 @@ def decoded_images(dataset: Dataset, size: int, cache: Path, progress: Progress)
         progress: shows the stage ``decoding``.
 
     Raises:
-        DataError: the dataset has no images.
+        DataError: the dataset has no images, or gives what is no image.
         UsageError: the cache folder cannot be written to.
         PneumoError: writing failed, a full disk for example.
     """
     if not dataset.records:
         raise DataError(f"the dataset {dataset.name} holds no images")
-    path = cache / "decoded" / f"{dataset.fingerprint[:32]}-{size}.u8"
-    prepare_folder(path.parent)
-    try:
-        cached = _open(dataset, size, path)
-    except DamagedArrayError as damage:
-        _log.warning("the decoded images in %s are damaged (%s): decoding them again", path, damage)
-        cached = None
-    if cached is None or _any_readable_now(dataset, cached.unreadable):
-        cached = _build(dataset, size, path, progress)
-    return cached
+    folder = cache / "decoded"
+    prepare_folder(folder)
+    code = code_identity(dataset)
+    names = ("", *(target.name for target in dataset.targets if target.kind == "mask"))
+    shapes: dict[int, tuple[int, int]] = {}
+    layers = [_Layer(dataset, size, folder, code, shapes, name) for name in names]
+    entries = [layer.open() for layer in layers]
+    if (name := _changed(layers, entries)) is not None:
+        _log.warning(
+            "%s gives other images than those in %s (%s, for example): decoding them again",
+            *(title_of(dataset), folder, name),
+        )
+        entries = [None] * len(layers)
+    made = [entry or layer.build(progress) for layer, entry in zip(layers, entries, strict=True)]
+    _check_built([(layer, one) for layer, one, entry in zip(layers, made, entries, strict=True) if not entry])
+    if entries[0] is None:
+        # What format 2 had for the same records, whatever dataset it was made from.
+        _remove(folder / f"{dataset.fingerprint[:32]}-{size}.u8")
+    unreadable: dict[int, str] = {}
+    for entry in made:
+        unreadable = entry.unreadable | unreadable
+    digests = [entry.digest for entry in made]
+    return DecodedImages(
+        images=made[0].array,
+        masks={layer.mask: entry.array for layer, entry in zip(layers[1:], made[1:], strict=True)},
+        unreadable=dict(sorted(unreadable.items())),
+        digest=hashlib.sha256(" ".join(digests).encode()).hexdigest() if len(digests) > 1 else digests[0],
+    )
+
+
+def _changed(layers: list[_Layer], entries: list[_Entry | None]) -> str | None:
+    """The name of a record that no longer gives what is cached of it."""
+    records, deadline = layers[0].dataset.records, time.monotonic() + _LONGEST
+    positions = _spread_positions(layers[0].dataset)
+    for layer, entry in zip(layers, entries, strict=True):
+        if entry is not None and (position := layer.differing(entry, positions, deadline)) is not None:
+            return records[position].name
+    return None
+
+
+def _check_built(built: list[tuple[_Layer, _Entry]]) -> None:
+    """Compare what has been decoded now as at an opening: threads and the order may make a difference."""
+    deadline = time.monotonic() + _LONGEST
+    for layer, entry in built:
+        dataset, method = layer.dataset, "read_mask" if layer.mask else "read"
+        try:
+            if (position := layer.differing(entry, _spread_positions(dataset), deadline)) is not None:
+                record = dataset.records[position]
+                raise DataError(
+                    f"{title_of(dataset)}: record {record.name!r}: {method}() gave another image when all were "
+                    "decoded: it has to give the same one in any order, and in several threads at once"
+                )
+        except DataError:
+            _remove(layer.path)
+            raise
+
+
+def _reason(error: Exception) -> str:
+    """Why an image cannot be read, in one line without control characters."""
+    text = "".join(one if one.isprintable() else " " for one in str(error))
+    return " ".join(text.split()) or f"damaged ({type(error).__name__})"
+
+
+def _spread_positions(dataset: Dataset) -> list[int]:
+    """A few positions, at random over the classes and records, the same each time."""
+    rng = np.random.default_rng(int(dataset.fingerprint[:16], 16))
+    by_class = np.argsort(np.array([record.label for record in dataset.records]), kind="stable")
+    parts = np.array_split(by_class, min(_COMPARED, len(by_class)))
+    return sorted(int(rng.choice(part)) for part in parts)
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):
+        path.unlink(missing_ok=True)
+        manifest_path(path).unlink(missing_ok=True)
 
 
 def cache_usage(cache: Path) -> tuple[int, int]:
@@ -82,74 +304,5 @@ def cache_usage(cache: Path) -> tuple[int, int]:
             total += file.stat().st_size if file.is_file() else 0
         except OSError:  # removed by another process
             continue
-        entries += file.suffix == ".u8"
+        entries += file.suffix in (".u8", ".u16") and ".mask" not in file.suffixes
     return entries, total
-
-
-def _open(dataset: Dataset, size: int, path: Path) -> DecodedImages | None:
-    """Open an entry; None where there is none."""
-    opened = open_array(path, _identity(dataset, size))
-    if opened is None:
-        return None
-    images, manifest = opened
-    try:
-        unreadable = {int(position): str(reason) for position, reason in manifest["unreadable"].items()}
-    except (KeyError, ValueError, AttributeError):
-        raise DamagedArrayError("the manifest cannot be read") from None
-    return DecodedImages(images, unreadable)
-
-
-def _identity(dataset: Dataset, size: int) -> dict[str, Any]:
-    return {
-        "format": _FORMAT,
-        "fingerprint": dataset.fingerprint,
-        "size": size,
-        "shape": [len(dataset.records), size, size],
-        "dtype": "uint8",
-    }
-
-
-def _build(dataset: Dataset, size: int, path: Path, progress: Progress) -> DecodedImages:
-    def decode(position: int) -> NDArray[np.uint8] | str:
-        try:
-            return resize(dataset.read(dataset.records[position], size), size)
-        except (UnreadableImage, OSError) as error:  # an OSError would look like one of the cache
-            return str(error)
-
-    count = len(dataset.records)
-    unreadable: dict[int, str] = {}
-    blank = bytes(size * size)
-
-    def blocks(advance: Callable[[int], None]) -> Generator[bytes]:
-        with closing(ordered_map(decode, range(count))) as rows:
-            for position, row in enumerate(rows):
-                if isinstance(row, str):
-                    unreadable[position] = row
-                yield blank if isinstance(row, str) else row.tobytes()
-                advance(1)
-
-    def facts() -> dict[str, Any]:
-        reasons = {str(position): reason for position, reason in unreadable.items()}
-        return {"dataset": dataset.name, "place": dataset.place, "unreadable": reasons}
-
-    if count >= _MANY:
-        _log.log(NOTICE, "decoding %s images at %d px, once, into %s", f"{count:,}", size, path.parent)
-    with (
-        disk_errors("decoded images", count * size * size, path.parent),
-        progress.stage("decoding", count) as advance,
-        closing(blocks(advance)) as rows,
-    ):
-        images = write_array(path, _identity(dataset, size), rows, facts)
-    return DecodedImages(images, unreadable)
-
-
-def _any_readable_now(dataset: Dataset, unreadable: dict[int, str]) -> bool:
-    def readable(position: int) -> bool:
-        try:
-            dataset.read(dataset.records[position])
-        except (UnreadableImage, OSError):
-            return False
-        return True
-
-    with closing(ordered_map(readable, unreadable)) as results:
-        return any(results)

@@ -5,9 +5,11 @@ Imports neither NumPy nor a decoder; a decoder is loaded when a file of its form
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import logging
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from pneumo_cli.data.formats import SUFFIXES
 from pneumo_cli.specs import MAGIC_BYTES, DecoderSpec, load_reference
 
 _BUILT_IN = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
@@ -26,12 +28,25 @@ class _Elsewhere(NamedTuple):
 _ELSEWHERE = (_Elsewhere("dicom", "a DICOM file", (".dcm", ".dicom"), (128, b"DICM"), "pneumo-dicom"),)
 
 _registered: tuple[DecoderSpec, ...] = ()
+_origins: Mapping[str, str] = {}
+_failing: set[str] = set()  # references that have been named in a warning
 
 
-def replace(specs: Iterable[DecoderSpec]) -> None:
-    """Set the formats that plugins decode; where two recognize a file the first one decodes it."""
-    global _registered
-    _registered = tuple(specs)
+def replace(specs: Iterable[DecoderSpec], origins: Mapping[str, str] = {}) -> None:
+    """Set the formats that plugins decode; where two recognize a file the first one decodes it.
+
+    Args:
+        origins: distribution and version by the name of a decoder, for messages.
+    """
+    global _registered, _origins
+    _registered, _origins = tuple(specs), origins
+    _failing.clear()
+
+
+def title(spec: DecoderSpec) -> str:
+    """What to call a decoder in messages: ``decoder nifti (pneumo-nifti 1.0)``."""
+    origin = _origins.get(spec.name)
+    return f"decoder {spec.name}" + (f" ({origin})" if origin else "")
 
 
 def suffixes() -> tuple[str, ...]:
@@ -55,9 +70,30 @@ def find(data: bytes) -> DecoderSpec | None:
     if start.startswith(_BUILT_IN):  # whatever bytes follow
         return None
     for spec in _registered:
-        if spec.begins(start) and (not spec.recognize or load_reference(spec.recognize)(data)):
+        if spec.begins(start) and _recognizes(spec, data):
             return spec
     return None
+
+
+def _recognizes(spec: DecoderSpec, data: bytes) -> bool:
+    """Whether a decoder takes a file with its magic bytes. One that raises does not, and is named once."""
+    if not spec.recognize:
+        return True
+    try:
+        return bool(load_reference(spec.recognize)(data))
+    except Exception as error:
+        if spec.recognize not in _failing:
+            _failing.add(spec.recognize)
+            text = " ".join(f"{type(error).__name__}: {error}".split())
+            logging.getLogger("pneumo").warning("%s failed in %s: %s", title(spec), spec.recognize, text)
+        return False
+
+
+def modules_for(names: Iterable[str]) -> tuple[str, ...]:
+    """The modules of the decoders that may decode files of these names."""
+    if all(suffix in SUFFIXES for suffix in {name[name.rfind(".") :].lower() for name in names}):
+        return ()
+    return tuple(spec.decode.partition(":")[0] for spec in _registered)
 
 
 def what_is_missing(data: bytes) -> str:

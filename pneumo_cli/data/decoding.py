@@ -22,6 +22,8 @@ from pneumo_cli.data.completeness import check_jpeg, check_tiff
 from pneumo_cli.data.formats import SUFFIXES as SUFFIXES
 from pneumo_cli.data.metadata import has_much_metadata, jpeg_process, without_metadata
 from pneumo_cli.data.portable_maps import map_header, map_values
+from pneumo_cli.data.resizing import resize as resize
+from pneumo_cli.data.resizing import resize_part
 from pneumo_cli.data.sample_depth import (
     STORAGE,
     SampleDepth,
@@ -125,7 +127,7 @@ def sample_depth(data: bytes) -> SampleDepth | None:
         if not is_deep(image) and image.mode != "I":
             return None
         _check_pixels(image)
-        values = _deep_values(image)
+        values = deep_values(image)
         return None if values is None else depth_of(image, data, values)
 
     return opened(data, kind, depth)
@@ -216,7 +218,7 @@ def body_part(data: bytes) -> str:
     spec = decoders.find(data)
     if spec is None or not spec.body_part:
         return ""
-    return str(load_reference(spec.body_part)(data))
+    return str(_called(spec, spec.body_part, data))
 
 
 def _by_plugin(data: bytes, spec: DecoderSpec, bits: int | None) -> Grey:
@@ -225,7 +227,7 @@ def _by_plugin(data: bytes, spec: DecoderSpec, bits: int | None) -> Grey:
     is_array = isinstance(gray, np.ndarray)
     if not is_array or gray.dtype != np.uint8 or gray.ndim != 2 or not gray.size:
         returned = f"{gray.dtype} {list(gray.shape)}" if is_array else type(gray).__name__
-        raise UnreadableImage(f"decoder {spec.name} returned {returned}, not uint8 [H, W]")
+        raise UnreadableImage(f"{decoders.title(spec)} returned {returned}, not uint8 [H, W]")
     return np.asarray(gray)
 
 
@@ -238,29 +240,7 @@ def _called(spec: DecoderSpec, reference: str, *arguments: Any, **options: Any) 
     except MemoryError:
         raise
     except Exception as error:  # a decoder may raise anything on damaged bytes
-        raise UnreadableImage(f"decoder {spec.name}: {_reason(error)}") from error
-
-
-def resize(image: Grey, size: int) -> Grey:
-    """Resize to a square, bilinear with antialiasing, whatever the aspect.
-
-    The same as torchvision's ``Resize((size, size))`` on a Pillow image, which the report uses (SOURCE 2).
-
-    Args:
-        image: uint8 [H, W].
-        size: height and width of the result, in pixels.
-
-    Returns:
-        uint8 [size, size].
-    """
-    return _resize_part(image, size, None)
-
-
-def _resize_part(image: Grey, size: int, part: tuple[float, float, float, float] | None) -> Grey:
-    """Resize the rectangle ``part`` (left, upper, right, lower; None: all of it)."""
-    if image.shape == (size, size) and part is None:
-        return image
-    return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR, box=part))
+        raise UnreadableImage(f"{decoders.title(spec)}: {_reason(error)}") from error
 
 
 def _gray(image: Image.Image, size: int | None, data: bytes, bits: int | None) -> Grey:
@@ -271,19 +251,24 @@ def _gray(image: Image.Image, size: int | None, data: bytes, bits: int | None) -
         return _tiff(image, size, data, bits)
     # For colour the decoder then returns the luminance, which a JPEG stores anyway.
     draft = image.draft("L", (2 * size, 2 * size)) if size is not None else None
-    values = _deep_values(image)
+    values = deep_values(image)
     gray = _to_gray(image, data) if values is None else _scaled(values, image, data, bits)
     if image.format in ("JPEG", "MPO"):
         check_jpeg(data, gray, None if size is None else (2 * size, 2 * size))
     if size is not None:
         # A side that is not divisible was rounded up: the image ends within the last pixel. Ignoring that would
         # shift it by up to a third of a pixel.
-        gray = _resize_part(gray, size, draft[1] if draft else None)
+        gray = resize_part(gray, size, draft[1] if draft else None)
+    return upright(gray, image)
+
+
+def upright(levels: NDArray[Any], image: Image.Image) -> NDArray[Any]:
+    """Levels [H, W] or [H, W, 3] of an image, turned as its EXIF orientation says."""
     turn = _TURNS.get(_orientation(image))
-    return gray if turn is None else np.asarray(Image.fromarray(gray).transpose(turn))
+    return levels if turn is None else np.asarray(Image.fromarray(levels).transpose(turn))
 
 
-def _deep_values(image: Image.Image) -> NDArray[Any] | None:
+def deep_values(image: Image.Image) -> NDArray[Any] | None:
     """The gray values [H, W] of an image of 9 to 16 bits, if none is negative; None for others. Loads the image."""
     image.load()
     if is_deep(image):
@@ -362,7 +347,7 @@ def _tiff(image: TiffImagePlugin.TiffImageFile, size: int | None, data: bytes, b
     else:
         raise UnreadableImage("several pages; a TIFF may have only one")
     check_tiff(data, *image.size)
-    values = _deep_values(image)  # also applies the orientation
+    values = deep_values(image)  # also applies the orientation
     if values is not None:
         gray = _scaled(values, image, data, bits)
     elif image.mode == "F":

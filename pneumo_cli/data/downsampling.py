@@ -8,10 +8,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from pneumo_cli.data.resizing import GrayImages
+
 _CHUNK = 512  # images held as floating point at once
 
 
-def shrunk(images: NDArray[np.uint8], size: int) -> NDArray[np.float32]:
+def shrunk(images: NDArray[np.uint8] | GrayImages, size: int) -> NDArray[np.float32]:
     """Downsample images; each new pixel is the mean over the area that it covers.
 
     Args:

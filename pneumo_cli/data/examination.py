@@ -17,8 +17,9 @@ from pneumo_cli.data.file_kinds import is_image
 from pneumo_cli.data.files import UNREADABLE, ImageFiles
 from pneumo_cli.data.prepare import PreparedData, SplitRequest, check_classes
 from pneumo_cli.data.records import Dataset, UnusedFiles
+from pneumo_cli.data.source import title_of
 from pneumo_cli.data.splits import Overlaps, Split, SplitRow, class_table, overlaps
-from pneumo_cli.errors import DataError
+from pneumo_cli.errors import DataError, PneumoError
 
 _HEADERS = 400  # files whose headers are read
 _EXAMPLES = 3
@@ -87,7 +88,7 @@ def class_patients(dataset: Dataset, positions: NDArray[np.int64]) -> dict[str, 
     patients: dict[int, set[str]] = {place: set() for place in range(len(dataset.classes))}
     for position in positions.tolist():
         record = dataset.records[position]
-        for place in record.present:
+        for place in patients.keys() & set(record.present):
             patients[place].add(record.patient)
     return {name: len(patients[place]) for place, name in enumerate(dataset.classes)}
 
@@ -100,16 +101,26 @@ def facts(dataset: Dataset, *, decoded: bool) -> dict[str, Any]:
             be told from how their files are stored.
     """
     return {
-        "task": dataset.task,
+        "task": dataset.task if dataset.classes else "",
         "notes": list(dataset.notes),
         "labels": label_counts(dataset),
         "unused": [
             {"kind": one.kind, "count": one.count, "examples": list(one.examples), "images": one.images}
             for one in unused(dataset)
         ],
-        "gray_scaling": dataset.gray_scaling if decoded else "",
+        "gray_scaling": _gray_scaling(dataset) if decoded else "",
         "storage": storage_shortcuts(dataset, limit=_HEADERS) if decoded else [],
     }
+
+
+def _gray_scaling(dataset: Dataset) -> str:
+    try:
+        return str(dataset.gray_scaling)
+    except (PneumoError, OSError):
+        raise
+    except Exception as error:
+        text = " ".join(f"{type(error).__name__}: {error}".split())
+        raise DataError(f"{title_of(dataset)}: gray_scaling failed: {text}") from error
 
 
 def unused(dataset: Dataset) -> tuple[UnusedFiles, ...]:

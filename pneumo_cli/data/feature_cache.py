@@ -2,7 +2,7 @@
 
 A strictly frozen prefix has the same output for an image in every epoch and run, so it is computed once per image
 and view. The file is keyed by everything the output depends on: weights and structure of the prefix, transform,
-image size, precision, dataset fingerprint. Which stages are frozen: :mod:`pneumo_cli.trainers.transfer`.
+image size, precision, dataset fingerprint, pixels. Which stages are frozen: :mod:`pneumo_cli.trainers.transfer`.
 """
 
 from __future__ import annotations
@@ -197,7 +197,7 @@ def _compute(frozen: Frozen, path: Path, identity: Mapping[str, Any], progress: 
         progress.stage("frozen stages", len(frozen.epochs) * len(frozen.positions)) as advance,
         closing(blocks(advance)) as features,
     ):
-        return write_array(path, identity, features)
+        return write_array(path, identity, features)[0]
 
 
 def _stored(values: Tensor) -> NDArray[Any]:

@@ -5,6 +5,7 @@ A plugin says which file is which record. Reading them, and the account of the f
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 from collections import defaultdict
@@ -23,6 +24,7 @@ from pneumo_cli.data.file_kinds import is_image, kind_of
 from pneumo_cli.data.files import ImageFiles
 from pneumo_cli.data.records import Dataset, Record, UnusedFiles
 from pneumo_cli.data.sample_depth import DEPTHS, may_be_deep, needed_bits, scaling_text
+from pneumo_cli.data.source import code_identity, request_identity
 from pneumo_cli.errors import UnreadableImage
 from pneumo_cli.runtime import atomic
 from pneumo_cli.runtime.progress import Progress
@@ -74,6 +76,10 @@ class FileDataset(Dataset):
         return decode(self.read_bytes(record), size, bits=self._depth.bits or None)
 
     @property
+    def reading_modules(self) -> tuple[str, ...]:
+        return decoders.modules_for(self.paths.values())
+
+    @property
     def gray_scaling(self) -> str:
         depth = self._depth
         return scaling_text(depth.bits, depth.largest) if depth.bits else ""
@@ -81,7 +87,9 @@ class FileDataset(Dataset):
     @cached_property
     def _depth(self) -> _Depth:
         """The depth that the 16-bit files which state none have in common: found once, and kept in the cache."""
-        path = self._cache / "depths" / f"{self.fingerprint[:32]}.json"
+        identity = {**request_identity(self), **code_identity(self), "fingerprint": self.fingerprint}
+        key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode(errors="replace")).hexdigest()
+        path = self._cache / "depths" / f"{key[:32]}.json"
         with _SEARCHING:
             known = _read_depth(path)
             if known is None:

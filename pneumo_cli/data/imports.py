@@ -20,6 +20,7 @@ from itertools import count
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from pneumo_cli.data.dataset_checks import check_dataset
 from pneumo_cli.data.files import ImageFiles
 from pneumo_cli.data.records import Dataset, DatasetRequest
 from pneumo_cli.errors import DataError, PneumoError, UnreadableImage, UsageError
@@ -76,6 +77,7 @@ def import_data(
         dataset = load_reference(spec.factory)(DatasetRequest(root, cache, progress, options or {}))
         if not isinstance(dataset, Dataset):
             raise PneumoError(f"the dataset {spec.name} returned {type(dataset).__name__}, not a Dataset")
+        check_dataset(dataset)
         return dataset
 
     dataset = opened(source, cache)

@@ -108,7 +108,7 @@ class Leaks:
 
 def index_near_duplicates(data: PreparedData) -> NearDuplicateIndex | None:
     """The index of near-duplicates among all records; None where the images are too small for it."""
-    return NearDuplicateIndex(data.images) if data.size >= SMALLEST else None
+    return NearDuplicateIndex(data.gray) if data.size >= SMALLEST else None
 
 
 def find_leaks(data: PreparedData, index: NearDuplicateIndex | None = None) -> Leaks:

@@ -8,8 +8,9 @@ This module defines the order; :mod:`pneumo_cli.data.batch_inputs` provides the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -17,12 +18,25 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pneumo_cli.data.batch_inputs import Inputs
+from pneumo_cli.data.batch_targets import BatchTargets
 from pneumo_cli.data.sample_rng import shuffled
 from pneumo_cli.errors import UsageError
 
+_NO_TARGETS: Mapping[str, Tensor] = MappingProxyType({})
 
-class Batch(NamedTuple):
+
+class _Batch(NamedTuple):
+    images: Tensor
+    labels: Tensor
+    index: Tensor  # type: ignore[assignment]  # a tuple has a method of this name
+    stage: int = 0
+
+
+class Batch(_Batch):
     """A batch on the device of the run.
+
+    A tuple of ``images``, ``labels``, ``index`` and ``stage``, with ``targets`` besides: plugins that unpack four
+    values go on to work. ``_replace`` takes all five.
 
     Attributes:
         images: float32 [B, C, S, S]; from stage 1 on, features [B, ...]; with V views of each image, [V * B, ...],
@@ -30,12 +44,30 @@ class Batch(NamedTuple):
         labels: int64 [B]; of a multilabel dataset [B, K]: 1 present, 0 absent, -1 unknown.
         index: int64 [B], positions in the dataset's records.
         stage: number of stages of the network already applied to ``images``.
+        targets: what the dataset gives beside the labels (``Dataset.targets``), by name: numbers float32 [B], NaN
+            where one is unknown; masks uint8 [B, S, S]; boxes float32 [B, M, 4] (left, top, right, bottom, as
+            shares), filled up with NaN. Masks and boxes are in the geometry of ``images``, of several views of the
+            first.
     """
 
-    images: Tensor
-    labels: Tensor
-    index: Tensor  # type: ignore[assignment]  # a tuple has a method of this name
-    stage: int = 0
+    targets: Mapping[str, Tensor]
+
+    def __new__(
+        cls,
+        images: Tensor,
+        labels: Tensor,
+        index: Tensor,
+        stage: int = 0,
+        targets: Mapping[str, Tensor] = _NO_TARGETS,
+    ) -> Self:
+        """Take the five values."""
+        batch = super().__new__(cls, images, labels, index, stage)
+        batch.targets = targets
+        return batch
+
+    def _replace(self, **values: Any) -> Self:
+        """The same batch with other values."""
+        return type(self)(**{**self._asdict(), "targets": self.targets, **values})
 
 
 class Loader:
@@ -60,6 +92,7 @@ class Loader:
         epoch: the epoch that ``iterate`` yields; may be set between epochs.
         rank, world: rank of this process, and number of processes.
         smallest: samples of a training batch that each rank needs.
+        targets: of the dataset, beside the labels; None: it has none.
 
     Attributes:
         advance: called with the size of each batch when the next one is requested; for a progress bar.
@@ -81,6 +114,7 @@ class Loader:
         rank: int = 0,
         world: int = 1,
         smallest: int = 1,
+        targets: BatchTargets | None = None,
     ) -> None:
         if batch_size < 1:
             raise UsageError(f"the batch size has to be at least 1, not {batch_size}")
@@ -97,6 +131,7 @@ class Loader:
         self._labels = labels.to(device)
         self._positions = np.asarray(positions, np.int64)
         self._shuffle_seed = shuffle_seed
+        self._targets = targets
 
     def __len__(self) -> int:
         """Number of batches that this rank yields in an epoch."""
@@ -142,7 +177,11 @@ class Loader:
     def _batch(self, positions: NDArray[np.int64], epoch: int) -> Batch:
         records = torch.from_numpy(positions % len(self._labels))
         index = records.to(self.device, non_blocking=True)
-        return Batch(self._inputs(positions, epoch), self._labels[index], index, self._inputs.stage)
+        images, labels = self._inputs(positions, epoch), self._labels[index]
+        if self._targets is None:
+            return Batch(images, labels, index, self._inputs.stage)
+        targets = self._targets.of(self._inputs, positions, index, epoch)
+        return Batch(images, labels, index, self._inputs.stage, targets)
 
 
 def count_batches(count: int, batch_size: int, world: int, smallest: int) -> int:

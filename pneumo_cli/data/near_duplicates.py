@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pneumo_cli.data.downsampling import area_weights, shrunk
+from pneumo_cli.data.resizing import GrayImages
 
 Positions = NDArray[np.int64]
 
@@ -97,7 +98,7 @@ class NearDuplicateIndex:
         ValueError: the images are smaller, or not square.
     """
 
-    def __init__(self, images: NDArray[np.uint8]) -> None:
+    def __init__(self, images: NDArray[np.uint8] | GrayImages) -> None:
         if images.ndim != 3 or images.shape[1] < SMALLEST:
             raise ValueError(f"images need at least {SMALLEST} px to be compared, not {list(images.shape)}")
         self._close = torch.from_numpy(shrunk(images, min(_SIDE, images.shape[1])))

@@ -7,6 +7,7 @@ operations. Noise, compression and the detector's resolution are not modelled.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pneumo_cli.data.augmentation import ReportAugmentation, check_range, warp
+from pneumo_cli.data.augmentation import ReportAugmentation, check_range, moved, unit_levels, warp
 from pneumo_cli.data.sample_rng import uniforms
 
 _ASPECT = 0.25  # stretch of width against height, relative to the change of scale
@@ -69,8 +70,9 @@ class ScannerAugmentation(ReportAugmentation):
 
     def __call__(self, images: Tensor, index: Tensor, epoch: int) -> Tensor:
         draws = uniforms(self.seed, epoch, index.cpu().numpy(), 21)
-        gray = images.unsqueeze(1).float() / 255
-        gray = self._positioned(gray, draws[:, 0:2], draws[:, 5:9])
+        gray = unit_levels(images, self.kept_channels)
+        if place := self._place(draws):
+            gray = warp(gray, *place)
         if self.blur:
             largest = self.blur * images.shape[-1] / _BLUR_AT
             gray = blurred(gray, draws[:, 9] * largest, largest)
@@ -83,19 +85,27 @@ class ScannerAugmentation(ReportAugmentation):
             gray = self._collimated(gray, draws[:, 11:21])
         return self.normalize(gray)
 
-    def _positioned(self, gray: Tensor, turns: NDArray[np.float32], moves: NDArray[np.float32]) -> Tensor:
-        """Rotate, flip, scale and shift; the draws are: angle, flip; scale, stretch, x and y shift."""
+    def targets(self, targets: Mapping[str, Tensor], index: Tensor, epoch: int) -> Mapping[str, Tensor]:
+        """Masks and boxes, moved as the images; borders cover none of them."""
+        place = self._place(uniforms(self.seed, epoch, index.cpu().numpy(), 9))
+        return moved(targets, *place) if place else targets
+
+    def _place(self, draws: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+        """The maps and shifts of rotation, flip, scale and shift (:func:`warp`); None: of nothing.
+
+        The draws used are: 0 angle, 1 flip, 5 scale, 6 stretch, 7 and 8 shift along x and y.
+        """
         if not (self.rotation or self.flip or self.zoom or self.shift):
-            return gray  # even the identity map would interpolate, and round
-        centred = 2 * moves.astype(np.float64) - 1
-        radians = np.deg2rad((2 * turns[:, 0].astype(np.float64) - 1) * self.rotation)
-        side = np.where(turns[:, 1] < self.flip, -1.0, 1.0)
+            return None  # even the identity map would interpolate, and round
+        centred = 2 * draws[:, 5:9].astype(np.float64) - 1
+        radians = np.deg2rad((2 * draws[:, 0].astype(np.float64) - 1) * self.rotation)
+        side = np.where(draws[:, 1] < self.flip, -1.0, 1.0)
         widest = -np.log1p(-self.zoom)
         scale, aspect = centred[:, 0] * widest, centred[:, 1] * widest * _ASPECT
         across, down = np.exp(-(scale + aspect)), np.exp(-(scale - aspect))
         cos, sin = np.cos(radians), np.sin(radians)
         rows = np.stack((cos * side * across, -sin * down, sin * side * across, cos * down))
-        return warp(gray, rows, 2 * self.shift * centred[:, 2:4].T)
+        return rows, 2 * self.shift * centred[:, 2:4].T
 
     def _collimated(self, gray: Tensor, draws: NDArray[np.float32]) -> Tensor:
         """Cover the sides; the ten draws are: presence and width of each border, gray level, black or not."""
@@ -117,23 +127,23 @@ def blurred(images: Tensor, sigma: NDArray[np.floating], largest: float) -> Tens
     One separable kernel per image, as two grouped convolutions over the batch.
 
     Args:
-        images: float [B, 1, S, S].
+        images: float [B, C, S, S].
         sigma: [B], in pixels of these images; no blur below 0.1.
         largest: upper bound of sigma. Kernels are cut off at 2.5 times this, or at half the image.
 
     Returns:
-        float [B, 1, S, S].
+        float [B, C, S, S].
     """
-    size = images.shape[-1]
+    size, channels = images.shape[-1], images.shape[1]
     radius = max(1, min(int(np.ceil(2.5 * largest)), size // 2 - 1))
     offsets = np.arange(-radius, radius + 1)
     kernels = np.exp(-(offsets**2) / (2 * np.maximum(sigma, 0.1)[:, None] ** 2))
     kernels[kernels < 1e-9] = 0  # denormal weights make the convolution several times slower
     kernels /= kernels.sum(axis=1, keepdims=True)
-    weights = torch.from_numpy(kernels).to(images)
-    batch = len(images)
-    blurry = images.view(1, batch, size, size)
+    weights = torch.from_numpy(kernels).to(images).repeat_interleave(channels, dim=0)
+    planes = len(images) * channels
+    blurry = images.reshape(1, planes, size, size)
     for padding, shape in (((radius, radius, 0, 0), (1, -1)), ((0, 0, radius, radius), (-1, 1))):
         padded = F.pad(blurry, padding, mode="replicate")
-        blurry = F.conv2d(padded, weights.view(batch, 1, *shape), groups=batch)
-    return blurry.view(batch, 1, size, size)
+        blurry = F.conv2d(padded, weights.view(planes, 1, *shape), groups=planes)
+    return blurry.view(images.shape)

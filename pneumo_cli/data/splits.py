@@ -34,14 +34,14 @@ class Split:
     Attributes:
         train, validation, test: the three sets.
         excluded: records of the train pool that would leak into the test pool (policy ``patient``).
-        policy, seed, fraction: how the split was made.
+        policy, seed, fraction: how the split was made; the policy may be a plugin's.
     """
 
     train: Positions
     validation: Positions
     test: Positions
     excluded: Positions
-    policy: Policy
+    policy: str
     seed: int
     fraction: float
 
@@ -110,11 +110,13 @@ def split_records(
         if missing or not part:
             first = min(missing, default=0)
             title = classes[first] if first < len(classes) else f"class {first}"
+            shown, rest = f"image of {title}", " of that class (--classes may leave it out)"
+            if not classes and labels <= {0}:
+                shown, rest = "image", ""
             leaking = f" (without {len(excluded):,} that the test pool shows, too)" if excluded else ""
             raise DataError(
-                f"the split {policy!r} leaves no image of {title} for {name}: the train pool of "
-                f"{len(train) + len(validation):,} images{leaking} has too few patients of that class "
-                "(--classes may leave it out)"
+                f"the split {policy!r} leaves no {shown} for {name}: the train pool of "
+                f"{len(train) + len(validation):,} images{leaking} has too few patients{rest}"
             )
     return Split(
         train=np.array(train, np.int64),

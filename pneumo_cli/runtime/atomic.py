@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -94,3 +95,12 @@ def write_json(path: Path, value: Any) -> None:
         TypeError: the value holds something that is not JSON. Nothing is written.
     """
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def file_stem(name: str) -> str:
+    """A plugin's name for something (a metric, a dataset) as a part of a file's name.
+
+    >>> file_stem("dice/left lung"), file_stem("../../x"), file_stem("auc")
+    ('dice-left-lung', 'x', 'auc')
+    """
+    return re.sub(r"[^\w.-]+", "-", name)[:100].strip(".-") or "unnamed"

@@ -8,7 +8,7 @@ optimizers (a GAN) then needs no special case, and ``run.model`` stays the modul
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -28,8 +28,11 @@ class Ranks:
         """Whether this process writes the files and prints."""
         return self.rank == 0
 
-    def sum_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
+    def sum_gradients(self, parameters: Iterable[torch.Tensor]) -> None:
         """Sum the gradients over all ranks, in place, in one flat collective."""
+
+    def sum_tensors(self, tensors: Sequence[torch.Tensor]) -> None:
+        """Sum tensors over all ranks, in place, in one flat collective."""
 
     def average_buffers(self, module: torch.nn.Module) -> None:
         """Average the floating-point buffers (BatchNorm statistics) over all ranks, in place."""
@@ -69,20 +72,22 @@ class DistributedRanks(Ranks):
         # Small values go over gloo, which needs no round trip through the device.
         self._small: Any = dist.new_group(backend="gloo") if cuda else dist.group.WORLD
 
-    def sum_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
+    def sum_gradients(self, parameters: Iterable[torch.Tensor]) -> None:
         parameters = list(parameters)
         for parameter in parameters:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
-        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        if not gradients:
+        self.sum_tensors([parameter.grad for parameter in parameters if parameter.grad is not None])
+
+    def sum_tensors(self, tensors: Sequence[torch.Tensor]) -> None:
+        if not tensors:
             return
-        flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
+        flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
         dist.all_reduce(flat)
         offset = 0
-        for gradient in gradients:
-            gradient.copy_(flat[offset : offset + gradient.numel()].view_as(gradient))
-            offset += gradient.numel()
+        for tensor in tensors:
+            tensor.copy_(flat[offset : offset + tensor.numel()].view_as(tensor))
+            offset += tensor.numel()
 
     def average_buffers(self, module: torch.nn.Module) -> None:
         for buffer in module.buffers():

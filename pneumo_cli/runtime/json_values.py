@@ -41,6 +41,17 @@ def text(value: Any) -> str:
     return "" if value is None else " ".join(str(value).split())
 
 
+def finite(value: Any) -> Any:
+    """A JSON value with None in place of NaN and infinity, which JSON does not have."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return value
+
+
 def value_text(value: Any) -> str:
     """A setting's value as one would type it."""
     if value is None:

@@ -1,11 +1,16 @@
-"""Output streams whose encoding lacks characters that are printed: ascii in small containers, cp1252 on Windows."""
+"""Output streams: characters that their encoding lacks (ascii in small containers, cp1252 on Windows), and what
+plugins print, which must not spoil the results on stdout.
+"""
 
 from __future__ import annotations
 
 import codecs
+import contextlib
 import io
+import os
 import sys
 import unicodedata
+from collections.abc import Iterator
 from functools import partial
 
 _NEAREST = {
@@ -46,6 +51,33 @@ def holds_all_characters() -> bool:
     """Whether stdout's encoding has every character."""
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     return codecs.lookup(encoding).name.startswith("utf")
+
+
+@contextlib.contextmanager
+def stdout_to_stderr() -> Iterator[None]:
+    """Send to stderr what is printed to stdout: by Python, by C code, and by processes that are started."""
+    saved = None
+    _flush()
+    with contextlib.suppress(OSError):  # a stream is closed: there is nothing to spoil, or nowhere to print
+        saved = os.dup(1)
+        os.dup2(2, 1)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        _flush()
+        if saved is not None:
+            os.dup2(saved, 1)
+            os.close(saved)
+
+
+def _flush() -> None:
+    """Write what Python and C code still hold back for stdout."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or there is none
+        sys.__stdout__.flush()  # type: ignore[union-attr]
+    # C code has a buffer of its own. What prints through it has mostly loaded ctypes, which is slow to import.
+    if os.name == "posix" and "ctypes" in sys.modules:
+        sys.modules["ctypes"].CDLL(None).fflush(None)
 
 
 def _replaced(error: UnicodeError, *, escape: bool) -> tuple[str | bytes, int]:

@@ -26,11 +26,12 @@ def test_an_array_is_read_as_it_was_written_with_its_manifest(tmp_path: Path) ->
             written_rows.append(1)
             yield row.tobytes()
 
-    written = write_array(path, IDENTITY, blocks(), lambda: {"rows": len(written_rows)})
+    written, stated = write_array(path, IDENTITY, blocks(), lambda: {"rows": len(written_rows)})
     assert np.array_equal(written, NUMBERS)
     opened = open_array(path, IDENTITY)
     assert opened is not None
     array, manifest = opened
+    assert manifest == stated
     assert np.array_equal(array, NUMBERS)
     assert array.dtype == np.float32
     assert manifest["rows"] == 3  # evaluated after the last block

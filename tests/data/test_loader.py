@@ -124,3 +124,13 @@ def test_batches_that_ranks_cannot_share_are_errors() -> None:
         loader(np.arange(4), 0)
     with pytest.raises(UsageError, match="batch size 3 is below the number of devices, 4"):
         loader(np.arange(40), 3, world=4)
+
+
+def test_a_batch_is_a_tuple_of_four_that_keeps_its_targets() -> None:
+    ages = torch.tensor([3.0, 5.0])
+    batch = Batch(torch.zeros(2, 1, 4, 4), torch.zeros(2), torch.arange(2), targets={"age": ages})
+    images, _labels, index, stage = batch  # as plugins did before there were targets
+    assert (images.shape, index.tolist(), stage) == ((2, 1, 4, 4), [0, 1], 0)
+    other = batch._replace(images=images + 1, stage=1)
+    assert (other.stage, other.targets["age"]) == (1, ages)
+    assert not Batch(images, _labels, index).targets

@@ -329,6 +329,7 @@ OTHER: dict[str, Any] = {
     "mean": ((0.485, 0.456, 0.4), {}),
     "std": ((0.229, 0.224, 0.2), {}),
     "standardize": (True, {}),
+    "gray": (True, {}),
     "seed": (8, {}),
     "rotation": (10.0, {}),
     "flip": (0.25, {}),

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
@@ -27,7 +27,6 @@ from pneumo_cli.runtime.progress import for_stderr
 
 if TYPE_CHECKING:
     from pneumo_audit.audit import Audit
-    from pneumo_cli.data.splits import Policy
     from pneumo_cli.plugins.discovery import Plugins
 
 _TITLE = "<title>Audit of "
@@ -52,7 +51,7 @@ def add_commands(app: typer.Typer) -> None:
         dataset: DatasetFlag = None,
         data_root: DataRootFlag = None,
         split: Annotated[
-            str, typer.Option("--split", help="patient, given, source, last or all.")
+            str, typer.Option("--split", help="patient, given, source, last, all, or a plugin's.")
         ] = "patient",
         validation_fraction: FractionFlag = 0.25,
         split_seed: SplitSeedFlag = 42,
@@ -137,8 +136,10 @@ def _audit(
     from pneumo_cli.settings.resolve import resolve_machine
 
     split, fraction, seed = policy
-    if split not in get_args(Policy):
-        raise UsageError(f"--split is {', '.join(get_args(Policy))}, not {split!r}")
+    if split not in get_args(Policy) and not plugins.splits.find(split):
+        raise UsageError(
+            f"--split is {', '.join([*get_args(Policy), *plugins.splits.names()])}, not {split!r}"
+        )
     machine = resolve_machine(machine_flags)
     progress = for_stderr()
     given = machine_flags["data_root"] is not None
@@ -149,7 +150,7 @@ def _audit(
     data = prepare(
         opened,
         size=AUDIT_SIZE,
-        split=SplitRequest(cast("Policy", split), fraction, seed),
+        split=SplitRequest.of(plugins.splits, split, fraction, seed),
         cache=machine.cache,
         progress=progress,
         skip_unreadable=True,

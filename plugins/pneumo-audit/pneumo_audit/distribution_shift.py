@@ -82,7 +82,7 @@ def find_shift(data: PreparedData, *, seed: int = 0) -> tuple[Shift, ...]:
     records = data.dataset.records
     pool = np.concatenate([data.split.train, data.split.validation])
     cards = []
-    for label, title in enumerate(data.dataset.classes):
+    for label, title in enumerate(data.dataset.classes or ("all images",)):
         shown = np.array([label in record.present for record in records], bool)
         train, test = pool[shown[pool]], data.split.test[shown[data.split.test]]
         positions = np.concatenate([train, test])
@@ -91,7 +91,7 @@ def find_shift(data: PreparedData, *, seed: int = 0) -> tuple[Shift, ...]:
         sides = [set(patients[: len(train)]), set(patients[len(train) :])]
         if min(map(len, sides)) < _FEWEST:
             continue
-        features = principal_components(thumbnails(data.images[positions]), _COMPONENTS)
+        features = principal_components(thumbnails(data.gray[positions]), _COMPONENTS)
         rng = np.random.default_rng([seed, label])
         auc = separability(features, of_test, patients, rng)
         halves = tuple(separability(features, _half(patients, rng), patients, rng) for _ in range(HALVES))

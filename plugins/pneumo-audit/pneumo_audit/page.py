@@ -254,7 +254,7 @@ def _pair_pictures(
 def _picture(
     audit: Audit, positions: Iterable[int], name: str, caption: str, leak: Leak, pictures: Path
 ) -> tuple[str, str]:
-    images = [audit.data.images[position] for position in positions]
+    images = [audit.data.gray[position] for position in positions]
     save(side_by_side(images, [leak.first, leak.second]), pictures / f"{name}.png")
     return f"{name}.png", caption
 

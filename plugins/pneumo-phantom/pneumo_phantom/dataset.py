@@ -113,18 +113,30 @@ class PhantomDataset(Dataset):
             subtype=subject.subtype,
         )
 
+    def subject_of(self, record: Record) -> tuple[Subject, int]:
+        """The patient that a record's image shows, and the number of the image.
+
+        Raises:
+            UnreadableImage: it is none of this dataset.
+        """
+        try:
+            return self._subjects[record.name]
+        except KeyError:
+            raise UnreadableImage(f"{record.name} is not an image of this phantom dataset") from None
+
     def read(self, record: Record, size: int | None = None) -> NDArray[np.uint8]:
         """Render one square image: 512 px, or ``size`` if that is less, but at least 128 px.
 
         Edges and strokes are anti-aliased analytically, so an image rendered at ``size`` equals the large one after
         downsampling.
         """
-        try:
-            subject, image = self._subjects[record.name]
-        except KeyError:
-            raise UnreadableImage(f"{record.name} is not an image of this phantom dataset") from None
-        pixels = NATIVE_SIZE if size is None else min(max(size, SMALLEST_SIZE), NATIVE_SIZE)
-        return render(subject, image, pixels)
+        subject, image = self.subject_of(record)
+        return render(subject, image, rendered_size(size))
+
+
+def rendered_size(size: int | None) -> int:
+    """The width in pixels at which an image is rendered for a request of ``size``."""
+    return NATIVE_SIZE if size is None else min(max(size, SMALLEST_SIZE), NATIVE_SIZE)
 
 
 def _class_counts(pool: Pool, total: int) -> tuple[int, int]:

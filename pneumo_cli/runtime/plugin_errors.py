@@ -1,0 +1,30 @@
+"""Errors of plugins' code, in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pneumo_cli.errors import EXITS, UsageError
+from pneumo_cli.runtime.streams import stdout_to_stderr
+
+
+@contextmanager
+def plugin_errors(
+    message: str, *, passing: tuple[type[Exception], ...] = (), kind: type[UsageError] = UsageError
+) -> Iterator[None]:
+    """Turn whatever a plugin's code raises into one line: the message, the error's type and its text.
+
+    What it prints to stdout goes to stderr.
+
+    Args:
+        passing: errors that are raised as they are.
+        kind: of all others.
+    """
+    try:
+        with stdout_to_stderr():
+            yield
+    except passing:
+        raise
+    except (Exception, *EXITS) as error:
+        raise kind(" ".join(f"{message}: {type(error).__name__}: {error}".split())) from error
