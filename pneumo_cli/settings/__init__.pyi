@@ -3,6 +3,7 @@ from pneumo_cli.settings.schema import ClassificationSettings as ClassificationS
 from pneumo_cli.settings.schema import DatasetSettings as DatasetSettings
 from pneumo_cli.settings.schema import GenerativeSettings as GenerativeSettings
 from pneumo_cli.settings.schema import MachineSettings as MachineSettings
+from pneumo_cli.settings.schema import PartSettings as PartSettings
 from pneumo_cli.settings.schema import SplitPolicy as SplitPolicy
 from pneumo_cli.settings.schema import TrainerSettings as TrainerSettings
 from pneumo_cli.settings.schema import TransferSettings as TransferSettings

@@ -7,56 +7,13 @@ variable or a key of a file is not, as those may be meant for another dataset. M
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 from pneumo_cli.errors import UsageError
 from pneumo_cli.registry import Entry, Registries
-from pneumo_cli.settings.schema import DatasetSettings, MachineSettings, TrainerSettings
-from pneumo_cli.specs import DatasetSpec, load_reference
-
-_Settings = TypeVar("_Settings", TrainerSettings, DatasetSettings)
-
-
-def imported_class(entry: Entry[Any], base: type[_Settings], what: str) -> type[_Settings]:
-    """Import the class that a spec names as its ``settings``.
-
-    Args:
-        base: of which it has to be a subclass.
-        what: it describes, for messages.
-
-    Raises:
-        UsageError: the plugin's reference does not lead to one.
-    """
-    reference = entry.spec.settings
-    try:
-        cls = load_reference(reference)
-    except Exception as error:
-        raise UsageError(
-            f"{what} ({entry.provenance}) cannot be imported from {reference}: {type(error).__name__}: {error}"
-        ) from error
-    if not (isinstance(cls, type) and issubclass(cls, base)):
-        raise UsageError(f"{reference} ({entry.provenance}) is not a subclass of {base.__name__}")
-    return cls
-
-
-def options_class(entry: Entry[DatasetSpec]) -> type[DatasetSettings]:
-    """Import the class of a dataset's options; the base class, which has none, if it has no own.
-
-    Raises:
-        UsageError: the plugin's reference does not lead to one, or an option has the name of a setting.
-    """
-    spec = entry.spec
-    if not spec.settings:
-        return DatasetSettings
-    cls = imported_class(entry, DatasetSettings, f"the options of dataset {spec.name}")
-    taken = cls.model_fields.keys() & (
-        TrainerSettings.model_fields.keys() | MachineSettings.model_fields.keys()
-    )
-    if taken:
-        raise UsageError(
-            f"the option {min(taken)} of dataset {spec.name} ({entry.provenance}) has the name of a setting"
-        )
-    return cls
+from pneumo_cli.settings.classes import options_class as options_class
+from pneumo_cli.settings.schema import DatasetSettings
+from pneumo_cli.specs import DatasetSpec
 
 
 def all_options(registries: Registries) -> dict[str, tuple[type[DatasetSettings], list[str]]]:
@@ -75,10 +32,14 @@ def all_options(registries: Registries) -> dict[str, tuple[type[DatasetSettings]
     return found
 
 
-def chosen_dataset(registries: Registries, name: str) -> Entry[DatasetSpec] | None:
-    """The dataset of a name; None if there is none, which is an error only where it is opened."""
+def chosen_dataset(registries: Registries, name: str, *, prefer: str = "") -> Entry[DatasetSpec] | None:
+    """The dataset of a name; None if there is none, which is an error only where it is opened.
+
+    Args:
+        prefer: see :meth:`~pneumo_cli.registry.Registry.get`.
+    """
     try:
-        return registries.datasets.get(name)
+        return registries.datasets.get(name, prefer=prefer)
     except UsageError:
         return None
 

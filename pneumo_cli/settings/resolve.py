@@ -8,35 +8,68 @@ from __future__ import annotations
 
 import logging
 import os
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import tomli_w
-from pydantic import ValidationError
-from pydantic_settings import EnvSettingsSource
 
 from pneumo_cli.errors import UsageError, nearest
-from pneumo_cli.registry import Entry, Registries
-from pneumo_cli.settings.dataset_options import (
-    all_options,
-    check_flags,
-    chosen_dataset,
-    imported_class,
-    options_class,
+from pneumo_cli.registry import Entry, Registries, Registry, Spec
+from pneumo_cli.settings.classes import options_class
+from pneumo_cli.settings.classes import settings_class as settings_class
+from pneumo_cli.settings.dataset_options import all_options, check_flags, chosen_dataset
+from pneumo_cli.settings.field_types import plain
+from pneumo_cli.settings.parts import (
+    PartEntry,
+    chosen_parts,
+    flag,
+    found_as,
+    listed,
+    part_fields,
+    shared_names,
+    split_flags,
 )
-from pneumo_cli.settings.renamed import RENAMED, with_current_names
-from pneumo_cli.settings.schema import DatasetSettings, MachineSettings, TrainerSettings
-from pneumo_cli.specs import DatasetSpec, Preset, TrainerSpec
+from pneumo_cli.settings.renamed import RENAMED, SWITCHES, with_current_names
+from pneumo_cli.settings.schema import DatasetSettings, MachineSettings, PartSettings, TrainerSettings
+from pneumo_cli.settings.sources import (
+    CONFIG_FILE,
+    environment_values,
+    file_values,
+    prefixed,
+    variable,
+)
+from pneumo_cli.settings.sources import read_toml as read_toml
+from pneumo_cli.settings.validation import AnySettings, LayeredValues, SettingsClass, part_values, validated
+from pneumo_cli.specs import DatasetSpec, ExtensionSpec, Preset, TrainerSpec
 
-PREFIX = "PNEUMO_"
-CONFIG_FILE = "pneumo.toml"
 _log = logging.getLogger("pneumo")
-_CONTROL_VARIABLES = {"PNEUMO_DEBUG", "PNEUMO_DISABLE_PLUGINS", "PNEUMO_PRESET"}
-_RUN_FILE_TABLES = {"origin", "run"}
-_Class: TypeAlias = type[TrainerSettings | DatasetSettings | MachineSettings]
+
+
+@dataclass(frozen=True)
+class Part:
+    """An extension or observer that ``--with`` asks for, with its settings.
+
+    Attributes:
+        entry: the registered extension or observer.
+        settings: an instance of its own class.
+        asked_as: its name for ``--with``, where its own is ambiguous; else empty.
+    """
+
+    entry: PartEntry
+    settings: PartSettings
+    asked_as: str = ""
+
+    @property
+    def name(self) -> str:
+        """The name of the extension or observer."""
+        return self.entry.spec.name
+
+    @property
+    def is_extension(self) -> bool:
+        """Whether it is part of the recipe."""
+        return isinstance(self.entry.spec, ExtensionSpec)
 
 
 @dataclass(frozen=True)
@@ -48,8 +81,11 @@ class Resolved:
         preset: the preset in use, with its values.
         trainer: the recipe, an instance of the trainer's own settings class.
         machine: the machine's settings.
-        origins: field name to ``default``, ``preset quick``, ``pneumo.toml``, ``PNEUMO_EPOCHS`` or ``--epochs``.
+        origins: field name to ``default``, ``preset quick``, ``pneumo.toml``, ``PNEUMO_EPOCHS`` or ``--epochs``;
+            the settings of parts as ``mixup.alpha``, and what asks for the parts as ``with``.
         options: of the dataset, an instance of its own class.
+        parts: the extensions and observers that take part, the outermost first.
+        recorded: the qualified names of the model and dataset, where they come from the ``run.toml`` of a run.
     """
 
     entry: Entry[TrainerSpec]
@@ -58,54 +94,70 @@ class Resolved:
     machine: MachineSettings
     origins: Mapping[str, str]
     options: DatasetSettings = field(default_factory=DatasetSettings)
+    parts: tuple[Part, ...] = ()
+    recorded: Mapping[str, str] = field(default_factory=dict)
+
+    def registered(self, registry: Registry[Spec]) -> Entry[Spec]:
+        """The model or dataset that the settings name, from its registry.
+
+        Raises:
+            UsageError: it is not installed, or ambiguous; only a name that a user typed is.
+        """
+        setting = registry.noun
+        name = self.recorded.get(setting, getattr(self.trainer, setting))
+        return registry.get(name, prefer=_who_chose(self.entry, self.origins[setting]))
 
     def to_toml(self, run: Mapping[str, Any]) -> str:
         """The content of ``run.toml``, a configuration file that reproduces the run.
 
         Args:
             run: facts about the run (its trainer's distribution, its start) for the table ``[run]``, which is
-                ignored when the file is read as configuration.
+                ignored when the file is read as configuration. The names of observers, without which it can go
+                on, are added.
         """
+        observers = [part.name for part in self.parts if not part.is_extension]
+        facts = {**run, "observers": observers} if observers else dict(run)
         return (
             f"# Settings of a pneumo run. To run it again: pneumo run {self.entry.spec.name} --config THIS_FILE\n"
-            + tomli_w.dumps({**self._values(), "run": dict(run), "origin": dict(self.origins)})
+            + tomli_w.dumps({**self._values(), **self._tables(), "run": facts, "origin": dict(self.origins)})
         )
 
     def explained(self) -> str:
         """Every setting with its origin as a comment; also a valid configuration file."""
-        lines = [(tomli_w.dumps({name: value}).rstrip("\n"), name) for name, value in self._values().items()]
+        lines = [(_line(name, value), self.origins.get(name, "")) for name, value in self._values().items()]
+        for part, table in self._tables().items():
+            lines.append((f"\n[{part}]", ""))
+            lines += [(_line(name, value), self.origins[f"{part}.{name}"]) for name, value in table.items()]
         width = min(60, max(len(line) for line, _ in lines))
-        return "".join(
-            f"{line:<{width}}  # {self.origins[name]}\n" if name in self.origins else f"{line}\n"
-            for line, name in lines
-        )
+        return "".join(f"{line:<{width}}  # {origin}\n" if origin else f"{line}\n" for line, origin in lines)
 
     def _values(self) -> dict[str, Any]:
-        names = {"trainer": self.entry.spec.name, "preset": self.preset.name}
-        return names | plain_values(self.trainer) | plain_values(self.options) | plain_values(self.machine)
+        values: dict[str, Any] = {"trainer": self.entry.spec.name, "preset": self.preset.name}
+        if self.parts:
+            values["with"] = [part.asked_as or part.name for part in self.parts]
+        return values | plain_values(self.trainer) | plain_values(self.options) | plain_values(self.machine)
+
+    def _tables(self) -> dict[str, dict[str, Any]]:
+        """The settings of the parts that have any, by part."""
+        tables = {part.name: plain_values(part.settings) for part in self.parts}
+        return {name: table for name, table in tables.items() if table}
 
 
-def plain_values(settings: TrainerSettings | DatasetSettings | MachineSettings) -> dict[str, Any]:
+def _line(name: str, value: Any) -> str:
+    """A key and its value on one line of TOML."""
+    if isinstance(value, list):
+        items = ", ".join(tomli_w.dumps({"item": item}).partition(" = ")[2].rstrip("\n") for item in value)
+        return f"{name} = [{items}]"
+    return tomli_w.dumps({name: value}).rstrip("\n")
+
+
+def plain_values(settings: AnySettings) -> dict[str, Any]:
     """Field values as TOML types: paths as absolute text, those of a dataset, which may be relative to its root,
     as they are; fields that are None are left out.
     """
-    values: dict[str, Any] = {}
-    for name in type(settings).model_fields:
-        value = getattr(settings, name)
-        if isinstance(value, Path):
-            value = str(value if isinstance(settings, DatasetSettings) else value.absolute())
-        if value is not None:
-            values[name] = value
-    return values
-
-
-def settings_class(entry: Entry[TrainerSpec]) -> type[TrainerSettings]:
-    """Import a trainer's settings class.
-
-    Raises:
-        UsageError: the plugin's reference does not lead to one.
-    """
-    return imported_class(entry, TrainerSettings, f"the settings of trainer {entry.spec.name}")
+    absolute = not isinstance(settings, DatasetSettings)
+    values = {name: plain(getattr(settings, name), absolute=absolute) for name in type(settings).model_fields}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def resolve(
@@ -120,7 +172,8 @@ def resolve(
     """Merge the layers for one trainer and validate the result.
 
     Args:
-        flags: values by field name; None: the flag was not given.
+        flags: values by field name, the settings of parts as ``mixup_alpha``, and the names of these as ``with``;
+            None: the flag was not given.
         preset: the value of ``--preset``.
         config: the value of ``--config``; None: ``pneumo.toml`` of the working folder, if there is one.
         environ: the environment; None: ``os.environ``.
@@ -132,12 +185,11 @@ def resolve(
     trainer_class = settings_class(entry)
     options = all_options(registries)
     known = set(trainer_class.model_fields) | set(MachineSettings.model_fields) | set(options)
-    file_label, file_values = _file_layer(registries, entry, known, config)
-    classes: list[_Class] = [trainer_class, MachineSettings]
-    classes += dict.fromkeys(cls for cls, _ in options.values())
-    environment = _environment_layer(registries, known, classes, environ)
-    in_file = file_values.pop("preset", None)
-    names = [("--preset", preset), ("PNEUMO_PRESET", environ.get("PNEUMO_PRESET")), (file_label, in_file)]
+    fields = part_fields(registries)
+    file = file_values(registries, entry, known, config)
+    environment = environment_values(registries, known, fields, environ)
+    in_file = file.values.pop("preset", None)
+    names = [("--preset", preset), ("PNEUMO_PRESET", environ.get("PNEUMO_PRESET")), (file.label, in_file)]
     chosen = _choose_preset(entry, names)
     own, fallback = (with_current_names(values, known) for values in (chosen.values, chosen.fallback))
     chosen = replace(chosen, values=own, fallback=fallback)
@@ -147,17 +199,32 @@ def resolve(
                 f"the preset {chosen.name} of {entry.qualified_name} sets {name!r}: {nearest(name, known)}"
             )
 
-    given = with_current_names(_given(flags), known, "a flag")
-    if "model" not in file_values | environment | given:
+    given = _given(flags)
+    asked = [
+        ("--with", given.pop("with", None)),
+        ("PNEUMO_WITH", environ.get("PNEUMO_WITH")),
+        (file.label, file.values.pop("with", None)),
+    ]
+    asked_by, wanted = next(((by, value) for by, value in asked if value is not None), ("default", ""))
+    taken = known | RENAMED.keys() | SWITCHES.keys()
+    entries = chosen_parts(registries, listed(wanted, asked_by), asked_by, taken)
+    part_flags = fields | shared_names(fields, taken)
+    of_parts = split_flags(given, part_flags, entries, taken)
+    given = {name: value for name, value in given.items() if name in taken or name not in part_flags}
+    parts = [part_values(part, file, environment, of_parts) for part in entries]
+
+    given = with_current_names(given, known, "a flag")
+    environment = {name: value for name, value in environment.items() if name in known}
+    if "model" not in file.values | environment | given:
         chosen = _with_an_installed_model(registries, chosen)
     values: dict[str, Any] = {}
     origins = dict.fromkeys(sorted(known), "default")
     layers = [
         ({"model": entry.spec.model}, lambda name: "default"),
         (chosen.values, lambda name: f"preset {chosen.name}"),
-        (file_values, lambda name: file_label),
-        (environment, _variable),
-        (given, _flag),
+        (file.values, lambda name: file.label),
+        (environment, variable),
+        (given, flag),
     ]
     for layer, label in layers:
         for name, value in layer.items():
@@ -165,16 +232,34 @@ def resolve(
                 raise UsageError(f"unknown setting {name!r}; {nearest(name, known)}")
             values[name] = value
             origins[name] = label(name)
-    dataset = chosen_dataset(
-        registries, str(values.get("dataset", trainer_class.model_fields["dataset"].default))
-    )
+    recorded = {
+        name: full
+        for name, full in file.recorded.items()
+        if origins[name] == file.label and full.rpartition(":")[2] == str(values[name]).rpartition(":")[2]
+    }
+    named = str(values.get("dataset", trainer_class.model_fields["dataset"].default))
+    prefer = _who_chose(entry, origins["dataset"])
+    dataset = chosen_dataset(registries, recorded.get("dataset", named), prefer=prefer)
     check_flags(registries, dataset, given)
     dataset_class = options_class(dataset) if dataset is not None else DatasetSettings
     origins = {n: o for n, o in origins.items() if n not in options or n in dataset_class.model_fields}
-    trainer, own_options, machine = _validated(
-        (trainer_class, dataset_class, MachineSettings), values, origins
+    general = [LayeredValues(cls, values, origins) for cls in (trainer_class, dataset_class, MachineSettings)]
+    trainer, own_options, machine, *settings = validated([*general, *parts])
+    if entries:
+        origins["with"] = asked_by
+    for part in parts:
+        origins |= {f"{part.table}{name}": origin for name, origin in part.origins.items()}
+    taking_part = tuple(
+        Part(one, own_settings, "" if len(found_as(registries, one.spec.name)) == 1 else one.qualified_name)
+        for one, own_settings in zip(entries, settings, strict=True)
     )
-    return Resolved(entry, chosen, trainer, machine, origins, own_options)
+    return Resolved(entry, chosen, trainer, machine, origins, own_options, taking_part, recorded)
+
+
+def _who_chose(entry: Entry[TrainerSpec], origin: str) -> str:
+    """The distribution that chose a name, for :meth:`~pneumo_cli.registry.Registry.get`; empty: a user did."""
+    chosen = origin == "default" or origin.startswith("preset ")
+    return entry.provenance.distribution if chosen else ""
 
 
 def resolve_machine(flags: Mapping[str, Any], *, environ: Mapping[str, str] | None = None) -> MachineSettings:
@@ -204,59 +289,25 @@ def resolve_options(
     return options
 
 
-def _resolve_class(cls: _Class, flags: Mapping[str, Any], environ: Mapping[str, str] | None) -> Any:
+def _resolve_class(cls: SettingsClass, flags: Mapping[str, Any], environ: Mapping[str, str] | None) -> Any:
     environ = os.environ if environ is None else environ
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
     path = Path(CONFIG_FILE)
     layers = [
         (read_toml(path) if path.is_file() else {}, lambda name: CONFIG_FILE),
-        (_environment_values(cls, environ), _variable),
-        (_given(flags), _flag),
+        (prefixed(environ), variable),
+        (_given(flags), flag),
     ]
     for layer, label in layers:
         for name in cls.model_fields.keys() & layer.keys():
             values[name] = layer[name]
             origins[name] = label(name)
-    return _validated([cls], values, origins)[0]
+    return validated([LayeredValues(cls, values, origins)])[0]
 
 
 def _given(flags: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in flags.items() if value is not None}
-
-
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
-
-
-def _variable(name: str) -> str:
-    return PREFIX + name.upper()
-
-
-def _validated(classes: Sequence[_Class], values: Mapping[str, Any], origins: Mapping[str, str]) -> list[Any]:
-    problems, instances = [], []
-    for cls in classes:
-        try:
-            instances.append(
-                cls(**{name: value for name, value in values.items() if name in cls.model_fields})
-            )
-        except ValidationError as error:
-            problems.append(_explain(error, origins))
-    if problems:
-        raise UsageError("; ".join(problems))
-    return instances
-
-
-def _explain(error: ValidationError, origins: Mapping[str, str]) -> str:
-    parts = []
-    for item in error.errors(include_url=False):
-        message = item["msg"].removeprefix("Value error, ")
-        message = message[0].lower() + message[1:]
-        if item["loc"]:
-            name = str(item["loc"][0])
-            message = f"{name} = {item['input']!r} ({origins.get(name, 'default')}): {message}"
-        parts.append(message)  # without a place: settings that do not fit together, which the message names
-    return "; ".join(parts)
 
 
 def _choose_preset(entry: Entry[TrainerSpec], names: Sequence[tuple[str, Any]]) -> Preset:
@@ -280,96 +331,3 @@ def _with_an_installed_model(registries: Registries, preset: Preset) -> Preset:
     message = "the model %s of the preset %s is not installed, so it uses %s; %s"
     _log.warning(message, model, preset.name, instead, preset.hint)
     return replace(preset, values={**preset.values, **preset.fallback})
-
-
-def read_toml(path: Path) -> dict[str, Any]:
-    """The content of a configuration file.
-
-    Raises:
-        UsageError: it does not exist or cannot be read.
-    """
-    try:
-        text = path.read_text(encoding="utf-8-sig")  # some editors write a byte order mark
-        if "\0" in text:  # UTF-16 without a mark
-            raise UnicodeError
-        return tomllib.loads(text)
-    except FileNotFoundError:
-        raise UsageError(f"there is no configuration file {path}") from None
-    except UnicodeError:
-        raise UsageError(
-            f"the configuration file {path} cannot be read: it is in UTF-16 or another encoding; save it as UTF-8"
-        ) from None
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise UsageError(f"the configuration file {path} cannot be read: {error}") from None
-
-
-def _file_layer(
-    registries: Registries, entry: Entry[TrainerSpec], known: set[str], config: Path | None
-) -> tuple[str, dict[str, Any]]:
-    """Label and values of the configuration file for this trainer: its top level, then its table ``[NAME]``."""
-    path = config if config is not None else Path(CONFIG_FILE)
-    if config is None and not path.is_file():
-        return CONFIG_FILE, {}
-    content = read_toml(path)
-    label = str(path)
-    written_for = content.pop("trainer", entry.spec.name)
-    if written_for != entry.spec.name:
-        raise UsageError(f"{path} was written for the trainer {written_for}, not {entry.spec.name}")
-    # Former names are worth a warning in a file that somebody wrote, not in what a run recorded.
-    where = "" if "run" in content else label
-    content = with_current_names(content, known, where)
-    allowed, trainers = known | {"preset"}, registries.trainers.names()
-    tables = {name: value for name, value in content.items() if isinstance(value, dict)}
-    for name in tables:
-        if name not in _RUN_FILE_TABLES and name not in trainers:
-            raise UsageError(f"{path}: there is no trainer for the table [{name}]; {nearest(name, trainers)}")
-    values = {name: value for name, value in content.items() if name in allowed and name not in tables}
-    for name in content:
-        if name not in allowed and name not in tables and not _known_elsewhere(registries, name):
-            raise UsageError(f"{path}: unknown setting {name!r}; {nearest(name, known)}")
-    own = with_current_names(tables.get(entry.spec.name, {}), known, where)
-    for name in own:
-        if name not in allowed:
-            raise UsageError(f"{path}: [{entry.spec.name}]: unknown setting {name!r}; {nearest(name, known)}")
-    return label, values | own
-
-
-def _environment_values(cls: _Class, environ: Mapping[str, str]) -> dict[str, Any]:
-    source = EnvSettingsSource(cls, case_sensitive=False, env_prefix=PREFIX)
-    source.env_vars = {name.lower(): value for name, value in environ.items()}
-    return dict(source())
-
-
-def _environment_layer(
-    registries: Registries, known: set[str], classes: Sequence[_Class], environ: Mapping[str, str]
-) -> dict[str, Any]:
-    for variable in sorted(environ):
-        upper = variable.upper()
-        if not upper.startswith(PREFIX) or upper in _CONTROL_VARIABLES:
-            continue
-        name = upper.removeprefix(PREFIX).lower()
-        if name not in known and not _known_elsewhere(registries, name):
-            candidates = {field.upper() for field in known}
-            candidates |= {control.removeprefix(PREFIX) for control in _CONTROL_VARIABLES}
-            hint = nearest(upper.removeprefix(PREFIX), candidates, prefix=PREFIX)
-            raise UsageError(f"unknown environment variable {variable}; {hint}")
-    prefixed = {
-        name.upper().removeprefix(PREFIX).lower(): value
-        for name, value in environ.items()
-        if name.upper().startswith(PREFIX)
-    }
-    named = with_current_names(prefixed, known, "an environment variable")
-    current = {_variable(name): value for name, value in named.items()}
-    return {name: value for cls in classes for name, value in _environment_values(cls, current).items()}
-
-
-def _known_elsewhere(registries: Registries, name: str) -> bool:
-    """Whether another installed trainer has this setting; a shared file or environment may hold it."""
-    names = {name, RENAMED.get(name, name)}
-    for entry in registries.trainers.entries():
-        try:
-            if names & settings_class(entry).model_fields.keys():
-                return True
-        except UsageError:
-            continue
-    return False

@@ -6,6 +6,12 @@ generative trainers (:class:`GenerativeSettings`); a trainer derives its own fro
 the flags of ``pneumo run NAME``. The options of a dataset (:class:`DatasetSettings`), and the settings of the
 machine, which are no part of a recipe (:class:`MachineSettings`). :mod:`pneumo_cli.settings.resolve` collects the
 values. Must not import torch.
+
+A field of a plugin's class is a setting of one of these types, each of which can be written as a flag, in a file,
+in the environment and in ``run.toml``: ``bool``, ``int``, ``float``, ``str``, ``Path``, a ``Literal`` of texts or
+whole numbers, an ``Enum`` whose values are such, ``X | None`` with the default None, and lists and tuples of one of
+the scalars (``--milestones 10,20``). It has a default, which is within its bounds, and no alias. A class with
+another field is refused when it is imported (:mod:`pneumo_cli.settings.classes`).
 """
 
 from __future__ import annotations
@@ -13,13 +19,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeAlias
 
 from platformdirs import user_cache_path, user_data_path
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from pneumo_cli.runtime.home import expand_home
+from pneumo_cli.settings.field_types import type_of
 from pneumo_cli.settings.renamed import RENAMED, SWITCHES
 
 _PATHS_OR_NAMES = ("weights", "extractor")  # texts that may be paths
@@ -34,7 +41,11 @@ def _folder_of_user(find: Callable[[str], Path], below_root: str) -> Path:
     return folder if folder.is_absolute() else Path(below_root)
 
 
-SplitPolicy = Literal["source", "patient", "last", "all", "given"]
+SplitPolicy: TypeAlias = str
+"""The name of a policy: one of pneumo's own, or of a plugin (``SplitSpec``). Looked up when the data are opened."""
+SPLITS = ("source", "patient", "last", "all", "given")
+SAMPLINGS = ("none", "over", "under")
+"""The policies and the choices of training images that pneumo has itself."""
 
 
 class _Settings(BaseSettings):
@@ -53,10 +64,19 @@ class _Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return (init_settings,)
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _read(cls, value: Any, info: ValidationInfo) -> Any:
+        """Lists, and choices that are no texts, may be given as text."""
+        own = type_of(cls, str(info.field_name))
+        return value if own is None else own.read(value)
+
     @field_validator("*")
     @classmethod
     def _home_expanded(cls, value: Any, info: ValidationInfo) -> Any:
         """``~`` of a path is expanded here alone, so that the run and what is recorded of it agree."""
+        if isinstance(value, (list, tuple)):
+            return type(value)(cls._home_expanded(item, info) for item in value)
         text = isinstance(value, str) and info.field_name in _PATHS_OR_NAMES
         if not (text or isinstance(value, Path)):
             return value
@@ -64,7 +84,8 @@ class _Settings(BaseSettings):
             return type(value)(expand_home(str(value)))
         except ValueError as error:
             flag, variable = str(info.field_name).replace("_", "-"), str(info.field_name).upper()
-            raise ValueError(f"{error} (--{flag} or PNEUMO_{variable})") from None
+            hint = "" if issubclass(cls, PartSettings) else f" (--{flag} or PNEUMO_{variable})"
+            raise ValueError(f"{error}{hint}") from None
 
     @classmethod
     def __pydantic_init_subclass__(cls, **options: Any) -> None:
@@ -109,6 +130,13 @@ class TrainerSettings(_Settings):
         "set (validation_fraction is ignored); 0: none",
     )
     fold: int = Field(0, ge=0, le=100, description="run only this fold; 0: all folds in turn")
+    sampling: str = Field(
+        "none",
+        min_length=1,
+        description="training images of each epoch; none: all, once; over: images of rare classes are repeated "
+        "until all classes have as many as the largest; under: only as many of each class as the smallest has, "
+        "others in each epoch",
+    )
     seeds: int = Field(1, ge=1, le=100, description="number of runs, with the seeds seed, seed + 1 and so on")
     evaluate_test: bool = Field(
         True, description="evaluate on the test set after training; if not, the test set stays sealed"
@@ -184,11 +212,6 @@ class ClassificationSettings(TrainerSettings):
         "",
         description="weight of the positive class, or of images with a label (one number, or one per label), in "
         "place of class_weights; empty: as class_weights says",
-    )
-    sampling: Literal["none", "over", "under"] = Field(
-        "none",
-        description="over: repeat images of rare classes until all classes have as many as the largest; under: use "
-        "only as many of each class as the smallest has, others in each epoch",
     )
     augment: bool = Field(True, description="rotate, flip and jitter the training images")
     rotation: float = Field(30.0, ge=0, le=180, description="maximum rotation, in degrees")
@@ -269,6 +292,10 @@ class DatasetSettings(_Settings):
     """The options of one dataset; a plugin derives its own (``DatasetSpec.settings``)."""
 
 
+class PartSettings(_Settings):
+    """The settings of an extension or observer; a plugin derives its own (``ExtensionSpec.settings``)."""
+
+
 class MachineSettings(_Settings):
     """Settings of the machine: the same for all trainers, and no part of a recipe."""
 
@@ -295,6 +322,10 @@ class MachineSettings(_Settings):
     )
     data_root: Path | None = Field(None, description="folder or zip archive of the dataset's images")
     checkpoint_minutes: float = Field(10.0, gt=0, description="minutes between checkpoints in a long epoch")
+    report: bool = Field(
+        True,
+        description="write the report's pages and figures; without them report.json and the predictions only",
+    )
 
     @field_validator("device")
     @classmethod

@@ -96,8 +96,8 @@ def test_the_preset_may_come_from_flag_environment_or_file(resolved, fakes: Path
         ({"flags": {"epochs": "many"}}, "epochs = 'many' (--epochs): input should be a valid integer"),
         ({"flags": {"lr": "nan"}}, "lr = 'nan' (--lr): input should be a finite number"),
         (
-            {"flags": {"split": "patent"}},
-            "split = 'patent' (--split): input should be 'source', 'patient', 'last', 'all' or 'given'",
+            {"flags": {"monitor": "lost"}},
+            "monitor = 'lost' (--monitor): input should be 'accuracy', 'auc', 'f1' or 'loss'",
         ),
         (
             {"flags": {"device": "gpu"}},
@@ -107,7 +107,7 @@ def test_the_preset_may_come_from_flag_environment_or_file(resolved, fakes: Path
         ({"file": "[fake]\nepocs = 3"}, "pneumo.toml: [fake]: unknown setting 'epocs'; did you mean epochs?"),
         (
             {"file": "[fakee]\nepochs = 3"},
-            "pneumo.toml: there is no trainer for the table [fakee]; did you mean",
+            "pneumo.toml: there is no trainer, extension or observer for the table [fakee]; did you mean",
         ),
         ({"file": "epochs = 0"}, "epochs = 0 (pneumo.toml): input should be greater than or equal to 1"),
         ({"file": "preset = 'slow'"}, "unknown preset 'slow' (pneumo.toml) of fake; known: quick, source"),
