@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,12 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+FIGURE_GROUPS = ("results", "summary", "explanations", "training", "samples")
+SUMMARY_GROUPS = ("summary", "explanations")
+
 _FORMER_GROUPS = {"judgement": "summary", "why": "explanations"}
+_STEM = re.compile(r"[a-z0-9]+(?:[-_][a-z0-9]+)*")
+_LONGEST = 100  # characters of a file's stem
 
 
 @dataclass(frozen=True)
@@ -20,10 +26,13 @@ class NamedFigure:
     """A figure that is drawn only on demand.
 
     Attributes:
-        name: the file's stem, lower-case words joined by ``-``.
+        name: the file's stem, lower-case words joined by ``-``; of two with one name the second gets a number.
         caption: one or two sentences for the report.
-        draw: makes the matplotlib figure.
+        draw: makes the matplotlib figure; called once before training too, so that its errors are found early.
         group: its section of the report: ``results``, ``summary``, ``explanations``, ``training`` or ``samples``.
+
+    Raises:
+        ValueError: the name cannot be that of a file, or there is no such group.
     """
 
     name: str
@@ -32,7 +41,12 @@ class NamedFigure:
     group: str = "results"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "group", _FORMER_GROUPS.get(self.group, self.group))
+        if not isinstance(self.name, str) or not _STEM.fullmatch(self.name) or len(self.name) > _LONGEST:
+            raise ValueError(
+                f"the name of a figure is that of its file, lower-case words joined by '-' such as 'roc-curve', "
+                f"not {self.name!r}"
+            )
+        object.__setattr__(self, "group", _group(self.group, FIGURE_GROUPS, f"the figure {self.name}"))
 
 
 @dataclass(frozen=True)
@@ -73,13 +87,18 @@ class Evaluation:
     """The result of one pass over one split.
 
     Attributes:
-        metrics: name to value; ``loss`` among them.
+        metrics: name to value, a number as ``float()`` takes it. The loss, if there is one, is named ``loss``. It
+            and the metric that is monitored have to be finite while the run trains; any other may be NaN where it
+            is undefined.
         figures: drawn and kept only where the pass is reported.
-        outputs: per-image values by name, each [N] or [N, K], in the order of ``outputs["index"]``, the images'
-            positions in the dataset's records.
+        outputs: per-image values by name, arrays or tensors [N] or [N, K], in the order of ``outputs["index"]``,
+            the images' positions in the dataset's records. Empty, or of all N images of the split.
         intervals: metric to the lower and upper end of its 95 % interval.
         tables: further results for people.
-        details: further results for programs, by name, as JSON-compatible values.
+        details: further results for programs, by name, as JSON-compatible values; arrays and tensors become lists,
+            NaN becomes null.
+
+    What a trainer returns is checked (:mod:`pneumo_cli.training.contract`).
     """
 
     metrics: Mapping[str, float]
@@ -101,6 +120,9 @@ class RunSummary:
         notes: sentences that a reader needs to interpret the numbers.
         group: its section of the report: ``summary`` (the quality of generated images) or ``explanations``
             (which regions a model uses).
+
+    Raises:
+        ValueError: there is no such group.
     """
 
     metrics: Mapping[str, float] = field(default_factory=dict)
@@ -110,7 +132,7 @@ class RunSummary:
     group: str = "summary"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "group", _FORMER_GROUPS.get(self.group, self.group))
+        object.__setattr__(self, "group", _group(self.group, SUMMARY_GROUPS, "a RunSummary"))
 
     def __add__(self, other: RunSummary) -> RunSummary:
         return RunSummary(
@@ -133,6 +155,14 @@ class RunSummary:
             for table in self.tables
         ]
         return {"metrics": plain(self.metrics), "tables": tables, "notes": list(self.notes)}
+
+
+def _group(given: Any, allowed: tuple[str, ...], what: str) -> str:
+    """The present name of a group. Raises ValueError if there is none."""
+    group = _FORMER_GROUPS.get(given, given) if isinstance(given, str) else given
+    if group not in allowed:
+        raise ValueError(f"{what} is in the group {given!r}; there are {', '.join(allowed)}")
+    return str(group)
 
 
 def plain(metrics: Mapping[str, Any]) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import sys
 import textwrap
@@ -28,6 +29,7 @@ _COLUMNS = 6
 _REPORT_ONLY = {"average_precision", "balanced_accuracy", "specificity", "mcc", "brier", "ece"}
 """Metrics that only the report shows: a row per epoch has to fit a terminal."""
 _RESULTS = ("accuracy", "auc", "recall", "specificity", "precision", "f1")
+_LINE = 110  # characters
 _NOTES = 4
 
 
@@ -83,11 +85,11 @@ class Console:
     def epoch_finished(self, run: Run, metrics: Mapping[str, Any]) -> None:
         """Print the epoch's row, before the first one the heading."""
         if not self._columns:
-            self._columns = _columns(metrics)
+            self._columns = _columns(metrics, run.monitor.metric, run.monitor.side)
             heading = "".join(f"  {_heading(side, name)}" for side, name in self._columns)
             _print(f"{'epoch':>9}{heading}{'lr':>10}{'img/s':>8}{'time':>8}")
         cells = "".join(
-            f"{metrics[side].get(name, float('nan')):>{len(_heading(side, name)) + 2}.4f}"
+            f"{_number(metrics[side].get(name)):>{len(_heading(side, name)) + 2}}"
             for side, name in self._columns
         )
         throughput = f"{metrics['images_per_second']:,.0f}" if "images_per_second" in metrics else ""
@@ -100,16 +102,17 @@ class Console:
     def run_finished(self, run: Run, report: Mapping[str, Any]) -> None:
         """Print the results, the notes, the files and the next command."""
         title = f"{'best of epoch' if run.monitor.metric else 'epoch'} {run.best.epoch}"
-        for line in _with_intervals(title, report) if report.get("intervals") else _in_columns(title, report):
+        monitored = run.monitor.metric
+        of_splits = _with_intervals if report.get("intervals") else _in_columns
+        for line in of_splits(title, report, monitored):
             _print(line)
         notes = report.get("summary", {}).get("notes", [])
         caveats = [caveat["text"] for caveat in report.get("caveats", [])]
         for note in (*report["notices"], *caveats, *notes[:_NOTES]):
-            for line in textwrap.wrap(f"note     {note}", 110, subsequent_indent=" " * 9):
-                _print(line)
+            _print_fact("note", note, _LINE)
         _print(f"took     {_time(report['run']['seconds'])}")
         _print(f"folder   {run.folder.path}")
-        _print(f"report   {run.folder.report_html}")
+        _print(f"report   {run.folder.report_html if run.machine.report else run.folder.report_json}")
         _print(f"next     {report['next'][0]}")
 
 
@@ -119,47 +122,58 @@ def plugins_for_run() -> Iterable[object]:
     yield Console()
 
 
-def _columns(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The loss of both sides, then the validation metrics; without validation the training metrics, loss first."""
-    train, validation = metrics["train"], metrics["validation"]
-    if not validation:
-        return [("train", name) for name in sorted(train, key=lambda name: name != "loss")[:_COLUMNS]]
-    columns = [(side, "loss") for side in _SIDES if "loss" in metrics[side]]
-    names = [name for name in validation if name != "loss" and name not in _REPORT_ONLY]
-    return columns + [("validation", name) for name in names[:_COLUMNS]]
+def _columns(metrics: Mapping[str, Any], monitored: str, side: str) -> list[tuple[str, str]]:
+    """The losses, the monitored metric (of its ``side``), then others: of validation, without it of training."""
+    columns = [(place, "loss") for place in _SIDES if "loss" in metrics[place]]
+    room = _COLUMNS if metrics["validation"] else _COLUMNS - len(columns)
+    if monitored in metrics[side] and (side, monitored) not in columns:
+        columns.append((side, monitored))
+        room -= 1
+    own = "validation" if metrics["validation"] else "train"
+    others = [(own, name) for name in metrics[own] if name not in _REPORT_ONLY]
+    return columns + [column for column in others if column not in columns][:room]
 
 
-def _in_columns(title: str, report: Mapping[str, Any]) -> list[str]:
-    """A row per split, a column per metric."""
+def _in_columns(title: str, report: Mapping[str, Any], monitored: str) -> list[str]:
+    """A row per split, a column per metric: the loss and the monitored one, then as many as fit a line."""
     evaluations = report["evaluations"]
     names = list(next(iter(evaluations.values()), {}))
+    if len(names) > _COLUMNS:
+        names = sorted(names, key=lambda name: (name != "loss", name != monitored))[:_COLUMNS]
     widths = {name: max(9, len(_abbreviated(name)) + 2) for name in names}
     lines = [title + "".join(f"{_abbreviated(name):>{widths[name]}}" for name in names)]
     for split, values in evaluations.items():
-        cells = "".join(f"{values.get(name, float('nan')):>{widths[name]}.4f}" for name in names)
+        cells = "".join(f"{_number(values.get(name)):>{widths[name]}}" for name in names)
         lines.append(f"{split:<{len(title)}}{cells}")
     return lines
 
 
-def _with_intervals(title: str, report: Mapping[str, Any]) -> list[str]:
+def _with_intervals(title: str, report: Mapping[str, Any], monitored: str) -> list[str]:
     """A row per metric that has an interval, a column per split: the most important ones; the report has all."""
     from pneumo_cli.evaluation.metric_names import average_of  # here: this module is imported at every start
 
     evaluations, intervals = report["evaluations"], report["intervals"]
     available = list(dict.fromkeys(name for ends in intervals.values() for name in ends))
     names = [name for name in _RESULTS if name in available] or available[:_COLUMNS]
+    if monitored not in (*names, "loss", "") and any(monitored in values for values in evaluations.values()):
+        names.insert(0, monitored)
     task = report["dataset"].get("task", "binary")
     averages = {name: f" ({average})" if (average := average_of(name, task)) else "" for name in names}
     rows = [[title, *evaluations], *([_abbreviated(name) + averages[name]] for name in names)]
     for name, row in zip(names, rows[1:], strict=True):
         for split, values in evaluations.items():
             low, high = intervals.get(split, {}).get(name, (None, None))
-            value = f"{values[name]:.4f}" if name in values else "–"
-            row.append(value if low is None else f"{value} ({low:.4f} to {high:.4f})")
+            value = _number(values.get(name))
+            row.append(value if low is None or high is None else f"{value} ({low:.4f} to {high:.4f})")
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
     ]
+
+
+def _number(value: float | None) -> str:
+    """Four digits; a dash for a metric that is missing or undefined."""
+    return f"{value:.4f}" if value is not None and math.isfinite(value) else "–"
 
 
 def _heading(side: str, name: str) -> str:
@@ -176,10 +190,11 @@ def _time(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def _print_fact(name: str, text: str) -> None:
-    """Print a named line; in a narrow terminal, wrapped between words."""
+def _print_fact(name: str, text: str, longest: int = 0) -> None:
+    """Print a named text; in a narrow terminal, or from a length on, wrapped between words."""
     line = f"{name:<9}{text}"
     width = max(40, shutil.get_terminal_size().columns) if sys.stderr.isatty() else len(line)
+    width = min(width, longest or width)
     for part in textwrap.wrap(line, width, subsequent_indent=" " * 9, break_on_hyphens=False):
         _print(part)
 

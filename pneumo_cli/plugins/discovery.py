@@ -1,33 +1,54 @@
 """Discovery: loads each entry point of the group ``pneumo`` separately, so that no plugin can break another.
 
+A plugin may also be one file, which the command line names (``--plugin FILE.py``; the variable ``PNEUMO_PLUGINS``).
 The hooks of one run are called by :mod:`pneumo_cli.plugins.run_hooks`.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
-import re
-import sys
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Any
 
 import pluggy
 
 from pneumo_cli.api import API_VERSION
 from pneumo_cli.data import decoders
-from pneumo_cli.errors import PneumoError
+from pneumo_cli.errors import Interrupted, PneumoError, UsageError
+from pneumo_cli.plugins.hookspecs import PROGRAM_HOOKS
 from pneumo_cli.plugins.isolation import PROJECT, Guard, HookManager, implemented_hooks, wraps
+from pneumo_cli.plugins.loading import (
+    Cost,
+    Watch,
+    find_file,
+    import_file,
+    one_line,
+    provenance_of,
+    with_type,
+)
 from pneumo_cli.registry import Provenance, Registries, Registry
-from pneumo_cli.specs import DatasetSpec, DecoderSpec, HealthCheck, ModelFamily, ModelSpec, TrainerSpec
+from pneumo_cli.runtime.streams import stdout_to_stderr
+from pneumo_cli.specs import (
+    DatasetSpec,
+    DecoderSpec,
+    ExtensionSpec,
+    ExtractorSpec,
+    HealthCheck,
+    ModelFamily,
+    ModelSpec,
+    ObserverSpec,
+    SamplerSpec,
+    SplitSpec,
+    TrainerSpec,
+)
 
 _log = logging.getLogger("pneumo")
 _CORE = Provenance("pneumo-cli", "")
-_NAME_OR_VERSION = re.compile(r"^(Name|Version): (.+?)\s*$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -54,12 +75,22 @@ class PluginProblem:
 
 @dataclass(frozen=True)
 class Plugin:
-    """A working plugin: its module, and the hooks that it implements."""
+    """A working plugin: its module, and the hooks that it implements.
+
+    Attributes:
+        seconds: that importing it took.
+        heavy: the libraries that this imported although they take long.
+    """
 
     name: str
     provenance: Provenance
     module: Any
     hooks: tuple[str, ...]
+    seconds: float = 0.0
+    heavy: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"plugin {self.name} ({self.provenance})"
 
 
 class Plugins(Registries):
@@ -71,6 +102,8 @@ class Plugins(Registries):
         self.loaded: list[Plugin] = []
         self.problems: list[PluginProblem] = []
         self.disabled: list[tuple[str, Provenance]] = []
+        self.decoders: list[tuple[DecoderSpec, Plugin]] = []
+        self.watch = Watch()
 
     def why_absent(self, distribution: str) -> str:
         """Why nothing of a distribution is registered, if it is installed; completes "which …"."""
@@ -81,7 +114,7 @@ class Plugins(Registries):
                 return f"the installed {plugin.provenance} does not have"
         if any(problem.provenance.distribution == distribution for problem in self.problems):
             return "is installed here and cannot be loaded (pneumo list-plugins shows why)"
-        return ""
+        return super().why_absent(distribution)
 
     def observing(self) -> list[tuple[str, Any, Provenance]]:
         """Every working plugin, as it may take part in a run: name, module, provenance."""
@@ -97,13 +130,15 @@ class Plugins(Registries):
 
         def check(implementation: pluggy.HookImpl, value: Any) -> Any:
             plugin = self._plugin(implementation)
-            wrapper = wraps(implementation)
-            items = (item for part in list(value) for item in list(part)) if wrapper else iter(value)
+            wrapper, classes = wraps(implementation), " or ".join(one.__name__ for one in wanted)
+            # A wrapper that gives no lists is left out as a whole, by the error that is raised here.
+            items: Any = (item for part in list(value) for item in list(part)) if wrapper else value
             valid = []
             try:
+                if isinstance(items, str) or not isinstance(items, Iterable):
+                    raise TypeError(f"returned {items!r}: yield each {classes}, or return a list of them")
                 for item in items:
                     if not isinstance(item, wanted):
-                        classes = " or ".join(one.__name__ for one in wanted)
                         raise TypeError(f"{hook} returned {item!r}, not a {classes}")
                     valid.append(item)
                     collected.setdefault(id(item), (item, plugin))
@@ -141,13 +176,43 @@ class Plugins(Registries):
 
         self._call(hook, arguments, prepare=own, check=check)
 
-    def first(self, hook: str, **arguments: Any) -> Any:
-        """The first result of a ``firstresult`` hook, or None. A ``PneumoError`` ends the search and is raised."""
+    def first(self, hook: str, *, failures: list[PluginProblem] | None = None, **arguments: Any) -> Any:
+        """The first result of a ``firstresult`` hook, or None. A ``PneumoError`` ends the search and is raised.
+
+        Args:
+            failures: receives the problems of implementations that raise; None: they are logged.
+        """
         known = len(self.problems)
         result = self._call(hook, arguments, passed=(PneumoError,))
-        for problem in self.problems[known:]:  # those of discovery are shown when a command starts
-            _log.warning("%s", problem)
+        found = self.problems[known:]  # those of discovery are shown when a command starts
+        if failures is not None:
+            failures += found
+        else:
+            for problem in found:
+                _log.warning("%s", problem)
         return result
+
+    def listens(self, hook: str) -> bool:
+        """Whether any plugin implements a hook."""
+        return bool(getattr(self.manager.hook, hook).get_hookimpls())
+
+    def notify(self, hook: str, **arguments: Any) -> None:
+        """Call a program hook. A plugin that raises is named in a warning, and the command goes on.
+
+        To be called on the first rank, when what the hook tells is done.
+
+        Args:
+            hook: one of :class:`pneumo_cli.plugins.hookspecs.ProgramHooks`.
+            arguments: all of the hook's.
+        """
+        if hook not in PROGRAM_HOOKS:
+            raise ValueError(f"{hook} is no program hook")
+
+        def failed(implementation: pluggy.HookImpl, hook: str, error: BaseException) -> None:
+            _log.warning("%s failed in %s: %s", self._plugin(implementation), hook, with_type(error))
+            _log.debug("%s", "".join(traceback.format_exception(error)))
+
+        self._call(hook, arguments, on_error=failed)
 
     def add_problem(
         self, plugin: str, provenance: Provenance, stage: str, error: str, trace: BaseException | None = None
@@ -157,9 +222,13 @@ class Plugins(Registries):
         self.problems.append(PluginProblem(plugin, provenance, stage, error, "".join(lines)))
 
     def _call(self, hook: str, arguments: Mapping[str, Any], **options: Any) -> Any:
-        guard = Guard(self._failed, caught=BaseException, **options)
+        def name(implementation: pluggy.HookImpl) -> bool:
+            self.watch.now(f"calling {hook} of {self._plugin(implementation)}")
+            return False
+
+        guard = Guard(**{"on_error": self._failed, "caught": BaseException, "skips": name, **options})
         # A plugin that prints while it registers must not spoil `--json` on stdout.
-        with contextlib.redirect_stdout(sys.stderr):
+        with self.watch.doing(), stdout_to_stderr():
             return self.manager.call(hook, guard, arguments)
 
     def _plugin(self, implementation: pluggy.HookImpl) -> Plugin:
@@ -167,7 +236,7 @@ class Plugins(Registries):
 
     def _failed(self, implementation: pluggy.HookImpl, hook: str, error: BaseException) -> None:
         plugin = self._plugin(implementation)
-        text = _one_line(error) if isinstance(error, CommandProblem) else _with_type(error)
+        text = one_line(error) if isinstance(error, CommandProblem) else with_type(error)
         self.add_problem(plugin.name, plugin.provenance, "register", f"{hook}: {text}", error)
 
 
@@ -175,37 +244,45 @@ class CommandProblem(Exception):
     """Why a command is refused; shown without the name of this class."""
 
 
-def discover(points: Iterable[EntryPoint] | None = None, disabled: str | None = None) -> Plugins:
+def discover(
+    points: Iterable[EntryPoint] | None = None,
+    disabled: str | None = None,
+    files: Iterable[Path] | None = None,
+) -> Plugins:
     """Load every installed plugin and collect what it registers.
 
     Args:
         points: entry points to load; None: those installed.
         disabled: comma-separated names of entry points or distributions to leave out; None:
             ``PNEUMO_DISABLE_PLUGINS``.
+        files: plugins of one file to load, too; None: ``PNEUMO_PLUGINS``, separated as paths in ``PATH`` are.
+
+    Raises:
+        UsageError: a file cannot be loaded.
+        Interrupted: by Ctrl-C; names the plugin.
     """
     plugins = Plugins()
-    blocked = os.environ.get("PNEUMO_DISABLE_PLUGINS", "") if disabled is None else disabled
-    names = {name.strip() for name in blocked.split(",") if name.strip()}
-    unused = set(names)
-    found = entry_points(group=PROJECT) if points is None else points
-    known = [(_provenance(point), point) for point in found]
-    for provenance, point in sorted(known, key=lambda pair: (pair[0].distribution, pair[1].name)):
-        hits = names & {point.name, provenance.distribution}
-        if hits:
-            unused -= hits
-            plugins.disabled.append((point.name, provenance))
-        else:
-            _load(plugins, point, provenance)
-    for name in sorted(unused):
-        text = f"PNEUMO_DISABLE_PLUGINS names {name!r}, and no such plugin is installed"
-        plugins.add_problem(name, _CORE, "disable", text)
-    # pluggy calls last what was registered first: so hooks are called in alphabetical order by default.
-    for plugin in reversed(plugins.loaded.copy()):
-        _add_to_manager(plugins, plugin)
-    _register(plugins, "register_trainers", plugins.trainers, TrainerSpec)
-    _register(plugins, "register_models", plugins.models, ModelSpec, ModelFamily)
-    _register(plugins, "register_datasets", plugins.datasets, DatasetSpec)
-    decoders.replace(spec for spec, _ in plugins.collect("register_decoders", DecoderSpec))
+    with plugins.watch, stdout_to_stderr():
+        _load_all(plugins, entry_points(group=PROJECT) if points is None else points, disabled)
+        if files is None:
+            names = os.environ.get("PNEUMO_PLUGINS", "").split(os.pathsep)
+            files = [Path(os.path.expanduser(name)) for name in names if name]
+        for path in files:
+            _load_file(plugins, path)
+        # pluggy calls last what was registered first: so hooks are called in alphabetical order by default.
+        for plugin in reversed(plugins.loaded.copy()):
+            _add_to_manager(plugins, plugin)
+        _register(plugins, "register_trainers", plugins.trainers, TrainerSpec)
+        _register(plugins, "register_models", plugins.models, ModelSpec, ModelFamily)
+        _register(plugins, "register_datasets", plugins.datasets, DatasetSpec)
+        _register(plugins, "register_extensions", plugins.extensions, ExtensionSpec)
+        _register(plugins, "register_observers", plugins.observers, ObserverSpec)
+        _register(plugins, "register_splits", plugins.splits, SplitSpec)
+        _register(plugins, "register_samplers", plugins.samplers, SamplerSpec)
+        _register(plugins, "register_extractors", plugins.extractors, ExtractorSpec)
+        plugins.decoders = plugins.collect("register_decoders", DecoderSpec)
+        origins = {spec.name: str(plugin.provenance) for spec, plugin in plugins.decoders}
+        decoders.replace((spec for spec, _ in plugins.decoders), origins)
     for registry in plugins.registries():
         _report_conflicts(plugins, registry)
     return plugins
@@ -216,39 +293,78 @@ def health_checks(plugins: Plugins) -> list[tuple[HealthCheck, Plugin]]:
     return plugins.collect("health_checks", HealthCheck)
 
 
-def _provenance(point: EntryPoint) -> Provenance:
-    distribution = point.dist
-    if distribution is None:
-        return Provenance("unknown", "unknown")
-    # Name and version in one pass: each property of a distribution parses all of its metadata anew.
-    header = dict(_NAME_OR_VERSION.findall((distribution.read_text("METADATA") or "").partition("\n\n")[0]))
-    if len(header) < 2:
-        return Provenance(distribution.name, distribution.version)
-    return Provenance(header["Name"], header["Version"])
+def _load_all(plugins: Plugins, points: Iterable[EntryPoint], disabled: str | None) -> None:
+    """Load the plugins of entry points, except those that are disabled."""
+    blocked = os.environ.get("PNEUMO_DISABLE_PLUGINS", "") if disabled is None else disabled
+    names = {name.strip() for name in blocked.split(",") if name.strip()}
+    unused = set(names)
+    known = [(provenance_of(point), point) for point in points]
+    for provenance, point in sorted(known, key=lambda pair: (pair[0].distribution, pair[1].name)):
+        hits = names & {point.name, provenance.distribution}
+        if hits:
+            unused -= hits
+            plugins.disabled.append((point.name, provenance))
+        else:
+            _load(plugins, point, provenance)
+    for name in sorted(unused):
+        text = f"PNEUMO_DISABLE_PLUGINS names {name!r}, and no such plugin is installed"
+        plugins.add_problem(name, _CORE, "disable", text)
 
 
 def _load(plugins: Plugins, point: EntryPoint, provenance: Provenance) -> None:
+    cost = Cost()
     try:
-        # A plugin that prints while it is imported must not spoil `--json` on stdout.
-        with contextlib.redirect_stdout(sys.stderr):
+        with plugins.watch.doing(f"loading plugin {point.name} ({provenance})"), cost:
             module = point.load()
-    except KeyboardInterrupt:
+    except Interrupted:
         raise
     except BaseException as error:
-        plugins.add_problem(point.name, provenance, "import", _with_type(error), error)
+        plugins.add_problem(point.name, provenance, "import", with_type(error), error)
         return
-    version = getattr(module, "api_version", None)
-    if version != API_VERSION:
-        stated = f"was written for API version {version}" if version is not None else "states no api_version"
-        text = f"it {stated}, and this pneumo has version {API_VERSION}: skipped"
-        plugins.add_problem(point.name, provenance, "version", text)
+    if wrong := _wrong_version(module):
+        plugins.add_problem(point.name, provenance, "version", f"it {wrong}: skipped")
         return
     try:
         hooks = implemented_hooks(module)
     except Exception as error:
-        plugins.add_problem(point.name, provenance, "hooks", _one_line(error))
+        plugins.add_problem(point.name, provenance, "hooks", one_line(error))
         return
-    plugins.loaded.append(Plugin(point.name, provenance, module, hooks))
+    plugins.loaded.append(Plugin(point.name, provenance, module, hooks, cost.seconds, cost.heavy))
+
+
+def _wrong_version(module: Any) -> str:
+    """Why a module's API version is not ours; completes "it …". Empty if it is."""
+    version = getattr(module, "api_version", None)
+    if version == API_VERSION:
+        return ""
+    stated = f"was written for API version {version!r}" if version is not None else "states no api_version"
+    return f"{stated}, and this pneumo has version {API_VERSION}"
+
+
+def _load_file(plugins: Plugins, path: Path) -> None:
+    """Load a plugin of one file. As it was asked for, whatever is wrong with it ends the program.
+
+    Raises:
+        UsageError: it cannot be loaded.
+    """
+    file, source = find_file(path)
+    if file.path.resolve() in (other.path.resolve() for other in plugins.files):
+        return
+    if file.module in (other.module for other in plugins.files):
+        raise UsageError(f"--plugin {path}: another plugin file has this name; rename one of them")
+    cost = Cost()
+    with plugins.watch.doing(f"loading the plugin file {path}"), cost:
+        module = import_file(file, source)
+    if wrong := _wrong_version(module):
+        raise UsageError(f"--plugin {path}: it {wrong}: write api_version = {API_VERSION}")
+    try:
+        hooks = implemented_hooks(module)
+    except Exception as error:
+        raise UsageError(f"--plugin {path}: {one_line(error)}") from error
+    if not hooks:
+        raise UsageError(f"--plugin {path}: it implements no hook of pneumo (@hookimpl)")
+    plugins.files.append(file)
+    plugins.loaded.append(Plugin(path.stem, file.provenance, module, hooks, cost.seconds, cost.heavy))
 
 
 def _add_to_manager(plugins: Plugins, plugin: Plugin) -> None:
@@ -261,7 +377,7 @@ def _add_to_manager(plugins: Plugins, plugin: Plugin) -> None:
         if plugins.manager.has_plugin(name):  # pluggy before 1.7 keeps what it has refused
             plugins.manager.unregister(name=name)
         plugins.loaded.remove(plugin)
-        plugins.add_problem(plugin.name, plugin.provenance, "hooks", _one_line(error), error)
+        plugins.add_problem(plugin.name, plugin.provenance, "hooks", one_line(error), error)
 
 
 def _register(plugins: Plugins, hook: str, registry: Registry[Any], *wanted: type) -> None:
@@ -269,17 +385,9 @@ def _register(plugins: Plugins, hook: str, registry: Registry[Any], *wanted: typ
         try:
             registry.add(spec, plugin.provenance)
         except ValueError as error:
-            plugins.add_problem(plugin.name, plugin.provenance, "register", f"{hook}: {_with_type(error)}")
+            plugins.add_problem(plugin.name, plugin.provenance, "register", f"{hook}: {with_type(error)}")
 
 
 def _report_conflicts(plugins: Plugins, registry: Registry[Any]) -> None:
     for name, entries in registry.conflicts().items():
         plugins.add_problem(name, entries[-1].provenance, "conflict", registry.ambiguous(name, entries))
-
-
-def _with_type(error: BaseException) -> str:
-    return f"{type(error).__name__}: {_one_line(error)}"
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or "no message"

@@ -70,4 +70,6 @@ def plugins_for_run() -> Iterable[object]:
 def _json(value: object) -> str:
     import json  # here, since every command loads this plugin
 
-    return json.dumps(value)
+    from pneumo_cli.runtime.json_values import finite
+
+    return json.dumps(finite(value), allow_nan=False)

@@ -88,6 +88,10 @@ class Checkpoints:
             raise UsageError(f"the checkpoint {path} was written by another version of pneumo")
         return state
 
+    def digest(self, name: str) -> str:
+        """The SHA-256 of a checkpoint as it was written, hexadecimal; empty if there is none."""
+        return str(self._manifest().get(self.path(name).name, {}).get("sha256", ""))
+
     def _replaced(self, path: Path, manifest: Mapping[str, Any]) -> str:
         """The digest of the intact file that is about to be replaced; empty if there is none.
 

@@ -53,6 +53,9 @@ def describe_environment(run: Run, command: list[str]) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "cuda": torch.version.cuda or "",
         "packages": package_versions(),
-        "plugins": _plugin_versions(run.participants),
+        "plugins": {
+            **_plugin_versions(run.participants),
+            **{file.path.stem: str(file.provenance) for file in run.registries.files},
+        },
         "extensions": list(run.extensions),
     }

@@ -11,6 +11,7 @@ from typing import IO, Any, Self
 
 from pneumo_cli.errors import PneumoError, UsageError
 from pneumo_cli.runtime import atomic
+from pneumo_cli.runtime.json_values import finite
 
 GROUP_SETTINGS = "group.toml"
 """The settings file of a group of runs (:mod:`pneumo_cli.training.groups`)."""
@@ -55,15 +56,17 @@ class RunFolder:
         """Write the result of a later evaluation into the folder ``evaluations``, and return what is written.
 
         Args:
-            name: of the file, after the time.
+            name: of the file, after the time. What cannot be part of a file's name becomes ``-``.
 
         Raises:
             PneumoError: it cannot be written.
         """
         now = datetime.now(UTC)
-        result = {"when": now.isoformat(timespec="seconds"), **content}
+        result: dict[str, Any] = finite({"when": now.isoformat(timespec="seconds"), **content})
+        # Microseconds, so that a second evaluation within a second does not replace the first.
+        path = self.evaluations / f"{now:%Y%m%dT%H%M%S.%f}-{atomic.file_stem(name)}.json"
         try:
-            atomic.write_json(self.evaluations / f"{now:%Y%m%dT%H%M%S}-{name}.json", result)
+            atomic.write_json(path, result)
         except OSError as error:
             raise PneumoError(f"{self.evaluations} cannot be written: {error.strerror}") from error
         return result

@@ -85,7 +85,7 @@ def _read_group(path: Path, runs: Sequence[ListedRun], base: Path) -> ListedRun:
     folds, fold, seeds = (int(number(content.get(name)) or 0) for name in ("folds", "fold", "seeds"))
     seeds = max(1, seeds)
     wanted = (1 if fold else max(1, folds)) * seeds
-    done = [run for run in runs if run.state == FINISHED and run.epochs >= of]
+    done = [run for run in runs if run.state == FINISHED and max(run.epochs, run.of) >= of]
     progress = GroupProgress(0 if fold else folds, seeds, wanted, min(len(done), wanted))
     # The report is written after the last run, and again when all runs have been trained further.
     rows = [mapping(member) for member in sequence(report.get("members"))]
@@ -117,6 +117,7 @@ def _read_group(path: Path, runs: Sequence[ListedRun], base: Path) -> ListedRun:
         },
         members=progress,
         task=text(mapping(report.get("dataset")).get("task") or _first(runs, "task")) or "binary",
+        monitor=text(mapping(report.get("monitor")).get("metric")) or _first(runs, "monitor"),
     )
 
 

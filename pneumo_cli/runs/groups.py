@@ -84,6 +84,7 @@ class GroupResult:
         done: those that are finished, at least one.
         failures: why a member has no result, by its name.
         averages: whether the members are classifiers, which are evaluated as an ensemble.
+        predicts: the numbers and masks that the members predict, if they are no classifiers.
         predictions: of each member, by split, then by member; empty without an ensemble.
         evaluations: of the ensemble, by split.
         records: of the dataset.
@@ -100,3 +101,4 @@ class GroupResult:
     evaluations: Mapping[str, Evaluation] = field(default_factory=dict)
     records: Sequence[Record] = ()
     test_accesses: int = 0
+    predicts: tuple[str, ...] = ()

@@ -19,6 +19,7 @@ from typing import Any
 from pneumo_cli.errors import PneumoError, UsageError
 from pneumo_cli.evaluation.metric_names import in_order, is_known
 from pneumo_cli.runs.folder import GROUP_SETTINGS, RunFolder, group_of
+from pneumo_cli.runs.report_format import covered_epochs
 from pneumo_cli.runs.report_format import read_report as read_report_file
 from pneumo_cli.runtime.json_values import mapping, number, sequence, text
 from pneumo_cli.settings.renamed import recorded
@@ -45,6 +46,7 @@ class ListedRun:
         name: the folder relative to the one that was searched.
         trainer, model, dataset: registered names, without their distributions.
         task: ``binary``, ``multiclass`` or ``multilabel``; of a run that is no classifier, that of its dataset.
+        monitor: the metric that selected the best checkpoint; empty if there is none, or no report.
         split: the policy.
         epochs: finished epochs (without epoch 0), out of ``of``.
         started: ISO date and time; empty if unknown.
@@ -75,11 +77,14 @@ class ListedRun:
     members: GroupProgress | None = None
     group: Path | None = None
     task: str = "binary"
+    monitor: str = ""
 
     @property
     def headline(self) -> str:
-        """The metric to show: the ROC AUC if there is one, else the first that a report would show."""
+        """The metric to show: a monitored one that pneumo does not know, the ROC AUC, or the first of a report."""
         names = [name for metrics in self.evaluations.values() for name in metrics]
+        if self.monitor in names and not is_known(self.monitor):
+            return self.monitor
         ordered = [name for name in in_order(dict.fromkeys(names)) if name != "loss"]
         return "auc" if "auc" in ordered else next(iter(ordered or names), "")
 
@@ -199,7 +204,7 @@ def read_run(path: Path, base: Path | None = None) -> ListedRun:
     elif is_locked(path):
         state = RUNNING
     else:
-        state = FINISHED if report is not None and done >= of else INTERRUPTED
+        state = FINISHED if report is not None and covered_epochs(report) >= of else INTERRUPTED
     return ListedRun(
         path=path,
         name=named(path.absolute(), (base or path.absolute().parent.parent).absolute()),
@@ -220,6 +225,7 @@ def read_run(path: Path, base: Path | None = None) -> ListedRun:
         intervals={split: mapping(of) for split, of in mapping(mapping(report).get("intervals")).items()},
         group=group_of(path),
         task=text(mapping(mapping(report).get("dataset")).get("task") or facts.get("task")) or "binary",
+        monitor=text(mapping(mapping(report).get("monitor")).get("metric")),
     )
 
 

@@ -1,35 +1,17 @@
-"""Calling the code of plugins: the factory of a registered model, and errors in one line."""
+"""Building registered models."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 
 from pneumo_cli.errors import UsageError
 from pneumo_cli.registry import Entry
+from pneumo_cli.runtime.plugin_errors import plugin_errors
 from pneumo_cli.specs import ModelSpec, load_reference
-
-
-@contextmanager
-def plugin_errors(
-    message: str, *, passing: tuple[type[Exception], ...] = (), kind: type[UsageError] = UsageError
-) -> Iterator[None]:
-    """Turn whatever a plugin's code raises into one line: the message, the error's type and its text.
-
-    Args:
-        passing: errors that are raised as they are.
-        kind: of all others.
-    """
-    try:
-        yield
-    except passing:
-        raise
-    except Exception as error:
-        raise kind(" ".join(f"{message}: {type(error).__name__}: {error}".split())) from error
 
 
 def build_registered(entry: Entry[ModelSpec], options: Mapping[str, Any]) -> torch.nn.Module:

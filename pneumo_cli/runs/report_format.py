@@ -36,6 +36,16 @@ def read_report(file: Path) -> dict[str, Any]:
     return current(content)
 
 
+def covered_epochs(report: Mapping[str, Any]) -> int:
+    """How many epochs a run's report answers for: those in it, or all that a run was to train when it was stopped.
+
+    Raises:
+        KeyError, TypeError: it is damaged.
+    """
+    stopped = number(mapping(mapping(report.get("run")).get("stopped")).get("of"))
+    return int(stopped) if stopped is not None else len(report["history"]) - 1
+
+
 def current(report: Mapping[str, Any]) -> dict[str, Any]:
     """The same report in the format of this version; whatever is not as expected is kept."""
     if number(report.get("format")) != 1:

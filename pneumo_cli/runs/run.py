@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pneumo_cli.compat import FormerNames
 from pneumo_cli.data.augmentation import Transform
 from pneumo_cli.data.batch_inputs import ImageInputs, Sources, Transforms
-from pneumo_cli.data.class_sampling import Sampling, sampled, sampled_size
+from pneumo_cli.data.class_sampling import Sampling, find_sampling
 from pneumo_cli.data.loader import count_batches
 from pneumo_cli.registry import Entry, Registries
 from pneumo_cli.runs.model_factory import build_registered
@@ -31,6 +31,7 @@ from pneumo_cli.settings.schema import MachineSettings, TrainerSettings
 from pneumo_cli.specs import DatasetSpec, ModelSpec, TrainerSpec
 
 if TYPE_CHECKING:
+    from pneumo_cli.data.loader import Batch
     from pneumo_cli.data.prepare import PreparedData
     from pneumo_cli.runs.ema import WeightAverage
     from pneumo_cli.runs.folder import RunFolder
@@ -38,16 +39,39 @@ if TYPE_CHECKING:
 _log = logging.getLogger("pneumo")
 
 
-class Monitor(NamedTuple):
-    """The metric that selects the best checkpoint, its direction, and the images it is computed on.
-
-    ``side`` is ``train`` for a training metric, as of a task without validation. With an empty ``metric`` the
-    last epoch is kept as the best.
-    """
-
+class _Monitor(NamedTuple):
     metric: str
     mode: Literal["max", "min"]
     side: Literal["validation", "train"] = "validation"
+
+
+class Monitor(_Monitor):
+    """The metric that selects the best checkpoint, its direction, and the images it is computed on.
+
+    Attributes:
+        metric: its name; empty: the last epoch is kept as the best.
+        mode: ``max`` if higher is better, else ``min``.
+        side: ``validation``, or ``train`` for a training metric, as of a task without validation.
+
+    Raises:
+        ValueError: ``metric`` is no text, ``mode`` neither ``max`` nor ``min``, or ``side`` neither of its two.
+    """
+
+    __slots__ = ()
+
+    def __new__(
+        cls, metric: str, mode: Literal["max", "min"], side: Literal["validation", "train"] = "validation"
+    ) -> Self:
+        """Check the three."""
+        if not isinstance(metric, str):
+            raise ValueError(f"a monitor's metric is the name of a metric, not {metric!r}")
+        if mode not in ("max", "min"):
+            raise ValueError(f"the mode of the monitor of {metric!r} is 'max' or 'min', not {mode!r}")
+        if side not in ("validation", "train"):
+            raise ValueError(
+                f"the side of the monitor of {metric!r} is 'validation' or 'train', not {side!r}"
+            )
+        return super().__new__(cls, metric, mode, side)
 
     def improves(self, value: float, best: float | None) -> bool:
         """Whether a value is better than the best so far; of equal values the first stays the best."""
@@ -60,6 +84,14 @@ class Best:
 
     epoch: int | None = None
     value: float | None = None
+
+
+class StepFunctions(NamedTuple):
+    """What a training step calls: the trainer's own functions, inside those that extensions put around them."""
+
+    train_step: Callable[[Batch], Mapping[str, torch.Tensor]]
+    loss: Callable[[torch.Tensor, Batch], torch.Tensor]
+    optimize: Callable[[torch.Tensor, str], None]
 
 
 _FORMER = {
@@ -77,7 +109,7 @@ class Run(FormerNames, former=_FORMER):
     """One execution of a trainer.
 
     Hooks read it; only the runner writes to it. ``model``, ``optimizers``, ``schedulers``, ``transforms``,
-    ``sources``, ``average``, ``updates`` and ``folder`` are set when the run starts.
+    ``sources``, ``average``, ``updates``, ``functions`` and ``folder`` are set when the run starts.
 
     Attributes:
         registries: all installed trainers, models and datasets.
@@ -90,13 +122,21 @@ class Run(FormerNames, former=_FORMER):
         monitor: the metric that selects the best checkpoint.
         curves: the metrics whose curves the report shows first; empty: all of them.
         participants: the names of the plugins of this run, the trainer among them.
-        extensions: the names of those that wrap a task hook.
+        extensions: those that change how the model is trained or evaluated, which are part of the recipe: the
+            distribution and version that each comes from, by name.
         epoch: the current or last epoch; 0 before training.
         step: the current step within the epoch, from 0.
         history: one row per finished epoch, epoch 0 included.
         best: the best epoch so far.
+        folder: the run's folder.
+        model: the module that is trained; within ``evaluate`` the evaluation model (the EMA, if there is one).
+        optimizers, schedulers: by the name that :meth:`optimize` is called with.
+        transforms: from stored images to the model's input.
+        sources: of the loaders' batches.
         average: the EMA of the weights, with which the run is evaluated; None without one.
         updates: performs weight updates, see :meth:`optimize`.
+        functions: the functions of a training step, composed once per run.
+        stop_reason: why training ends before its last epoch, see :meth:`stop`; empty: it does not.
         smallest_batch: training images that each rank needs in a batch, see :mod:`pneumo_cli.training.batch_size`.
         calibration: what the trainer has fitted on the validation images
             (:meth:`~pneumo_cli.trainers.base.Trainer.calibrate`); empty before.
@@ -118,7 +158,7 @@ class Run(FormerNames, former=_FORMER):
     monitor: Monitor
     curves: Sequence[str] = ()
     participants: Sequence[str] = ()
-    extensions: Sequence[str] = ()
+    extensions: Mapping[str, str] = field(default_factory=dict)
     epoch: int = 0
     step: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
@@ -129,6 +169,7 @@ class Run(FormerNames, former=_FORMER):
     resumed: int = 0
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     seconds_before: float = 0.0
+    stop_reason: str = ""
 
     folder: RunFolder = field(init=False)
     model: torch.nn.Module = field(init=False)
@@ -138,6 +179,7 @@ class Run(FormerNames, former=_FORMER):
     sources: Sources = field(init=False)
     average: WeightAverage | None = field(init=False, default=None)
     updates: Updates = field(init=False)
+    functions: StepFunctions = field(init=False)
     smallest_batch: int = field(init=False, default=1)
     _clock: float = field(init=False, default_factory=time.monotonic)
 
@@ -145,6 +187,20 @@ class Run(FormerNames, former=_FORMER):
     def seconds(self) -> float:
         """The run's duration, over all resumptions."""
         return self.seconds_before + time.monotonic() - self._clock
+
+    @property
+    def trained(self) -> bool:
+        """Whether training is over: all epochs are trained, or it was stopped after one."""
+        done = len(self.history) - 1
+        return done >= self.settings.epochs or bool(self.stop_reason and done >= 1)
+
+    @property
+    def stopped(self) -> dict[str, Any]:
+        """For the record of a run that was stopped: ``epoch``, out of how many (``of``), ``reason``; else empty."""
+        epoch = len(self.history) - 1
+        if not self.stop_reason or not 1 <= epoch < self.settings.epochs:
+            return {}
+        return {"epoch": epoch, "of": self.settings.epochs, "reason": self.stop_reason}
 
     @property
     def spec(self) -> TrainerSpec:
@@ -171,23 +227,27 @@ class Run(FormerNames, former=_FORMER):
     @property
     def images_per_epoch(self) -> int:
         """Training images per epoch, each counted as often as it is drawn."""
-        return sampled_size(self.data.split.train, self.data.labels, self._sampling)
+        return self._sampling.size
 
-    @property
+    @cached_property
     def _sampling(self) -> Sampling:
-        sampling: Sampling = getattr(self.settings, "sampling", "none")
-        return sampling
+        name, data = self.settings.sampling, self.data
+        seed = derive(self.settings.seed, "sampling")
+        records, samplers = data.dataset.records, self.registries.samplers
+        return find_sampling(name, samplers, data.split.train, data.labels, records, seed)
 
     def training_positions(self, epoch: int) -> NDArray[np.int64]:
         """The training images of an epoch, see :func:`pneumo_cli.data.class_sampling.sampled`."""
-        seed = derive(self.settings.seed, "sampling")
-        return sampled(self.data.split.train, self.data.labels, self._sampling, seed, epoch)
+        return self._sampling.of(epoch)
 
     @cached_property
     def images(self) -> torch.Tensor:
-        """All images, uint8 [N, S, S]: on a GPU if they take less than a quarter of its free memory."""
+        """All images, see :class:`~pneumo_cli.data.prepare.PreparedData`.
+
+        On a GPU if they take less than a quarter of its free memory.
+        """
         device = self.device.torch
-        if device.type == "cuda" and self.data.images.size < torch.cuda.mem_get_info(device)[0] / 4:
+        if device.type == "cuda" and self.data.images.nbytes < torch.cuda.mem_get_info(device)[0] / 4:
             return self.data.images_on(device)
         return self.data.images_on(torch.device("cpu"))
 
@@ -208,22 +268,67 @@ class Run(FormerNames, former=_FORMER):
         return build_registered(self.model_entry, options)
 
     def note(self, text: str) -> None:
-        """Add a remark to stderr, the run's log and its report."""
+        """Add a remark to stderr, the run's log and its report. It becomes one line without control characters."""
+        text = "".join(letter for letter in " ".join(str(text).split()) if letter.isprintable())
         if self.ranks.first and text not in self.notes:
             self.notes.append(text)
             _log.log(NOTICE, "%s", text)
+
+    def loss(self, outputs: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """The loss that is trained, 0-d: :meth:`Trainer.training_loss`, as extensions change it.
+
+        Args:
+            outputs: of the model for the batch.
+        """
+        return self.functions.loss(outputs, batch)
 
     def optimize(self, loss: torch.Tensor, name: str = "main") -> None:
         """Make one update: backward, accumulation, the sum over ranks, clipping, the optimizer's step.
 
         Only the named optimizer's parameters receive gradients, so that a generator's loss adds none to the
-        discriminator that it is computed with.
+        discriminator that it is computed with. Extensions may change what it does.
 
         Args:
             loss: 0-d tensor, the mean over this rank's images of the batch.
             name: of one of ``optimizers``.
         """
-        self.updates.make(loss, name)
+        self.functions.optimize(loss, name)
+
+    def gradients(self, loss: torch.Tensor, name: str = "main") -> dict[torch.Tensor, torch.Tensor]:
+        """The gradient of a loss, by parameter, for extensions. Nothing is accumulated, counted or updated.
+
+        Collective. The loss can be differentiated again afterwards.
+
+        Args:
+            loss: 0-d tensor, the mean over this rank's images of the batch.
+            name: of the optimizer whose trainable parameters are meant.
+
+        Returns:
+            the gradient of the mean over the images of all ranks, without the scale of fp16; zeros for a parameter
+            that the loss does not depend on.
+        """
+        return self.updates.gradients(loss, name)
+
+    def backward(self, loss: torch.Tensor, name: str = "main") -> None:
+        """The first half of :meth:`optimize`, for extensions: add the gradient of a batch to that of the update."""
+        self.updates.backward(loss, name)
+
+    def update(self, name: str = "main") -> None:
+        """The second half of :meth:`optimize`, for extensions: update the weights.
+
+        Only if all batches of the update are there (the setting ``accumulate``); else it does nothing.
+        """
+        self.updates.update(name)
+
+    def stop(self, reason: str) -> None:
+        """End the training after the current epoch, on all ranks. For trainers and extensions.
+
+        The best checkpoint is evaluated and the report written as after the last epoch.
+
+        Args:
+            reason: one line, for the report; of several, the first counts.
+        """
+        self.stop_reason = self.stop_reason or " ".join(str(reason).split()) or "no reason given"
 
     def gather(self, outputs: Mapping[str, torch.Tensor]) -> dict[str, NDArray[np.generic]]:
         """Gather per-image values of all ranks, in the order of ``outputs["index"]``.

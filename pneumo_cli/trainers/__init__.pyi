@@ -4,6 +4,7 @@ from pneumo_cli.trainers.backbone import stages_of as stages_of
 from pneumo_cli.trainers.base import Trainer as Trainer
 from pneumo_cli.trainers.capabilities import Classifier as Classifier
 from pneumo_cli.trainers.capabilities import ImageGenerator as ImageGenerator
+from pneumo_cli.trainers.capabilities import ImagePredictor as ImagePredictor
 from pneumo_cli.trainers.classification import ClassificationTrainer as ClassificationTrainer
 from pneumo_cli.trainers.generative import GenerativeTrainer as GenerativeTrainer
 from pneumo_cli.trainers.pretrained import load_pretrained as load_pretrained

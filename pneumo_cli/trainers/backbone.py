@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from pneumo_cli.errors import UsageError
-from pneumo_cli.runs.model_factory import plugin_errors
+from pneumo_cli.runtime.plugin_errors import plugin_errors
 from pneumo_cli.specs import ModelSpec, load_reference
 
 

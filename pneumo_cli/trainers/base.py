@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pneumo_cli.registry import Entry
     from pneumo_cli.runs.run import Run
     from pneumo_cli.specs import ModelSpec
-    from pneumo_cli.trainers.capabilities import Classifier, ImageGenerator
+    from pneumo_cli.trainers.capabilities import Classifier, ImageGenerator, ImagePredictor
 
 _FORMER = {"assess": "describe_evaluation", "judge": "summarize", "wanted_class": "only_class"}
 
@@ -42,10 +42,13 @@ class Trainer(FormerNames, ABC, former=_FORMER):
     Attributes:
         curves: the metrics whose curves the report shows first; empty: all of them.
         scheduler_interval: whether schedulers step once per epoch or after each update.
+        updates_each_step: whether every ``train_step`` calls ``run.optimize``, which the first one is checked for.
+            False for a trainer that fits without gradients, or not in every step.
     """
 
     curves: Sequence[str] = ()
     scheduler_interval: Literal["epoch", "update"] = "epoch"
+    updates_each_step: bool = True
 
     def __init__(self, settings: TrainerSettings) -> None:
         self.settings = settings
@@ -62,6 +65,21 @@ class Trainer(FormerNames, ABC, former=_FORMER):
     @abstractmethod
     def train_step(self, run: Run, batch: Batch) -> Mapping[str, torch.Tensor]:
         """Make the update of one batch through ``run.optimize`` and return detached tensors."""
+
+    def training_loss(self, run: Run, outputs: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """The loss that is trained, 0-d, which ``train_step`` gets through ``run.loss(outputs, batch)``.
+
+        Default: there is none, so extensions that change the loss cannot take part.
+
+        Args:
+            outputs: of the model for the batch.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not define training_loss")
+
+    @property
+    def has_training_loss(self) -> bool:
+        """Whether :meth:`training_loss` is defined, so that extensions may change it."""
+        return type(self).training_loss is not Trainer.training_loss
 
     @abstractmethod
     def evaluate(self, run: Run, loader: Loader) -> Evaluation:
@@ -144,6 +162,13 @@ class Trainer(FormerNames, ABC, former=_FORMER):
         """How this trainer's models classify images; None (the default) if they do not."""
         return None
 
+    def as_predictor(self) -> ImagePredictor | None:
+        """How this trainer's models predict numbers or masks; None (the default) if they do not.
+
+        With it ``pneumo predict`` (also of a group, as an ensemble) and ``pneumo export`` work as for a classifier.
+        """
+        return None
+
     def as_generator(self) -> ImageGenerator | None:
         """How this trainer's models generate images; None (the default) if they do not."""
         return None
@@ -164,6 +189,29 @@ class Trainer(FormerNames, ABC, former=_FORMER):
             classes: names of the classes.
         """
         return
+
+    def choose_images(self, channels: int, bits: int) -> None:
+        """Learn what the dataset's images are, before :meth:`build_transforms` and :meth:`model_options`.
+
+        Default: of no concern; images of other channels than the transform's become gray.
+
+        Args:
+            channels: 1 gray, 3 red, green and blue, or one for each view.
+            bits: 8 or 16.
+        """
+        return
+
+    def feature_stages(self, spec: ModelSpec, model: torch.nn.Module) -> Sequence[torch.nn.Module]:
+        """Modules that compute the features of an image, in order, for comparing images (``--extractor RUN``).
+
+        Default: the model's stages without the last, its head.
+
+        Returns:
+            at least one module; none: it has no features.
+        """
+        from pneumo_cli.trainers.backbone import stages_of
+
+        return stages_of(spec, model)[:-1]
 
     def model_options(self) -> dict[str, Any]:
         """Options for the factory of a model of the trainer's kind, as far as the settings determine them."""

@@ -1,7 +1,7 @@
-"""What a trainer's models can do apart from training: classify or generate images.
+"""What a trainer's models can do apart from training: classify images, predict numbers or masks, generate images.
 
 Code that predicts, averages, exports or generates asks for these through
-:meth:`~pneumo_cli.trainers.base.Trainer.as_classifier` and
+:meth:`~pneumo_cli.trainers.base.Trainer.as_classifier`, :meth:`~pneumo_cli.trainers.base.Trainer.as_predictor` and
 :meth:`~pneumo_cli.trainers.base.Trainer.as_generator`, not for a class.
 """
 
@@ -49,6 +49,25 @@ class Classifier(Protocol):
         """
 
 
+class ImagePredictor(Protocol):
+    """A trainer whose models predict numbers (an age) or masks (the lungs) of an image."""
+
+    @property
+    def units(self) -> Mapping[str, str]:
+        """What it predicts, in the order to show it: the unit of each number ("years"); of a mask empty."""
+
+    def evaluation_transform(self, spec: ModelSpec) -> EvaluationTransform:
+        """How gray levels become the input of a model outside training."""
+
+    def predictions(self, outputs: Any) -> Mapping[str, Tensor]:
+        """What a model's outputs for B images mean, by the names of ``units``.
+
+        Returns:
+            of a number float [B]; of a mask the probability of each pixel, float [B, S, S] from 0 to 1, of which
+            those from 0.5 upwards are in it. An ensemble averages either.
+        """
+
+
 class ImageGenerator(Protocol):
     """A trainer whose models generate or reconstruct gray images [S, S] of the side ``image_size``."""
 
@@ -60,15 +79,22 @@ class ImageGenerator(Protocol):
     def images_of(self) -> str:
         """The class whose images are learnt; empty: all."""
 
+    @property
+    def conditional_on(self) -> Sequence[str]:
+        """The classes of which images can be sampled one by one; empty: of none."""
+
     def can_sample(self, model: nn.Module) -> bool:
         """Whether new images can be sampled from a model."""
 
-    def sample(self, model: nn.Module, seed: int, index: NDArray[np.int64]) -> Tensor:
-        """Sample new images, each of which depends only on ``seed`` and its own index.
+    def sample(
+        self, model: nn.Module, seed: int, index: NDArray[np.int64], label: int | None = None
+    ) -> Tensor:
+        """Sample new images, each of which depends only on ``seed``, ``label`` and its own index.
 
         Args:
             model: in eval mode.
             index: int64 [B].
+            label: the class to sample, an index into ``conditional_on``; None: as the training images are.
 
         Returns:
             uint8 [B, S, S] on the CPU.

@@ -57,10 +57,12 @@ class ClassificationTrainer(Trainer):
     Attributes:
         task: ``binary``, ``multiclass`` or ``multilabel``.
         classes: names of the classes; empty before the dataset is known.
+        channels: of the model's input: 3 for gray images, which are repeated, and for RGB, else the images' own.
     """
 
     task: Task = "binary"
     classes: Sequence[str] = ()
+    channels: int = 3
 
     curves = ("accuracy", "loss", "precision", "recall", "f1")
     settings: ClassificationSettings
@@ -92,8 +94,12 @@ class ClassificationTrainer(Trainer):
         """Decide among these classes."""
         self.task, self.classes = task, tuple(classes)
 
+    def choose_images(self, channels: int, bits: int) -> None:
+        """Take three channels of gray images and of RGB, else the images' own."""
+        self.channels = 3 if channels == 1 else channels
+
     def build_model(self, run: Run) -> torch.nn.Module:
-        """The registered classifier, with three channels and the outputs that the targets need.
+        """The registered classifier, with the outputs that the targets need.
 
         Raises:
             UsageError: the settings do not go with what the dataset asks to decide, or the model does not support
@@ -109,19 +115,24 @@ class ClassificationTrainer(Trainer):
             self.targets = SubtypeTargets(data.dataset, self.weights(run), s.label_smoothing)
         else:
             self.targets = BinaryTargets(self.weights(run), s.label_smoothing)
-        model = run.create_model(channels=3, outputs=self.targets.outputs)
-        check_outputs(model, run.settings.image_size, self.targets.outputs, run.model_entry)
+        model = run.create_model(channels=self.channels, outputs=self.targets.outputs)
+        shape = (self.channels, run.settings.image_size, run.settings.image_size)
+        check_outputs(model, shape, self.targets.outputs, run.model_entry)
         self.freeze(run.model_entry, model)
         return model
 
     def _check_task(self, dataset: str) -> None:
         """Raise UsageError where a setting does not go with the task."""
         s, count = self.settings, len(self.classes)
+        if not count:
+            raise UsageError(
+                f"the images of the dataset {dataset} have no classes: there is nothing to decide"
+            )
         if count < 2:
             raise UsageError(
                 f"the dataset {dataset} has {count} class ({', '.join(self.classes)}): there is nothing to decide"
             )
-        if s.sampling != "none" and self.task == "multilabel":
+        if s.sampling in ("over", "under") and self.task == "multilabel":
             raise UsageError(
                 f"sampling = {s.sampling!r} is for exclusive classes, and {dataset} has {count} labels at once: "
                 "weight them instead (--class-weights, --pos-weight)"
@@ -150,15 +161,15 @@ class ClassificationTrainer(Trainer):
         return True
 
     def model_options(self) -> dict[str, Any]:
-        """Three channels; one output for two classes (with subtypes three, NORMAL, bacteria and virus), else K.
+        """The channels; one output for two classes (with subtypes three, NORMAL, bacteria and virus), else K.
 
         After the model was built, the outputs that it has.
         """
         if hasattr(self, "targets"):
-            return {"channels": 3, "outputs": self.targets.outputs}
+            return {"channels": self.channels, "outputs": self.targets.outputs}
         if self.task != "binary":
-            return {"channels": 3, "outputs": len(self.classes)}
-        return {"channels": 3, "outputs": 3 if self.settings.subtypes else 1}
+            return {"channels": self.channels, "outputs": len(self.classes)}
+        return {"channels": self.channels, "outputs": 3 if self.settings.subtypes else 1}
 
     def build_optimizers(self, run: Run) -> dict[str, torch.optim.Optimizer]:
         """SGD as in SOURCE 4, or AdamW."""
@@ -198,7 +209,7 @@ class ClassificationTrainer(Trainer):
         if not s.augment:
             return Transforms(evaluation, evaluation)
         names = ("seed", "rotation", "flip", "brightness", "contrast", "standardize")
-        options: Any = {name: getattr(s, name) for name in names} | {"mean": spec.mean, "std": spec.std}
+        options: Any = {name: getattr(s, name) for name in names} | self._normalization(spec)
         scanner = {name: getattr(s, name) for name in ("zoom", "shift", "gamma", "border", "blur")}
         augmentation: Transform
         if any(scanner.values()):
@@ -209,7 +220,14 @@ class ClassificationTrainer(Trainer):
 
     def evaluation_transform(self, spec: ModelSpec) -> EvaluationTransform:
         """How gray levels become a model's input outside training."""
-        return EvaluationTransform(mean=spec.mean, std=spec.std, standardize=self.settings.standardize)
+        return EvaluationTransform(**self._normalization(spec), standardize=self.settings.standardize)
+
+    def _normalization(self, spec: ModelSpec) -> dict[str, Any]:
+        """Channels, mean and std of the model's input; other channels than three have the average of the three."""
+        if self.channels == 3:
+            return {"channels": 3, "mean": spec.mean, "std": spec.std}
+        mean, std = ([sum(three) / 3] * self.channels for three in (spec.mean, spec.std))
+        return {"channels": self.channels, "mean": mean, "std": std}
 
     @property
     def flip_tta(self) -> bool:
@@ -276,10 +294,14 @@ class ClassificationTrainer(Trainer):
         loss = F.binary_cross_entropy_with_logits(logits.float(), labels.float(), pos_weight=weight)
         return loss * float(self._class_weights(run).present[0])
 
+    def training_loss(self, run: Run, outputs: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """Weighted cross-entropy with label smoothing, averaged over images."""
+        return self.targets.loss(outputs, batch.labels, batch.index)
+
     def train_step(self, run: Run, batch: Batch) -> dict[str, torch.Tensor]:
         """One update on one batch."""
         outputs = self.forward(run, batch)
-        loss = self.targets.loss(outputs, batch.labels, batch.index)
+        loss = run.loss(outputs, batch)
         run.optimize(loss)
         return {"loss": loss.detach(), "logits": self.logits(outputs.detach()), "labels": batch.labels}
 
@@ -326,8 +348,13 @@ class ClassificationTrainer(Trainer):
         return explain(run, split, evaluations[split], self.evaluation_transform(run.model_entry.spec), rule)
 
 
-def check_outputs(model: torch.nn.Module, size: int, outputs: int, entry: Entry[ModelSpec]) -> None:
+def check_outputs(
+    model: torch.nn.Module, shape: tuple[int, int, int], outputs: int, entry: Entry[ModelSpec]
+) -> None:
     """Check with one black image that a registered model is a classifier of such images.
+
+    Args:
+        shape: of an image, channels, height and width.
 
     Raises:
         UsageError: it fails or returns another shape than [1, outputs].
@@ -336,18 +363,18 @@ def check_outputs(model: torch.nn.Module, size: int, outputs: int, entry: Entry[
     model.eval()
     try:
         with torch.no_grad():
-            result = model(torch.zeros(1, 3, size, size))
+            result = model(torch.zeros(1, *shape))
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         own = entry.spec.size
-        hint = f" (it was made for {own} px: --image-size {own})" if own not in (0, size) else ""
+        hint = f" (it was made for {own} px: --image-size {own})" if own not in (0, shape[-1]) else ""
         raise UsageError(
-            f"the model {name} cannot take images of 3 x {size} x {size}: {reason.rstrip('.')}{hint}"
+            f"the model {name} cannot take images of {' x '.join(map(str, shape))}: {reason.rstrip('.')}{hint}"
         ) from error
     finally:
         model.train(was_training)
     if not isinstance(result, torch.Tensor) or result.shape != (1, outputs):
-        shape = list(result.shape) if isinstance(result, torch.Tensor) else type(result).__name__
+        found = list(result.shape) if isinstance(result, torch.Tensor) else type(result).__name__
         raise UsageError(
-            f"the model {name} returns {shape} for one image, where a classifier returns [1, {outputs}]"
+            f"the model {name} returns {found} for one image, where a classifier returns [1, {outputs}]"
         )

@@ -38,9 +38,9 @@ def fit_rule(data: PreparedData, validation: Evaluation, settings: Classificatio
         classes=tuple(data.dataset.classes),
         logits=validation.outputs["logits"],
         labels=validation.outputs["labels"],
-        train_images=data.images[train],
+        train_images=data.gray[train],
         train_labels=data.labels[train],
-        validation_images=data.images[spread(data.split.validation, data.size)],
+        validation_images=data.gray[spread(data.split.validation, data.size)],
     )
     chosen: dict[str, Any] = {
         "chosen": settings.operating_point,
@@ -64,7 +64,7 @@ def described(data: PreparedData, evaluation: Evaluation, rule: Rule, seed: int)
     if rule.baseline is not None:
         index = evaluation.outputs["index"]
         chunks = np.array_split(index, len(index) // _CHUNK + 1)
-        baseline = np.concatenate([rule.baseline.logits(data.images[chunk]) for chunk in chunks])
+        baseline = np.concatenate([rule.baseline.logits(data.gray[chunk]) for chunk in chunks])
     return report_of(evaluation, data.dataset.records, rule, baseline, seed)
 
 

@@ -184,7 +184,7 @@ def _figure(
 
     places = iter(range(len(index)))
     placed = [CaseRow(row.label, tuple(islice(places, len(row.cases)))) for row in rows]
-    images = run.data.images[index] / np.float32(255)
+    images = run.data.gray[index] / np.float32(255)
     return NamedFigure(
         "surest-cases",
         caption,

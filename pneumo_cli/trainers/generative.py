@@ -8,7 +8,7 @@ evaluated in :mod:`pneumo_cli.evaluation.generative`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,6 +26,7 @@ from pneumo_cli.settings.schema import GenerativeSettings
 from pneumo_cli.trainers.base import Trainer
 
 if TYPE_CHECKING:
+    from pneumo_cli.data.records import Task
     from pneumo_cli.evaluation.generative.features import Extractor
     from pneumo_cli.registry import Entry
     from pneumo_cli.runs.run import Run
@@ -56,11 +57,15 @@ class GenerativeTrainer(Trainer, former=_FORMER):
     Attributes:
         channels: of the model's images, in which the gray image is repeated.
         black_level: the model's value of black; white is 1.
+        class_conditional: whether images of a chosen class can be sampled (:meth:`from_noise_of_class`).
+        classes: of the dataset, in the order of its labels; empty before it is known.
     """
 
     settings: GenerativeSettings
     channels: int = 1
     black_level: float = 0.0
+    class_conditional: bool = False
+    classes: Sequence[str] = ()
 
     def __init__(self, settings: GenerativeSettings) -> None:
         super().__init__(settings)
@@ -81,6 +86,15 @@ class GenerativeTrainer(Trainer, former=_FORMER):
         return self
 
     @property
+    def conditional_on(self) -> Sequence[str]:
+        """The classes that can be sampled one by one: all that it is trained on, if it is conditional."""
+        return self.classes if self.class_conditional and not self.images_of else ()
+
+    def choose_task(self, task: Task, classes: Sequence[str]) -> None:
+        """Remember the classes."""
+        self.classes = tuple(classes)
+
+    @property
     def only_class(self) -> str:
         """The class that the setting ``images_of`` names."""
         return self.settings.images_of
@@ -96,6 +110,7 @@ class GenerativeTrainer(Trainer, former=_FORMER):
 
     def build_model(self, run: Run) -> nn.Module:
         """The registered model. Raises UsageError if it does not support the images."""
+        self.choose_task(run.data.task, run.data.dataset.classes)
         return run.create_model(**self.model_options())
 
     def cache_sources(self, run: Run) -> Sources:
@@ -126,6 +141,7 @@ class GenerativeTrainer(Trainer, former=_FORMER):
             channels=self.channels,
             mean=[-self.black_level / span] * self.channels,
             std=[1 / span] * self.channels,
+            gray=True,
         )
         return Transforms(plain, plain)
 
@@ -151,6 +167,14 @@ class GenerativeTrainer(Trainer, former=_FORMER):
         """Images [B, C, S, S] that a model in eval mode generates from noise."""
         raise NotImplementedError
 
+    def from_noise_of_class(self, model: nn.Module, noise: Tensor, label: int) -> Tensor:
+        """As :meth:`from_noise`, images of one class only; of a conditional trainer.
+
+        Args:
+            label: the class, an index into ``classes``.
+        """
+        raise NotImplementedError
+
     def reconstruct(self, model: nn.Module, images: Tensor) -> Tensor:
         """See :class:`ImageGenerator`. Default: UsageError."""
         raise UsageError(f"{type(self).__name__} generates images from noise and reconstructs none")
@@ -159,20 +183,25 @@ class GenerativeTrainer(Trainer, former=_FORMER):
         """See :class:`ImageGenerator`. Default: UsageError."""
         raise UsageError(f"{type(self).__name__} generates images from noise and interpolates between none")
 
-    def sample(self, model: nn.Module, seed: int, index: NDArray[np.int64]) -> Tensor:
+    def sample(
+        self, model: nn.Module, seed: int, index: NDArray[np.int64], label: int | None = None
+    ) -> Tensor:
         """Images uint8 [B, S, S] of the indices [B], see :class:`ImageGenerator`."""
         blocks, places = np.unique(index // CHUNK, return_inverse=True)
-        samples = torch.stack([self._block(model, seed, int(block)) for block in blocks])
+        samples = torch.stack([self._block(model, seed, int(block), label) for block in blocks])
         return samples[torch.from_numpy(places), torch.from_numpy(index % CHUNK)]
 
-    def _block(self, model: nn.Module, seed: int, block: int) -> Tensor:
+    def _block(self, model: nn.Module, seed: int, block: int, label: int | None) -> Tensor:
         device = next(model.parameters()).device
         generators = [
             torch.Generator().manual_seed(derive(seed, "sample", block * CHUNK + place))
             for place in range(CHUNK)
         ]
         with torch.no_grad(), torch.autocast(device.type, enabled=False):
-            return self.to_gray_levels(self.from_noise(model, self.noise(model, generators).to(device)))
+            noise = self.noise(model, generators).to(device)
+            if label is None:
+                return self.to_gray_levels(self.from_noise(model, noise))
+            return self.to_gray_levels(self.from_noise_of_class(model, noise, label))
 
     def extractor(self, run: Run) -> Extractor:
         """The feature extractor for comparing images in this run, built once."""

@@ -17,7 +17,7 @@ from pneumo_cli.registry import Entry, Registries
 from pneumo_cli.runs.checkpoints import Checkpoints
 from pneumo_cli.runs.folder import RunFolder
 from pneumo_cli.runs.model_factory import build_registered
-from pneumo_cli.runs.record import recorded_facts, recorded_task, reopen_settings
+from pneumo_cli.runs.record import recorded_facts, recorded_images, recorded_task, reopen_settings
 from pneumo_cli.runs.weights import evaluation_weights, load_weights
 from pneumo_cli.runtime.devices import Device
 from pneumo_cli.settings.resolve import Resolved
@@ -85,6 +85,7 @@ def load_trained(
     trainer = make_trainer(resolved)
     facts = recorded_facts(folder.settings)
     trainer.choose_task(*recorded_task(facts))
+    trainer.choose_images(*recorded_images(facts))
     entry = choose_model(registries, resolved)
     # Missing in runs of earlier versions, whose subtypes were two.
     outputs = {"outputs": facts["outputs"]} if isinstance(facts.get("outputs"), int) else {}

@@ -51,7 +51,7 @@ def _recorded_versions(folder: RunFolder) -> dict[str, str]:
     """Distribution to version, as recorded by the run; missing or damaged entries are left out."""
     versions: dict[str, str] = {}
     for text in mapping(read_json(folder.environment).get("plugins")).values():
-        distribution, _, version = str(text).partition(" ")
+        distribution, _, version = str(text).rpartition(" ")
         versions[distribution] = version
     report = read_json(folder.report_json)
     for recorded in (mapping(report.get("trainer")), mapping(report.get("model"))):

@@ -5,22 +5,26 @@ All errors in a request are found here, before anything is written.
 
 from __future__ import annotations
 
+import os
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
+from pneumo_cli.data.dataset_checks import check_dataset
 from pneumo_cli.data.imports import remembered
 from pneumo_cli.data.prepare import PreparedData, SplitRequest, prepare
-from pneumo_cli.data.records import Dataset, DatasetRequest
+from pneumo_cli.data.records import Dataset, DatasetRequest, DatasetSource
+from pneumo_cli.data.registered import find_registered
 from pneumo_cli.errors import DataError, PneumoError, UsageError
 from pneumo_cli.registry import Entry, Registries
 from pneumo_cli.runs.folder import check_writable
-from pneumo_cli.runs.model_factory import plugin_errors
-from pneumo_cli.runs.run import Run
+from pneumo_cli.runs.run import Monitor, Run
 from pneumo_cli.runtime.devices import Device, choose_device, keep_freed_memory, set_threads
 from pneumo_cli.runtime.distributed import Ranks
+from pneumo_cli.runtime.plugin_errors import plugin_errors
 from pneumo_cli.runtime.progress import Progress
 from pneumo_cli.settings.dataset_options import options_class
 from pneumo_cli.settings.resolve import Resolved
-from pneumo_cli.settings.schema import DatasetSettings, MachineSettings
+from pneumo_cli.settings.schema import SAMPLINGS, SPLITS, DatasetSettings, MachineSettings
 from pneumo_cli.specs import DatasetSpec, ModelSpec, load_reference
 from pneumo_cli.trainers.base import Trainer
 
@@ -39,17 +43,28 @@ class Setup:
 
     def check_request(self) -> None:
         """Let the trainer check a new run before its data are read. Raises UsageError."""
-        self.trainer.check_request(self.model)
+        check_declared(self)
+        with self.calling("check_request"):
+            self.trainer.check_request(self.model)
+
+    def calling(self, method: str) -> AbstractContextManager[None]:
+        """Within it, what a method of the trainer raises becomes a UsageError that names both."""
+        entry = self.resolved.entry
+        who = f"the trainer {entry.spec.name} ({entry.provenance})"
+        return plugin_errors(f"{who} failed in {method}", passing=(PneumoError,))
 
 
 def set_up(registries: Registries, resolved: Resolved) -> Setup:
     """Look up the model and dataset that the settings name, and create the trainer.
 
     Raises:
-        UsageError: as :func:`choose_model` and :func:`make_trainer`, or the dataset is unknown or ambiguous.
+        UsageError: as :func:`choose_model` and :func:`make_trainer`, or the dataset, the split or the sampling is
+            unknown or ambiguous.
     """
     model = choose_model(registries, resolved)
-    dataset = registries.datasets.get(resolved.trainer.dataset)
+    dataset = resolved.registered(registries.datasets)
+    find_registered(registries.splits, resolved.trainer.split, SPLITS)
+    find_registered(registries.samplers, resolved.trainer.sampling, SAMPLINGS)
     return Setup(registries, resolved, make_trainer(resolved), model, dataset)
 
 
@@ -61,9 +76,7 @@ def choose_model(registries: Registries, resolved: Resolved) -> Entry[ModelSpec]
     """
     entry = resolved.entry
     wanted = resolved.trainer.model
-    # The default model is that of the trainer's own distribution, even if others use the same name.
-    default = resolved.origins["model"] == "default"
-    model = registries.models.get(wanted, prefer=entry.provenance.distribution if default else "")
+    model = resolved.registered(registries.models)
     if model.spec.kind != entry.spec.kind:
         fitting = [e.spec.name for e in registries.models.entries() if e.spec.kind == entry.spec.kind]
         if len(fitting) > _LISTED:
@@ -90,7 +103,7 @@ def open_dataset(
         options: the dataset's own; None: their defaults.
 
     Raises:
-        DataError: the images are missing, or not in the dataset's layout.
+        DataError: the images are missing, or not in the dataset's layout, or the dataset breaks a rule.
         UsageError: the plugin cannot be imported.
     """
     spec = entry.spec
@@ -113,16 +126,22 @@ def open_dataset(
     with plugin_errors(f"{who} cannot be opened", passing=(PneumoError, OSError), kind=DataError):
         dataset = factory(request)
     if not isinstance(dataset, Dataset):
-        raise UsageError(f"{who} returned no Dataset")
+        raise UsageError(f"{who}: {spec.factory} returned {type(dataset).__name__}, not a Dataset")
+    place = os.path.abspath(request.root) if request.root is not None else ""
+    # Of a dataset that is a frozen dataclass, too.
+    object.__setattr__(dataset, "opened_from", DatasetSource(entry, place, values))
+    with plugin_errors(f"{who} cannot be checked", passing=(PneumoError, OSError), kind=DataError):
+        check_dataset(dataset)
     return dataset
 
 
 def open_data(
-    entry: Entry[DatasetSpec], resolved: Resolved, progress: Progress, *, size: int, only: str
+    registries: Registries, resolved: Resolved, progress: Progress, *, size: int, only: str
 ) -> PreparedData:
     """Open, split and decode a dataset by a run's settings.
 
     Args:
+        registries: of the dataset, and of splits.
         size: height and width of the images, in pixels.
         only: the class to keep; empty: all.
 
@@ -131,11 +150,17 @@ def open_data(
     """
     settings, machine = resolved.trainer, resolved.machine
     given = resolved.origins["data_root"].startswith("--")
-    split = SplitRequest(
-        settings.split, settings.validation_fraction, settings.split_seed, settings.folds, settings.fold
+    split = SplitRequest.of(
+        registries.splits,
+        *(settings.split, settings.validation_fraction, settings.split_seed, settings.folds, settings.fold),
     )
     return prepare(
-        open_dataset(entry, machine, progress, root_given=given, options=resolved.options),
+        open_dataset(
+            resolved.registered(registries.datasets),
+            *(machine, progress),
+            root_given=given,
+            options=resolved.options,
+        ),
         size=size,
         split=split,
         cache=machine.cache,
@@ -157,18 +182,30 @@ def open_run(setup: Setup, progress: Progress, ranks: Ranks) -> Run:
         check_writable(resolved.machine.output, resolved.entry.spec.name)
 
     def opened() -> PreparedData:
-        size, only = resolved.trainer.image_size, setup.trainer.only_class
-        return open_data(setup.dataset, resolved, progress, size=size, only=only)
+        with setup.calling("only_class"):
+            size, only = resolved.trainer.image_size, setup.trainer.only_class
+            if not isinstance(only, str):
+                raise TypeError(f"it is {only!r}, not the name of a class, or empty")
+        return open_data(setup.registries, resolved, progress, size=size, only=only)
 
     # The first rank fills the cache; the others then only read it.
     data = opened() if ranks.first else None
     ranks.barrier()
     data = data if data is not None else opened()
-    return run_on(setup, data, device, progress, ranks)
+    run = run_on(setup, data, device, progress, ranks)
+    _ = run.images_per_epoch  # what is wrong with a plugin's sampling is found before anything is written
+    return run
 
 
 def run_on(setup: Setup, data: PreparedData, device: Device, progress: Progress, ranks: Ranks) -> Run:
-    """Create a run on prepared data."""
+    """Create a run on prepared data.
+
+    Raises:
+        UsageError: what the trainer declares cannot be used.
+    """
+    check_declared(setup)
+    with setup.calling("choose_images"):
+        setup.trainer.choose_images(data.dataset.channels, data.dataset.bits)
     return Run(
         registries=setup.registries,
         resolved=setup.resolved,
@@ -181,6 +218,24 @@ def run_on(setup: Setup, data: PreparedData, device: Device, progress: Progress,
         monitor=setup.trainer.monitor,
         curves=setup.trainer.curves,
     )
+
+
+def check_declared(setup: Setup) -> None:
+    """Check the attributes by which a trainer says how its runs go on, which would be misread silently.
+
+    Raises:
+        UsageError: one is not as :class:`~pneumo_cli.trainers.base.Trainer` documents it.
+    """
+    trainer, entry = setup.trainer, setup.resolved.entry
+    with plugin_errors(f"the trainer {entry.spec.name} ({entry.provenance}) cannot be used"):
+        if not isinstance(trainer.monitor, Monitor):
+            raise TypeError(f"its monitor is {trainer.monitor!r}, not a Monitor")
+        if trainer.scheduler_interval not in ("epoch", "update"):
+            raise ValueError(
+                f"its scheduler_interval is {trainer.scheduler_interval!r}, not 'epoch' or 'update'"
+            )
+        if isinstance(trainer.curves, str) or not all(isinstance(name, str) for name in trainer.curves):
+            raise TypeError(f"its curves are {trainer.curves!r}, not a tuple of metrics' names")
 
 
 def prepare_device(machine: MachineSettings, local_rank: int = 0) -> Device:

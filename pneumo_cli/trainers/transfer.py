@@ -145,6 +145,12 @@ class TransferTrainer(ClassificationTrainer):
         s = self.settings
         if not length or not s.feature_cache:
             return run.sources
+        if any(target.kind != "number" for target in run.data.dataset.targets):
+            run.note(
+                f"the images of {run.data.dataset.name} have masks or boxes, which follow each image, so the "
+                "output of the frozen stages is not cached"
+            )
+            return run.sources
         parts = run.data.split.parts()
         # Without the test images, which are evaluated on only once, after training.
         evaluated = np.concatenate((parts["train"], parts["validation"]))
@@ -190,6 +196,7 @@ class TransferTrainer(ClassificationTrainer):
 
         identity = {
             "dataset": run.data.fingerprint,
+            "pixels": run.data.images_digest,
             "size": run.data.size,
             "transform": transform_identity,
             "inputs": type(inputs).__name__,

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import copy
 import random
+from functools import partial
 
 import numpy as np
 import torch
 
 from pneumo_cli.data.loader import Batch
-from pneumo_cli.errors import UsageError
-from pneumo_cli.runs.run import Run
+from pneumo_cli.errors import EXITS, UsageError
+from pneumo_cli.runs.run import Run, StepFunctions
 from pneumo_cli.trainers.base import Trainer
 
 
@@ -53,10 +54,15 @@ def check_batch_size(run: Run) -> None:
 
 
 class _NoUpdates:
-    """Stands for a run's updates while steps are tried."""
+    """Stands for a run's updates while steps are tried: leaves the weights as they are."""
 
     def make(self, loss: torch.Tensor, name: str) -> None:
-        """Leave the weights as they are."""
+        """As :meth:`Updates.make`."""
+
+    backward = make
+
+    def update(self, name: str) -> None:
+        """As :meth:`Updates.update`."""
 
 
 def _can_train(run: Run, trainer: Trainer, images: int) -> bool:
@@ -66,6 +72,9 @@ def _can_train(run: Run, trainer: Trainer, images: int) -> bool:
     states = random.getstate(), np.random.get_state()
     trial = copy.copy(run)
     trial.updates = _NoUpdates()  # type: ignore[assignment]
+    trial.functions = StepFunctions(
+        partial(trainer.train_step, trial), partial(trainer.training_loss, trial), trial.updates.make
+    )
     try:
         with torch.random.fork_rng([device] if device.type == "cuda" else []), run.device.autocast():
             trial.model = copy.deepcopy(run.model)
@@ -73,7 +82,7 @@ def _can_train(run: Run, trainer: Trainer, images: int) -> bool:
             index = torch.from_numpy(positions).to(device)
             labels = torch.from_numpy(run.data.labels).to(device)[index]
             trainer.train_step(trial, Batch(run.sources.train(positions, 1), labels, index))
-    except Exception:  # training reports it, if it is for another reason
+    except (Exception, *EXITS):  # training reports it, if it is for another reason
         return False
     finally:
         random.setstate(states[0])

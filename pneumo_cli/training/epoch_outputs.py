@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from pneumo_cli.errors import PneumoError
 from pneumo_cli.runtime.distributed import Ranks
+from pneumo_cli.training.breaches import Breach, kind_of
+from pneumo_cli.training.contract import checked_metrics
 
 
 class EpochOutputs:
@@ -25,6 +27,7 @@ class EpochOutputs:
         self._sizes: list[int] = []
         self._means: dict[str, list[torch.Tensor]] = {}
         self._rows: dict[str, list[torch.Tensor]] = {}
+        self._widths: dict[str, int | None] | None = None
         self._checked = 0
         self._first_step = 0
 
@@ -32,28 +35,32 @@ class EpochOutputs:
         """Add the outputs of one step.
 
         Args:
-            outputs: tensors, 0-d, [B] or [B, K].
+            outputs: tensors, 0-d, [B] or [B, K], of the same names in each step; ``loss`` among them, 0-d.
             index: int64 [B], the images' positions in the records.
 
         Raises:
-            PneumoError: a tensor has another shape, or the loss is missing.
+            Breach: they are something else.
         """
-        if "loss" not in outputs:
-            raise PneumoError("train_step returned no 'loss'")
+        if type(outputs) is not dict and not isinstance(outputs, Mapping):
+            raise Breach(f"it returned {kind_of(outputs)}, not a dict of tensors with 'loss' among them")
         size = len(index)
+        for name, value in outputs.items():
+            if not isinstance(value, torch.Tensor):
+                raise Breach(f"its {name!r} is {kind_of(value)}, not a tensor (such as loss.detach())")
+            if value.ndim > 2 or (value.ndim and len(value) != size) or (name == "loss" and value.ndim):
+                allowed = "0-d" if name == "loss" else f"0-d, [{size}] or [{size}, K]"
+                raise Breach(f"its {name!r} has the shape {list(value.shape)}; it has to be {allowed}")
+        widths = {name: _width(value) for name, value in outputs.items()}
+        if self._widths is None:
+            _check_names(outputs)
+            self._widths = widths
+        elif widths != self._widths:
+            raise Breach(f"it returned {_listed(widths)}, and in the steps before {_listed(self._widths)}")
         self._sizes.append(size)
         self._rows.setdefault("index", []).append(index)
         for name, value in outputs.items():
-            value = value.detach()
-            if value.ndim == 0:
-                self._means.setdefault(name, []).append(value)
-            elif value.ndim <= 2 and len(value) == size:
-                self._rows.setdefault(name, []).append(value)
-            else:
-                raise PneumoError(
-                    f"train_step returned {name!r} of shape {list(value.shape)}; it has to be 0-d, [{size}] or "
-                    f"[{size}, K]"
-                )
+            own = self._rows if value.ndim else self._means
+            own.setdefault(name, []).append(value.detach())
 
     def check_finite(self) -> None:
         """Read the losses that were added since the last call.
@@ -99,8 +106,34 @@ class EpochOutputs:
         self._sizes = state["sizes"].tolist()
         self._means = {name: list(values.unbind()) for name, values in state["means"].items()}
         self._rows = {name: [values] for name, values in state["rows"].items()}
+        rows = {name: _width(values) for name, values in state["rows"].items() if name != "index"}
+        self._widths = {**dict.fromkeys(self._means, None), **rows}
         self._checked = len(self._sizes)
         self._first_step = step - self._checked
+
+
+def _check_names(outputs: Mapping[str, torch.Tensor]) -> None:
+    """Check the first outputs more closely. Raises Breach."""
+    names = checked_metrics(dict.fromkeys(outputs, 0.0), "its outputs")
+    if "loss" not in names:
+        raise Breach("it returned no 'loss'")
+    if "index" in names:
+        raise Breach("its 'index' is the name of the images' positions, which are added to its outputs")
+    for name, value in outputs.items():
+        if value.is_complex() or value.layout is not torch.strided or value.is_meta:
+            kind = "complex" if value.is_complex() else "sparse" if not value.is_meta else "without values"
+            raise Breach(f"its {name!r} is {kind}")
+
+
+def _width(value: torch.Tensor) -> int | None:
+    """Values per image: 0 of a tensor [B], K of one [B, K]; None of a 0-d one, which is none's."""
+    return value.shape[1] if value.ndim > 1 else 0 if value.ndim else None
+
+
+def _listed(widths: Mapping[str, int | None]) -> str:
+    shapes = {None: "0-d", 0: "[B]"}
+    listed = (f"{name} ({shapes.get(width, f'[B, {width}]')})" for name, width in sorted(widths.items()))
+    return ", ".join(listed) or "nothing"
 
 
 def _concatenated(values: list[torch.Tensor]) -> torch.Tensor:

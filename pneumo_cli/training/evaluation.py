@@ -5,22 +5,32 @@ When each of these happens: :mod:`pneumo_cli.training.runner`, :mod:`pneumo_cli.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
-from pneumo_cli.errors import PneumoError
-from pneumo_cli.evaluation.result import Evaluation, RunSummary
+from pneumo_cli.errors import EXITS, Interrupted, PneumoError
+from pneumo_cli.evaluation.result import Evaluation, ReportSection, RunSummary
 from pneumo_cli.runtime.seeding import seed_all
+from pneumo_cli.training.breaches import Breach, method, trainer_of
+from pneumo_cli.training.contract import (
+    checked_calibration,
+    checked_epoch_images,
+    checked_evaluation,
+    checked_section,
+    checked_summary,
+)
 
 if TYPE_CHECKING:
     from pneumo_cli.data.loader import Loader
     from pneumo_cli.plugins.run_hooks import RunHooks
     from pneumo_cli.runs.run import Run
     from pneumo_cli.trainers.base import Trainer
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -41,31 +51,43 @@ def evaluate_split(run: Run, hooks: RunHooks, split: str, loader: Loader) -> Eva
     """Evaluate the batches of one split with the task hook.
 
     Raises:
-        PneumoError: a metric is NaN or infinite, or the hook returned no Evaluation.
+        PneumoError: the result is not as :class:`Evaluation` documents it.
     """
     seed_all(run.settings.seed, "evaluation", split, len(run.history))
-    with evaluating(run):
+    with evaluating(run), method(run, "evaluate"):
         evaluation = hooks.tasks.evaluate(run=run, loader=loader)
-    if not isinstance(evaluation, Evaluation):
-        raise PneumoError(f"evaluate returned {type(evaluation).__name__}, not an Evaluation")
-    for metric, value in evaluation.metrics.items():
-        if not math.isfinite(value):
-            raise PneumoError(f"{split} {metric} is {value} after epoch {run.epoch}: the run has diverged")
-    return evaluation
+        return checked_evaluation(evaluation, run.data.split.parts()[split])
+
+
+def calibrate(run: Run, trainer: Trainer, validation: Evaluation) -> dict[str, Any]:
+    """What the trainer fits on the validation images, for the checkpoint and ``run.calibration``."""
+    seed_all(run.settings.seed, "calibration")
+    with method(run, "calibrate", trainer):
+        return checked_calibration(trainer.calibrate(run, validation))
 
 
 def describe_evaluation(run: Run, trainer: Trainer, split: str, evaluation: Evaluation) -> Evaluation:
     """Let the trainer add what only the report of an evaluation shows."""
     seed_all(run.settings.seed, "assessment", split)
-    with evaluating(run):
-        return trainer.describe_evaluation(run, split, evaluation)
+    with evaluating(run), method(run, "describe_evaluation", trainer):
+        return checked_evaluation(trainer.describe_evaluation(run, split, evaluation))
+
+
+def save_epoch_images(run: Run, trainer: Trainer) -> None:
+    """Save the images that the trainer shows of the last epoch of the history, if any."""
+    with evaluating(run), method(run, "epoch_images", trainer):
+        images = checked_epoch_images(trainer.epoch_images(run))
+    if images is not None and run.ranks.first:
+        from pneumo_cli.reports.figures.animation import write_grid
+
+        write_grid(images.cpu(), run.folder.epoch_images(len(run.history) - 1))
 
 
 def summarize(run: Run, trainer: Trainer, evaluations: Mapping[str, Evaluation]) -> RunSummary | None:
     """Return the trainer's summary of the whole run, if it has one."""
     seed_all(run.settings.seed, "judgement")  # the seed of earlier versions, so that numbers stay the same
-    with evaluating(run):
-        return trainer.summarize(run, evaluations)
+    with evaluating(run), method(run, "summarize", trainer):
+        return checked_summary(trainer.summarize(run, evaluations))
 
 
 def report_run(
@@ -76,17 +98,56 @@ def report_run(
     sample_loaders: Mapping[str, Loader],
     command: Sequence[str],
 ) -> dict[str, Any]:
-    """Write the report of a run, with what its trainer and the plugins add, and return its content."""
+    """Write the report of a run, with what its trainer and the plugins add, and return its content.
+
+    What fails on the way is noted in the report, which holds the metrics whatever happens.
+    """
     from pneumo_cli.reports.run_report import write_report
 
-    described = {
-        split: describe_evaluation(run, trainer, split, evaluation)
-        for split, evaluation in evaluations.items()
-    }
-    summary = summarize(run, trainer, described)
-    seed_all(run.settings.seed, "report")
-    with evaluating(run):
-        sections = hooks.report_sections(run, described)
+    described = {}
+    for split, evaluation in evaluations.items():
+        described[split] = or_noted(
+            run,
+            partial(describe_evaluation, run, trainer, split, evaluation),
+            evaluation,
+            f"what the report adds to the {split} results",
+        )
+    summary: RunSummary | None = None
+    sections: list[tuple[str, ReportSection]] = []
+    if run.machine.report:
+        summary = or_noted(run, partial(summarize, run, trainer, described), None, "the summary of the run")
+        sections = _sections(run, hooks, described)
     return write_report(
         run, described, command=command, sample_loaders=sample_loaders, summary=summary, sections=sections
     )
+
+
+def _sections(
+    run: Run, hooks: RunHooks, evaluations: Mapping[str, Evaluation]
+) -> list[tuple[str, ReportSection]]:
+    """The sections that plugins add; one that is not as it has to be is left out."""
+    seed_all(run.settings.seed, "report")
+    with evaluating(run):
+        added: list[tuple[str, ReportSection]] = or_noted(
+            run, partial(hooks.report_sections, run, evaluations), [], f"a section of {trainer_of(run)}"
+        )
+    sections = []
+    for plugin, section in added:
+        what = f"a section of the plugin {plugin} (add_to_report)"
+        checked = or_noted(run, partial(checked_section, section), None, what)
+        if checked is not None:
+            sections.append((plugin, checked))
+    return sections
+
+
+def or_noted(run: Run, make: Callable[[], T], otherwise: T, what: str) -> T:
+    """What a function makes; if it fails, a note that the report lacks it, and something in its place."""
+    try:
+        return make()
+    except Interrupted:
+        raise
+    except (Exception, *EXITS) as error:
+        text = " ".join(str(error).split())
+        kind = "" if isinstance(error, PneumoError | Breach) else f"{type(error).__name__}: "
+        run.note(f"{what} is missing: {kind}{text}")
+        return otherwise

@@ -4,7 +4,8 @@ The members are ordinary runs in the group's folder, one after the other, and al
 group that was killed anywhere resumes there: finished members are kept, an interrupted one resumes to the same
 bits, the others follow. Classifiers do not evaluate the test images as members: their ensemble
 (:mod:`pneumo_cli.evaluation.ensemble`) does, once all are finished, which is one test-set access. Members of other
-tasks each evaluate the test images themselves. The report: :mod:`pneumo_cli.reports.group_report`.
+tasks each evaluate the test images themselves, as only their trainer can compute its metrics. The report:
+:mod:`pneumo_cli.reports.group_report`.
 """
 
 from __future__ import annotations
@@ -25,13 +26,13 @@ from pneumo_cli.evaluation.ensemble import MemberPredictions
 from pneumo_cli.inference.ensemble import evaluate_ensemble
 from pneumo_cli.runs.folder import GroupFolder, RunFolder
 from pneumo_cli.runs.groups import GroupMember, GroupResult, members_of
-from pneumo_cli.runs.record import finished_epochs, recorded_facts
+from pneumo_cli.runs.record import files_of, finished_epochs, recorded_facts
 from pneumo_cli.runs.report_format import read_report
 from pneumo_cli.runs.test_access import access_now, record_access
 from pneumo_cli.runtime import atomic
 from pneumo_cli.runtime.distributed import Ranks
 from pneumo_cli.runtime.progress import NOTICE, Progress
-from pneumo_cli.settings.resolve import Resolved
+from pneumo_cli.settings.resolve import Resolved, plain_values
 from pneumo_cli.trainers.session import make_trainer, set_up
 from pneumo_cli.training.reevaluation import predict_members
 from pneumo_cli.training.runner import Runner, open_runner
@@ -187,6 +188,11 @@ class Group:
         """Whether the members are classifiers, whose ensemble is evaluated."""
         return make_trainer(self.resolved).as_classifier() is not None
 
+    def _predicts(self) -> tuple[str, ...]:
+        """The numbers and masks that the members predict."""
+        predictor = make_trainer(self.resolved).as_predictor()
+        return () if predictor is None else tuple(predictor.units)
+
     def _make_member_folder(self, member: GroupMember) -> RunFolder:
         """Make a member's folder, the group's before it; on the first rank."""
         if self._folder is None:
@@ -194,7 +200,7 @@ class Group:
             entry = self.resolved.entry
             self._folder = GroupFolder.create(self.resolved.machine.output, entry.spec.name, kind)
             started = datetime.now(UTC).isoformat(timespec="seconds")
-            self._lock({"trainer": entry.qualified_name, "started": started})
+            self._lock({"trainer": entry.qualified_name, "started": started, **files_of(self._plugins)})
         folder = self.folder.member(member.name)
         if folder.path.exists():  # left by a member that ended before its first checkpoint
             shutil.rmtree(folder.path)
@@ -208,6 +214,12 @@ class Group:
             atomic.write_text(self.folder.settings, self.resolved.to_toml(facts))
         except OSError as error:
             raise PneumoError(f"{self.folder.path} cannot be written: {error.strerror}") from error
+        parts = (self.resolved.trainer, self.resolved.options, self.resolved.machine)
+        settings = {name: value for part in parts for name, value in plain_values(part).items()}
+        for one in self.resolved.parts:
+            own = plain_values(one.settings)
+            settings |= {f"{one.name}.{name}": value for name, value in own.items()}
+        self._plugins.notify("group_started", folder=self.folder.path, settings=settings)
 
     def _report(self) -> None:
         """Evaluate the ensemble, and write the group's report."""
@@ -217,12 +229,16 @@ class Group:
         if not finished:
             return
         result = GroupResult(
-            self.folder, self.resolved, self.members, finished, self.failures, averages=self._averages
+            *(self.folder, self.resolved, self.members, finished, self.failures),
+            averages=self._averages,
+            predicts=() if self._averages else self._predicts(),
         )
         if self._averages:
             result = self._with_ensemble(result)
         if self._ranks.first:
             write_group_report(result)
+            report = read_report(self.folder.report_json)
+            self._plugins.notify("group_finished", folder=self.folder.path, report=report)
         self._ranks.barrier()
 
     def _with_ensemble(self, result: GroupResult) -> GroupResult:

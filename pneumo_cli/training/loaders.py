@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from pneumo_cli.data.batch_inputs import Inputs
+from pneumo_cli.data.batch_targets import BatchTargets
 from pneumo_cli.data.loader import Loader
 from pneumo_cli.runs.run import Run
 from pneumo_cli.runtime.seeding import derive
@@ -20,6 +24,16 @@ class Loaders:
 
     def __init__(self, run: Run) -> None:
         self._run = run
+
+    @cached_property
+    def _targets(self) -> BatchTargets | None:
+        """What the dataset gives beside the labels, in its own order."""
+        data = self._run.data
+        values: dict[str, NDArray[Any]] = {**data.numbers, **data.masks}
+        if data.boxes is not None:
+            values |= {target.name: data.boxes for target in data.dataset.targets if target.kind == "boxes"}
+        ordered = {target.name: values[target.name] for target in data.dataset.targets}
+        return BatchTargets(ordered, self._run.device.torch) if ordered else None
 
     def training(self, epoch: int) -> Loader:
         """Shuffled, augmented batches of the training split."""
@@ -69,4 +83,5 @@ class Loaders:
             rank=run.ranks.rank,
             world=run.ranks.world,
             smallest=run.smallest_batch,
+            targets=self._targets,
         )

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from pneumo_cli.data.prepare import PreparedData
 from pneumo_cli.data.records import Dataset
+from pneumo_cli.data.source import title_of
 from pneumo_cli.errors import PneumoError, UsageError
 from pneumo_cli.evaluation.ensemble import MemberPredictions
 from pneumo_cli.evaluation.result import Evaluation, plain
 from pneumo_cli.inference.ensemble import evaluate_ensemble
 from pneumo_cli.runs.checkpoints import Checkpoints
+from pneumo_cli.runs.extensions import check_extensions
 from pneumo_cli.runs.folder import RunFolder
-from pneumo_cli.runs.record import recorded_facts, recorded_task
+from pneumo_cli.runs.record import recorded_facts, recorded_images, recorded_task
 from pneumo_cli.runs.test_access import access_now, record_access, record_test_access
 from pneumo_cli.runs.weights import evaluation_weights, load_weights
 from pneumo_cli.trainers.capabilities import Classifier
-from pneumo_cli.training.evaluation import describe_evaluation
+from pneumo_cli.training.evaluation import describe_evaluation, or_noted
 from pneumo_cli.training.runner import Runner
 
 _log = logging.getLogger("pneumo")
@@ -40,7 +43,8 @@ def reevaluate(runner: Runner, folder: RunFolder, checkpoint: str, split: str) -
     if split == "test":
         record_test_access(run, checkpoint, by="evaluate")
     evaluation = runner.evaluate(split, f"{checkpoint} checkpoint, {split}")
-    evaluation = describe_evaluation(run, runner.trainer, split, evaluation)
+    describe = partial(describe_evaluation, run, runner.trainer, split, evaluation)
+    evaluation = or_noted(run, describe, evaluation, f"what a report adds to the {split} results")
     model = {"checkpoint": checkpoint, "epoch": run.epoch}
     return _save(folder, checkpoint, model, run.data, split, evaluation, run.test_accesses)
 
@@ -54,7 +58,10 @@ def load_checkpoint(runner: Runner, folder: RunFolder, checkpoint: str) -> str:
     run = runner.run
     if runner.trainer.as_classifier() is not None:
         check_task(folder, run.data.dataset)
+    check_images(folder, run.data.dataset)
     runner.build()
+    for remark in check_extensions(run, recorded_facts(folder.settings), folder):
+        _log.warning("%s", remark)
     run.folder = folder
     state = Checkpoints(folder.checkpoints).load(checkpoint, run.device.torch)
     load_weights(run.model, evaluation_weights(state))
@@ -62,7 +69,13 @@ def load_checkpoint(runner: Runner, folder: RunFolder, checkpoint: str) -> str:
     run.calibration = state.get("calibration", {})
     if runner.trainer.as_classifier() is not None:
         _check_order(folder, run.calibration.get("classes", ()), run.data.dataset)
-    return str(state["fingerprint"])
+    trained_on, pixels = str(state["fingerprint"]), run.data.images_digest
+    if trained_on == run.data.fingerprint and state.get("pixels", pixels) != pixels:
+        _log.warning(
+            "%s decodes its images otherwise than when %s was trained (by another version of its plugin or of a "
+            "library): the results are of other pixels", title_of(run.data.dataset), folder.path,
+        )  # fmt: skip
+    return trained_on
 
 
 def check_task(folder: RunFolder, dataset: Dataset) -> None:
@@ -74,11 +87,30 @@ def check_task(folder: RunFolder, dataset: Dataset) -> None:
     task, classes = recorded_task(recorded_facts(folder.settings))
     if task == dataset.task and (task == "binary" or list(classes) == list(dataset.classes)):
         return
-    trained = f"{len(classes)} classes ({', '.join(classes)}), {task}" if classes else "two classes"
+    trained = "two classes" if task == "binary" else f"{len(classes)} classes ({', '.join(classes)}), {task}"
     raise UsageError(
         f"{folder.path} was trained on {trained}, and the dataset {dataset.name} has {len(dataset.classes)} "
         f"({', '.join(dataset.classes)}), {dataset.task}: --classes may choose the same ones"
     )
+
+
+def check_images(folder: RunFolder, dataset: Dataset) -> None:
+    """Check that a dataset's images have the channels and bits of those that a run was trained on.
+
+    Raises:
+        UsageError: they have not.
+    """
+    trained, given = recorded_images(recorded_facts(folder.settings)), (dataset.channels, dataset.bits)
+    if trained != given:
+        raise UsageError(
+            f"{folder.path} was trained on images of {_images(trained)}, and those of the dataset {dataset.name} "
+            f"are of {_images(given)}: evaluate it on images of its own kind"
+        )
+
+
+def _images(kind: tuple[int, int]) -> str:
+    channels, bits = kind
+    return f"{channels} {'channel' if channels == 1 else 'channels'} of {bits} bits"
 
 
 def _check_order(folder: RunFolder, trained: Sequence[str], dataset: Dataset) -> None:
@@ -102,7 +134,10 @@ def _check_order(folder: RunFolder, trained: Sequence[str], dataset: Dataset) ->
 def _classifier(runner: Runner, folder: RunFolder) -> Classifier:
     classifier = runner.trainer.as_classifier()
     if classifier is None:
-        raise UsageError(f"{folder.path} is a run of {runner.run.spec.name}, which classifies no images")
+        raise UsageError(
+            f"{folder.path} is a run of {runner.run.spec.name}, which classifies no images: only classifiers are "
+            "evaluated as an ensemble; pneumo evaluate takes each run by itself"
+        )
     return classifier
 
 
@@ -210,5 +245,5 @@ def _save(
         content["test_accesses"] = accesses
     if evaluation.intervals:
         content["intervals"] = {name: list(ends) for name, ends in evaluation.intervals.items()}
-    content.update(evaluation.details)
+    content.update({name: value for name, value in evaluation.details.items() if name not in content})
     return folder.add_evaluation(f"{name}-{data.dataset.name}-{split}", content)

@@ -5,6 +5,7 @@ Knows no task: everything specific happens in the hooks ``build_model``, ``train
 
 from __future__ import annotations
 
+import copy
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -13,11 +14,12 @@ from functools import partial
 from typing import Any
 
 from pneumo_cli.data.examination import unused_images
-from pneumo_cli.data.loader import Loader
 from pneumo_cli.errors import Interrupted, PneumoError
 from pneumo_cli.evaluation.result import Evaluation, plain
+from pneumo_cli.plugins.parts import refuse_unusable
 from pneumo_cli.plugins.run_hooks import RunHooks
 from pneumo_cli.runs.ema import WeightAverage
+from pneumo_cli.runs.extensions import check_extensions, extensions_of
 from pneumo_cli.runs.folder import RunFolder
 from pneumo_cli.runs.record import facts_of, record_settings, recorded_facts
 from pneumo_cli.runs.run import Run
@@ -30,12 +32,16 @@ from pneumo_cli.runtime.signals import Interruption, interruption
 from pneumo_cli.trainers.base import Trainer
 from pneumo_cli.trainers.session import Setup, open_run
 from pneumo_cli.training.batch_size import check_batch_size
-from pneumo_cli.training.build import build_run, load_pretrained
+from pneumo_cli.training.breaches import Breach, broken, method, produced
+from pneumo_cli.training.build import build_run, cache_sources, load_pretrained
+from pneumo_cli.training.contract import check_epoch, check_history, checked_metrics
 from pneumo_cli.training.epoch_outputs import EpochOutputs
-from pneumo_cli.training.evaluation import evaluate_split, evaluating, report_run
+from pneumo_cli.training.evaluation import calibrate, evaluate_split, report_run, save_epoch_images
 from pneumo_cli.training.loaders import Loaders
+from pneumo_cli.training.rehearsal import rehearse
 from pneumo_cli.training.saver import Saver
 from pneumo_cli.training.state import restore_training
+from pneumo_cli.training.steps import Steps
 
 _log = logging.getLogger("pneumo")
 
@@ -58,9 +64,16 @@ class Runner:
         self.run = run
         self.command = list(command)
         self.trainer = trainer
-        self.hooks = RunHooks(trainer, plugins)
+        refuse_unusable(run.registries)
+        entry = run.resolved.entry
+        self.hooks = RunHooks(
+            trainer, plugins, run.resolved.parts, name=entry.spec.name, provenance=entry.provenance
+        )
+        self.steps = Steps(run, trainer, self.hooks)
         self.loaders = Loaders(run)
         self._signal = Interruption()
+        self._rehearsed = False
+        self._finished = 0  # epochs, the untrained model's among them
 
     @property
     def interrupted(self) -> int:
@@ -79,22 +92,29 @@ class Runner:
         check_batch_size(run)
         load_pretrained(run, self.trainer)
         self.average_weights()
-        run.sources = self.trainer.cache_sources(run)
+        cache_sources(run, self.trainer)
+        with method(run, "model_options", self.trainer):
+            facts = facts_of(run, self.trainer.model_options())
         make_folder = make_folder or partial(RunFolder.create, run.machine.output, run.spec.name)
         folder = run.ranks.broadcast(make_folder() if run.ranks.first else None)
         with self.opened(folder):
-            return self.carry_out(EpochOutputs(run.ranks), facts_of(run, self.trainer.model_options()))
+            return self.carry_out(EpochOutputs(run.ranks), facts)
 
     def resume(self, folder: RunFolder) -> dict[str, Any]:
         """Continue a run from its last checkpoint; return the content of ``report.json``."""
         run = self.run
+        facts = recorded_facts(folder.settings)
         self.build()
+        remarks = check_extensions(run, facts, folder)
         check_batch_size(run)
         self.average_weights()
         with self.opened(folder):
-            outputs = restore_training(run, self.saver.load("last"))
-            run.sources = self.trainer.cache_sources(run)
-            return self.carry_out(outputs, recorded_facts(folder.settings))
+            checkpoint = self.saver.load("last")
+            outputs = restore_training(run, checkpoint)
+            for remark in (*remarks, *self.hooks.load_states(checkpoint)):
+                run.note(remark)
+            cache_sources(run, self.trainer)
+            return self.carry_out(outputs, {**facts, **extensions_of(run)})
 
     def carry_out(self, outputs: EpochOutputs, facts: Mapping[str, Any]) -> dict[str, Any]:
         """Record the settings and ``facts``, train the epochs that are left, evaluate the best checkpoint, report.
@@ -103,6 +123,7 @@ class Runner:
             outputs: of the current epoch so far.
         """
         run = self.run
+        self._finished = len(run.history)
         if run.ranks.first:
             for line in unused_images(run.data.dataset):
                 _log.log(NOTICE, "%s", line)
@@ -113,7 +134,7 @@ class Runner:
                 if not run.history:
                     self.saver.save(outputs)
                     self.evaluate_untrained()
-                while len(run.history) <= run.settings.epochs:
+                while not run.trained:
                     self.train_epoch(outputs)
                     self.validate_epoch(outputs)
                     outputs = EpochOutputs(run.ranks)
@@ -128,7 +149,9 @@ class Runner:
     def opened(self, folder: RunFolder) -> Iterator[None]:
         """Use a run folder, locked against other processes from before its checkpoint is read to the report."""
         self.run.folder = folder
-        self.saver = Saver(self.run, lambda path: self.notify("checkpoint_saved", path=path))
+        self.saver = Saver(
+            self.run, lambda path: self.notify("checkpoint_saved", path=path), self.hooks.states
+        )
         lock = folder.lock() if self.run.ranks.first else None
         try:
             yield
@@ -147,9 +170,13 @@ class Runner:
 
     def evaluate_untrained(self) -> None:
         """Epoch 0: the metrics of the untrained model on the training and validation images (SOURCE 4)."""
+        run = self.run
         self._epoch_began = time.monotonic()
         train = self.evaluate("train", "epoch 0, training images")
         validation = self.validate("epoch 0, validation images")
+        if not len(run.data.split.validation):
+            self.rehearse("train", train)
+        check_epoch(run, train.metrics, validation.metrics)
         self.finish_epoch(train.metrics, validation.metrics, self.learning_rate)
 
     def train_epoch(self, outputs: EpochOutputs) -> None:
@@ -159,42 +186,29 @@ class Runner:
         self._epoch_began = time.monotonic()
         loader = self.loaders.training(run.epoch)
         self.notify("epoch_started", epoch=run.epoch)
-        self.trainer.train_mode(run)
+        with method(run, "train_mode", self.trainer):
+            self.trainer.train_mode(run)
         name = f"epoch {run.epoch}/{run.settings.epochs}"
         with run.progress.stage(name, loader.samples) as loader.advance:
             loader.advance(sum(loader.batch_sizes(step)[0] for step in range(run.step)))
-            for batch in loader.iterate(run.step):
+            batches = loader.iterate(run.step)
+            for batch in produced(
+                run, "the inputs of a batch (build_transforms, build_sources)", self.trainer, batches
+            ):
                 seed_all(run.settings.seed, run.epoch, run.step, run.ranks.rank)
-                run.updates.batch_share = self.batch_share(loader)
-                run.updates.last_step = run.step + 1 == len(loader)
-                with run.device.autocast():
-                    metrics = self.hooks.tasks.train_step(run=run, batch=batch)
-                outputs.add(metrics, batch.index)
+                metrics = self.steps.make(loader, batch)
+                try:
+                    outputs.add(metrics, batch.index)
+                except Breach as error:
+                    raise broken(run, "train_step", error) from error
                 run.step += 1
-                self.after_update()
+                self.steps.finish()
                 self.notify("step_finished", metrics=metrics)
                 self.check_step(outputs)
+        self.steps.finish_epoch()
         run.ranks.average_buffers(run.model)
         if run.average is not None:
             run.ranks.average_buffers(run.average.module)
-
-    def after_update(self) -> None:
-        """Update average and schedulers, if the step has changed the weights (accumulated gradients have not)."""
-        run = self.run
-        if not run.updates.complete:
-            return
-        if run.average is not None:
-            run.average.update_parameters(run.model)
-        if self.trainer.scheduler_interval == "update":
-            for scheduler in run.schedulers.values():
-                scheduler.step()
-
-    def batch_share(self, loader: Loader) -> float:
-        """This rank's images of the current batch, as a share of all images of the update it is part of."""
-        group = self.run.settings.accumulate
-        first = self.run.step // group * group
-        images = sum(loader.batch_sizes(step)[1] for step in range(first, min(first + group, len(loader))))
-        return loader.batch_sizes(self.run.step)[0] / images
 
     def check_step(self, outputs: EpochOutputs) -> None:
         """Between steps: check the loss, stop if interrupted, save if it is time to."""
@@ -204,6 +218,8 @@ class Runner:
             return
         try:
             outputs.check_finite()
+            if not run.updates.losses_are_finite():
+                raise PneumoError(f"the loss of an update is not finite (NaN or infinite) by step {run.step}")
         except PneumoError as error:
             last = self.saver.checkpoints.path("last")
             raise PneumoError(
@@ -227,7 +243,7 @@ class Runner:
         if outputs is not None:
             self.saver.save(outputs)
         where = f"stopped and saved in epoch {run.epoch} after step {run.step}"
-        if len(run.history) > run.settings.epochs:
+        if run.trained:
             where = "stopped after the last epoch, before the report was written"
         raise Interrupted(f"{where}; go on with: pneumo resume {run.folder.path}", 128 + number)
 
@@ -235,13 +251,13 @@ class Runner:
         """Validate, keep the weights if they are the best, and finish the epoch."""
         run = self.run
         means, per_image = outputs.results()
-        train = self.trainer.training_metrics(run, means, per_image)
+        with method(run, "training_metrics", self.trainer):
+            train = checked_metrics(self.trainer.training_metrics(run, means, per_image))
         seconds = time.monotonic() - self._epoch_began
         validation = self.validate(f"epoch {run.epoch}, validation", outputs)
+        check_epoch(run, train, validation.metrics)
         rate = self.learning_rate
-        if self.trainer.scheduler_interval == "epoch":
-            for scheduler in run.schedulers.values():
-                scheduler.step()
+        self.steps.schedule("epoch")
         self.saver.keep_if_best(validation.metrics if run.monitor.side == "validation" else train)
         throughput = len(per_image["index"]) / seconds
         self.finish_epoch(train, validation.metrics, rate, throughput)
@@ -264,21 +280,21 @@ class Runner:
         }
         if images_per_second is not None:
             row["images_per_second"] = round(images_per_second, 2)
+        check_history(run, self._finished)
         run.history.append(row)
+        self._finished += 1
         run.step = 0
-        self.save_images()
-        self.saver.save_epoch()
-        self.notify("epoch_finished", metrics=row)
-
-    def save_images(self) -> None:
-        """Save the images that the trainer shows of each epoch, if any."""
-        run = self.run
-        with evaluating(run):
-            images = self.trainer.epoch_images(run)
-        if images is not None and run.ranks.first:
-            from pneumo_cli.reports.figures.animation import write_grid
-
-            write_grid(images.cpu(), run.folder.epoch_images(len(run.history) - 1))
+        save_epoch_images(run, self.trainer)
+        if not self.hooks.epoch_end_matters:
+            self.saver.save_epoch()
+        self.notify("epoch_finished", metrics=copy.deepcopy(row))
+        check_history(run, self._finished)
+        run.stop_reason = next(filter(None, run.ranks.gather(run.stop_reason)), "")
+        if stop := run.stopped:
+            run.note(f"stopped after epoch {stop['epoch']} of {stop['of']}: {stop['reason']}")
+            self.saver.save_stopped()
+        elif self.hooks.epoch_end_matters:
+            self.saver.save_epoch()
 
     @property
     def learning_rate(self) -> float:
@@ -290,7 +306,15 @@ class Runner:
         """Evaluate the validation images, if there are any."""
         if not len(self.run.data.split.validation):
             return Evaluation({})
-        return self.evaluate("validation", name, outputs)
+        evaluation = self.evaluate("validation", name, outputs)
+        self.rehearse("validation", evaluation)
+        return evaluation
+
+    def rehearse(self, split: str, evaluation: Evaluation) -> None:
+        """Try the end of the run, once per process, with an evaluation from before it."""
+        if not self._rehearsed:
+            rehearse(self.run, self.trainer, split, evaluation)
+            self._rehearsed = True
 
     def evaluate(self, split: str, name: str, outputs: EpochOutputs | None = None) -> Evaluation:
         """Evaluate one split, in order; exact under any number of ranks.
@@ -320,9 +344,8 @@ class Runner:
         run.average = None  # the best checkpoint holds the averaged weights
         evaluations = {}
         if len(run.data.split.validation):
-            evaluations["validation"] = self.evaluate("validation", "best checkpoint, validation")
-            seed_all(run.settings.seed, "calibration")
-            run.calibration = self.trainer.calibrate(run, evaluations["validation"])
+            evaluations["validation"] = self.validate("best checkpoint, validation")
+            run.calibration = calibrate(run, self.trainer, evaluations["validation"])
             if run.calibration:
                 self.saver.add_to_best(best, calibration=run.calibration)
         # From here on nothing is fitted or chosen.
@@ -338,7 +361,7 @@ class Runner:
         if run.ranks.first:
             run.progress = self.watched_progress()
             try:
-                samples = self.loaders.samples()
+                samples = self.loaders.samples() if run.machine.report else {}
                 report = report_run(run, self.trainer, self.hooks, evaluations, samples, self.command)
             finally:
                 run.progress = progress

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pneumo_cli.errors import PneumoError
 from pneumo_cli.runs.checkpoints import Checkpoints
 from pneumo_cli.runs.run import Best, Run
 from pneumo_cli.training.epoch_outputs import EpochOutputs
@@ -26,12 +25,16 @@ class Saver:
 
     Args:
         on_saved: called with a checkpoint's path when it is written.
+        states: the states that belong to ``last`` beside the run's own (:meth:`RunHooks.states`).
     """
 
-    def __init__(self, run: Run, on_saved: Callable[[Path], None]) -> None:
+    def __init__(
+        self, run: Run, on_saved: Callable[[Path], None], states: Callable[[], Mapping[str, Any]] = dict
+    ) -> None:
         self.checkpoints = Checkpoints(run.folder.checkpoints)
         self._run = run
         self._on_saved = on_saved
+        self._states = states
         self._saved_at = time.monotonic()
         self._took = 0.0
 
@@ -43,7 +46,8 @@ class Saver:
         """Write ``last``, with the current epoch's outputs: all that is needed to go on to the same bits."""
         collected = outputs.state()
         began = time.monotonic()
-        self._write("last", training_state(self._run, collected))
+        if self._run.ranks.first:
+            self._write("last", training_state(self._run, collected, self._states()))
         self._saved_at = time.monotonic()
         self._took = self._saved_at - began
 
@@ -54,6 +58,12 @@ class Saver:
         if len(run.history) - 1 in (0, run.settings.epochs) or run.ranks.largest(int(worth)):
             self.save(EpochOutputs(run.ranks))
 
+    def save_stopped(self) -> None:
+        """Write ``last`` after an epoch that ends the training early, and ``best`` if it is the last epoch's."""
+        if not self._run.monitor.metric:
+            self._write("best", best_state(self._run))
+        self.save(EpochOutputs(self._run.ranks))
+
     def save_if_overdue(self, outputs: EpochOutputs) -> None:
         """Write ``last`` within an epoch that takes longer than the setting ``checkpoint_minutes``."""
         run = self._run
@@ -63,8 +73,8 @@ class Saver:
     def keep_if_best(self, metrics: Mapping[str, float]) -> None:
         """Write ``best`` if the monitored metric has improved; after the last epoch if none is monitored.
 
-        Raises:
-            PneumoError: the monitored metric is not among the ``metrics`` of its split.
+        Args:
+            metrics: of the monitor's side, that metric among them and finite.
         """
         run, monitor = self._run, self._run.monitor
         if not monitor.metric:
@@ -72,11 +82,6 @@ class Saver:
             if run.epoch == run.settings.epochs:
                 self._write("best", best_state(run))
             return
-        if monitor.metric not in metrics:
-            raise PneumoError(
-                f"there is no {monitor.side} {monitor.metric!r}, by which the best checkpoint is chosen; "
-                f"there is {', '.join(sorted(metrics)) or 'nothing'}"
-            )
         value = float(metrics[monitor.metric])
         if monitor.improves(value, run.best.value):
             run.best = Best(run.epoch, value)

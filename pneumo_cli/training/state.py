@@ -14,10 +14,17 @@ from pneumo_cli.runs.weights import load_weights
 from pneumo_cli.training.epoch_outputs import EpochOutputs
 
 
-def training_state(run: Run, outputs: Mapping[str, Any]) -> dict[str, Any]:
-    """The content of ``last``; ``outputs`` is the :meth:`EpochOutputs.state` of the current epoch."""
+def training_state(run: Run, outputs: Mapping[str, Any], states: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of ``last``.
+
+    Args:
+        outputs: the :meth:`EpochOutputs.state` of the current epoch.
+        states: of trainer, extensions and observers (:meth:`RunHooks.states`).
+    """
+    stop = {"stop": {"reason": run.stop_reason, "of": run.settings.epochs}} if run.stop_reason else {}
     return {
         "fingerprint": run.data.fingerprint,
+        "pixels": run.data.images_digest,
         "epoch": run.epoch,
         "step": run.step,
         "history": run.history,
@@ -33,6 +40,8 @@ def training_state(run: Run, outputs: Mapping[str, Any]) -> dict[str, Any]:
         "schedulers": {name: _scheduler_state(s) for name, s in run.schedulers.items()},
         "scaler": run.updates.scaler.state_dict(),
         "outputs": outputs,
+        **stop,
+        **states,
     }
 
 
@@ -40,6 +49,7 @@ def best_state(run: Run) -> dict[str, Any]:
     """The content of ``best``: the weights (averaged if the run averages them), and which epoch's they are."""
     return {
         "fingerprint": run.data.fingerprint,
+        "pixels": run.data.images_digest,
         "epoch": run.epoch,
         "monitor": run.monitor.metric,
         "value": run.best.value,
@@ -77,6 +87,14 @@ def restore_training(run: Run, state: Mapping[str, Any]) -> EpochOutputs:
     run.started = datetime.fromisoformat(state["started"])
     run.seconds_before = state["seconds"]
     run.notes = list(state["notes"])
+    if state.get("pixels", run.data.images_digest) != run.data.images_digest:
+        run.note(
+            "The images are decoded otherwise than when the run was last saved (by another version of the "
+            f"dataset's plugin or of a library): the epochs up to {run.epoch} were trained on other pixels"
+        )
+    stop = state.get("stop", {})
+    if stop and run.settings.epochs <= stop["of"]:  # more epochs were asked for otherwise: it goes on
+        run.stop_reason = stop["reason"]
     outputs = EpochOutputs(run.ranks)
     outputs.restore(state["outputs"], run.step)
     return outputs

@@ -7,6 +7,7 @@ request. Requests are JSON lines on stdin: the answer to ``{"start": …}`` is a
 
 import json
 import os
+import site
 import sys
 
 import matplotlib.backends.backend_agg
@@ -24,6 +25,8 @@ def run_child(request):
     for number, path in ((1, request["stdout"]), (2, request["stderr"])):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     sys.path[:0] = request["path"]
+    for folder in request["path"]:
+        site.addsitedir(folder)  # what pip has installed editable since the start
     dpi = int(sys.argv[1])  # of the figures in reports
     sys.argv = ["pneumo", *request["arguments"]]
     from pneumo_cli.cli.main import main

@@ -86,4 +86,46 @@ def register_commands(app):
     assert "count" in shown
     assert "check" in shown
     install("pneumo-taker", {"taker": "taker_plugin"}, {"taker_plugin": source.format(name="check")})
-    assert "the command 'check' exists already" in pneumo("list-models").stderr
+    assert "the command 'data check' exists already" in pneumo("list-models").stderr
+
+
+def test_only_the_commands_whose_names_are_taken_are_left_out(install, pneumo) -> None:
+    source = """
+import typer
+from pneumo_cli.api import hookimpl
+api_version = 1
+@hookimpl
+def register_commands(app):
+    data = typer.Typer()
+    for app_or_group, name in ((app, "greet"), (app, "doctor"), (app, "greet"), (data, "check"), (data, "count")):
+        app_or_group.command(name)(lambda name=name: print("mine:", name))
+    app.add_typer(data, name="data")
+    for name in ("run", "predict", "new-group"):
+        group = typer.Typer()
+        group.command("one")(lambda: print("mine: one"))
+        group.command("two")(lambda: print("mine: two"))
+        app.add_typer(group, name=name)
+"""
+    install("pneumo-many", {"many": "many_plugin"}, {"many_plugin": source})
+    listed = pneumo("list-models")
+    assert listed.code == 0
+    assert listed.stderr == (
+        "pneumo: plugin many (pneumo-many 1.0): register: register_commands: the commands 'doctor', 'greet', "
+        "'data check', 'run' and 'predict' exist already\n"
+    )
+    assert pneumo("greet").stdout == "mine: greet\n"
+    assert pneumo("data", "count").stdout == "mine: count\n"
+    assert pneumo("new-group", "two").stdout == "mine: two\n"
+    assert "mine" not in pneumo("data", "check", "--help").stdout
+    assert "fake" in pneumo("run", "--help").stdout
+
+
+def test_a_callback_of_the_whole_program_is_named_and_left_out(install, pneumo) -> None:
+    source = (
+        COMMAND.format(function="hello") + "    @app.callback()\n    def always():\n        print('always')\n"
+    )
+    install("pneumo-greet", {"greet": "greet_plugin"}, {"greet_plugin": source})
+    listed = pneumo("list-models")
+    assert listed.code == 0
+    assert "always" not in listed.stdout
+    assert "register_commands: a callback of the whole program is refused" in listed.stderr

@@ -18,12 +18,14 @@ def row(epoch: int, train: dict[str, float], validation: dict[str, float]) -> di
     return {"epoch": epoch, "train": train, "validation": validation, **times}
 
 
-def run(epochs: int = 2, monitor: str = "generator_loss") -> Any:
-    folder = SimpleNamespace(path=Path("runs/gan/x"), report_html=Path("runs/gan/x/report.html"))
+def run(epochs: int = 2, monitor: str = "generator_loss", side: str = "train", pages: bool = True) -> Any:
+    path = Path("runs/gan/x")
+    folder = SimpleNamespace(path=path, report_html=path / "report.html", report_json=path / "report.json")
     best = SimpleNamespace(epoch=1)
     settings = SimpleNamespace(epochs=epochs)
-    monitored = SimpleNamespace(metric=monitor)
-    return SimpleNamespace(monitor=monitored, settings=settings, best=best, folder=folder)
+    monitored = SimpleNamespace(metric=monitor, side=side)
+    machine = SimpleNamespace(report=pages)
+    return SimpleNamespace(monitor=monitored, settings=settings, best=best, folder=folder, machine=machine)
 
 
 def finished(console: Console, of: Any = None, **parts: Any) -> None:
@@ -60,6 +62,55 @@ def test_with_validation_its_metrics_are_shown(capsys) -> None:
     assert "val kid" in heading
     assert "train x" not in heading
     assert "0.0123" in values
+
+
+def test_the_monitored_metric_comes_first_whatever_its_name(capsys) -> None:
+    names = [f"m{number}" for number in range(9)]
+    monitored = run(monitor="lesion_dice", side="validation")
+    measured = {"loss": 0.1, **dict.fromkeys(names, 0.0), "lesion_dice": 0.8}
+    console = Console()
+    console.epoch_finished(monitored, row(0, {"loss": 1.0}, measured))
+    finished(console, of=monitored, evaluations={"test": measured})
+    heading, _, results, values, *_ = capsys.readouterr().err.splitlines()
+    assert "train loss  val loss  val lesion dice  val m0" in heading
+    assert "m5" not in heading
+    assert results.split() == ["best", "of", "epoch", "1", "loss", "lesion", "dice", "m0", "m1", "m2", "m3"]
+    assert values.split()[:3] == ["test", "0.1000", "0.8000"]
+
+
+def test_a_metric_monitored_on_the_training_images_is_shown_beside_those_of_validation(capsys) -> None:
+    Console().epoch_finished(
+        run(monitor="energy"), row(0, {"loss": 1.0, "energy": 2.0}, {"loss": 3.0, "x": 4.0})
+    )
+    assert "train loss  val loss  train energy  val x" in capsys.readouterr().err
+
+
+def test_a_monitored_metric_without_interval_is_among_the_results_with_intervals(capsys) -> None:
+    finished(
+        Console(),
+        of=run(monitor="lesion_dice"),
+        evaluations={"test": {"auc": 0.9, "lesion_dice": 0.8}},
+        intervals={"test": {"auc": [0.8, None]}},
+        dataset={},
+    )
+    lines = [line.split() for line in capsys.readouterr().err.splitlines()]
+    assert ["lesion", "dice", "0.8000"] in lines
+    assert ["auc", "0.9000"] in lines
+
+
+def test_a_metric_that_is_undefined_is_a_dash(capsys) -> None:
+    console = Console()
+    console.epoch_finished(run(), row(0, {"loss": 1.0}, {"loss": 1.0, "recall": float("nan")}))
+    finished(console, evaluations={"test": {"loss": 1.0, "recall": None}})
+    lines = capsys.readouterr().err.splitlines()
+    assert "nan" not in "".join(lines)
+    assert lines[1].split()[1:4] == ["1.0000", "1.0000", "–"]
+    assert lines[3].split() == ["test", "1.0000", "–"]
+
+
+def test_without_pages_the_file_of_the_results_is_named(capsys) -> None:
+    finished(Console(), of=run(pages=False))
+    assert "report   runs/gan/x/report.json" in capsys.readouterr().err
 
 
 def test_without_a_monitored_metric_no_epoch_is_the_best(capsys) -> None:

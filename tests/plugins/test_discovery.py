@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -53,6 +56,26 @@ BROKEN = {
         "register",
         "register_models: ZeroDivisionError",
     ),
+    "no-text": (
+        "class Odd(Exception):\n    def __str__(self): raise ValueError('no')\nraise Odd",
+        "import",
+        "Odd: no message",
+    ),
+    "version-text": (
+        "api_version = '1'",
+        "version",
+        "was written for API version '1', and this pneumo has version 1",
+    ),
+    "nothing": (
+        "from pneumo_cli.api import hookimpl\napi_version = 1\n@hookimpl\ndef register_datasets(): return None",
+        "register",
+        "register_datasets: TypeError: returned None: yield each DatasetSpec, or return a list of them",
+    ),
+    "text": (
+        "from pneumo_cli.api import hookimpl\napi_version = 1\n@hookimpl\ndef register_models(): return 'x'",
+        "register",
+        "returned 'x': yield each ModelSpec or ModelFamily, or return a list of them",
+    ),
     "no-spec": (
         "from pneumo_cli.api import hookimpl\napi_version = 1\n@hookimpl\ndef register_models(): return ['x']",
         "register",
@@ -100,7 +123,64 @@ def test_ctrl_c_while_plugins_are_loaded_ends_the_program(install, pneumo) -> No
     install("pneumo-slow", {"slow": "slow_plugin"}, {"slow_plugin": "raise KeyboardInterrupt"})
     ended = pneumo("list-models")
     assert ended.code == 130
-    assert ended.stderr == "pneumo: interrupted\n"
+    assert ended.stderr == "pneumo: interrupted while loading plugin slow (pneumo-slow 1.0)\n"
+
+
+def test_ctrl_c_while_a_plugin_registers_names_the_plugin_and_the_hook(install, pneumo) -> None:
+    source = MODEL.format(name="slow").replace("    yield", "    raise KeyboardInterrupt\n    yield")
+    install("pneumo-slow", {"slow": "slow_plugin"}, {"slow_plugin": source})
+    ended = pneumo("list-models")
+    assert ended.code == 130
+    assert (
+        ended.stderr == "pneumo: interrupted while calling register_models of plugin slow (pneumo-slow 1.0)\n"
+    )
+
+
+def test_a_plugin_that_takes_long_to_load_or_to_register_is_named_meanwhile(
+    install, pneumo, monkeypatch
+) -> None:
+    monkeypatch.setattr("pneumo_cli.plugins.loading._PATIENCE", 0.2)
+    source = "import time\ntime.sleep(0.5)\n" + MODEL.format(name="slow").replace(
+        "    yield", "    time.sleep(0.5)\n    yield"
+    )
+    install("pneumo-slow", {"slow": "slow_plugin"}, {"slow_plugin": source})
+    listed = pneumo("list-models")
+    assert listed.code == 0
+    assert listed.stderr.splitlines() == [
+        "pneumo: still loading plugin slow (pneumo-slow 1.0)",
+        "pneumo: still calling register_models of plugin slow (pneumo-slow 1.0)",
+    ]
+
+
+def test_what_c_code_and_subprocesses_print_while_plugins_load_does_not_spoil_json(
+    install, fakes, tmp_path
+) -> None:
+    loud = """
+import ctypes, os, subprocess, sys
+def loud(where):
+    os.write(1, f"raw {where}\\n".encode())
+    subprocess.run([sys.executable, "-c", f"print('child {where}')"], check=True)
+    sys.__stdout__.write(f"python {where}\\n")
+    if os.name == "posix":
+        ctypes.CDLL(None).puts(f"libc {where}".encode())
+loud("import")
+"""
+    source = loud + MODEL.format(name="loud").replace("    yield", "    loud('register')\n    yield")
+    install("pneumo-loud", {"loud": "loud_plugin"}, {"loud_plugin": source})
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    ended = subprocess.run(
+        [sys.executable, "-m", "pneumo_cli", "list-models", "--json"],
+        env=environ, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "loud" in {row["name"] for row in json.loads(ended.stdout)}
+    for where in ("import", "register"):
+        assert {f"{how} {where}" for how in ("raw", "child", "python")} <= set(ended.stderr.splitlines())
+
+
+def test_a_closed_stdout_is_no_problem_for_loading(fakes) -> None:
+    command = f"{sys.executable} -m pneumo_cli list-models >&-"
+    ended = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert "Traceback" not in ended.stderr
 
 
 def test_output_of_plugins_goes_to_stderr(install, pneumo) -> None:

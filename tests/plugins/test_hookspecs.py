@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from pneumo_cli.api import DatasetSpec, ModelFamily, ModelSpec, Preset, TrainerSpec, hookimpl
+from pneumo_cli import api
+from pneumo_cli.api import hookimpl
 from pneumo_cli.evaluation.result import Evaluation
 from pneumo_cli.plugins import hookspecs
 from pneumo_cli.plugins.hookspecs import KNOWN_HOOKS
@@ -19,12 +20,19 @@ from pneumo_cli.testing import runner_of
 from pneumo_cli.trainers.base import Trainer
 from pneumo_cli.training.loaders import Loaders
 
-GROUPS = (hookspecs.RegistrationHooks, hookspecs.TaskHooks, hookspecs.LifecycleHooks)
+SPECS = {
+    name: getattr(api, name) for name in api.__all__ if name.endswith(("Spec", "Family", "Preset", "Check"))
+}
+EXTENSIONS = (
+    *("train_step", "build_optimizers", "build_schedulers", "build_transforms", "build_sources"),
+    *hookspecs.AROUND_HOOKS,
+)
+"""The hooks whose example is an extension."""
 
 
 def example_of(hook: str) -> str:
     """The code of the example in a hook's docstring."""
-    (group,) = [group for group in GROUPS if hook in vars(group)]
+    (group,) = [group for group in hookspecs.HOOKS if hook in vars(group)]
     text = inspect.getdoc(getattr(group, hook)) or ""
     match = re.search(r"^Example\b.*::\n\n((?:    .*\n?|\n)+)", text, re.MULTILINE)
     assert match, f"the hook {hook} has no example"
@@ -33,10 +41,7 @@ def example_of(hook: str) -> str:
 
 @pytest.mark.parametrize("hook", KNOWN_HOOKS)
 def test_every_hook_has_an_example_that_runs_and_that_pluggy_accepts(hook: str) -> None:
-    offered = {
-        one.__name__: one
-        for one in (Trainer, Evaluation, TrainerSpec, ModelSpec, ModelFamily, DatasetSpec, Preset)
-    }
+    offered = {**SPECS, "Trainer": Trainer, "Evaluation": Evaluation}
     names = {"hookimpl": hookimpl, **offered}
     exec(compile(example_of(hook), hook, "exec"), names)
     example = names.get(hook)
@@ -49,7 +54,7 @@ def test_every_hook_has_an_example_that_runs_and_that_pluggy_accepts(hook: str) 
     if not issubclass(example, Trainer):  # a trainer's methods need no decorator
         assert implemented_hooks(example) == (hook,)
         HookManager().register(example())
-    if hook in ("register_trainers", "register_models", "register_datasets"):
+    if hook.startswith("register_") and hook != "register_commands":
         assert list(getattr(example(), hook)())
 
 
@@ -65,18 +70,31 @@ def test_the_example_of_evaluate_gives_the_metrics_of_a_split(fakes: Path, tmp_p
     assert set(evaluation.outputs["index"].tolist()) == set(runner.run.data.split.validation.tolist())
 
 
+@pytest.mark.parametrize("hook", EXTENSIONS)
+def test_the_example_of_an_extension_takes_part_in_a_run(hook: str, start_run) -> None:
+    names = {"hookimpl": hookimpl, "torch": torch}
+    exec(compile(example_of(hook), hook, "exec"), names)
+    (example,) = [value for value in names.values() if inspect.isclass(value)]
+
+    class EndOfTest(BaseException):
+        """Ends the run after a step."""
+
+    class Ends:
+        @hookimpl
+        def step_finished(self, run, metrics):
+            assert run.extensions == {"further": ""}
+            assert ("twice" in metrics) is (hook == "train_step")
+            raise EndOfTest
+
+    with pytest.raises(EndOfTest):
+        start_run("fake", example(), Ends(), model="plain-net")
+
+
 def test_every_hook_is_implemented_by_some_test(trainer: Trainer) -> None:
     tests = Path(__file__).parents[1]
-    sources = "\n".join(path.read_text() for path in tests.rglob("*.py"))
-    implemented = set(re.findall(r"@hookimpl[^\n]*\n\s*def (\w+)", sources))
+    files = [*tests.rglob("*.py"), *tests.parent.glob("plugins/*/tests/*.py")]
+    sources = "\n".join(path.read_text() for path in files)
+    # Also in sources of plugins, which are texts over several lines.
+    implemented = set(re.findall(r'@hookimpl(?:\([^)]*\))?(?:\\n|["\s])*def (\w+)', sources))
     implemented |= {name for name in vars(type(trainer)) if name in KNOWN_HOOKS}
     assert set(KNOWN_HOOKS) - implemented == set()
-
-
-def test_the_groups_of_hooks_are_complete() -> None:
-    assert set(hookspecs.TASK_HOOKS) == {
-        name for name in vars(hookspecs.TaskHooks) if not name.startswith("_")
-    }
-    assert set(hookspecs.LIFECYCLE_HOOKS) == {
-        name for name in vars(hookspecs.LifecycleHooks) if not name.startswith("_")
-    }

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from pneumo_cli.api import hookimpl
-from pneumo_cli.errors import UsageError
+from pneumo_cli.errors import PneumoError, UsageError
 from pneumo_cli.evaluation.result import NamedTable, ReportSection
 from pneumo_cli.plugins.run_hooks import RunHooks
+from pneumo_cli.registry import Provenance
 from pneumo_cli.trainers.base import Trainer
 
 
@@ -50,7 +52,7 @@ def test_extensions_wrap_the_steps_of_the_trainer(trainer: Trainer) -> None:
         "twice": torch.tensor(6.0),
     }
     assert Counting.calls == 1
-    assert hooks.extensions() == ["counting", "doubling"]
+    assert list(hooks.extensions()) == ["counting", "doubling"]
 
 
 def test_two_plain_implementations_of_a_task_hook_are_refused(trainer: Trainer) -> None:
@@ -63,9 +65,7 @@ def test_two_plain_implementations_of_a_task_hook_are_refused(trainer: Trainer) 
         RunHooks(trainer, [("rival", Rival())])
 
 
-def test_plugins_for_a_run_take_part_and_a_failing_one_is_left_out(
-    trainer: Trainer, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_plugins_for_a_run_take_part(trainer: Trainer) -> None:
     class Listener:
         @hookimpl
         def epoch_started(self, epoch):
@@ -76,63 +76,93 @@ def test_plugins_for_a_run_take_part_and_a_failing_one_is_left_out(
     class Maker:
         @hookimpl
         def plugins_for_run(self, run):
-            assert run == "the run"
+            assert run.name == "the run"
             yield from listeners
 
-    class Failing:
-        @hookimpl
-        def plugins_for_run(self):
-            raise ValueError("no display")
-
-    hooks = RunHooks(trainer, [("failing", Failing()), ("maker", Maker())])
-    with caplog.at_level(logging.WARNING, "pneumo"):
-        hooks.add_run_plugins("the run")
+    hooks = RunHooks(trainer, [("maker", Maker())])
+    hooks.add_run_plugins(SimpleNamespace(name="the run", stop_reason=""))
     hooks.notify("epoch_started", run=None, epoch=4)
     assert [listener.epoch for listener in listeners] == [4, 4]
-    assert "plugin failing takes no part in this run: ValueError: no display" in caplog.text
+    assert hooks.participants() == ["maker", "maker:Listener", "maker:Listener-2", "trainer"]
 
 
-def test_a_plugin_for_a_run_with_a_wrong_hook_is_named_and_left_out(
-    hooks_of, caplog: pytest.LogCaptureFixture
-) -> None:
-    calls: list[str] = []
+class Misspelt:
+    @hookimpl
+    def epoch_finishd(self, run):
+        """A misspelt hook."""
 
-    class Misspelt:
-        @hookimpl
-        def epoch_finishd(self, run):
-            calls.append("misspelt")
 
-    class WrongArgument:
-        @hookimpl
-        def epoch_started(self, epoch):
-            calls.append("wrong argument")
+class WrongArgument:
+    @hookimpl
+    def epoch_started(self, epoch):
+        """A hook."""
 
-        @hookimpl
-        def epoch_finished(self, run, metrix):
-            calls.append("wrong argument")
+    @hookimpl
+    def epoch_finished(self, run, metrix):
+        """A hook with a misspelt argument."""
 
-    class Right:
-        @hookimpl
-        def epoch_started(self, epoch):
-            calls.append("right")
 
+class Unmarked:
+    @hookimpl
+    def epoch_started(self, epoch):
+        """A hook."""
+
+    def epoch_finished(self, metrics):
+        """A hook without its mark."""
+
+
+class WrapsWithoutYield:
+    @hookimpl(wrapper=True)
+    def train_step(self, run, batch):
+        return {}
+
+
+class Empty:
+    """No hook at all."""
+
+
+@pytest.mark.parametrize(
+    ("returned", "words"),
+    [
+        (Misspelt(), r"there is no hook 'epoch_finishd'; did you mean epoch_finished"),
+        (WrongArgument(), "metrix"),
+        (Unmarked(), "its method epoch_finished has the name of a hook without being marked with @hookimpl"),
+        (WrapsWithoutYield(), "generator"),
+        (Empty(), "it is an Empty, which implements no hook"),
+        (Unmarked, "the class Unmarked is no object with hooks"),
+    ],
+    ids=["misspelt", "argument", "unmarked", "no yield", "no hook", "class"],
+)
+def test_a_wrong_object_for_a_run_ends_it_with_its_name(returned: object, words: str, hooks_of) -> None:
     class Maker:
         @hookimpl
         def plugins_for_run(self):
-            return [Misspelt(), WrongArgument(), Right()]
+            return [returned]
 
-    hooks = hooks_of(Maker())
-    with caplog.at_level(logging.WARNING, "pneumo"):
-        hooks.add_run_plugins(None)
-    hooks.notify("epoch_started", run=None, epoch=1)
-    assert calls == ["right"]
-    misspelt, argument = (record.getMessage() for record in caplog.records)
-    assert misspelt.startswith("plugin Maker:Misspelt (pneumo-listening 2.1) takes no part in this run")
-    assert "there is no hook 'epoch_finishd'; did you mean epoch_finished" in misspelt
-    assert "Maker:WrongArgument (pneumo-listening 2.1)" in argument
-    assert "metrix" in argument
-    assert "\n" not in argument
-    assert not any("Misspelt" in name or "WrongArgument" in name for name in hooks.participants())
+    name = returned.__name__ if isinstance(returned, type) else type(returned).__name__
+    with pytest.raises(UsageError) as caught:
+        hooks_of(Maker()).add_run_plugins(None)
+    message = str(caught.value)
+    assert message.startswith(f"plugin Maker:{name} (pneumo-listening 2.1) cannot take part in a run: ")
+    assert words in message
+    assert message.endswith("PNEUMO_DISABLE_PLUGINS=Maker leaves it out")
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("value", ["raises", "a number"])
+def test_a_plugin_that_fails_to_give_its_objects_ends_the_run(value: str, hooks_of) -> None:
+    class Maker:
+        @hookimpl
+        def plugins_for_run(self):
+            if value == "raises":
+                raise ValueError("no display")
+            return 3
+
+    message = (
+        r"plugin Maker \(pneumo-listening 2.1\) failed in plugins_for_run: .*_PLUGINS=Maker leaves it out"
+    )
+    with pytest.raises(UsageError, match=message):
+        hooks_of(Maker()).add_run_plugins(None)
 
 
 def test_a_wrapper_may_leave_out_or_add_plugins_for_a_run(hooks_of) -> None:
@@ -242,8 +272,12 @@ def test_errors_of_the_trainer_itself_reach_the_caller(trainer: Trainer) -> None
         def epoch_started(self, epoch):
             raise RuntimeError("the trainer itself")
 
-    with pytest.raises(RuntimeError, match="the trainer itself"):
-        RunHooks(Observing(settings=None), []).notify("epoch_started", run=None, epoch=1)
+    hooks = RunHooks(Observing(settings=None), [], name="probe", provenance=Provenance("pneumo-probe", "0.1"))
+    with pytest.raises(PneumoError) as caught:
+        hooks.notify("epoch_started", run=None, epoch=1)
+    assert str(caught.value).startswith(
+        "trainer probe (pneumo-probe 0.1) failed in epoch_started: RuntimeError: the trainer itself (test_run_hooks"
+    )
 
 
 def test_only_lifecycle_hooks_notify(trainer: Trainer) -> None:
@@ -251,22 +285,56 @@ def test_only_lifecycle_hooks_notify(trainer: Trainer) -> None:
         RunHooks(trainer, []).notify("train_step", run=None)
 
 
-def test_sections_of_a_report_name_their_plugin_and_a_wrong_one_is_left_out(
-    hooks_of, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_sections_of_a_report_name_their_plugin_and_a_wrong_one_is_noted(hooks_of) -> None:
     class Sections:
         @hookimpl
         def add_to_report(self, run, evaluations):
             yield ReportSection("Size", "Small.", (NamedTable("T", ("a",), (("1",),)),))
+
+    class Single:
+        @hookimpl
+        def add_to_report(self):
+            return ReportSection("Alone", "One section, in no list.")
 
     class Strange:
         @hookimpl
         def add_to_report(self):
             return ["no section"]
 
-    with caplog.at_level(logging.WARNING, "pneumo"):
-        sections = hooks_of(Strange(), Sections()).report_sections(None, {})
+    notes: list[str] = []
+    run = SimpleNamespace(note=notes.append)
+    sections = hooks_of(Strange(), Single(), Sections()).report_sections(run, {})
     assert [(name, section.title) for name, section in sections] == [
-        ("Sections (pneumo-listening 2.1)", "Size")
+        ("Sections (pneumo-listening 2.1)", "Size"),
+        ("Single (pneumo-listening 2.1)", "Alone"),
     ]
-    assert "observer Strange (pneumo-listening 2.1) failed in add_to_report" in caplog.text
+    (note,) = notes
+    assert "plugin Strange (pneumo-listening 2.1) failed in add_to_report: TypeError" in note
+
+
+def test_an_object_takes_part_once(hooks_of) -> None:
+    class Counting:
+        @hookimpl
+        def epoch_finished(self):
+            pass
+
+    class Maker:
+        @hookimpl
+        def plugins_for_run(self):
+            return [counting, counting]
+
+    counting = Counting()
+    with pytest.raises(
+        UsageError, match=r"Maker:Counting \(pneumo-listening 2.1\) .*: the same object takes part"
+    ):
+        hooks_of(Maker()).add_run_plugins(None)
+
+
+def test_a_state_that_nobody_takes_any_more_is_remarked_upon(hooks_of) -> None:
+    class Stateless:
+        @hookimpl
+        def epoch_finished(self):
+            pass
+
+    (remark,) = hooks_of(Stateless()).load_states({"parts": {"Stateless": {"n": 1}}})
+    assert remark.startswith("the checkpoint's state of Stateless is not used")

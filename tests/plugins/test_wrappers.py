@@ -6,10 +6,24 @@ import logging
 from typing import Any
 
 import pytest
+import torch
 
 from pneumo_cli.api import hookimpl
+from pneumo_cli.data.batch_inputs import Sources, Transforms
 from pneumo_cli.errors import PneumoError
+from pneumo_cli.evaluation.result import Evaluation
 from pneumo_cli.plugins.discovery import discover
+
+RIGHT: dict[str, Any] = {
+    "build_model": torch.nn.Linear(1, 1),
+    "build_optimizers": {"main": torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], 0.1)},
+    "build_schedulers": {},
+    "build_transforms": Transforms(None, None),
+    "build_sources": Sources(None, None, None),
+    "evaluate": Evaluation({"loss": 0.0}),
+    "train_step": {"loss": torch.tensor(0.0)},
+}
+"""A right result of each task hook."""
 
 
 def listener(calls: list[str], name: str, **options: Any) -> object:
@@ -66,7 +80,7 @@ def test_specname_lets_a_method_have_any_name(hooks_of) -> None:
     hooks.notify("epoch_started", run=None, epoch=2)
     assert calls == ["epoch 2"]
     assert hooks.tasks.train_step(run=None, batch=5)["batch"] == 5
-    assert hooks.extensions() == ["Renamed"]
+    assert hooks.extensions() == {"Renamed": "pneumo-listening 2.1"}
 
 
 def test_default_values_of_additional_arguments_are_kept(hooks_of) -> None:
@@ -158,18 +172,75 @@ def test_an_error_in_a_wrapper_of_a_task_hook_names_it_and_ends_the_run(hooks_of
             hooks_of(extension).tasks.train_step(run=None, batch=1)
 
 
-def test_an_error_of_the_trainer_passes_through_wrappers_as_it_is(hooks_of, trainer, monkeypatch) -> None:
+def test_an_error_of_the_trainer_passes_through_wrappers_as_it_is_and_names_the_trainer(
+    hooks_of, trainer, monkeypatch
+) -> None:
+    seen = []
+
     class Watching:
         @hookimpl(wrapper=True)
         def train_step(self):
-            return (yield)
+            try:
+                return (yield)
+            except ZeroDivisionError as error:
+                seen.append(error)
+                raise
 
     def failing(run, batch):
         raise ZeroDivisionError("in the trainer")
 
     monkeypatch.setattr(trainer, "train_step", failing)
-    with pytest.raises(ZeroDivisionError, match="in the trainer"):
+    with pytest.raises(
+        PneumoError, match=r"trainer MinimalTrainer failed in train_step: ZeroDivisionError: in the trainer"
+    ) as caught:
         hooks_of(Watching()).tasks.train_step(run=None, batch=1)
+    assert caught.value.__cause__ is seen[0]
+
+
+@pytest.mark.parametrize(
+    "error", [SystemExit(0), PneumoError("says it itself"), MemoryError("can't allocate memory")]
+)
+def test_an_exit_is_a_failure_and_some_errors_say_themselves_what_is_wrong(
+    error: BaseException, hooks_of, trainer, monkeypatch
+) -> None:
+    def failing(run, batch):
+        raise error
+
+    monkeypatch.setattr(trainer, "train_step", failing)
+    expected = PneumoError if isinstance(error, SystemExit) else type(error)
+    with pytest.raises(expected) as caught:
+        hooks_of().tasks.train_step(run=None, batch=1)
+    assert (caught.value is error) is not isinstance(error, SystemExit)
+
+
+@pytest.mark.parametrize(
+    ("hook", "value", "wanted"),
+    [
+        ("build_model", "net", "a torch.nn.Module"),
+        ("build_optimizers", {}, "a dictionary of optimizers by name"),
+        ("build_optimizers", [1], "a dictionary of optimizers by name"),
+        ("build_schedulers", {"main": 0.1}, "a dictionary of schedulers by the name of their optimizer"),
+        ("build_transforms", (1, 2), "Transforms"),
+        ("build_sources", 5, "Sources"),
+        ("evaluate", {}, "an Evaluation"),
+        ("train_step", torch.zeros(2), "a mapping of tensors by name"),
+    ],
+)
+def test_a_wrapper_that_returns_something_else_is_named(
+    hook, value, wanted, hooks_of, trainer, monkeypatch
+) -> None:
+    def implementation(self):
+        yield
+        return value
+
+    body = {hook: hookimpl(wrapper=True, specname=hook)(implementation)}
+    monkeypatch.setattr(type(trainer), hook, lambda self, *arguments: RIGHT.get(hook))
+    arguments = {"run": None} | {"train_step": {"batch": 1}, "evaluate": {"loader": []}}.get(hook, {})
+    message = (
+        rf"extension Wrong \(pneumo-listening 2.1\) failed in {hook}: TypeError: {hook} .*, not {wanted}"
+    )
+    with pytest.raises(PneumoError, match=message):
+        getattr(hooks_of(type("Wrong", (), body)()).tasks, hook)(**arguments)
 
 
 # --- registration -----------------------------------------------------------------------------------------------

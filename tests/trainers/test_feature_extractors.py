@@ -251,7 +251,7 @@ def test_an_unusable_run_is_an_error_of_one_line(fakes: Path) -> None:
     plugins = discover()
     duel = recorded("duel", fakes / "runs" / "duel" / "a")
     checkpoint(duel, TwoNets())
-    assert "this is a run of duel, which trains no classifier" in refused(str(duel.path), plugins)
+    assert "this is a run of duel, which neither classifies nor predicts" in refused(str(duel.path), plugins)
     fake = recorded("fake", fakes / "runs" / "fake" / "b")
     assert "there is no checkpoint" in refused(str(fake.path), plugins)
     checkpoint(fake, plain_net())

@@ -100,7 +100,8 @@ def test_schedules_count_the_batches_that_there_are(batch_size: int, steps: int,
     assert run.updates_per_epoch == len(runner.loaders.training(1)) == steps
     shares = []
     for run.step in range(steps):
-        shares.append(runner.batch_share(runner.loaders.training(1)))
+        loader = runner.loaders.training(1)
+        shares.append(runner.steps._batch_share(loader, loader.batch_sizes(run.step)[0]))
     assert shares == [1.0] * steps
 
 
@@ -127,6 +128,7 @@ def test_a_single_training_image_is_refused_too(built, monkeypatch: pytest.Monke
     run = runner.run
     split = dataclasses.replace(run.data.split, train=run.data.split.train[:1])
     monkeypatch.setattr(run, "data", dataclasses.replace(run.data, split=split))
+    monkeypatch.delitem(vars(run), "_sampling", raising=False)  # of the former split
     run.smallest_batch = smallest_batch(run, runner.trainer)
     with pytest.raises(UsageError, match="there are too few training images, 1: pooled-net at"):
         check_batch_size(run)

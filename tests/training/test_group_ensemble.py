@@ -53,8 +53,9 @@ def whole(recovered: Recovered) -> Path:
 
 
 @pytest.fixture
-def copy(whole: Path, tmp_path: Path) -> Path:
+def copy(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of it for tests that write into it or access the test set."""
+    monkeypatch.setenv("SABOTAGE", "")  # the saboteur took part in its training
     return Path(shutil.copytree(whole, tmp_path / "group"))
 
 

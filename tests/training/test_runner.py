@@ -210,8 +210,9 @@ def unfinished(processes, tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def copy(unfinished: Path, tmp_path: Path) -> Path:
+def copy(unfinished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the unfinished run that may be damaged."""
+    monkeypatch.setenv("SABOTAGE", "")
     return Path(shutil.copytree(unfinished, tmp_path / "runs" / "fake" / "copy"))
 
 

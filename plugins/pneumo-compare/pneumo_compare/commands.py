@@ -113,7 +113,7 @@ def _write(comparison: Comparison, out: Path) -> None:
 def _print(comparison: Comparison) -> None:
     from pneumo_cli.runtime.json_values import value_text
     from pneumo_compare import tables
-    from pneumo_compare.wording import cautions, p_clause, pair_sentence
+    from pneumo_compare.wording import cautions, p_clause, pair_sentence, side_by_side
 
     letters = tables.letters(comparison.runs)
     print_table(["", "run", "trainer", "model", "seed", "epochs"], tables.run_rows(comparison))
@@ -121,6 +121,8 @@ def _print(comparison: Comparison) -> None:
     of = f", {len(images.names):,} images of {len(set(images.patients)):,} patients" if images else ""
     print(f"\nOn the {comparison.split} set{of}")
     print_table(["metric", *letters], tables.metric_rows(comparison))
+    if untested := side_by_side(comparison):
+        print(f"\n{untested}")
     for place, pair in comparison.pairs.items():
         if pair.metrics:
             print(f"\n{comparison.runs[place].letter} − {comparison.first.letter}, the same patients")

@@ -189,6 +189,11 @@ def _read(path: Path, split: str, letter: str) -> ComparedRun:
     # Of a group: the metrics of the ensemble, not the mean of its members' metrics.
     evaluations = numbers(mapping(report.get("evaluations"))) if grouped else listed.evaluations
     metrics = evaluations.get(split)
+    if not metrics and grouped and mapping(report.get("spread")).get(split):
+        raise UsageError(
+            f"{path} has no result of an ensemble, as its members are no classifiers: compare its members "
+            f"({folder.path / 'members'}) one by one"
+        )
     if not metrics:
         other = next((name for name in SPLITS if evaluations.get(name)), "")
         hint = f"; compare on the {other} images: --split {other}" if other else ""
@@ -323,7 +328,9 @@ def _check_same_kind(first: ComparedRun, other: ComparedRun, split: str) -> None
             raise UsageError(
                 f"{first.name} and {other.name} decide different things: {tasks[0]} vs {tasks[1]}: not comparable"
             )
-    if first.scored is None and not (first.metrics.keys() & other.metrics.keys()) - {"loss"}:
+    # The losses of different trainers are different measures.
+    ignored = set() if first.listed.trainer == other.listed.trainer else {"loss"}
+    if first.scored is None and not (first.metrics.keys() & other.metrics.keys()) - ignored:
         raise UsageError(
             f"{first.name} ({first.listed.trainer}) and {other.name} ({other.listed.trainer}) are of different "
             f"kinds: they have no metric of their {split} images in common"

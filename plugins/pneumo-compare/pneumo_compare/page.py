@@ -46,6 +46,7 @@ from pneumo_compare.wording import (
     metric_verdict,
     p_text,
     pair_sentence,
+    side_by_side,
     verdict,
 )
 
@@ -107,12 +108,9 @@ def document(comparison: Comparison, pictures: Path) -> Document:
 
 
 def _summary(comparison: Comparison) -> str:
-    images = comparison.first.images
-    if comparison.first.scored is None or images is None:
-        return (
-            f"{len(comparison.runs)} runs side by side. They are not classifiers, so there are no paired "
-            "tests, and one run each does not show which differences are due to chance."
-        )
+    images, untested = comparison.first.images, side_by_side(comparison)
+    if images is None or untested:
+        return untested
     total, classes = len(images.names), classes_of(comparison.first)
     numbers = _numbers(images.labels, classes)
     of_classes = f" ({', '.join(f'{count(n)} {name}' for name, n in numbers.items())})" if numbers else ""
@@ -132,7 +130,9 @@ def _numbers(labels: NDArray[np.int64], classes: Sequence[str]) -> dict[str, int
 
 
 def _headlines(comparison: Comparison) -> Iterator[Headline]:
-    shown = [name for name in in_order(comparison.first.metrics) if name != "loss" and is_known(name)]
+    measured = [name for name in in_order(comparison.first.metrics) if name != "loss"]
+    monitored = text(mapping(comparison.first.report.get("monitor")).get("metric"))
+    shown = [name for name in measured if is_known(name)] or [name for name in measured if name == monitored]
     name = "auc" if "auc" in shown else next(iter(shown), "")
     if not name:
         return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pneumo_cli.evaluation.metric_names import in_order, interval_text, metric_label, metric_text
@@ -57,7 +57,7 @@ def plain(comparison: Comparison) -> dict[str, Any]:
 
 
 def settings_that_differ(runs: Sequence[ComparedRun]) -> Iterator[tuple[str, tuple[Any, ...], bool]]:
-    """The settings, and facts such as model and dataset, in which runs differ.
+    """The settings, and facts such as model, dataset and extensions, in which runs differ.
 
     Yields:
         name, the runs' values (:data:`ABSENT` if a trainer has no such setting), and whether it belongs to the
@@ -66,6 +66,7 @@ def settings_that_differ(runs: Sequence[ComparedRun]) -> Iterator[tuple[str, tup
     from pneumo_cli.settings.schema import MachineSettings
 
     facts: list[dict[str, Any]] = []
+    observed: set[str] = set()  # settings of observers, which are no part of the recipe
     for run in runs:
         trainer, model, dataset = (mapping(run.report.get(part)) for part in ("trainer", "model", "dataset"))
         environment = mapping(run.report.get("environment"))
@@ -78,6 +79,10 @@ def settings_that_differ(runs: Sequence[ComparedRun]) -> Iterator[tuple[str, tup
         }
         for item in map(mapping, sequence(run.report.get("settings"))):
             values[text(item.get("name"))] = item.get("value")
+        extensions = _extensions(run.report)
+        listed = [f"{name} ({origin})" if origin else name for name, origin in extensions.items()]
+        values["extensions"] = ", ".join(listed) or "none"
+        observed |= {name for name in values if "." in name and name.partition(".")[0] not in extensions}
         values["model"] = model.get("name")  # the setting may be empty: the trainer's own
         values |= {
             "computed on": environment.get("device_name") or environment.get("device"),
@@ -86,11 +91,19 @@ def settings_that_differ(runs: Sequence[ComparedRun]) -> Iterator[tuple[str, tup
             "pneumo": run.report.get("pneumo"),
         }
         facts.append(values)
-    machine = {*MachineSettings.model_fields, "computed on", "computed in", "torch", "pneumo"}
+    machine = {*observed, *MachineSettings.model_fields, "computed on", "computed in", "torch", "pneumo"}
     for name in dict.fromkeys(name for values in facts for name in values):
         several = tuple(values.get(name, ABSENT) for values in facts)
         if any(value != several[0] for value in several[1:]):
             yield name, several, name in machine
+
+
+def _extensions(report: Mapping[str, Any]) -> dict[str, str]:
+    """The extensions of a run, with distribution and version; earlier versions recorded the names alone."""
+    recorded = report.get("extensions")
+    if isinstance(recorded, Mapping):
+        return {text(name): text(version) for name, version in recorded.items()}
+    return {text(name): "" for name in sequence(mapping(report.get("environment")).get("extensions"))}
 
 
 def metric_rows(comparison: Comparison) -> list[tuple[str, ...]]:

@@ -30,6 +30,16 @@ def verdict(comparison: Comparison) -> str:
     return f"In {label} {len(differ)} of the {len(pairs)} runs differ significantly from {first}: {letters}."
 
 
+def side_by_side(comparison: Comparison) -> str:
+    """What is compared without tests; empty if there are some."""
+    if comparison.first.scored is not None and comparison.first.images is not None:
+        return ""
+    return (
+        f"{len(comparison.runs)} runs side by side. They are not classifiers, so there are no paired tests, and "
+        "one run each does not show which differences are due to chance."
+    )
+
+
 def pair_sentence(comparison: Comparison, place: int) -> str:
     """How one run differs from the baseline."""
     pair, (first, letter) = comparison.pairs[place], _letters(comparison, place)

@@ -13,6 +13,7 @@ from pneumo_cli.testing import Invocation
 from pneumo_compare.commands import check_target
 from pneumo_compare.comparison import compare_runs
 from pneumo_compare.page import write_comparison
+from tests.inference.value_plugin import MODULE, PLUGIN
 
 Pneumo = Callable[..., Invocation]
 Write = Callable[..., Path]
@@ -159,3 +160,21 @@ def test_misuse_is_an_error_of_one_line(
     ended = pneumo("compare", *arguments)
     assert (ended.code, ended.stdout) == (2, "")
     assert ended.stderr.startswith(f"pneumo: {message}")
+
+
+def test_runs_without_classes_are_shown_side_by_side_without_a_test(
+    install: Callable[..., None], finished_run: Callable[..., Path], pneumo: Pneumo, fakes: Path
+) -> None:
+    install("pneumo-values", {"values": "values_plugin"}, {"values_plugin": PLUGIN, "values": MODULE})
+    group = finished_run("number", "--seeds", 2, "--epochs", 1)
+    runs = sorted((group / "members").iterdir())
+    ended = pneumo("compare", *runs, "--out", "page.html")
+    assert ended.code == 0, ended.stderr
+    assert "On the test set, 16 images of 8 patients" in ended.stdout
+    assert "They are not classifiers, so there are no paired tests" in ended.stdout
+    assert "They are not classifiers, so there are no paired tests" in (fakes / "page.html").read_text()
+    found = json.loads(pneumo("compare", *runs, "--json").stdout)
+    assert (found["differences"], found["tests"]) == ([], {})
+    ended = pneumo("compare", runs[0], group)
+    assert (ended.code, len(ended.stderr.splitlines())) == (2, 1)
+    assert "has no result of an ensemble, as its members are no classifiers" in ended.stderr

@@ -15,6 +15,7 @@ from pneumo_cli.errors import PneumoError, UsageError
 from pneumo_cli.runs.group_index import find_runs
 from pneumo_cli.testing import Invocation
 from pneumo_compare.comparison import compare_runs
+from pneumo_compare.tables import ABSENT, settings_that_differ
 from pneumo_compare.wording import metric_verdict, verdict
 
 Pneumo = Callable[..., Invocation]
@@ -228,3 +229,29 @@ def test_other_test_images_with_the_same_names_are_refused(write_run: Write, tmp
     with pytest.raises(UsageError, match="same names that are other files"):
         compare_runs([paths[0], paths[2]])
     assert compare_runs([paths[0], paths[2]], split="validation")
+
+
+def test_extensions_that_differ_and_their_settings_belong_to_the_recipe(
+    write_run, tmp_path: Path, pneumo
+) -> None:
+    def settings(*rows: tuple[str, object]) -> list[dict[str, object]]:
+        return [{"name": name, "value": value} for name, value in (("epochs", 2), *rows)]
+
+    plain = write_run(tmp_path / "fake" / "plain", 1, settings=settings(("tracker.folder", "one")))
+    sharp = write_run(
+        tmp_path / "fake" / "sharp",
+        2,
+        settings=settings(("sam.rho", 0.05), ("tracker.folder", "two")),
+        extensions={"sam": "pneumo-sam 0.1"},
+    )
+    early = write_run(
+        tmp_path / "fake" / "early", 3, environment={"extensions": ["sam"]}, settings=settings()
+    )
+    comparison = compare_runs([plain, sharp, early])
+    differing = {name: (values, machine) for name, values, machine in settings_that_differ(comparison.runs)}
+    assert differing["extensions"] == (("none", "sam (pneumo-sam 0.1)", "sam"), False)
+    assert differing["sam.rho"] == ((ABSENT, 0.05, ABSENT), False)
+    assert differing["tracker.folder"][1], "an observer is no part of the recipe"
+    printed = pneumo("compare", plain, sharp).stdout
+    assert "sam (pneumo-sam 0.1)" in printed
+    assert "The recipe is the same" not in printed

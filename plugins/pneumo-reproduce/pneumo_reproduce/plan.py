@@ -11,6 +11,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -26,8 +27,10 @@ from pneumo_reproduce.source_report import Task as SourceTask
 if TYPE_CHECKING:
     from pneumo_cli.data.records import Dataset
     from pneumo_cli.plugins.discovery import Plugins
+    from pneumo_cli.registry import Entry
     from pneumo_cli.runtime.progress import Progress
     from pneumo_cli.settings.resolve import Resolved
+    from pneumo_cli.specs import TrainerSpec
 
 PLAN = "plan.json"
 SOURCE = "source"
@@ -182,7 +185,7 @@ def _plan_task(
 
     planned: dict[str, Any] = {"name": task.name, "title": task.title, "problem": "", "replaced": ""}
     try:
-        resolved = resolve(plugins, plugins.trainers.get(task.name), request.flags, preset=request.preset)
+        resolved = resolve(plugins, _trainer(plugins, task.name), request.flags, preset=request.preset)
     except UsageError as error:
         return {**planned, "problem": str(error)}, ""
     if asks_for_group(resolved.trainer):
@@ -196,7 +199,22 @@ def _plan_task(
             resolved = _available(plugins, resolved, request, planned)
         except UsageError as error:
             return {**planned, "problem": str(error)}, ""
-    return {**planned, **_planned(plugins, resolved, data)}, resolved.to_toml({})
+    return {**planned, **_planned(plugins, resolved, data)}, resolved.to_toml(_parts(plugins, resolved))
+
+
+def _trainer(plugins: Plugins, name: str) -> Entry[TrainerSpec]:
+    """The bundled trainer of a task, whatever else is installed under its name."""
+    return plugins.trainers.get(name, prefer="pneumo-reproduce")
+
+
+def _parts(plugins: Plugins, resolved: Resolved) -> dict[str, str]:
+    """The trainer, model and dataset with their distributions, as ``run.toml`` records them."""
+    parts = {"trainer": resolved.entry.qualified_name}
+    with suppress(UsageError):  # what is not installed is named when the task is run
+        parts["model"] = resolved.registered(plugins.models).qualified_name
+    with suppress(UsageError):
+        parts["dataset"] = resolved.registered(plugins.datasets).qualified_name
+    return parts
 
 
 def _available(plugins: Plugins, resolved: Resolved, request: Request, planned: dict[str, Any]) -> Resolved:
@@ -224,7 +242,7 @@ def _stand_in(plugins: Plugins, name: str, request: Request) -> dict[str, Any]:
     """The model, and its weights, of the preset for small machines; empty if the trainer has no such preset."""
     from pneumo_cli.settings.resolve import resolve
 
-    entry = plugins.trainers.get(name)
+    entry = _trainer(plugins, name)
     if not any(preset.name == _STAND_IN for preset in entry.spec.presets):
         return {}
     small = resolve(plugins, entry, request.flags, preset=_STAND_IN).trainer
@@ -239,7 +257,7 @@ def _described(plugins: Plugins, resolved: Resolved, progress: Progress) -> dict
     """
     from pneumo_cli.trainers.session import open_dataset
 
-    entry = plugins.datasets.get(resolved.trainer.dataset)
+    entry = resolved.registered(plugins.datasets)
     given = resolved.origins["data_root"].startswith("--")
     dataset = open_dataset(entry, resolved.machine, progress, root_given=given, options=resolved.options)
     if dataset.task != "binary":

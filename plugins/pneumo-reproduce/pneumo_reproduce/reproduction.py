@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 OUTCOMES = "outcomes.json"
 _KIND = "reproduce"  # the folder in the output folder, next to those of the trainers
-_KEPT = ("PNEUMO_DEBUG", "PNEUMO_DISABLE_PLUGINS")
+_KEPT = ("PNEUMO_DEBUG", "PNEUMO_DISABLE_PLUGINS", "PNEUMO_PLUGINS")
 """Variables that a task's process inherits; its settings are all in the plan."""
 _POLL = 0.5  # seconds between two reads of a run's files
 _TAIL = 20  # lines of a process's output that are searched for its error

@@ -157,8 +157,8 @@ def _measured(plugins: Plugins, resolved: Resolved) -> Throughput:
     first = start = time.monotonic()
     for batch in batches():
         with run.device.autocast():
-            trainer.train_step(run, batch)
-        runner.after_update()
+            run.functions.train_step(batch)
+        runner.steps.finish()
         wait()
         now = time.monotonic()
         steps.append((now - start) / len(batch.index))
@@ -188,7 +188,8 @@ def main(files: list[str]) -> None:
         line: dict[str, Any]
         try:
             path = Path(file)
-            entry = plugins.trainers.get(str(tomllib.loads(path.read_text(encoding="utf-8"))["trainer"]))
+            content = tomllib.loads(path.read_text(encoding="utf-8"))
+            entry = plugins.trainers.get(str(content.get("run", content).get("trainer", content["trainer"])))
             line = asdict(measure(plugins, resolve(plugins, entry, {}, config=path, environ={})))
         except Exception as error:
             line = {"error": " ".join(f"{type(error).__name__}: {error}".split())}

@@ -75,7 +75,7 @@ def test_a_killed_reproduction_continues_to_the_same_bits(
     assert "SIGKILL" in ended.stderr
     page = (folder / "report.html").read_text()
     assert "no result here: its process was ended by SIGKILL" in page
-    monkeypatch.delenv("SABOTAGE")
+    monkeypatch.setenv("SABOTAGE", "")
 
     changed = pneumo("reproduce", "--output", str(folder), "--preset", "source")
     assert changed.code == 2

@@ -1,5 +1,7 @@
 """The plan of a reproduction: resolved settings, replaced networks, problems."""
 
+import tomllib
+
 from pneumo_cli.plugins.discovery import discover
 from pneumo_cli.runtime.progress import Progress
 from pneumo_reproduce.plan import Plan, Request, make_plan, planned_again
@@ -87,3 +89,28 @@ def test_the_options_of_the_dataset_reach_the_plan_and_every_run(with_tasks, ins
     assert plan.content["flags"]["hospital"] == "south"
     assert plan.settings
     assert all('hospital = "south"' in settings for settings in plan.settings.values())
+
+
+def test_the_trainers_of_a_reproduction_are_the_bundled_ones_whatever_else_has_their_names(install, fakes):
+    source = """
+from pneumo_cli.api import Preset, TrainerSpec, hookimpl
+api_version = 1
+@hookimpl
+def register_trainers():
+    yield TrainerSpec(
+        name="cnn", summary="One", trainer="pneumo_fake.trainers:FakeTrainer",
+        settings="pneumo_fake.settings:FakeSettings", kind="classifier", model="tiny-net",
+        presets=(Preset(name="source", summary="As it is"), Preset(name="quick", summary="Quick")),
+    )
+"""
+    for name in ("pneumo-a-rival", "pneumo-cnn"):
+        module = f"trainer_of_{name.replace('-', '_')}"
+        install(name, {module: module}, {module: source})
+    plan = plan_of(discover(), "quick", fetch=False)
+    assert plan.task("cnn")["trainer"] == "pneumo-cnn:cnn"
+    written = tomllib.loads(plan.settings["cnn"])
+    assert written["run"] == {
+        "trainer": "pneumo-cnn:cnn",
+        "model": "pneumo-fake:tiny-net",
+        "dataset": "pneumo-fake:tiny",
+    }

@@ -33,10 +33,11 @@ class Saboteur:
         elif self.act.startswith("SIG"):
             os.kill(os.getpid(), getattr(signal, self.act))
 
-    def draw(self):
+    def draw(self, run):
         from matplotlib.figure import Figure
 
-        self.strike()
+        if len(run.history) > run.settings.epochs:  # not when figures are tried before training
+            self.strike()
         return Figure()
 
     @hookimpl
@@ -75,13 +76,14 @@ class Saboteur:
         if self.point == "report":
             from pneumo_cli.evaluation import NamedFigure
 
-            trap = NamedFigure("trap", "Only in runs that survive.", self.draw)
+            trap = NamedFigure("trap", "Only in runs that survive.", lambda: self.draw(run))
             return dataclasses.replace(evaluation, figures=(*evaluation.figures, trap))
         return evaluation
 
 
 @hookimpl
 def plugins_for_run(run):
+    # Part of the recipe, as it wraps task hooks: with an empty plan it takes part and does nothing.
     harmed = os.environ.get("SABOTAGE_FOLD") in (None, str(run.settings.fold))
-    if os.environ.get("SABOTAGE") and harmed:
-        yield Saboteur(os.environ["SABOTAGE"])
+    if "SABOTAGE" in os.environ:
+        yield Saboteur(os.environ["SABOTAGE"] if harmed else "")
