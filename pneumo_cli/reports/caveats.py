@@ -79,10 +79,10 @@ def few_validation_images(report: Report) -> str:
     images = number(_row(report, "validation").get("images"))
     if images is None or images >= _FEW or _split(report).get("policy") == "all":
         return ""
-    return (
-        f"Only {count(images)} validation images: the checkpoint and the thresholds were selected on them, and "
-        "depend largely on chance."
-    )
+    selected = "the checkpoint and the thresholds were selected on them, and depend"
+    if "operating_point" not in _settings(report):
+        selected = "the checkpoint was selected on them, and depends"
+    return f"Only {count(images)} validation images: {selected} largely on chance."
 
 
 def few_test_patients(report: Report) -> str:
@@ -140,8 +140,7 @@ def unused_images(report: Report) -> str:
 
 def one_seed(report: Report) -> str:
     """One run does not show the variation between seeds."""
-    settings = map(mapping, sequence(report.get("settings")))
-    seed = next((row.get("value") for row in settings if row.get("name") == "seed"), None)
+    seed = _settings(report).get("seed")
     if seed is None or not mapping(report.get("evaluations")):
         return ""
     return (
@@ -155,21 +154,23 @@ def chosen_by_accuracy(report: Report) -> str:
     counts = _counts(report, "validation").values()
     if mapping(report.get("monitor")).get("metric") != "accuracy" or not counts:
         return ""
+
+    def auc_instead(of: str) -> str:
+        return f" --monitor auc does not depend on the {of}." if "monitor" in _settings(report) else ""
+
     if _task(report) == "multilabel":
         images = number(_row(report, "validation").get("images")) or 0
         if sum(counts) > (1 - _IMBALANCED) * images * len(counts):
             return ""
         return (
             "The checkpoint was selected by accuracy, and most labels are absent from most validation images: "
-            "models that detect few of them are preferred. --monitor auc does not depend on the frequency of the "
-            "labels."
+            f"models that detect few of them are preferred.{auc_instead('frequency of the labels')}"
         )
     if max(counts) <= _IMBALANCED * sum(counts):
         return ""
     return (
         f"The checkpoint was selected by accuracy, and {max(counts) / sum(counts):.0%} of the validation images "
-        "are of one class: models that favour this class are preferred. --monitor auc does not depend on the class "
-        "balance."
+        f"are of one class: models that favour this class are preferred.{auc_instead('class balance')}"
     )
 
 
@@ -192,7 +193,7 @@ def no_better_than_guessing(report: Report) -> str:
         larger = max(counts, key=lambda name: counts[name], default="")
         share = counts[larger] / max(1, sum(counts.values())) if larger else 0.0
         references = [("auc", 0.5, "chance"), ("accuracy", share, f"always predicting {text(larger)}")]
-        if _task(report) == "multilabel":  # no constant prediction is the same for all labels
+        if not larger or _task(report) == "multilabel":  # no constant prediction is the same for all labels
             references.pop()
         for metric, reference, source in references:
             low = number(next(iter(sequence(mapping(intervals).get(metric))), None))
@@ -251,6 +252,17 @@ def stored_apart(report: Report) -> str:
     return f"A shortcut: {'; '.join(sentences)}. The results may measure that and not the disease."
 
 
+def plugin_files(report: Report) -> str:
+    """Code took part that is not installed, so no distribution and version say what it was."""
+    files = [
+        f"{text(file.get('path'))} (SHA-256 {text(file.get('sha256'))})"
+        for file in map(mapping, sequence(report.get("plugin_files")))
+    ]
+    if not files:
+        return ""
+    return f"Code that is not installed took part, from {listing(files)}: whoever repeats the run needs that file."
+
+
 RULES: Mapping[str, Callable[[Report], str]] = {
     "synthetic-data": synthetic_data,
     "leaking-split": shared_patients,
@@ -265,6 +277,7 @@ RULES: Mapping[str, Callable[[Report], str]] = {
     "unused-images": unused_images,
     "chosen-by-accuracy": chosen_by_accuracy,
     "one-seed": one_seed,
+    "plugin-files": plugin_files,
 }
 """All rules by name, in the order in which a report shows them."""
 
@@ -285,3 +298,9 @@ def _row(report: Report, split: str) -> Mapping[str, Any]:
 
 def _counts(report: Report, split: str) -> dict[str, float]:
     return {name: number(n) or 0 for name, n in mapping(_row(report, split).get("counts")).items()}
+
+
+def _settings(report: Report) -> dict[str, Any]:
+    """The trainer's settings by name: advice names only those that it has."""
+    rows = map(mapping, sequence(report.get("settings")))
+    return {text(row.get("name")): row.get("value") for row in rows}

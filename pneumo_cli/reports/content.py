@@ -11,7 +11,7 @@ from typing import Any
 
 from pneumo_cli.evaluation.metric_names import metric_label, metric_text
 from pneumo_cli.reports.document import Block, Commands, Document, Folded, Paragraph, Section, Table
-from pneumo_cli.reports.formatting import count, duration, lowered, when
+from pneumo_cli.reports.formatting import count, duration, listing, lowered, when
 from pneumo_cli.reports.results import (
     headlines,
     named_tables,
@@ -115,7 +115,8 @@ def _summary(report: Mapping[str, Any]) -> str:
         size = f" ({count(trainable)} trainable parameters)" if trainable else ""
         sentences.append(
             f"The trainer {text(trainer['name'])} trained the model {text(model.get('name') or '?')}{size} on "
-            f"{images}the {'synthetic ' if dataset.get('synthetic') else ''}dataset {text(dataset['name'])}."
+            f"{images}the {'synthetic ' if dataset.get('synthetic') else ''}dataset {text(dataset['name'])}"
+            f"{_with_extensions(report)}."
         )
     epoch, metric = number(monitor.get("epoch")), text(monitor.get("metric"))
     if epoch is not None and metric:
@@ -138,16 +139,35 @@ def _summary(report: Mapping[str, Any]) -> str:
     return " ".join(sentences)
 
 
+def _with_extensions(report: Mapping[str, Any]) -> str:
+    names = [text(name) for name in mapping(report.get("extensions"))]
+    return f", with the extension{'s' if len(names) > 1 else ''} {listing(names)}" if names else ""
+
+
+def _extension_rows(report: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    """A row for each extension, described by its settings."""
+    values = {
+        text(row.get("name")): row.get("value") for row in map(mapping, sequence(report.get("settings")))
+    }
+    for name, package in mapping(report.get("extensions")).items():
+        own = [
+            f"{field.removeprefix(f'{name}.')} = {value_text(value)}"
+            for field, value in values.items()
+            if field.startswith(f"{name}.")
+        ]
+        yield "Extension", text(name), ", ".join(own), text(package)
+
+
 def _setup(report: Mapping[str, Any]) -> Iterator[Block]:
     dataset = mapping(report.get("dataset"))
     parts = {kind: mapping(report.get(kind.lower())) for kind in ("Trainer", "Model", "Dataset")}
-    rows = tuple(
+    rows = [
         (kind, text(part.get("name")), text(part.get("origin") or part.get("summary")), _package(part))
         for kind, part in parts.items()
         if part
-    )
+    ]
     if rows:
-        yield Table(("", "Name", "Description", "Package"), rows)
+        yield Table(("", "Name", "Description", "Package"), (*rows, *_extension_rows(report)))
     for note in sequence(report.get("notes")):
         yield Paragraph(f"{text(note).rstrip('.')}.")
     split = mapping(dataset.get("split"))

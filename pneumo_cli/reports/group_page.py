@@ -40,6 +40,7 @@ def document(report: Mapping[str, Any]) -> Document:
     cautions = [f"{text(one.get('name'))} has no result: {text(one.get('error'))}" for one in failed]
     if failed and not mapping(report.get("evaluations")).get("test"):
         cautions.append("The test set stays sealed until all members are finished.")
+    cautions += [f"{text(note).rstrip('.')}." for note in sequence(report.get("notes"))]
     cautions += [text(mapping(rule).get("text")) for rule in sequence(report.get("caveats"))]
     title, numbers = headlines(report)
     if numbers:
@@ -125,6 +126,12 @@ def _spread(report: Mapping[str, Any]) -> Iterator[Block]:
         if split == WHOLE:
             yield from _baselines(report)
     yield from pictures(report, "spread")
+    if predicts := sequence(report.get("predicts")):
+        yield Paragraph(
+            "Each member was evaluated by itself, and there is no result of an ensemble: the metrics are the "
+            f"trainer's own, and only of classifiers are ensembles evaluated. For images, pneumo predict averages "
+            f"the {lowered(', '.join(map(text, predicts)))} that the members predict."
+        )
     if report.get("folds"):
         yield Paragraph(
             "The standard deviation over folds shows how the results vary with the patients used for training and "
@@ -178,7 +185,7 @@ def _members(report: Mapping[str, Any]) -> Iterator[Block]:
         if split == WHOLE:
             names = in_order(mapping(metrics))[:_OF_THE_WHOLE]
         else:
-            names = [name for name in _MEMBER_METRICS if name in mapping(metrics)][:_OF_A_SPLIT]
+            names = [name for name in _member_metrics(report) if name in mapping(metrics)][:_OF_A_SPLIT]
         columns += [(split, name) for name in names]
     columns = columns[:_COLUMNS]
     body = []
@@ -199,6 +206,12 @@ def _members(report: Mapping[str, Any]) -> Iterator[Block]:
         for member in members
     )
     yield Table(head, tuple(body), frozenset(range(1, len(head) - 1)), links=links)
+
+
+def _member_metrics(report: Mapping[str, Any]) -> tuple[str, ...]:
+    """The metrics of a split for the table of members, in their order: what the report knows, or is monitored."""
+    monitored = text(mapping(report.get("monitor")).get("metric"))
+    return _MEMBER_METRICS if is_known(monitored) else (monitored, *_MEMBER_METRICS)
 
 
 def _ensemble(report: Mapping[str, Any]) -> Iterator[Block]:

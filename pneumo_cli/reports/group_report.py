@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +18,15 @@ import numpy as np
 from pneumo_cli.errors import PneumoError
 from pneumo_cli.evaluation.metric_names import is_known, metric_label
 from pneumo_cli.reports import caveats, html, markdown
+from pneumo_cli.reports.figure_files import FigureFiles
 from pneumo_cli.reports.figures.spread import overlaid_curves, side_by_side, spread_of
 from pneumo_cli.reports.group_page import WHOLE, document, is_of_baseline
-from pneumo_cli.reports.run_report import evaluation_content, save_evaluation, save_figure
-from pneumo_cli.runs.report_format import FORMAT, read_report
+from pneumo_cli.reports.predictions import predictions_csv
+from pneumo_cli.reports.run_figures import add_evaluation_figures
+from pneumo_cli.reports.run_report import evaluation_content
+from pneumo_cli.runs.report_format import FORMAT, covered_epochs, read_report
 from pneumo_cli.runtime import atomic
-from pneumo_cli.runtime.json_values import mapping, number, sequence, text
+from pneumo_cli.runtime.json_values import finite, mapping, number, sequence, text
 
 if TYPE_CHECKING:
     from pneumo_cli.runs.groups import GroupMember, GroupResult
@@ -44,21 +48,28 @@ def write_group_report(group: GroupResult) -> dict[str, Any]:
     reports = {member.name: _read(group, member) for member in group.done}
     try:
         report = _content(group, reports)
-        figures = _figures(group, reports, report)
+        files = FigureFiles(folder, report["notes"].append)
         for split, evaluation in group.evaluations.items():
-            figures += save_evaluation(folder, split, evaluation, group.records)
-        report["figures"] = figures
+            atomic.write_text(folder.predictions / f"{split}.csv", predictions_csv(evaluation, group.records))
+        pages = group.resolved.machine.report
+        if pages:
+            _figures(group, reports, report, files)
+            for split, evaluation in group.evaluations.items():
+                add_evaluation_figures(files, split, evaluation)
+        report["figures"] = files.listed
         report["caveats"] = caveats_of(report, reports[group.done[0].name])
-        page = document(report)
-        atomic.write_text(folder.report_html, html.render_document(page, folder.path))
-        atomic.write_text(folder.report_markdown, markdown.render_document(page, folder.path))
-        atomic.write_json(folder.report_json, report)
+        written: dict[str, Any] = finite(report)
+        if pages:
+            page = document(written)
+            atomic.write_text(folder.report_html, html.render_document(page, folder.path))
+            atomic.write_text(folder.report_markdown, markdown.render_document(page, folder.path))
+        atomic.write_json(folder.report_json, written)
     except OSError as error:
         raise PneumoError(
             f"the report in {folder.path} cannot be written ({error.strerror}); the members are intact: "
             f"pneumo resume {folder.path} writes it again"
         ) from error
-    return report
+    return written
 
 
 def _read(group: GroupResult, member: GroupMember) -> dict[str, Any]:
@@ -103,12 +114,17 @@ def _content(group: GroupResult, reports: Mapping[str, Mapping[str, Any]]) -> di
             _member(member, reports.get(member.name), measured.get(member.name), group)
             for member in group.members
         ],
+        **({"predicts": list(group.predicts)} if group.predicts else {}),
         "spread": spread(measured),
         "baselines": _baselines(reports),
         **evaluation_content(group.evaluations),
         **({"test_access": {"count": accesses}} if accesses else {}),
+        "notes": [],
         "environment": first.get("environment"),
-        "reproduce": [f"pneumo run {group.resolved.entry.spec.name} --config {group.folder.settings}"],
+        "reproduce": [
+            f"pneumo run {group.resolved.entry.spec.name} --config {group.folder.settings}",
+            *sequence(first.get("reproduce"))[1:],
+        ],
         "next": [f"pneumo evaluate {group.folder.path}"] if group.averages else [],
     }
 
@@ -199,7 +215,8 @@ def _member(
         return {**content, "error": group.failures.get(member.name, "")}
     return {
         **content,
-        "epochs": len(sequence(report.get("history"))) - 1,
+        "epochs": covered_epochs(report),
+        **({"stopped": stopped} if (stopped := mapping(mapping(report.get("run")).get("stopped"))) else {}),
         "epoch": mapping(report.get("monitor")).get("epoch"),
         "seconds": _seconds(report),
         "evaluations": {split: dict(values) for split, values in (measured or {}).items()},
@@ -248,9 +265,11 @@ def _settings(group: GroupResult, rows: Sequence[Any]) -> list[dict[str, Any]]:
 
 
 def _figures(
-    group: GroupResult, reports: Mapping[str, Mapping[str, Any]], report: Mapping[str, Any]
-) -> list[dict[str, str]]:
-    figures = []
+    group: GroupResult,
+    reports: Mapping[str, Mapping[str, Any]],
+    report: Mapping[str, Any],
+    files: FigureFiles,
+) -> None:
     histories = [list(sequence(one.get("history"))) for one in reports.values()]
     entries = [mapping(row) for history in histories for row in history]
     recorded = {
@@ -262,9 +281,8 @@ def _figures(
         caption = (
             f"Metrics of all {len(histories)} members by epoch (thin lines), and their mean (thick lines)."
         )
-        curves = overlaid_curves(histories, names)
-        figures.append(save_figure(group.folder, curves, "figures/curves.png", caption, "training"))
-    figures += _samples(group, reports)
+        files.add(partial(overlaid_curves, histories, names), "figures/curves", caption, "training")
+    _samples(group, reports, files)
     values = {
         split: {metric: list(of["values"].values()) for metric, of in metrics.items()}
         for split, metrics in report["spread"].items()
@@ -273,11 +291,10 @@ def _figures(
     shares = {name for metrics in values.values() for name in metrics if metric_label(name).share}
     if len(shares) >= _SHARES:
         caption = "Metrics of each member, with their mean and standard deviation."
-        figures.append(save_figure(group.folder, spread_of(values), "figures/spread.png", caption, "spread"))
-    return figures
+        files.add(partial(spread_of, values), "figures/spread", caption, "spread")
 
 
-def _samples(group: GroupResult, reports: Mapping[str, Mapping[str, Any]]) -> list[dict[str, str]]:
+def _samples(group: GroupResult, reports: Mapping[str, Mapping[str, Any]], files: FigureFiles) -> None:
     """The images that each member generated in its selected epoch, side by side."""
     images = {}
     for name, report in reports.items():
@@ -285,12 +302,12 @@ def _samples(group: GroupResult, reports: Mapping[str, Mapping[str, Any]]) -> li
         if epoch is not None and (file := group.folder.member(name).epoch_images(int(epoch))).is_file():
             images[f"{name}, epoch {epoch:.0f}"] = file
     if not images:
-        return []
+        return
     shown = dict(list(images.items())[:_MOST_SHOWN])
     caption = "Images generated by the selected checkpoint of each member; larger in the member's own report."
     if len(shown) < len(images):
         caption += f" The first {len(shown)} of {len(images)} members are shown."
-    return [save_figure(group.folder, side_by_side(shown), "figures/samples.png", caption, "samples")]
+    files.add(partial(side_by_side, shown), "figures/samples", caption, "samples")
 
 
 def caveats_of(report: Mapping[str, Any], first: Mapping[str, Any]) -> list[dict[str, str]]:

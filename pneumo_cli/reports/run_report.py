@@ -8,39 +8,37 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from pneumo_cli.data.examination import class_patients, facts
 from pneumo_cli.data.leakage import find_leaks
 from pneumo_cli.errors import PneumoError
 from pneumo_cli.evaluation.result import Evaluation, ReportSection, RunSummary
 from pneumo_cli.reports import caveats
-from pneumo_cli.reports.figures import style, training
-from pneumo_cli.reports.figures.animation import write_animation
+from pneumo_cli.reports.figure_files import FigureFiles
 from pneumo_cli.reports.html import render_html
 from pneumo_cli.reports.markdown import render_markdown
 from pneumo_cli.reports.predictions import predictions_csv
+from pneumo_cli.reports.run_figures import (
+    add_epoch_images,
+    add_evaluation_figures,
+    add_sample_figures,
+    add_section_figures,
+    add_training_figures,
+)
 from pneumo_cli.runs.environment import describe_environment
+from pneumo_cli.runs.extensions import extensions_of, reproduction_remarks
+from pneumo_cli.runs.record import file_flags, files_of
 from pneumo_cli.runs.report_format import FORMAT
 from pneumo_cli.runs.test_access import fingerprint_of_test
 from pneumo_cli.runtime import atomic
-from pneumo_cli.runtime.json_values import number
+from pneumo_cli.runtime.json_values import finite
 from pneumo_cli.settings.resolve import plain_values
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from pneumo_cli.data.loader import Loader
     from pneumo_cli.data.prepare import PreparedData
-    from pneumo_cli.data.records import Record
     from pneumo_cli.registry import Entry
-    from pneumo_cli.runs.folder import RunFolder
     from pneumo_cli.runs.run import Run
 
-# The report shows ten batches of training images and one of each other split (figures 5-7).
-_SAMPLE_BATCHES = {"train": 10, "validation": 1, "test": 1}
-_COLUMNS = 8
-_TITLE = 7  # letters of a label's name above an image, beside the number of further ones
 _MOST_COMPARED = 10_000  # images whose pairs are all compared for near-duplicates, which takes some seconds
 
 
@@ -69,57 +67,45 @@ def write_report(
         PneumoError: the run folder cannot be written, or an image kept of an epoch is damaged.
     """
     summary = summary or RunSummary()
-    folder = run.folder
+    folder, records = run.folder, run.data.dataset.records
+    files = FigureFiles(folder, run.note)
+    pages = run.machine.report
     try:
-        with run.progress.stage("report", 5 + len(evaluations), "parts") as advance:
-            figures = _training_figures(run)
-            advance(1)
+        parts = 5 + len(evaluations) if pages else 1
+        with run.progress.stage("report", parts, "parts") as advance:
             for split, evaluation in evaluations.items():
-                figures += save_evaluation(folder, split, evaluation, run.data.dataset.records)
+                atomic.write_text(folder.predictions / f"{split}.csv", predictions_csv(evaluation, records))
+            if pages:
+                add_training_figures(run, files, _split_rows(run))
                 advance(1)
-            for figure in summary.figures:
-                file = f"figures/{figure.name}.png"
-                figures.append(save_figure(folder, figure.draw(), file, figure.caption, figure.group))
-            advance(1)
-            figures += _section_figures(run, sections)
-            figures += _epoch_images(run)
-            advance(1)
-            figures += _sample_figures(run, sample_loaders)
-            advance(1)
-            report = _content(run, evaluations, summary, figures, command)
+                for split, evaluation in evaluations.items():
+                    add_evaluation_figures(files, split, evaluation)
+                    advance(1)
+                for figure in summary.figures:
+                    files.add(figure.draw, f"figures/{figure.name}", figure.caption, figure.group)
+                advance(1)
+                add_section_figures(files, sections)
+                add_epoch_images(run, files)
+                advance(1)
+                add_sample_figures(run, sample_loaders, files)
+                advance(1)
+            report = _content(run, evaluations, summary, files.listed, command)
             if sections:
                 report["sections"] = [_section(plugin, section) for plugin, section in sections]
             report["caveats"] = caveats.fired(report)
-            atomic.write_text(folder.report_html, render_html(report, folder.path))
-            atomic.write_text(folder.report_markdown, render_markdown(report, folder.path))
+            written: dict[str, Any] = finite(report)
+            if pages:
+                atomic.write_text(folder.report_html, render_html(written, folder.path))
+                atomic.write_text(folder.report_markdown, render_markdown(written, folder.path))
             advance(1)
             # Last: this file marks the run as finished.
-            atomic.write_json(folder.report_json, report)
+            atomic.write_json(folder.report_json, written)
     except OSError as error:
         raise PneumoError(
             f"the report in {folder.path} cannot be written ({error.strerror}); the checkpoints are intact: "
             f"pneumo resume {folder.path} writes it again"
         ) from error
-    return report
-
-
-def save_figure(folder: RunFolder, figure: Figure, file: str, caption: str, group: str) -> dict[str, str]:
-    """Write a figure into a folder; returns its entry in ``report["figures"]``."""
-    style.save(figure, folder.path / file)
-    return {"file": file, "caption": caption, "group": group}
-
-
-def save_evaluation(
-    folder: RunFolder, split: str, evaluation: Evaluation, records: Sequence[Record]
-) -> list[dict[str, str]]:
-    """Write the figures and predictions of a split; returns the entries of its figures."""
-    figures = []
-    for figure in evaluation.figures:
-        file, caption = f"figures/{figure.name}-{split}.png", f"{split.capitalize()} set. {figure.caption}"
-        entry = save_figure(folder, figure.draw(), file, caption, figure.group)
-        figures.append({**entry, "split": split})
-    atomic.write_text(folder.predictions / f"{split}.csv", predictions_csv(evaluation, records))
-    return figures
+    return written
 
 
 def evaluation_content(evaluations: Mapping[str, Evaluation]) -> dict[str, dict[str, Any]]:
@@ -133,51 +119,6 @@ def evaluation_content(evaluations: Mapping[str, Evaluation]) -> dict[str, dict[
     return content
 
 
-def _training_figures(run: Run) -> list[dict[str, str]]:
-    last, best = run.history[-1], run.best.epoch
-    names = list(run.curves) or sorted(last["validation"] or last["train"])
-    # The metric that selected the epoch is always shown.
-    names = list(dict.fromkeys((*names, run.monitor.metric)))
-    names = [name for name in names if name in last["validation"] or name in last["train"]]
-    sides = "Training and validation metrics" if last["validation"] else "Training metrics"
-    figures = []
-    if names:
-        caption = (
-            f"{sides} by epoch. Epoch 0 is the untrained model. Training metrics are measured during the epoch, on "
-            "images as augmented, while the weights change."
-        )
-        if run.data.task != "binary":
-            caption += " Precision, recall and F1 are means over the classes."
-        curves = training.curves(run.history, names, best=best)
-        figures.append(save_figure(run.folder, curves, "figures/curves.png", caption, "training"))
-    rate, file = training.learning_rate(run.history), "figures/learning-rate.png"
-    figures.append(save_figure(run.folder, rate, file, "Learning rate by epoch.", "training"))
-    balance, file = training.class_balance(_split_rows(run)), "figures/class-balance.png"
-    shown = "with each label" if run.data.task == "multilabel" else "of each class"
-    figures.append(save_figure(run.folder, balance, file, f"Images {shown}, by split.", "data"))
-    for name in names:
-        style.save(training.curve(run.history, name, best=best), run.folder.figures / f"curve-{name}.png")
-    return figures
-
-
-def _section_figures(run: Run, sections: Sequence[tuple[str, ReportSection]]) -> list[dict[str, str]]:
-    """The figures of plugins' sections; one that cannot be drawn is noted and left out."""
-    figures = []
-    for place, (plugin, section) in enumerate(sections):
-        for figure in section.figures:
-            file, group = f"figures/section-{place}-{figure.name}.png", f"section-{place}"
-            try:
-                figures.append(save_figure(run.folder, figure.draw(), file, figure.caption, group))
-            except OSError:
-                raise
-            except Exception as error:
-                run.note(
-                    f"the figure {figure.name} of the plugin {plugin} cannot be drawn: "
-                    f"{type(error).__name__}: {error}"
-                )
-    return figures
-
-
 def _section(plugin: str, section: ReportSection) -> dict[str, Any]:
     return {
         "plugin": plugin,
@@ -185,56 +126,6 @@ def _section(plugin: str, section: ReportSection) -> dict[str, Any]:
         "paragraphs": [paragraph for paragraph in section.text.split("\n\n") if paragraph.strip()],
         "tables": [asdict(table) for table in section.tables],
     }
-
-
-def _epoch_images(run: Run) -> list[dict[str, str]]:
-    """The images kept of the epochs: some epochs, the selected one among them, and an animation of all."""
-    kept = {row["epoch"]: run.folder.epoch_images(row["epoch"]) for row in run.history}
-    kept = {epoch: file for epoch, file in kept.items() if file.is_file()}
-    if not kept:
-        return []
-    animation = "samples/animation.png"
-    write_animation(kept.values(), run.folder.path / animation)
-    last = max(kept)
-    shown = {animation: f"The same images from epoch {min(kept)} to {last}, as an animation."}
-    # The report shows its samples after the first, the middle and the last epoch (figures 51-53).
-    for epoch in sorted({min(1, last), -(-last // 2), last, run.best.epoch} & kept.keys()):
-        selected = " (selected)" if epoch == run.best.epoch else ""
-        shown[str(kept[epoch].relative_to(run.folder.path))] = f"After epoch {epoch}{selected}."
-    return [{"file": file, "caption": caption, "group": "training"} for file, caption in shown.items()]
-
-
-def _sample_figures(run: Run, loaders: Mapping[str, Loader]) -> list[dict[str, str]]:
-    classes = run.data.dataset.classes
-    figures = []
-    for split, loader in loaders.items():
-        batches = _SAMPLE_BATCHES[split]
-        shown = _COLUMNS if batches > 1 else 2 * _COLUMNS
-        transform = run.transforms.train if split == "train" else run.transforms.evaluation
-        images, titles = [], []
-        for batch, _ in zip(loader, range(batches), strict=False):
-            images.append(transform.display(batch.images[:shown]).cpu().numpy())
-            titles += [_shown_classes(label, classes) for label in batch.labels[:shown].tolist()]
-        if not images:
-            continue
-        caption = (
-            f"{_COLUMNS} images of each of the first {len(images)} training batches, as augmented in epoch 1."
-            if batches > 1
-            else f"Images of the {split} set, as the model receives them."
-        )
-        figure = training.sample_grid(np.concatenate(images), titles, columns=_COLUMNS)
-        figures.append(save_figure(run.folder, figure, f"samples/{split}.png", caption, "samples"))
-    return figures
-
-
-def _shown_classes(label: int | list[int], classes: Sequence[str]) -> str:
-    """An image's class; of several labels the first one that is present and the number of the others."""
-    if isinstance(label, int):
-        return classes[label]
-    present = [name for name, value in zip(classes, label, strict=True) if value == 1]
-    if len(present) < 2:
-        return present[0] if present else "no label"
-    return f"{style.shortened(present[0], _TITLE)} + {len(present) - 1}"
 
 
 def _content(
@@ -246,8 +137,6 @@ def _content(
 ) -> dict[str, Any]:
     parameters = list(run.model.parameters())
     monitor, measured = run.monitor, evaluation_content(evaluations)
-    # JSON has no NaN: a metric that is undefined is null.
-    metrics = {name: number(float(value)) for name, value in summary.metrics.items()}
     return {
         "format": FORMAT,
         "title": f"{run.spec.name} on {run.data.dataset.name}",
@@ -259,6 +148,7 @@ def _content(
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "seconds": round(run.seconds, 1),
             "resumed": run.resumed,
+            **({"stopped": run.stopped} if run.stopped else {}),
         },
         "trainer": _registered(run.resolved.entry),
         "model": {
@@ -280,13 +170,18 @@ def _content(
         "curves": list(run.curves),
         "evaluations": measured.pop("evaluations"),
         **{name: by_split for name, by_split in measured.items() if any(by_split.values())},
-        **({summary.group: {**summary.content(), "metrics": metrics}} if summary != RunSummary() else {}),
+        **({summary.group: summary.content()} if summary != RunSummary() else {}),
         **({"test_access": {"count": run.test_accesses}} if run.test_accesses else {}),
         "figures": figures,
         "notices": _notices(run),
         "notes": run.notes,
+        **files_of(run.registries),
+        **extensions_of(run),
         "environment": describe_environment(run, list(command)),
-        "reproduce": [f"pneumo run {run.spec.name} --config {run.folder.settings}"],
+        "reproduce": [
+            f"pneumo run {run.spec.name} --config {run.folder.settings}{file_flags(run.registries)}",
+            *reproduction_remarks(run),
+        ],
         "next": [
             f"pneumo evaluate {run.folder.path}",
             f"pneumo resume {run.folder.path} --epochs {2 * run.settings.epochs}",
@@ -372,6 +267,13 @@ def _settings(run: Run) -> list[dict[str, Any]]:
                     "help": info.description or "",
                 }
             )
+    for part in run.resolved.parts:
+        values = plain_values(part.settings)
+        for name, info in type(part.settings).model_fields.items():
+            default = _plain(info.get_default(call_default_factory=True))
+            full = f"{part.name}.{name}"
+            row = {"name": full, "value": values.get(name), "preset": default, "default": default}
+            rows.append({**row, "origin": run.resolved.origins[full], "help": info.description or ""})
     return rows
 
 

@@ -32,7 +32,11 @@ def sound_report() -> dict[str, Any]:
             },
         },
         "monitor": {"metric": "auc"},
-        "settings": [{"name": "seed", "value": 42}],
+        "settings": [
+            {"name": "seed", "value": 42},
+            {"name": "monitor", "value": "auc"},
+            {"name": "operating_point", "value": "default"},
+        ],
         "evaluations": {"test": {"accuracy": 0.96, "auc": 0.99}},
         "intervals": {"test": {"accuracy": [0.94, 0.975], "auc": [0.98, 0.996]}},
         "details": {
@@ -115,6 +119,10 @@ def _unknown_patients(report: dict[str, Any]) -> None:
     }
 
 
+def _from_a_file(report: dict[str, Any]) -> None:
+    report["plugin_files"] = [{"path": "probe.py", "sha256": "ab12"}]
+
+
 def _unused(report: dict[str, Any]) -> None:
     report["dataset"]["unused"] = [
         {
@@ -176,6 +184,11 @@ def _rare_labels_by_accuracy(report: dict[str, Any]) -> None:
         (_few, "few-validation-images", "Only 99 validation images"),
         (_by_accuracy, "chosen-by-accuracy", "76% of the validation images are of one class"),
         (_few_patients, "few-test-patients", "Few test patients of hernia (3) and edema (12): "),
+        (
+            _from_a_file,
+            "plugin-files",
+            "from probe.py (SHA-256 ab12): whoever repeats the run needs that file",
+        ),
         (_stored_apart, "stored-apart", "The results may measure that and not the disease."),
         (_unknown_patients, "unknown-patients", "the same patient may be in training and test"),
         (
@@ -231,6 +244,7 @@ def test_every_rule_is_tested() -> None:
     for spoil in (
         *(_synthetic, _leaking, _image_level, _guessing, _as_the_baseline),
         *(_opened_again, _few, _by_accuracy, _few_patients, _unknown_patients, _unused, _stored_apart),
+        _from_a_file,
     ):
         report = copy.deepcopy(sound_report())
         spoil(report)
@@ -265,3 +279,15 @@ def test_few_validation_images_are_no_caveat_where_all_images_are_for_training()
     report["dataset"]["split"]["policy"] = "all"
     report["dataset"]["split"]["rows"][1]["images"] = 0
     assert "few-validation-images" not in names(report)
+
+
+def test_advice_names_no_setting_that_the_trainer_lacks() -> None:
+    report = sound_report()
+    _by_accuracy(report)
+    report["dataset"]["split"]["rows"][1]["images"] = 99
+    assert "--monitor auc" in str(fired(report))
+    assert "the thresholds" in str(fired(report))
+    report["settings"] = [{"name": "seed", "value": 42}]
+    assert "--monitor" not in str(fired(report))
+    assert "thresholds" not in str(fired(report))
+    assert {"chosen-by-accuracy", "few-validation-images"} <= set(names(report))

@@ -224,3 +224,14 @@ def test_a_long_history_is_folded(folder: Path, report: dict[str, Any]) -> None:
     assert render_markdown(report, folder).count("<details>") == render_markdown(report, folder).count(
         "</details>"
     )
+
+
+def test_extensions_are_part_of_what_was_done(folder: Path, report: dict[str, Any]) -> None:
+    report["extensions"] = {"mixup": "pneumo-extensions 0.2.0", "sam": "pneumo-sam 0.1.0"}
+    report["settings"].append(
+        {"name": "mixup.alpha", "value": 0.4, "default": 0.2, "origin": "--mixup-alpha"}
+    )
+    text = render_markdown(report, folder)
+    assert "phantom, with the extensions mixup and sam." in text
+    assert re.search(r"\| Extension +\| mixup +\| alpha = 0.4 +\| pneumo-extensions 0.2.0 +\|", text)
+    assert re.search(r"\| Extension +\| sam +\| +\| pneumo-sam 0.1.0 +\|", text)

@@ -6,6 +6,7 @@ Only what all figures share. What they show is in the other modules of this pack
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
+    from PIL.Image import Image as Picture
 
 COLUMN = 3.35
 """Width of a journal column in inches."""
@@ -30,6 +32,7 @@ ORANGE, SKY = "#E69F00", "#56B4E9"
 INK, FAINT = "#222222", "#767676"
 
 _DPI = 200
+_MOST_PIXELS = 100e6
 _STYLE: dict[str, Any] = {
     "figure.dpi": _DPI,
     "figure.constrained_layout.use": True,
@@ -106,14 +109,42 @@ def save(figure: Figure, path: Path) -> None:
     Raises:
         OSError: the folder cannot be made or written to, or the disk is full.
     """
+    write(rendered(figure), path)
+
+
+def rendered(figure: Figure) -> Picture:
+    """The pixels of a figure at 200 dpi, RGB. One that pyplot keeps open is closed.
+
+    Raises:
+        TypeError: it is no figure.
+        ValueError: it is too large.
+    """
     import numpy as np
     from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure as Drawn
     from PIL import Image
 
-    canvas = figure.canvas
-    if figure.stale or not isinstance(canvas, FigureCanvasAgg):  # changed, or not drawn by a styled function
-        canvas = _render(figure)
-    picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+    if not isinstance(figure, Drawn):
+        raise TypeError(f"draw() returned {type(figure).__name__}, not a matplotlib Figure")
+    try:
+        width, height = figure.get_size_inches() * _DPI
+        if width * height > _MOST_PIXELS:
+            raise ValueError(
+                f"{width:,.0f} x {height:,.0f} pixels are too many: a page is {PAGE:g} inches wide"
+            )
+        canvas = figure.canvas
+        if figure.stale or not isinstance(
+            canvas, FigureCanvasAgg
+        ):  # changed, or not drawn by a styled function
+            canvas = _render(figure)
+        return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+    finally:
+        if pyplot := sys.modules.get("matplotlib.pyplot"):
+            pyplot.close(figure)
+
+
+def write(picture: Picture, path: Path) -> None:
+    """Write rendered pixels as :func:`save` does."""
     with atomic.replace_file(path) as handle:
         picture.save(handle, format="png", dpi=(_DPI, _DPI))
 
