@@ -1,6 +1,7 @@
 """The interface of trained classifiers that predict images, and what they predict.
 
-Implementations: :mod:`pneumo_cli.inference.predictors`, and plugins such as ``pneumo-export``.
+Implementations: :mod:`pneumo_cli.inference.predictors`, and plugins such as ``pneumo-export``. Models that predict
+numbers and masks: :mod:`pneumo_cli.inference.values`.
 """
 
 from __future__ import annotations
@@ -9,22 +10,29 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pneumo_cli.compat import FormerNames
 from pneumo_cli.data.records import Task
+from pneumo_cli.data.resizing import gray_in_8_bits
 from pneumo_cli.errors import PneumoError
 from pneumo_cli.evaluation.multi.points import MultiPoint
 from pneumo_cli.evaluation.multi.rule import Rule
 from pneumo_cli.evaluation.multi.scores import decide
 from pneumo_cli.evaluation.operating_points import OperatingPoint
 from pneumo_cli.evaluation.orientation import Presentation, agreed
+from pneumo_cli.runs.folder import read_json
+from pneumo_cli.runtime.json_values import mapping
 
-Sized: TypeAlias = Mapping[int, NDArray[np.uint8]]
-"""The same images at several sizes: S to uint8 [B, S, S]."""
+if TYPE_CHECKING:
+    from pneumo_cli.runs.folder import RunFolder
+    from pneumo_cli.trainers.loading import Trained
+
+Sized: TypeAlias = Mapping[int, NDArray[Any]]
+"""The same images at several sizes: S to uint8 [B, S, S]; of a model of 16 bits uint16, of RGB [B, 3, S, S]."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +56,10 @@ class Prediction(FormerNames, former={"unlike": "out_of_distribution", "novelty"
         predicted: names of what is predicted at the operating point: one class, or any number of labels.
         logits: of each of K classes or labels, uncalibrated; empty if there are two classes.
         member_probabilities: as ``probabilities``, of each member of an ensemble of K classes or labels.
+        numbers: of a model that predicts numbers, by name.
+        masks: of one that predicts masks, by name: the probability of each pixel, float32 [S, S].
+        member_numbers: as ``numbers``, of each member of an ensemble.
+        shape: height and width of the file's image in pixels, if overlays are requested; else empty.
     """
 
     file: Path
@@ -66,6 +78,10 @@ class Prediction(FormerNames, former={"unlike": "out_of_distribution", "novelty"
     predicted: tuple[str, ...] = ()
     logits: tuple[float, ...] = ()
     member_probabilities: tuple[tuple[float, ...], ...] = ()
+    numbers: Mapping[str, float] = field(default_factory=dict)
+    masks: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    member_numbers: tuple[Mapping[str, float], ...] = ()
+    shape: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -94,6 +110,7 @@ class Predictor(FormerNames, ABC, former={"judge": "predict_batch", "novelty_thr
         facts: its description in JSON values: ``run``, ``model``, ``checkpoint``, ``epoch``, ``dataset``,
             ``synthetic`` (whether its training images were; None: unknown) and ``data_fingerprint``.
         members: of an ensemble; empty for a single model.
+        channels, bits: of its input images.
     """
 
     rule: Rule
@@ -101,6 +118,8 @@ class Predictor(FormerNames, ABC, former={"judge": "predict_batch", "novelty_thr
     sizes: tuple[int, ...]
     facts: Mapping[str, Any]
     members: tuple[Predictor, ...] = ()
+    channels: int = 1
+    bits: int = 8
 
     @property
     def ood_threshold(self) -> float | None:
@@ -122,7 +141,7 @@ class Predictor(FormerNames, ABC, former={"judge": "predict_batch", "novelty_thr
         """Logits of class 1, [B]; of K classes or labels, [B, K].
 
         Args:
-            images: by size S, uint8 [B, S, S]; for a predictor of one size ``images[self.sizes[0]]``.
+            images: by size; for a predictor of one size ``images[self.sizes[0]]``.
 
         Raises:
             PneumoError: a logit is not finite.
@@ -145,7 +164,7 @@ class Predictor(FormerNames, ABC, former={"judge": "predict_batch", "novelty_thr
         detector = self.rule.ood_detector
         return BatchPrediction(
             self._checked(self.logits(images), len(levels)),
-            detector.scores(levels) if detector is not None else np.zeros(len(levels)),
+            detector.scores(gray_in_8_bits(levels)) if detector is not None else np.zeros(len(levels)),
         )
 
     def _checked(self, logits: NDArray[np.float64], images: int) -> NDArray[np.float64]:
@@ -176,4 +195,23 @@ class Predictor(FormerNames, ABC, former={"judge": "predict_batch", "novelty_thr
             votes = (member.presentations(images) for member in self.members)
             return agreed([vote for vote in votes if vote is not None])
         (levels,) = (images[size] for size in self.sizes)
-        return self.rule.presentations(levels)
+        return self.rule.presentations(gray_in_8_bits(levels))
+
+
+def run_facts(trained: Trained) -> dict[str, Any]:
+    """The facts of a run's predictor, see :class:`Predictor`."""
+    return {
+        "run": str(trained.folder.path),
+        "model": trained.entry.spec.name,
+        "checkpoint": trained.checkpoint,
+        "epoch": trained.epoch,
+        "dataset": trained.dataset,
+        "synthetic": _synthetic(trained.folder),
+        "data_fingerprint": trained.fingerprint,
+    }
+
+
+def _synthetic(folder: RunFolder) -> bool | None:
+    """Whether a run's training images were synthetic, by its report; None if unknown."""
+    synthetic = mapping(read_json(folder.report_json).get("dataset")).get("synthetic")
+    return synthetic if isinstance(synthetic, bool) else None

@@ -14,20 +14,21 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pneumo_cli.data.level_decoding import check_decodable
 from pneumo_cli.errors import PneumoError, UsageError
 from pneumo_cli.evaluation.ensemble import ensemble_rule
 from pneumo_cli.evaluation.grad_cam import GradCam
 from pneumo_cli.evaluation.multi.rule import rule_from_state
 from pneumo_cli.inference.ensemble import check_distinct, weights_digest
-from pneumo_cli.inference.predictor import BatchPrediction, Predictor, Sized
-from pneumo_cli.plugins.discovery import Plugins
+from pneumo_cli.inference.predictor import BatchPrediction, Predictor, Sized, run_facts
+from pneumo_cli.inference.values import EnsembleValues, RunValuePredictor, ValuePredictor
+from pneumo_cli.plugins.discovery import PluginProblem, Plugins
 from pneumo_cli.plugins.requests import PredictorRequest
 from pneumo_cli.registry import Registries
-from pneumo_cli.runs.folder import GroupFolder, RunFolder, is_group, read_json
+from pneumo_cli.runs.folder import GroupFolder, RunFolder, is_group
 from pneumo_cli.runs.groups import finished_members
 from pneumo_cli.runs.index import bare
-from pneumo_cli.runs.record import recorded_facts, recorded_task
-from pneumo_cli.runtime.json_values import mapping
+from pneumo_cli.runs.record import recorded_facts, recorded_images, recorded_task
 from pneumo_cli.trainers.loading import Trained, load_trained
 from pneumo_cli.trainers.targets import class_scores, positive_logits
 
@@ -51,10 +52,12 @@ class RunPredictor(Predictor):
         classifier = trained.trainer.as_classifier()
         if classifier is None:
             raise UsageError(
-                f"{trained.folder.path} is a run of {trained.resolved.entry.spec.name}, which classifies no images"
+                f"{trained.folder.path} is a run of {trained.resolved.entry.spec.name}, which classifies no images "
+                "and predicts no numbers or masks"
             )
         self.trained = trained
-        task, classes = recorded_task(recorded_facts(trained.folder.settings))
+        facts = recorded_facts(trained.folder.settings)
+        task, classes = recorded_task(facts)
         # A third party's classifier of version 0.2 has no such method: its outputs are those of two classes.
         self.to_logits: Callable[[Tensor], Tensor] = getattr(classifier, "logits", positive_logits)
         self.transform = classifier.evaluation_transform(trained.entry.spec)
@@ -68,15 +71,8 @@ class RunPredictor(Predictor):
         self.point = self.rule.named(point) if point else self.rule.point
         self.size = trained.resolved.trainer.image_size
         self.sizes = (self.size,)
-        self.facts = {
-            "run": str(trained.folder.path),
-            "model": trained.entry.spec.name,
-            "checkpoint": trained.checkpoint,
-            "epoch": trained.epoch,
-            "dataset": trained.dataset,
-            "synthetic": _synthetic(trained.folder),
-            "data_fingerprint": trained.fingerprint,
-        }
+        self.channels, self.bits = recorded_images(facts)
+        self.facts = run_facts(trained)
         self._cam: GradCam | None = None
 
     @cached_property
@@ -115,6 +111,20 @@ class RunPredictor(Predictor):
         return maps.cpu().numpy()
 
 
+def run_predictor(trained: Trained, point: str = "") -> RunPredictor | RunValuePredictor:
+    """The predictor of a run's model: a classifier, or else one of numbers and masks.
+
+    Args:
+        point: the name of a classifier's operating point; empty: the run's own.
+
+    Raises:
+        UsageError, PneumoError: as :class:`RunPredictor` and :class:`RunValuePredictor`.
+    """
+    if trained.trainer.as_classifier() is None and trained.trainer.as_predictor() is not None:
+        return RunValuePredictor(trained)
+    return RunPredictor(trained, point)
+
+
 class EnsemblePredictor(Predictor):
     """An ensemble: the runs of a cross-validation, of several seeds, or of different networks.
 
@@ -136,6 +146,7 @@ class EnsemblePredictor(Predictor):
     def __init__(self, members: Sequence[Predictor]) -> None:
         self.members = tuple(members)
         self.sizes = tuple(sorted({size for member in members for size in member.sizes}))
+        self.channels, self.bits = members[0].channels, members[0].bits
         self.facts = {"runs": [dict(member.facts) for member in members]}
         self.rule = ensemble_rule([member.rule.at(member.point.name) for member in members])
         self.point = self.rule.point
@@ -175,7 +186,19 @@ class EnsemblePredictor(Predictor):
         return torch.stack(scaled).mean(0).squeeze(1).numpy()
 
 
-def open_predictor(
+def open_predictor(plugins: Plugins, paths: Sequence[Path], **options: Any) -> Predictor:
+    """Open the classifiers at some paths, see :func:`open_models`.
+
+    Raises:
+        UsageError: as there, or the models classify no images.
+    """
+    predictor = open_models(plugins, paths, **options)
+    if isinstance(predictor, ValuePredictor):
+        raise UsageError(f"{paths[0]} predicts {', '.join(predictor.units)}, and classifies no images")
+    return predictor
+
+
+def open_models(
     plugins: Plugins,
     paths: Sequence[Path],
     *,
@@ -184,7 +207,7 @@ def open_predictor(
     flags: Mapping[str, Any] | None = None,
     overlays: bool = False,
     prevalence: float | None = None,
-) -> Predictor:
+) -> Predictor | ValuePredictor:
     """Open the models at some paths (run folders, groups of runs, formats of plugins); several as an ensemble.
 
     Args:
@@ -198,16 +221,29 @@ def open_predictor(
 
     Raises:
         UsageError: there is no model at a path; a plugin or package is missing; the models have different
-            classes, or two are the same; an uncalibrated model, or one of more than two classes, cannot be
-            adjusted to a prevalence.
+            classes or images, or two are the same; an uncalibrated model, or one of more than two classes, cannot
+            be adjusted to a prevalence; image files cannot be decoded to the models' images.
         PneumoError: a file is damaged.
     """
     given = {name: value for name, value in (flags or {}).items() if value is not None}
     places = model_places(plugins, paths)
     request = PredictorRequest(plugins, point, checkpoint, given, overlays)
-    members = [_open(plugins, path, request) for path in places]
+    opened = [_open(plugins, path, request) for path in places]
+    _check_images(opened, places)
+    if len(opened) > 1:
+        check_distinct(zip(places, (one.weights for one in opened), strict=True))
+    members = [one for one in opened if isinstance(one, Predictor)]
+    if len(members) < len(opened):
+        if members:
+            raise UsageError(
+                f"{members[0].facts.get('run')} classifies images, which the other models do not"
+            )
+        if point or prevalence is not None:
+            raise UsageError(
+                f"{places[0]} classifies no images: --operating-point and --prevalence are for classes"
+            )
+        return _values([one for one in opened if isinstance(one, ValuePredictor)], places)
     if len(members) > 1:
-        check_distinct(zip(places, (member.weights for member in members), strict=True))
         ensemble_rule([member.rule for member in members])  # refuses other classes
         _warn_of_different_data(members, places)
     if prevalence is not None:
@@ -217,6 +253,28 @@ def open_predictor(
             except UsageError as error:
                 raise UsageError(f"{path}: {error}") from error
     return members[0] if len(members) == 1 else EnsemblePredictor(members)
+
+
+def _values(members: Sequence[ValuePredictor], places: Sequence[Path]) -> ValuePredictor:
+    if len(members) == 1:
+        return members[0]
+    _warn_of_different_data(members, places)
+    return EnsembleValues(members)
+
+
+def _check_images(members: Sequence[Predictor | ValuePredictor], places: Sequence[Path]) -> None:
+    """Check that image files can be decoded to what the models take, which is the same for all of them."""
+    first = members[0]
+    for member, place in zip(members, places, strict=True):
+        if (member.channels, member.bits) != (first.channels, first.bits):
+            raise UsageError(
+                f"{places[0]} takes images of {first.channels} channels and {first.bits} bits, and {place} of "
+                f"{member.channels} and {member.bits}: an ensemble's models take the same"
+            )
+        try:
+            check_decodable(member.channels, member.bits)
+        except UsageError as error:
+            raise UsageError(f"{place}: {error}") from error
 
 
 def model_places(registries: Registries, paths: Sequence[Path]) -> list[Path]:
@@ -239,7 +297,7 @@ def model_places(registries: Registries, paths: Sequence[Path]) -> list[Path]:
     return places
 
 
-def _warn_of_different_data(members: Sequence[Predictor], places: Sequence[Path]) -> None:
+def _warn_of_different_data(members: Sequence[Predictor | ValuePredictor], places: Sequence[Path]) -> None:
     by_data = {
         str(data): f"{place} on {bare(member.facts.get('dataset'))}"
         for member, place in zip(members, places, strict=True)
@@ -252,23 +310,20 @@ def _warn_of_different_data(members: Sequence[Predictor], places: Sequence[Path]
         )
 
 
-def _synthetic(folder: RunFolder) -> bool | None:
-    """Whether a run's training images were synthetic, by its report; None if unknown."""
-    synthetic = mapping(read_json(folder.report_json).get("dataset")).get("synthetic")
-    return synthetic if isinstance(synthetic, bool) else None
-
-
-def _open(plugins: Plugins, path: Path, request: PredictorRequest) -> Predictor:
-    known = len(plugins.problems)
-    predictor = plugins.first("open_predictor", path=path, request=request)
-    if predictor is None:
-        if path.is_file() and (reader := _READERS.get(path.suffix.lower())):
-            if len(plugins.problems) > known:
-                raise UsageError(f"{path} cannot be read: {plugins.problems[-1]}")
+def _open(plugins: Plugins, path: Path, request: PredictorRequest) -> Predictor | ValuePredictor:
+    failures: list[PluginProblem] = []
+    predictor = plugins.first("open_predictor", failures=failures, path=path, request=request)
+    if predictor is None and path.is_file():  # and so no run
+        if failures:
+            raise UsageError(f"{path} cannot be read: {'; '.join(map(str, failures))}")
+        if reader := _READERS.get(path.suffix.lower()):
             raise UsageError(f"{path}: no plugin here reads it: pip install {reader}")
+    for problem in failures:
+        _log.warning("%s", problem)
+    if predictor is None:
         trained = load_trained(plugins, RunFolder.open(path), request.checkpoint, request.flags)
-        predictor = RunPredictor(trained, request.operating_point)
-    if not isinstance(predictor, Predictor):
+        predictor = run_predictor(trained, request.operating_point)
+    if not isinstance(predictor, Predictor | ValuePredictor):
         raise PneumoError(f"{path}: a plugin returned {type(predictor).__name__}, which is not a Predictor")
     if predictor.facts.get("synthetic") is None:  # not finished, so there is no report
         name = predictor.facts.get("dataset")

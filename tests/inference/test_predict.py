@@ -297,7 +297,15 @@ api_version = 1
 
 @hookimpl
 def register_datasets():
-    yield DatasetSpec(name="elsewhere", summary="Noise", factory="pneumo_fake.data:open_tiny", synthetic=True)
+    yield DatasetSpec(
+        name="elsewhere", summary="Noise", factory="elsewhere_plugin:open_elsewhere", synthetic=True
+    )
+
+
+def open_elsewhere(request):
+    from pneumo_cli.testing import TinyDataset
+
+    return TinyDataset("elsewhere")
 """
 
 

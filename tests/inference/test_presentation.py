@@ -147,7 +147,7 @@ def ask(
     """``pneumo predict`` with that rule in place of a run's."""
     monkeypatch.setattr("pneumo_cli.inference.predictors.model_places", lambda plugins, paths: paths)
     monkeypatch.setattr(
-        "pneumo_cli.inference.predictors.open_predictor", lambda *given, **named: AlwaysPositive(rule)
+        "pneumo_cli.inference.predictors.open_models", lambda *given, **named: AlwaysPositive(rule)
     )
     return lambda *arguments: pneumo("predict", "RUN", *arguments)
 

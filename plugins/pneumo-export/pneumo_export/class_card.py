@@ -32,8 +32,7 @@ size, rule, classes = about["input"]["size"], about["rule"], about["classes"]
 point = next(point for point in rule["points"] if point["name"] == rule["chosen"])
 thresholds = np.array(point["logit_thresholds"])
 for name in sys.argv[1:]:
-    image = Image.open(name).convert("L").resize((size, size), Image.Resampling.BILINEAR)
-    images = np.asarray(image, np.float32)[None, None] / 255
+    LOAD
     (logits,), (probabilities,) = session.run(["logits", "probabilities"], {"images": images})
     if about["task"] == "multilabel":
         predicted = np.flatnonzero(logits >= thresholds)

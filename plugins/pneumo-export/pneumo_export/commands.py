@@ -1,10 +1,10 @@
-"""``pneumo export``: a run's classifier as an ONNX file, a torch.export program, or a bundle."""
+"""``pneumo export``: a run's model as an ONNX file, a torch.export program, or a bundle."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +12,9 @@ from pneumo_cli.cli.options import CheckpointFlag, JsonFlag
 from pneumo_cli.cli.output import print_json
 from pneumo_cli.errors import PneumoError, UsageError
 from pneumo_cli.runtime.progress import for_stderr
+
+if TYPE_CHECKING:
+    from pneumo_export.graph import Exportable
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -22,7 +25,8 @@ def add_commands(app: typer.Typer) -> None:
 def export(
     ctx: typer.Context,
     run: Annotated[
-        Path, typer.Argument(metavar="RUN", help="A classifier's run folder.", show_default=False)
+        Path,
+        typer.Argument(metavar="RUN", help="The folder of a run whose model predicts.", show_default=False),
     ],
     form: Annotated[
         str,
@@ -44,7 +48,7 @@ def export(
         typer.Option(
             "--check-on",
             metavar="PATH",
-            help="Compare logits on these image files too; may be repeated.",
+            help="Compare on these image files too; may be repeated.",
             show_default=False,
         ),
     ] = None,
@@ -53,7 +57,7 @@ def export(
     ] = False,
     json: JsonFlag = False,
 ) -> None:
-    """Export a classifier for use elsewhere, after comparing its logits with the run's."""
+    """Export a model for use elsewhere, after comparing its predictions with the run's."""
     from pneumo_cli.data.input_paths import expand
     from pneumo_cli.inference.predictors import RunPredictor
     from pneumo_cli.reports.formatting import DISCLAIMER
@@ -76,45 +80,51 @@ def export(
     files = list(expand(check_on, sys.stdin)) if check_on else []
     # The reference is fp32 on the CPU, whatever the run was trained with.
     trained = load_trained(ctx.obj, folder, checkpoint, {"device": "cpu", "precision": "fp32"})
-    predictor = RunPredictor(trained, operating_point or "")
+    predictor = exporting.exportable(trained, operating_point or "")
     exported = exporting.export(
         predictor,
         form,
         target,
-        further=_decoded(files, predictor.size) if files else None,
+        further=_decoded(files, predictor) if files else None,
         overwrite=overwrite,
         progress=for_stderr(),
     )
+    ctx.obj.notify("model_exported", path=run, target=exported.path)
     if json:
         checks = [check.plain() for check in exported.checks]
         print_json({"path": str(exported.path), "format": form, "checks": checks})
         return
     print(exported.path)
+    what = "logits" if isinstance(predictor, RunPredictor) else ", ".join(predictor.units)
     for check in exported.checks:
+        pixels = "" if check.pixels is None else f"; {check.pixels:.2%} of the pixels of masks differ"
         print(
-            f"pneumo: largest difference of logits on {check.images} images, {check.runtime} against the run in "
-            f"fp32: {check.difference:.1e}",
+            f"pneumo: largest difference of {what} on {check.images} images, {check.runtime} against the run in "
+            f"fp32: {check.difference:.1e}{pixels}",
             file=sys.stderr,
         )
     print(f"pneumo: {DISCLAIMER}", file=sys.stderr)
 
 
-def _decoded(files: list[Path], size: int) -> Any:
-    """Images as the network's input, gray levels uint8 [N, S, S].
+def _decoded(files: list[Path], predictor: Exportable) -> Any:
+    """Images as the network's input, of its channels and bits: [N, S, S] or [N, C, S, S].
 
     Raises:
+        UsageError: image files cannot hold what the network takes.
         PneumoError: one cannot be read.
     """
     import numpy as np
 
-    from pneumo_cli.data.decoding import decode_image
     from pneumo_cli.data.input_paths import read_file
+    from pneumo_cli.data.level_decoding import decode_levels
+    from pneumo_cli.data.resizing import resize
     from pneumo_cli.errors import UnreadableImage
 
-    images = []
+    images, size = [], predictor.size
     for file in files:
         try:
-            images.append(decode_image(read_file(file), size))
+            levels = decode_levels(read_file(file), predictor.channels, predictor.bits, size)
         except UnreadableImage as error:
             raise PneumoError(f"{file} cannot be read: {error}") from error
+        images.append(resize(levels, size))
     return np.stack(images)

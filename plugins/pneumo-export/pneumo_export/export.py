@@ -1,8 +1,8 @@
-"""Exporting a run's classifier: an ONNX file, a ``torch.export`` program, or a bundle of both with a model card.
+"""Exporting a run's model: an ONNX file, a ``torch.export`` program, or a bundle of both with a model card.
 
-Logits are compared with the run's own before anything is kept, and files appear whole or not at all. The graph is
-in :mod:`pneumo_export.graph`, reading in :mod:`pneumo_export.bundle`, the model card in
-:mod:`pneumo_export.model_card`. Generative models are not exported.
+Logits, numbers and masks are compared with the run's own before anything is kept, and files appear whole or not at
+all. The graph is in :mod:`pneumo_export.graph`, its description in :mod:`pneumo_export.description`, the model card
+in :mod:`pneumo_export.model_card`. Generative models are not exported.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pneumo_cli.errors import PneumoError, UsageError, nearest
-from pneumo_cli.inference.predictors import RunPredictor
+from pneumo_cli.inference.predictors import RunPredictor, run_predictor
+from pneumo_cli.inference.values import RunValuePredictor
 from pneumo_cli.reports.formatting import DISCLAIMER
 from pneumo_cli.runs.checkpoints import Checkpoints
 from pneumo_cli.runs.folder import RunFolder, read_json
@@ -27,14 +28,16 @@ from pneumo_cli.runs.record import recorded_facts
 from pneumo_cli.runs.report_format import current
 from pneumo_cli.runtime import atomic
 from pneumo_cli.runtime.progress import NOTICE, Progress
-from pneumo_export import bundle, graph
-from pneumo_export.bundle import INSTALL, Description
-from pneumo_export.graph import Check
+from pneumo_export import bundle, graph, verification
+from pneumo_export.bundle import INSTALL
+from pneumo_export.description import INPUT, AnyDescription, Description, Images, ValueDescription
+from pneumo_export.graph import Exportable
 from pneumo_export.model_card import model_card, results
 from pneumo_export.replace_folder import recover, replaced_folder
+from pneumo_export.verification import Check
 
 if TYPE_CHECKING:
-    from pneumo_cli.evaluation.multi.rule import Rule
+    from pneumo_cli.trainers.loading import Trained
 
 FORMATS: Mapping[str, str] = {"onnx": ".onnx", "torch": ".pt2", "bundle": ""}
 """The formats, with the suffixes of their files."""
@@ -70,6 +73,27 @@ def check_format(name: str) -> None:
         raise UsageError(
             f"exporting to ONNX needs the packages onnx, onnxscript and onnxruntime: {INSTALL}"
         ) from error
+
+
+def exportable(trained: Trained, point: str = "") -> Exportable:
+    """The predictor of a run's model, which is exported.
+
+    Args:
+        point: the name of a classifier's operating point; empty: the run's own.
+
+    Raises:
+        UsageError: the model predicts nothing of images, or has no such operating point.
+    """
+    predictor = run_predictor(trained, point)
+    if isinstance(predictor, RunValuePredictor):
+        path = trained.folder.path
+        if point:
+            raise UsageError(f"{path} classifies no images: --operating-point is for classes")
+        if INPUT in predictor.units:
+            raise UsageError(
+                f"{path} predicts {INPUT}, which is the name of an exported graph's input: give it another name"
+            )
+    return predictor
 
 
 def check_target(target: Path, form: str, overwrite: bool) -> None:
@@ -124,47 +148,49 @@ def _recover(target: Path) -> None:
 
 
 def export(
-    predictor: RunPredictor,
+    predictor: Exportable,
     form: str,
     target: Path,
     *,
-    further: NDArray[np.uint8] | None = None,
+    further: NDArray[Any] | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Exported:
-    """Export a classifier, compare its logits with the run's, and only then put it in place.
+    """Export a model, compare its outputs with the run's, and only then put it in place.
 
     Args:
         predictor: on the CPU and in fp32; its operating point becomes the exported model's default.
         form: one of :data:`FORMATS`.
         target: a file, or a bundle's folder.
-        further: images to compare on in addition to :func:`~pneumo_export.graph.probe_images`, uint8 [N, S, S].
+        further: images to compare on in addition to :func:`~pneumo_export.verification.probe_images`, of the same
+            shape and type.
         overwrite: replace an existing file or bundle.
 
     Raises:
         UsageError: the format or target is wrong, a package is missing, or the model is too large for ONNX.
-        PneumoError: the model cannot be traced, its exported logits differ from the run's, or the disk is full.
+        PneumoError: the model cannot be traced, its exported outputs differ from the run's, or the disk is full.
     """
     check_format(form)
     check_target(target, form, overwrite)
-    images = graph.probe_images(predictor.size)
+    images = verification.probe_images(predictor.size, predictor.channels, predictor.bits)
     if further is not None:
         images = np.concatenate((images, further))
     steps = {"onnx": ("onnx",), "torch": ("torch",), "bundle": ("onnx", "torch")}[form]
     description = _describe(predictor)
+    masks = predictor.masks if isinstance(predictor, RunValuePredictor) else ()
     with (progress or Progress()).stage("exporting", 2 + len(steps), "steps") as advance:
-        expected = graph.reference_logits(predictor, images)
+        expected = verification.reference_outputs(predictor, images, description.compared)
         advance(1)
         program = graph.trace(predictor)
         advance(1)
         content, checks = b"", []
         for step in steps:
             if step == "onnx":
-                content = graph.onnx_file(program, predictor)
-                answer = graph.onnx_answer(content, predictor.rule)
+                content = graph.onnx_file(program, description)
+                answer = verification.onnx_answer(content, description)
             else:
-                answer = graph.program_answer(graph.program_file(program, description))
-            checks.append(graph.compare(answer, step, images, expected))
+                answer = verification.program_answer(graph.program_file(program, description), description)
+            checks.append(verification.compare(answer, step, images, expected, masks))
             advance(1)
         # The description includes the checks.
         facts = {**description.facts, "checks": [check.plain() for check in checks]}
@@ -184,7 +210,7 @@ def export(
     return Exported(target, tuple(checks))
 
 
-def _describe(predictor: RunPredictor) -> Description:
+def _describe(predictor: Exportable) -> AnyDescription:
     """The model's description, from the run's records."""
     trained = predictor.trained
     folder = trained.folder
@@ -193,7 +219,7 @@ def _describe(predictor: RunPredictor) -> Description:
     environment = read_json(folder.environment)
     facts = {
         "pneumo": version("pneumo-cli"),
-        "title": f"{trained.name}: {_decided(predictor.rule)} on a chest radiograph",
+        "title": f"{trained.name}: {_predicted(predictor)} a chest radiograph",
         "notice": DISCLAIMER,
         "trainer": str(recorded.get("trainer", trained.resolved.entry.qualified_name)),
         "model": trained.entry.spec.name,
@@ -206,15 +232,18 @@ def _describe(predictor: RunPredictor) -> Description:
         "synthetic": predictor.facts["synthetic"],
         "weights": predictor.weights,
         "parameters": sum(p.numel() for p in trained.model.parameters()),
-        "mirrored": predictor.flip_tta,
+        "mirrored": isinstance(predictor, RunPredictor) and predictor.flip_tta,
         "trained_with": {key: environment.get(key) for key in ("python", "precision", "packages", "plugins")},
         "results": results(report) if trained.checkpoint == "best" else {},
     }
-    return Description(predictor.rule.at(predictor.point.name), predictor.size, facts)
+    images = Images(predictor.size, predictor.channels, predictor.bits)
+    if isinstance(predictor, RunValuePredictor):
+        return ValueDescription(predictor.units, predictor.masks, images, facts)
+    return Description(predictor.rule.at(predictor.point.name), images, facts)
 
 
 def _write_bundle(
-    predictor: RunPredictor, target: Path, programs: Mapping[str, bytes], description: Description
+    predictor: Exportable, target: Path, programs: Mapping[str, bytes], description: AnyDescription
 ) -> None:
     """Write a bundle under a temporary name, then rename it.
 
@@ -231,7 +260,7 @@ def _write_bundle(
         atomic.write_bytes(folder / bundle.GRAPH, programs["onnx"])
         atomic.write_bytes(folder / bundle.PROGRAM, programs["torch"])
         calibration = dict(trained.calibration)
-        if calibration:
+        if calibration and isinstance(predictor, RunPredictor):
             calibration["chosen"] = predictor.point.name
         Checkpoints(run.checkpoints).save(
             "best",
@@ -260,11 +289,18 @@ def _write_bundle(
         _check_replaceable(target)  # files may have been added during the export
 
 
-def _decided(rule: Rule) -> str:
-    """What is decided, in a few words."""
+def _predicted(predictor: Exportable) -> str:
+    """What is predicted, in a few words."""
+    if isinstance(predictor, RunValuePredictor):
+        return f"{_listed(tuple(predictor.units), 'values')} from"
+    rule = predictor.rule
     if rule.task == "multilabel":
-        return ", ".join(rule.classes) if len(rule.classes) <= _NAMED else f"{len(rule.classes)} labels"
-    return " or ".join(rule.classes) if len(rule.classes) <= _NAMED else f"{len(rule.classes)} classes"
+        return f"{_listed(rule.classes, 'labels')} on"
+    return f"{_listed(rule.classes, 'classes', ' or ')} on"
+
+
+def _listed(names: Sequence[str], kind: str, between: str = ", ") -> str:
+    return between.join(names) if len(names) <= _NAMED else f"{len(names)} {kind}"
 
 
 def _portable_settings(path: Path, names: Sequence[str]) -> str:

@@ -1,7 +1,8 @@
-"""A classifier as a standalone graph: traced, written as ONNX or ``torch.export`` program, and compared.
+"""A model as a standalone graph: traced, and written as ONNX or ``torch.export`` program.
 
-The graph computes logits and probabilities from gray levels: normalisation, the network, flip TTA where the run
-uses it, calibration; in fp32, for any batch size. :mod:`pneumo_export.export` writes it to disk.
+The graph computes logits and probabilities, or numbers and masks, from levels: normalisation, the network, flip TTA
+where the run uses it, calibration; in fp32, for any batch size. :mod:`pneumo_export.verification`
+compares it with the run, :mod:`pneumo_export.export` writes it to disk.
 """
 
 from __future__ import annotations
@@ -10,15 +11,11 @@ import io
 import json
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pneumo_cli.data.augmentation import Transform
@@ -26,62 +23,33 @@ from pneumo_cli.errors import PneumoError, UsageError
 from pneumo_cli.evaluation.calibration import Calibration
 from pneumo_cli.evaluation.multi.calibration import ClassCalibration
 from pneumo_cli.inference.predictors import RunPredictor
+from pneumo_cli.inference.values import RunValuePredictor
 from pneumo_cli.trainers.targets import positive_logits
-from pneumo_export import bundle
-from pneumo_export.bundle import Description
-from pneumo_export.predictor import run_session, start_session
+from pneumo_export.bundle import DESCRIPTION
+from pneumo_export.description import INPUT, KEY, AnyDescription, Description, thresholds
 
 if TYPE_CHECKING:
     from pneumo_cli.data.records import Task
     from pneumo_cli.evaluation.multi.rule import Rule
 
-TOLERANCE = 1e-4
-"""The largest accepted difference of logits; for logits beyond 10, relative to them."""
-
-_BATCHES = (1, 2, 5)  # batch sizes that are compared in addition to _BATCH_SIZE
-_BATCH_SIZE = 32
+_PLACE = "pneumo.output."
 _MAX_BYTES = 2_000_000_000  # of weights: a protobuf message, and so an ONNX file, has at most 2 GiB
 _LOGGERS = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")
 
-Answer: TypeAlias = Callable[[NDArray[np.uint8]], NDArray[np.float64]]
-"""Logits, [B] or [B, K], for uint8 [B, S, S]."""
-
-
-@dataclass(frozen=True)
-class Check:
-    """The comparison of an exported graph's logits with the run's own.
-
-    Attributes:
-        runtime: the library that ran the graph, with its version.
-        images: number of images compared.
-        difference: the largest absolute difference.
-    """
-
-    runtime: str
-    images: int
-    difference: float
-
-    def plain(self) -> dict[str, Any]:
-        """As JSON values."""
-        return {
-            "runtime": self.runtime,
-            "images": self.images,
-            "batches": list(_BATCHES),
-            "largest_difference": self.difference,
-            "tolerance": TOLERANCE,
-        }
+Exportable: TypeAlias = RunPredictor | RunValuePredictor
 
 
 class Graph(nn.Module):
-    """A classifier from gray levels to logits and probabilities.
+    """A classifier from levels to logits and probabilities.
 
     Args:
         model: maps normalised images to outputs.
-        transform: maps gray levels from 0 to 255 to normalised images.
+        transform: maps stored images to normalised ones.
         flip_tta: whether logits are averaged over an image and its horizontal flip (flip TTA).
         calibration: applied to a logit before it becomes a probability.
         to_logits: maps outputs to logits, [B] or [B, K].
         task: what is decided.
+        bits: of the stored images.
     """
 
     def __init__(
@@ -92,8 +60,10 @@ class Graph(nn.Module):
         calibration: Calibration | ClassCalibration,
         to_logits: Callable[[Tensor], Tensor] = positive_logits,
         task: Task = "binary",
+        bits: int = 8,
     ) -> None:
         super().__init__()
+        self.bits = bits
         self.model = model
         self.transform = transform
         self.flip_tta = flip_tta
@@ -109,8 +79,8 @@ class Graph(nn.Module):
             self.register_buffer("bias", biases, persistent=False)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return logits and probabilities, [B] or [B, K] each, for float32 [B, 1, S, S] from 0 to 1."""
-        inputs = self.transform(images[:, 0] * 255, torch.arange(images.shape[0]), 0)
+        """Return logits and probabilities, [B] or [B, K] each, for float32 [B, C, S, S] from 0 to 1."""
+        inputs = self.transform(stored(images, self.bits), torch.arange(images.shape[0]), 0)
         logits = self.to_logits(self.model(inputs))
         if self.flip_tta:
             logits = (logits + self.to_logits(self.model(inputs.flip(-1)))) / 2
@@ -118,46 +88,77 @@ class Graph(nn.Module):
         return logits, calibrated.softmax(1) if self.exclusive else torch.sigmoid(calibrated)
 
 
-def probe_images(size: int) -> NDArray[np.uint8]:
-    """Generated images to compare logits on: uint8 [16, S, S], flat, ramps, noise of several resolutions."""
-    ramp = np.linspace(0, 255, size)
-    images = [np.zeros((size, size)), np.full((size, size), 255.0), np.tile(ramp, (size, 1))]
-    images.append(np.add.outer(ramp, ramp) / 2)
-    generator = torch.Generator().manual_seed(0)
-    for cells in (2, 3, 5, 8, 13, 21, 34, 55, 89, 144, size, size):
-        noise = torch.rand((1, 1, min(cells, size), min(cells, size)), generator=generator)
-        smooth = nn.functional.interpolate(noise, (size, size), mode="bilinear", align_corners=False)
-        images.append(255 * smooth[0, 0].double().numpy())
-    return np.stack(images).round().astype(np.uint8)
+class ValueGraph(nn.Module):
+    """A model of numbers and masks, from levels to what it predicts.
+
+    Args:
+        model: maps normalised images to outputs.
+        transform: maps stored images to normalised ones.
+        to_values: maps outputs to predictions by name.
+        names: of the predictions, in the order of the graph's outputs.
+        bits: of the stored images.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        transform: Transform,
+        to_values: Callable[[Any], Mapping[str, Tensor]],
+        names: Sequence[str],
+        bits: int = 8,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.transform = transform
+        self.to_values = to_values
+        self.names = tuple(names)
+        self.bits = bits
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Return numbers [B] and masks [B, S, S] for float32 [B, C, S, S] from 0 to 1."""
+        inputs = self.transform(stored(images, self.bits), torch.arange(images.shape[0]), 0)
+        found = self.to_values(self.model(inputs))
+        return tuple(found[name].float() for name in self.names)
 
 
-def reference_logits(predictor: RunPredictor, images: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """The run's own logits, [N] or [N, K]."""
-    return _batched(lambda batch: predictor.logits({predictor.size: batch}), images)
+def stored(images: Tensor, bits: int) -> Tensor:
+    """A graph's input as the images that a run stores, which its transform is written for.
+
+    Args:
+        images: float32 [B, C, S, S] from 0 to 1.
+
+    Returns:
+        uint8 or uint16, [B, S, S] for one channel, else [B, C, S, S].
+    """
+    white = (1 << bits) - 1
+    levels: Tensor = (images * white).round().clamp(0, white)
+    levels = levels.to(torch.uint8 if bits == 8 else torch.uint16)
+    return levels[:, 0] if images.shape[1] == 1 else levels
 
 
-def trace(predictor: RunPredictor) -> torch.export.ExportedProgram:
+def trace(predictor: Exportable) -> torch.export.ExportedProgram:
     """The graph traced by torch.export, for any batch size.
 
     Raises:
         PneumoError: the model cannot be traced.
     """
-    size = predictor.size
+    size, channels, bits = predictor.size, predictor.channels, predictor.bits
     model = predictor.trained.model.to(memory_format=torch.contiguous_format)
-    graph = Graph(
-        model,
-        predictor.transform,
-        predictor.flip_tta,
-        predictor.rule.calibration,
-        predictor.to_logits,
-        predictor.rule.task,
-    ).eval()
+    graph: nn.Module
+    if isinstance(predictor, RunPredictor):
+        calibration, task = predictor.rule.calibration, predictor.rule.task
+        graph = Graph(
+            model, predictor.transform, predictor.flip_tta, calibration, predictor.to_logits, task, bits
+        )
+    else:
+        graph = ValueGraph(model, predictor.transform, predictor.to_values, tuple(predictor.units), bits)
+    graph.eval()
     try:
-        with _quiet(), torch.no_grad():
+        with quiet(), torch.no_grad():
             program = torch.export.export(
                 graph,
-                (torch.zeros(2, 1, size, size),),
-                dynamic_shapes={bundle.INPUT: {0: torch.export.Dim("batch")}},
+                (torch.zeros(2, channels, size, size),),
+                dynamic_shapes={INPUT: {0: torch.export.Dim("batch")}},
             )
     except Exception as error:  # a third party's forward may raise anything
         raise PneumoError(
@@ -170,7 +171,7 @@ def trace(predictor: RunPredictor) -> torch.export.ExportedProgram:
     return program
 
 
-def onnx_file(program: torch.export.ExportedProgram, predictor: RunPredictor) -> bytes:
+def onnx_file(program: torch.export.ExportedProgram, description: AnyDescription) -> bytes:
     """An ONNX file without its description.
 
     Raises:
@@ -183,11 +184,12 @@ def onnx_file(program: torch.export.ExportedProgram, predictor: RunPredictor) ->
             f"the model has {size / 1e9:.1f} GB of weights, and an ONNX file at most 2 GB: use --format torch"
         )
     try:
-        with _quiet():
+        with quiet():
             exported = torch.onnx.export(
                 program,
-                input_names=[bundle.INPUT],
-                output_names=list(bundle.output_names(predictor.rule.task)),
+                input_names=[INPUT],
+                # Not the names of the predictions: the exporter may have given these to values inside the graph.
+                output_names=[f"{_PLACE}{place}" for place in range(len(description.outputs))],
                 dynamo=True,
                 verbose=False,
             )
@@ -196,26 +198,41 @@ def onnx_file(program: torch.export.ExportedProgram, predictor: RunPredictor) ->
             proto = exported.model_proto
     except Exception as error:
         raise PneumoError(
-            f"the model {predictor.trained.entry.spec.name} cannot be written as ONNX: {_reason(error)}"
+            f"the model {description.facts.get('model')} cannot be written as ONNX: {_reason(error)}"
         ) from error
     # The exporter's notes on the origin of each operator are longer than the graph, and contain paths.
     graph = proto.graph
     for item in (graph, *graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
         item.ClearField("metadata_props")
         item.ClearField("doc_string")
+    names = {name: f"{name}.inner" for name in description.outputs}
+    names |= {f"{_PLACE}{place}": name for place, name in enumerate(description.outputs)}
+    _rename(graph, names)
     content: bytes = proto.SerializeToString()
     return content
 
 
-def program_file(program: torch.export.ExportedProgram, description: Description) -> bytes:
+def _rename(graph: Any, names: Mapping[str, str]) -> None:
+    """Rename values of an ONNX graph and of those within it (the branches of an If)."""
+    for node in graph.node:
+        for listed in (node.input, node.output):
+            listed[:] = [names.get(name, name) for name in listed]
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                _rename(inner, names)
+    for item in (*graph.value_info, *graph.initializer, *graph.output):
+        item.name = names.get(item.name, item.name)
+
+
+def program_file(program: torch.export.ExportedProgram, description: AnyDescription) -> bytes:
     """A ``.pt2`` file, with the description among its extra files."""
     file = io.BytesIO()
-    with _quiet():
-        torch.export.save(program, file, extra_files={bundle.DESCRIPTION: description.text()})
+    with quiet():
+        torch.export.save(program, file, extra_files={DESCRIPTION: description.text()})
     return file.getvalue()
 
 
-def described_onnx(content: bytes, description: Description, notice: str) -> bytes:
+def described_onnx(content: bytes, description: AnyDescription, notice: str) -> bytes:
     """An ONNX file with the description in its metadata: as a whole, and its main entries separately."""
     import onnx
 
@@ -223,18 +240,15 @@ def described_onnx(content: bytes, description: Description, notice: str) -> byt
     plain = description.plain()
     model.producer_name, model.producer_version = "pneumo", str(plain["pneumo"])
     model.doc_string = f"{plain['title']}. {notice}"
-    rule = description.rule
-    metadata = {
-        "notice": notice,
-        **({} if rule.task == "binary" else {"task": rule.task}),
-        "classes": rule.classes,
-        "size": description.size,
+    metadata: dict[str, Any] = {"notice": notice}
+    if isinstance(description, Description):
+        metadata |= _of_rule(description.rule)
+    else:
+        metadata["predicts"] = plain["predicts"]
+    metadata |= {
+        "size": description.images.size,
         "preprocessing": plain["input"]["preprocessing"],
-        **rule.calibration.plain(),
-        "prevalence": rule.prevalence if rule.is_calibrated else None,
-        "operating_point": rule.chosen,
-        "operating_points": bundle.thresholds(rule),
-        bundle.KEY: plain,
+        KEY: plain,
     }
     onnx.helper.set_model_props(
         model,
@@ -248,53 +262,15 @@ def described_onnx(content: bytes, description: Description, notice: str) -> byt
     return described
 
 
-def onnx_answer(content: bytes, rule: Rule) -> tuple[str, Answer]:
-    """The runtime of an ONNX file, with its version, and a function that computes logits with it."""
-    session = start_session(content, "the ONNX graph", {"threads": torch.get_num_threads()})
-    return f"onnxruntime {version('onnxruntime')}", lambda images: run_session(session, images, rule)
-
-
-def program_answer(content: bytes) -> tuple[str, Answer]:
-    """Like :func:`onnx_answer`, for a ``.pt2`` file, which has to be our own: torch unpickles parts of it."""
-    with _quiet():
-        module = torch.export.load(io.BytesIO(content)).module()
-
-    def answer(images: NDArray[np.uint8]) -> NDArray[np.float64]:
-        with torch.no_grad():
-            logits, _ = module(torch.from_numpy(bundle.graph_input(images)))
-        return np.asarray(logits.double().numpy())
-
-    return f"torch {torch.__version__}", answer
-
-
-def compare(
-    answer: tuple[str, Answer], step: str, images: NDArray[np.uint8], expected: NDArray[np.float64]
-) -> Check:
-    """Compare the logits of all images, in batches of several sizes.
-
-    Raises:
-        PneumoError: some logit differs by more than :data:`TOLERANCE`.
-    """
-    runtime, logits_of = answer
-    pairs = [(_batched(logits_of, images), expected)]
-    pairs += [(logits_of(images[-size:]), expected[-size:]) for size in _BATCHES]
-    largest = 0.0
-    for logits, reference in pairs:
-        difference = np.abs(logits - reference)
-        # An untrained or diverged network has logits of thousands, which fp32 does not represent to 1e-4.
-        allowed = TOLERANCE * np.maximum(1.0, np.abs(reference) / 10)
-        if not (difference <= allowed).all():
-            raise PneumoError(
-                f"the exported {step} graph, run by {runtime}, gives other logits than the run (by "
-                f"{difference.max():.2g}, where {TOLERANCE:g} is allowed): nothing was written"
-            )
-        largest = max(largest, float(difference.max()))
-    return Check(runtime, len(images), largest)
-
-
-def _batched(logits_of: Answer, images: NDArray[np.uint8]) -> NDArray[np.float64]:
-    starts = range(0, len(images), _BATCH_SIZE)
-    return np.concatenate([logits_of(images[start : start + _BATCH_SIZE]) for start in starts])
+def _of_rule(rule: Rule) -> dict[str, Any]:
+    return {
+        **({} if rule.task == "binary" else {"task": rule.task}),
+        "classes": rule.classes,
+        **rule.calibration.plain(),
+        "prevalence": rule.prevalence if rule.is_calibrated else None,
+        "operating_point": rule.chosen,
+        "operating_points": thresholds(rule),
+    }
 
 
 def _reason(error: Exception) -> str:
@@ -303,7 +279,7 @@ def _reason(error: Exception) -> str:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep the exporters' progress messages and warnings off stderr."""
     loggers = [logging.getLogger(name) for name in _LOGGERS]
     levels = [logger.level for logger in loggers]

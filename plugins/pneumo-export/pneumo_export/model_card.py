@@ -6,17 +6,15 @@ contains nothing about single images and patients.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from pneumo_cli.evaluation.metric_names import metric_label
 from pneumo_cli.evaluation.multi.rule import MultiRule
 from pneumo_cli.reports.formatting import count
 from pneumo_cli.runtime.json_values import mapping, number, sequence, text
-from pneumo_export import class_card
-
-if TYPE_CHECKING:
-    from pneumo_export.bundle import Description
+from pneumo_export import class_card, value_card
+from pneumo_export.description import AnyDescription, Description, ValueDescription
 
 _METRICS = (
     *(
@@ -46,12 +44,27 @@ about = json.loads(session.get_modelmeta().custom_metadata_map["pneumo"])
 size, rule = about["input"]["size"], about["rule"]
 threshold = next(point["cut"] for point in rule["points"] if point["name"] == rule["chosen"])
 for name in sys.argv[1:]:
-    image = Image.open(name).convert("L").resize((size, size), Image.Resampling.BILINEAR)
-    images = np.asarray(image, np.float32)[None, None] / 255
+    LOAD
     (logit,), (probability,) = session.run(["logit", "probability"], {"images": images})
     print(f"{name}: {about['classes'][int(logit >= threshold)]} ({about['classes'][1]} {probability:.1%})")
 """
 """Use of an exported graph without pneumo: run in a bundle's folder, with image files as arguments."""
+
+_LOAD = {
+    (1, 8): (
+        'image = Image.open(name).convert("L").resize((size, size), Image.Resampling.BILINEAR)',
+        "[None, None] / 255",
+    ),
+    (1, 16): (
+        'image = Image.open(name).convert("I").resize((size, size), Image.Resampling.BILINEAR)',
+        "[None, None] / 65535",
+    ),
+    (3, 8): (
+        'image = Image.open(name).convert("RGB").resize((size, size), Image.Resampling.BILINEAR)',
+        ".transpose(2, 0, 1)[None] / 255",
+    ),
+}
+"""How Pillow and NumPy make the graph's input of a file, by channels and bits."""
 
 
 def results(report: Mapping[str, Any]) -> dict[str, Any]:
@@ -73,7 +86,7 @@ def results(report: Mapping[str, Any]) -> dict[str, Any]:
     return by_split
 
 
-def model_card(description: Description, report: Mapping[str, Any]) -> str:
+def model_card(description: AnyDescription, report: Mapping[str, Any]) -> str:
     """Write the card, in Markdown.
 
     Args:
@@ -93,8 +106,7 @@ def model_card(description: Description, report: Mapping[str, Any]) -> str:
         _data(description, report),
         "## Results",
         _results(description),
-        "## Calibration and operating points",
-        _operating_points(description),
+        *_decisions(description),
         "## Caveats",
         _caveats(report),
         "## Use",
@@ -103,8 +115,7 @@ def model_card(description: Description, report: Mapping[str, Any]) -> str:
         "- `model.onnx`: the graph, its description in its metadata. `model.pt2`: the same for "
         '`torch.export.load("model.pt2").module()`; torch unpickles parts of such a file, so load it only from a '
         "source that you trust.\n"
-        "- `model.json`: the description: input, classes, calibration, operating points, detectors of "
-        "out-of-distribution images and of wrong orientations, results, and the SHA-256 of each file.\n"
+        f"- `model.json`: the description: {_described(description)}, results, and the SHA-256 of each file.\n"
         "- `checkpoints/`, `run.toml`, `environment.json`: weights, settings and versions of the run.",
         "## Licence",
         f"pneumo is under the Apache License 2.0. These weights were trained on the data named above"
@@ -113,7 +124,24 @@ def model_card(description: Description, report: Mapping[str, Any]) -> str:
     return "\n\n".join(blocks) + "\n"
 
 
-def _purpose(description: Description) -> str:
+def _decisions(description: AnyDescription) -> tuple[str, ...]:
+    if isinstance(description, ValueDescription):
+        return ()
+    return "## Calibration and operating points", _operating_points(description)
+
+
+def _described(description: AnyDescription) -> str:
+    if isinstance(description, ValueDescription):
+        return "input, what is predicted"
+    return (
+        "input, classes, calibration, operating points, detectors of out-of-distribution images and of wrong "
+        "orientations"
+    )
+
+
+def _purpose(description: AnyDescription) -> str:
+    if isinstance(description, ValueDescription):
+        return value_card.purpose(description)
     rule = description.rule
     if isinstance(rule, MultiRule):
         return class_card.purpose(rule)
@@ -121,8 +149,10 @@ def _purpose(description: Description) -> str:
     return f"predicts the probability of {positive}, against {negative},"
 
 
-def _scope(description: Description) -> tuple[str, str]:
-    """What the network cannot tell, and what its probabilities hold for."""
+def _scope(description: AnyDescription) -> tuple[str, str]:
+    """What the network cannot tell, and what its predictions hold for."""
+    if isinstance(description, ValueDescription):
+        return value_card.limits(description)
     rule = description.rule
     if isinstance(rule, MultiRule):
         return class_card.limits(rule)
@@ -136,7 +166,7 @@ def _scope(description: Description) -> tuple[str, str]:
     )
 
 
-def _limits(description: Description, report: Mapping[str, Any]) -> str:
+def _limits(description: AnyDescription, report: Mapping[str, Any]) -> str:
     scope, calibrated = _scope(description)
     origin = mapping(report.get("dataset")).get("origin")
     lines = [
@@ -144,11 +174,11 @@ def _limits(description: Description, report: Mapping[str, Any]) -> str:
         "not been tested in a clinic, and no authority has approved it.",
         scope,
         "It was trained on images of one source"
-        + (f" ({text(origin)})" if origin else "")
+        + (f" ({text(origin).rstrip('.')})" if origin else "")
         + ". On images of another hospital, device, age group or view its results may be worse than those below.",
         calibrated,
     ]
-    if description.rule.ood_detector is not None:
+    if isinstance(description, Description) and description.rule.ood_detector is not None:
         lines.append(
             "`pneumo predict` flags out-of-distribution images"
             + (" and images in a wrong orientation" if description.rule.orientation is not None else "")
@@ -157,27 +187,28 @@ def _limits(description: Description, report: Mapping[str, Any]) -> str:
     return "\n".join(f"- {line}" for line in lines)
 
 
-def _data(description: Description, report: Mapping[str, Any]) -> str:
+def _data(description: AnyDescription, report: Mapping[str, Any]) -> str:
     dataset = mapping(report.get("dataset"))
     split = mapping(dataset.get("split"))
     name = text(description.facts.get("dataset")).rpartition(":")[2]
     facts = (name, text(dataset.get("origin") or dataset.get("summary")))
-    lines = [": ".join(fact for fact in facts if fact) + "."]
+    lines = [": ".join(fact for fact in facts if fact).rstrip(".") + "."]
     if dataset.get("synthetic"):
         lines.append("**These images are synthetic: no patient is behind them.**")
     lines.append(
-        f"Fingerprint `{text(description.facts.get('data_fingerprint'))}`, images of {description.size} px, "
+        f"Fingerprint `{text(description.facts.get('data_fingerprint'))}`, images of {description.images.size} px, "
         f"split by the policy `{text(split.get('policy'))}`."
     )
     rows = [mapping(row) for row in sequence(split.get("rows"))]
+    classes = description.rule.classes if isinstance(description, Description) else ()
     if rows:
-        head = ("Split", "Images", "Patients", *description.rule.classes)
+        head = ("Split", "Images", "Patients", *classes)
         body = [
             (
                 text(row.get("split")),
                 count(row.get("images")),
                 count(row.get("patients")),
-                *(count(mapping(row.get("counts")).get(name)) for name in description.rule.classes),
+                *(count(mapping(row.get("counts")).get(name)) for name in classes),
             )
             for row in rows
         ]
@@ -185,16 +216,23 @@ def _data(description: Description, report: Mapping[str, Any]) -> str:
     return " ".join(lines)
 
 
-def _results(description: Description) -> str:
-    by_split, rule = mapping(description.facts.get("results")), description.rule
+def _results(description: AnyDescription) -> str:
+    by_split = mapping(description.facts.get("results"))
     if not by_split:
         return "These weights were not evaluated, or the run's report is missing."
     splits = [name for name in ("validation", "test") if name in by_split] or list(by_split)
+    metrics: Sequence[str] = _METRICS
+    if isinstance(description, ValueDescription):
+        metrics = value_card.metrics(by_split[split] for split in splits)
     rows = []
-    for metric in _METRICS:
+    for metric in metrics:
         cells = [class_card.metric_cell(mapping(by_split[split]), metric) for split in splits]
         if any(cell != "–" for cell in cells):
             rows.append((metric_label(metric).label, *cells))
+    if isinstance(description, ValueDescription):
+        table = _table(("", *(split.capitalize() for split in splits)), rows)
+        return f"{table}\n\n{value_card.NOTE}"
+    rule = description.rule
     note = (
         "With 95 % intervals over patients. The checkpoint, the calibration and the operating points were chosen "
         "on the validation images alone, without the test images. Metrics that depend on a threshold are those at "
@@ -257,20 +295,34 @@ def _caveats(report: Mapping[str, Any]) -> str:
     return "\n".join(f"- {caveat}" for caveat in caveats if caveat) or "None of pneumo's checks found one."
 
 
-def _use(description: Description) -> str:
-    program = class_card.USE if isinstance(description.rule, MultiRule) else USE
+def _use(description: AnyDescription) -> str:
     checks = "; ".join(
         f"{text(check.get('runtime'))}: {number(check.get('largest_difference')) or 0:.1e} on "
         f"{count(check.get('images'))} images"
         for check in map(mapping, sequence(description.facts.get("checks")))
     )
+    images = description.images
+    clipped = '`convert("L")` clips 16-bit images: scale these to 8 bits first. ' if images.usual else ""
+    what = "logits" if isinstance(description, Description) else "outputs"
     return (
-        "With pneumo: `pneumo predict THIS_FOLDER image.png …`. Without it, in this folder, with onnxruntime, "
-        f"NumPy and Pillow:\n\n```python\n{program}```\n\n"
-        '`convert("L")` clips 16-bit images: scale these to 8 bits first. The graph takes float32 [batch, 1, size, '
-        "size] from 0 to 1. The largest difference of its logits from the run's in fp32, measured at export: "
-        f"{checks}."
+        f"With pneumo: `pneumo predict THIS_FOLDER image.png …`. {_program(description)}"
+        f"{clipped}The graph takes float32 [batch, {images.channels}, size, size] from 0 to 1. The largest "
+        f"difference of its {what} from the run's in fp32, measured at export: {checks}."
     )
+
+
+def _program(description: AnyDescription) -> str:
+    images = description.images
+    load = _LOAD.get((images.channels, images.bits))
+    if load is None:
+        return ""
+    opened, scaled = load
+    if isinstance(description, ValueDescription):
+        program = value_card.USE
+    else:
+        program = class_card.USE if isinstance(description.rule, MultiRule) else USE
+    program = program.replace("LOAD", f"{opened}\n    images = np.asarray(image, np.float32){scaled}")
+    return f"Without it, in this folder, with onnxruntime, NumPy and Pillow:\n\n```python\n{program}```\n\n"
 
 
 def _pretrained(report: Mapping[str, Any]) -> str:

@@ -16,7 +16,8 @@ from PIL import Image
 from pneumo_cli.evaluation.decision_rule import DecisionRule
 from pneumo_cli.runs.checkpoints import Checkpoints
 from pneumo_cli.testing import Invocation
-from pneumo_export.bundle import DESCRIPTION, Description
+from pneumo_export.bundle import DESCRIPTION
+from pneumo_export.description import Description, read_plain
 
 Pneumo = Callable[..., Invocation]
 Predict = Callable[..., Any]
@@ -123,7 +124,8 @@ def test_the_graph_includes_normalisation_flip_tta_and_calibration(trained_run: 
     from pneumo_cli.plugins.discovery import discover
     from pneumo_cli.runs.folder import RunFolder
     from pneumo_cli.trainers.loading import load_trained
-    from pneumo_export.graph import Graph, probe_images
+    from pneumo_export.graph import Graph
+    from pneumo_export.verification import probe_images
 
     unusual = {"flip_tta": True, "standardize": True, "precision": "fp32"}
     folder = RunFolder.open(trained_run("fake", epochs=1, dataset="tiny", **unusual))
@@ -140,7 +142,9 @@ def test_the_description_keeps_the_detectors_of_orientation_and_of_ood_images(
     bundle: Path, run: Path
 ) -> None:
     own = DecisionRule.from_state(Checkpoints(run / "checkpoints").load("best")["calibration"])
-    rule = Description.from_plain(json.loads((bundle / DESCRIPTION).read_text()), DESCRIPTION).rule
+    description = read_plain(json.loads((bundle / DESCRIPTION).read_text()), DESCRIPTION)
+    assert isinstance(description, Description)
+    rule = description.rule
     levels = np.random.default_rng(0).integers(0, 256, (8, 32, 32), dtype=np.uint8)
     assert rule.presentations(levels) == own.presentations(levels)
     assert own.ood_detector is not None

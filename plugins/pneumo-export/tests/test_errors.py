@@ -19,10 +19,14 @@ Pneumo = Callable[..., Invocation]
 def test_a_graph_with_other_logits_than_the_run_is_not_kept(
     run: Path, fakes: Path, pneumo: Pneumo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pneumo_export import graph
+    from pneumo_export import verification
 
-    reference = graph.reference_logits
-    monkeypatch.setattr(graph, "reference_logits", lambda *given: reference(*given) + 3e-4)
+    reference = verification.reference_outputs
+
+    def shifted(*given: Any) -> Any:
+        return {name: values + 3e-4 for name, values in reference(*given).items()}
+
+    monkeypatch.setattr(verification, "reference_outputs", shifted)
     for form in ("torch", "onnx", "bundle"):
         done = pneumo("export", run, "--format", form, "--out", "wrong")
         assert (done.code, done.stdout, len(done.stderr.splitlines())) == (1, "", 1)

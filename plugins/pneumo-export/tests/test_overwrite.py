@@ -49,6 +49,19 @@ def test_existing_files_are_replaced_on_request_alone_and_never_if_they_are_some
     ]
 
 
+def test_plugins_are_told_of_what_was_exported(
+    run: Path, pneumo: Pneumo, tmp_path: Path, install: Any
+) -> None:
+    source = (
+        "from pneumo_cli.api import hookimpl\napi_version = 1\n@hookimpl\n"
+        "def model_exported(path, target):\n    print('told:', path.name, target.name)\n"
+    )
+    install("pneumo-told", {"told": "told_of_export"}, {"told_of_export": source})
+    done = pneumo("export", run, "--out", tmp_path / "told.pt2", "--format", "torch")
+    assert done.code == 0, done.stderr
+    assert f"told: {run.name} told.pt2\n" in done.stderr
+
+
 @pytest.mark.parametrize("description", ["intact", "damaged"])
 def test_a_bundle_with_unrelated_files_is_not_replaced(
     run: Path, bundle: Path, pneumo: Pneumo, tmp_path: Path, description: str

@@ -41,6 +41,15 @@ def generate(
     first: Annotated[
         int, typer.Option("--first", help="Index of the first new image.", min=0, max=10**12)
     ] = 0,
+    only: Annotated[
+        str | None,
+        typer.Option(
+            "--class",
+            metavar="NAME",
+            help="Only images of this class, by a network that is conditional on it.",
+            show_default="as the training images",
+        ),
+    ] = None,
     reconstruct: Annotated[
         list[Path] | None,
         typer.Option(
@@ -66,9 +75,11 @@ def generate(
     ] = False,
     device: DeviceFlag = None,
 ) -> None:
-    """Generate images with a trained GAN or autoencoder. The same seed and index give the same image."""
+    """Generate images with a trained generative network. The same seed and index give the same image."""
     if reconstruct and interpolate:
         raise UsageError("--reconstruct and --interpolate cannot be combined: choose one of them")
+    if only and (reconstruct or interpolate):
+        raise UsageError("--class is for new images, and goes with neither --reconstruct nor --interpolate")
     from pneumo_cli.runs.folder import RunFolder
     from pneumo_cli.trainers.loading import load_trained
     from pneumo_synthetic import generate as generating
@@ -82,8 +93,9 @@ def generate(
     elif interpolate:
         images, count = generating.interpolated(trained, *interpolate, steps), steps
     else:
-        images = generating.sampled(trained, seed, first, count)
+        images = generating.sampled(trained, seed, first, count, only or "")
     written = generating.write_images(images, count, trained, out, overwrite=overwrite, progress=for_stderr())
+    ctx.obj.notify("images_generated", path=run, folder=out, images=written)
     print(out)
     print(
         f"pneumo: {written} images by {trained.name}, {checkpoint} checkpoint of epoch {trained.epoch}, "

@@ -60,8 +60,7 @@ def compare(
     if not isinstance(settings, GenerativeSettings):
         raise UsageError(f"{resolved.entry.spec.name} generates no images")
     count = settings.fidelity_images or GenerativeSettings().fidelity_images
-    dataset = plugins.datasets.get(settings.dataset)
-    data = open_data(dataset, resolved, progress, size=_smallest(trained), only=classes.pop())
+    data = open_data(plugins, resolved, progress, size=_smallest(trained), only=classes.pop())
     _record_access(trained[0], resolved, data)
     fidelity = measure_fidelity(
         {one.name: _sampled(one, count, data.size, settings.seed) for one in trained},
@@ -89,8 +88,7 @@ def train_on_synthetic(
     """
     _check_comparable(trained)
     resolved = reopen_settings(plugins, trained[0].folder, flags)
-    dataset = plugins.datasets.get(resolved.trainer.dataset)
-    data = open_data(dataset, resolved, progress, size=_smallest(trained), only="")
+    data = open_data(plugins, resolved, progress, size=_smallest(trained), only="")
     by_class = {generative(one).images_of: one for one in trained}
     classes = data.dataset.classes
     if data.task != "binary":

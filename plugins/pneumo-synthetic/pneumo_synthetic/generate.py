@@ -25,7 +25,7 @@ from torch import Tensor
 from pneumo_cli.data.decoding import decode, resize
 from pneumo_cli.data.file_kinds import is_image
 from pneumo_cli.data.files import MAX_BYTES
-from pneumo_cli.errors import PneumoError, UnreadableImage, UsageError
+from pneumo_cli.errors import PneumoError, UnreadableImage, UsageError, nearest
 from pneumo_cli.runtime import atomic
 from pneumo_cli.runtime.progress import Progress
 from pneumo_cli.trainers.capabilities import ImageGenerator
@@ -39,6 +39,7 @@ _DESCRIPTIONS = {
     "interpolation": "Synthetic: a network's interpolation between two given images.",
 }
 _COLUMNS = ("file", "kind", "source", "seed", "index", "run", "checkpoint", "epoch", "dataset", "images_of")
+"""``images_of``: the class that was asked for, or that the run was trained on."""
 
 
 class Made(NamedTuple):
@@ -63,16 +64,18 @@ def generative(trained: Trained) -> ImageGenerator:
     return generator
 
 
-def sampled(trained: Trained, seed: int, first: int, count: int) -> Iterator[Made]:
-    """New images, each of which depends only on ``seed`` and its index.
+def sampled(trained: Trained, seed: int, first: int, count: int, only: str = "") -> Iterator[Made]:
+    """New images, each of which depends only on ``seed``, the class and its index.
 
     Args:
         first: index of the first one.
+        only: the class to generate, see :func:`check_class`; empty: as the training images are.
 
     Raises:
-        UsageError: the run's model generates none.
+        UsageError: the run's model generates none, or none of this class alone.
     """
     trainer = generative(trained)
+    chosen: dict[str, Any] = {"label": check_class(trained, only)} if only else {}
     if not trainer.can_sample(trained.model):
         raise UsageError(
             f"the model {trained.entry.spec.name} generates no new images; --reconstruct and --interpolate take "
@@ -81,9 +84,32 @@ def sampled(trained: Trained, seed: int, first: int, count: int) -> Iterator[Mad
     digits = max(6, len(str(first + count - 1)))
     for block in range(first // CHUNK, (first + count - 1) // CHUNK + 1):
         index = np.arange(max(first, block * CHUNK), min(first + count, (block + 1) * CHUNK))
-        for position, levels in zip(index, trainer.sample(trained.model, seed, index), strict=True):
+        images = trainer.sample(trained.model, seed, index, **chosen)
+        for position, levels in zip(index, images, strict=True):
             facts = {"kind": "sample", "source": "", "seed": seed, "index": int(position)}
+            if only:
+                facts["images_of"] = only
             yield Made(f"{position:0{digits}}.png", levels, facts)
+
+
+def check_class(trained: Trained, name: str) -> int:
+    """The label of a class that can be sampled alone.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    # A third party's generator of version 0.2 does not have the property.
+    classes = list(getattr(generative(trained), "conditional_on", ()))
+    if name in classes:
+        return classes.index(name)
+    spec, images_of = trained.resolved.entry.spec.name, generative(trained).images_of
+    if classes:
+        raise UsageError(f"{trained.folder.path} generates no class {name!r}; {nearest(name, classes)}")
+    of = f"{images_of} only" if images_of else "all classes at once"
+    raise UsageError(
+        f"{trained.folder.path} is a run of {spec}, which is not conditional on the class: it generates images of "
+        f"{of}; leave out --class, or train with --images-of {name}"
+    )
 
 
 def reconstructed(trained: Trained, paths: Sequence[Path]) -> Iterator[Made]:
@@ -192,7 +218,7 @@ def write_images(
             manifest = csv.DictWriter(file, _COLUMNS, lineterminator="\n")
             manifest.writeheader()
             for image in images:
-                facts = {**image.facts, **_origin(trained)}
+                facts = {**_origin(trained), **image.facts}
                 _write_png(folder / image.name, image.levels, facts)
                 manifest.writerow({"file": image.name, **facts})
                 written += 1

@@ -44,6 +44,17 @@ def test_images_and_a_manifest_are_written_and_reported(painter: Path, pneumo, f
         assert image.shape == (32, 32)
 
 
+def test_plugins_are_told_of_images_that_were_generated(painter: Path, pneumo, fakes, install) -> None:
+    source = (
+        "from pneumo_cli.api import hookimpl\napi_version = 1\n@hookimpl\n"
+        "def images_generated(path, folder, images):\n    print('told:', path.name, folder, images)\n"
+    )
+    install("pneumo-told", {"told": "told_of_images"}, {"told_of_images": source})
+    ended = pneumo("generate", painter, "--out", "told", "-n", 2)
+    assert ended.stdout == "told\n"
+    assert f"told: {painter.name} told 2\n" in ended.stderr
+
+
 def test_each_file_has_metadata_on_its_origin(painter: Path, pneumo, fakes) -> None:
     assert pneumo("generate", painter, "--out", "out", "-n", 2, "--seed", 5, "--checkpoint", "last").code == 0
     text = Image.open(fakes / "out" / "000001.png").text
