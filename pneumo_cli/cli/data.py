@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import Annotated, Any
 
 import typer
 
@@ -23,11 +23,8 @@ from pneumo_cli.cli.data_options import (
 from pneumo_cli.cli.lazy import LazyGroup
 from pneumo_cli.cli.options import JsonFlag
 from pneumo_cli.cli.output import print_json
-from pneumo_cli.errors import UsageError
+from pneumo_cli.errors import DataError, PneumoError, UsageError
 from pneumo_cli.runtime.progress import for_stderr
-
-if TYPE_CHECKING:
-    from pneumo_cli.data.splits import Policy
 
 _SPLITS = "patient|source|given"
 _CHECK_SIZE = 64  # pixels; decoding at this size is quick and finds every damaged file
@@ -53,7 +50,10 @@ def check(
     dataset: DatasetFlag = None,
     data_root: DataRootFlag = None,
     split: Annotated[
-        str, typer.Option("--split", metavar=_SPLITS, help="How to divide the training pool.")
+        str,
+        typer.Option(
+            "--split", metavar=_SPLITS, help="How to divide the training pool; or a plugin's split."
+        ),
     ] = "patient",
     validation_fraction: FractionFlag = 0.25,
     split_seed: SplitSeedFlag = 42,
@@ -73,14 +73,16 @@ def check(
     from pneumo_cli.data.prepare import SplitRequest, prepare
     from pneumo_cli.settings.resolve import resolve_machine
 
-    if split not in _SPLITS.split("|"):
-        raise UsageError(f"--split is {_SPLITS.replace('|', ', ')}, not {split!r}")
+    splits = ctx.obj.splits
+    if split not in _SPLITS.split("|") and not splits.find(split):
+        names = ", ".join([*_SPLITS.split("|"), *splits.names()])
+        raise UsageError(f"--split is {names}, not {split!r}")
     machine = resolve_machine({"data_root": data_root, "data_home": data_home, "cache": cache})
     progress = for_stderr()
     opened = open_chosen(
         ctx.obj, dataset, machine, progress, root_given=data_root is not None, options=options
     )
-    request = SplitRequest(cast("Policy", split), validation_fraction, split_seed)
+    request = SplitRequest.of(splits, split, validation_fraction, split_seed)
     if no_decode:
         found = examine(opened, request)
     else:
@@ -122,20 +124,24 @@ def import_(
 ) -> None:
     """Check a dataset, copy or unpack it into pneumo's data folder, and remember its location."""
     from pneumo_cli.data.imports import import_data
+    from pneumo_cli.runtime.plugin_errors import plugin_errors
     from pneumo_cli.settings.resolve import resolve_machine, resolve_options
 
     machine = resolve_machine({"data_home": data_home, "cache": cache})
     entry = dataset_entry(ctx.obj, dataset, machine, path)
     spec = entry.spec
-    root = import_data(
-        spec,
-        path,
-        machine.data_home,
-        copy=not in_place,
-        cache=machine.cache,
-        progress=for_stderr(),
-        options=dict(resolve_options(ctx.obj, entry, options)),
-    )
+    chosen = dict(resolve_options(ctx.obj, entry, options))
+    what = f"the dataset {spec.name} ({entry.provenance}) cannot be imported"
+    with plugin_errors(what, passing=(PneumoError, OSError), kind=DataError):
+        root = import_data(
+            spec,
+            path,
+            machine.data_home,
+            copy=not in_place,
+            cache=machine.cache,
+            progress=for_stderr(),
+            options=chosen,
+        )
     _print_root(root, spec.name)
 
 
@@ -147,15 +153,21 @@ def download(
 ) -> None:
     """Download a dataset from where its authors publish it, and remember its location."""
     from pneumo_cli.data.imports import remember
+    from pneumo_cli.runtime.plugin_errors import plugin_errors
     from pneumo_cli.settings.resolve import resolve_machine
     from pneumo_cli.specs import load_reference
 
-    spec = ctx.obj.datasets.get(name).spec
+    entry = ctx.obj.datasets.get(name)
+    spec = entry.spec
     if not spec.download:
         why = spec.instructions or ("" if spec.needs_root else "it needs no download")
         raise UsageError(f"the dataset {spec.name} cannot be downloaded by pneumo: {why}")
     machine = resolve_machine({"data_home": data_home, "cache": cache})
-    root = load_reference(spec.download)(machine.data_home / spec.name, for_stderr())
+    what = f"the dataset {spec.name} ({entry.provenance}) cannot be downloaded: {spec.download}"
+    with plugin_errors(what, passing=(PneumoError, OSError)):
+        root = load_reference(spec.download)(machine.data_home / spec.name, for_stderr())
+    if not isinstance(root, Path):
+        raise UsageError(f"{what} returned {type(root).__name__}, not the Path of its images")
     remember(machine.data_home, spec.name, root)
     _print_root(root, spec.name)
 

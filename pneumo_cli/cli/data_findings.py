@@ -45,6 +45,9 @@ def findings_of(found: Examination) -> dict[str, Any]:
         "fingerprint": dataset.fingerprint,
         "images": len(dataset.records),
         "patients": len({record.patient for record in dataset.records}),
+        "channels": dataset.channels,
+        "bits": dataset.bits,
+        "targets": [asdict(target) for target in dataset.targets],
         "split": found.split.policy,
         "splits": [asdict(row) for row in found.table()],
         "identical": [asdict(group) for group in found.overlaps.identical],
@@ -76,6 +79,10 @@ def print_findings(findings: Mapping[str, Any]) -> None:
         print_text(f"Gray levels: {findings['gray_scaling']}")
     for sentence in findings["storage"]:
         print_text(f"Caution: {sentence}.")
+    for target in findings["targets"]:
+        print_text("Target {name} ({kind}): {summary}".format(**target))
+    if (findings["channels"], findings["bits"]) != (1, 8):
+        print_text("Images of {channels} channels, {bits} bits".format(**findings))
     print()
     _print_classes(findings["splits"], findings["labels"])
     print(f"\nSplit policy: {findings['split']}. Shared between splits:")

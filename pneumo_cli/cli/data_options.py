@@ -59,12 +59,16 @@ def with_dataset_options(command: Callable[..., Any], registries: Registries) ->
     if not getattr(command, "takes_dataset_options", False):
         return command
 
+    from pneumo_cli.cli.flags import with_lists
+
+    options = option_parameters(registries)
+
     def extended(*arguments: Any, **values: Any) -> Any:
-        return command(*arguments, **values)
+        return command(*arguments, **with_lists(options, values))
 
     own = inspect.signature(command, eval_str=True).parameters.values()
     kept = [one for one in own if one.kind is not inspect.Parameter.VAR_KEYWORD]
-    signature = inspect.Signature([*kept, *option_parameters(registries)])
+    signature = inspect.Signature([*kept, *options])
     extended.__signature__ = signature  # type: ignore[attr-defined]
     extended.__name__, extended.__doc__ = command.__name__, command.__doc__
     return extended

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,10 @@ import typer
 
 from pneumo_cli.cli.options import JsonFlag
 from pneumo_cli.cli.output import print_json
-from pneumo_cli.errors import PneumoError
-from pneumo_cli.plugins.discovery import Plugins, health_checks
-from pneumo_cli.specs import load_reference
+from pneumo_cli.errors import Interrupted, PneumoError
+from pneumo_cli.plugins.discovery import Plugin, Plugins, health_checks
+from pneumo_cli.runtime.streams import stdout_to_stderr
+from pneumo_cli.specs import HealthCheck, load_reference
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -23,13 +24,21 @@ def add_commands(app: typer.Typer) -> None:
 
 
 def doctor(ctx: typer.Context, json: JsonFlag = False) -> None:
-    """Check versions, devices, precisions, folders and plugins of this machine (exit code 1 on problems)."""
+    """Check versions, devices, precisions, folders and plugins of this machine (exit code 1 on problems).
+
+    Imports everything that the plugins name, and tells how long each plugin takes to load.
+    """
     sections = {"versions": _versions, "devices": _devices, "folders": _folders}
     results = {name: _guarded(section) for name, section in sections.items()}
-    checks, healthy = _checks(ctx.obj)
+    plugins: Plugins = ctx.obj
+    found = health_checks(plugins)
+    checks, healthy = _checks(plugins, found)
     if checks:
         results["checks"] = checks
-    results["plugins"] = _plugins(ctx.obj)
+    results["plugins"] = _plugins(plugins)
+    results["loading"] = _loading(plugins)
+    if broken := _references(plugins, found):
+        results["references"], healthy = broken, False
     if json:
         print_json(results)
     else:
@@ -93,19 +102,53 @@ def _folders() -> dict[str, Any]:
     return folders
 
 
-def _checks(plugins: Plugins) -> tuple[dict[str, str], bool]:
+def _checks(plugins: Plugins, checks: Sequence[tuple[HealthCheck, Plugin]]) -> tuple[dict[str, str], bool]:
     """The results of the plugins' health checks, and whether all of them passed."""
     results: dict[str, str] = {}
     healthy = True
-    for spec, plugin in health_checks(plugins):
-        name = spec.name if spec.name not in results else f"{plugin.provenance.distribution}:{spec.name}"
-        try:
-            results[name] = str(load_reference(spec.check)())
-        except Exception as error:
-            healthy = False
-            reason = str(error) if isinstance(error, PneumoError) else f"{type(error).__name__}: {error}"
-            results[name] = f"problem: {' '.join(reason.split())} ({plugin.provenance})"
+    with plugins.watch:
+        for spec, plugin in checks:
+            name = spec.name if spec.name not in results else f"{plugin.provenance.distribution}:{spec.name}"
+            try:
+                with plugins.watch.doing(f"running the health check {spec.name} of {plugin}"):
+                    results[name] = _result(spec)
+            except Interrupted:
+                raise
+            except BaseException as error:
+                healthy = False
+                reason = str(error) if isinstance(error, PneumoError) else f"{type(error).__name__}: {error}"
+                results[name] = f"problem: {' '.join(reason.split())} ({plugin.provenance})"
     return results, healthy
+
+
+def _result(spec: HealthCheck) -> str:
+    """What a health check says, in one line. Raises whatever it raises, and TypeError if it says nothing."""
+    with stdout_to_stderr():
+        result = load_reference(spec.check)()
+    if not isinstance(result, str) or not result.strip():
+        raise TypeError(f"{spec.check} returned {result!r}, not a line of text")
+    return " ".join(result.split())
+
+
+def _loading(plugins: Plugins) -> dict[str, str]:
+    """How long each plugin takes to import, at every start of pneumo."""
+    times = {}
+    for plugin in plugins.loaded:
+        took = f"{1e3 * plugin.seconds:.0f} ms"
+        if plugin.heavy:
+            took = f"warning: {took}, and it imports {', '.join(plugin.heavy)}, for which every command waits"
+        times[plugin.name if plugin.name not in times else str(plugin)] = took
+    return times
+
+
+def _references(plugins: Plugins, checks: Sequence[tuple[HealthCheck, Plugin]]) -> dict[str, str]:
+    """What the plugins name and cannot be imported, with the reason."""
+    from pneumo_cli.plugins.references import broken_references
+
+    return {
+        f"{one.part}, {one.attribute}": f"problem: {one.reference}: {one.error} ({one.provenance})"
+        for one in broken_references(plugins, checks)
+    }
 
 
 def _plugins(plugins: Plugins) -> dict[str, Any]:

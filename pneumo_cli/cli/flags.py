@@ -6,22 +6,34 @@ whether it came from a flag, the environment or a file.
 
 from __future__ import annotations
 
+import functools
 import inspect
-import types
-from collections.abc import Callable, Iterable, Mapping
+import math
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from pneumo_cli.cli.path_arguments import with_homes
+from pneumo_cli.settings.classes import RESERVED, part_class
+from pneumo_cli.settings.field_types import FieldType, plain, split_list, to_text, type_of
+from pneumo_cli.settings.parts import flag, kind_of, part_fields, shared_names
 from pneumo_cli.settings.renamed import RENAMED, SWITCHES
+from pneumo_cli.settings.schema import SAMPLINGS, SPLITS, TrainerSettings
+
+if TYPE_CHECKING:
+    from pneumo_cli.registry import Registries
 
 
 def parameters(
-    settings: type[BaseModel], panel: str, defaults: Mapping[str, Any], only: Iterable[str] | None = None
+    settings: type[BaseModel],
+    panel: str,
+    defaults: Mapping[str, Any],
+    only: Iterable[str] | None = None,
+    choices: Mapping[str, Sequence[str]] | None = None,
 ) -> list[inspect.Parameter]:
     """One keyword parameter per field, for a typer command's ``__signature__``.
 
@@ -29,52 +41,139 @@ def parameters(
         panel: the section of the flags in ``--help``.
         defaults: defaults to show instead of the fields' own.
         only: the fields to take; None: all.
+        choices: the values to show of texts for which there are known ones.
     """
-    chosen = settings.model_fields if only is None else {n: settings.model_fields[n] for n in only}
-    current = [_parameter(name, info, panel, defaults) for name, info in chosen.items()]
-    former = {old: chosen[new] for old, new in RENAMED.items() if new in chosen and old not in chosen}
+    chosen = list(settings.model_fields) if only is None else list(only)
+
+    def one(name: str, field: str, *, hidden: bool = False) -> inspect.Parameter:
+        known = (choices or {}).get(field, ())
+        return _parameter(name, settings, field, panel, defaults.get(field), known, hidden=hidden)
+
+    former = {old: new for old, new in RENAMED.items() if new in chosen and old not in chosen}
     switches = [old for old, switch in SWITCHES.items() if switch.name in chosen and old not in chosen]
     return [
-        *current,
-        *(_parameter(name, info, panel, defaults, hidden=True) for name, info in former.items()),
-        *(_parameter(name, _SWITCH, panel, {}, hidden=True) for name in switches),
+        *(one(name, name) for name in chosen),
+        *(one(old, new, hidden=True) for old, new in former.items()),
+        *(_parameter(old, TrainerSettings, _SWITCH, panel, False, hidden=True) for old in switches),
     ]
+
+
+def known_choices(registries: Registries) -> dict[str, list[str]]:
+    """The known values of the settings whose values plugins may add."""
+    return {
+        "split": [*SPLITS, *registries.splits.named()],
+        "sampling": [*SAMPLINGS, *registries.samplers.named()],
+    }
+
+
+def part_parameters(registries: Registries, others: Collection[str]) -> list[inspect.Parameter]:
+    """A keyword parameter for each setting of an installed extension or observer.
+
+    Its flag is ``--NAME-FIELD``, and ``--FIELD`` where this is nothing else. Where several parts have this field,
+    ``--FIELD`` is that of the one that takes part.
+
+    Args:
+        others: the names of all other parameters of the command.
+    """
+    taken = {*others, *RESERVED, *(f"no_{name}" for name in others)}
+    fields = {name: owners for name, owners in part_fields(registries).items() if name not in taken}
+    found = []
+    for name, owners in fields.items():
+        (entry, field), *_ = owners
+        short = [
+            other for other, own in fields.items() if field in (other, *(own_field for _, own_field in own))
+        ]
+        flags = [flag(name)] + ([flag(field)] if field not in taken and short == [name] else [])
+        panel = f"{kind_of(entry).capitalize()} {entry.spec.name} (--with {entry.spec.name})"
+        found.append(_parameter(name, part_class(entry), field, panel, None, flags=flags))
+    for name, owners in shared_names(fields, taken).items():
+        kinds = [type_of(part_class(entry), field) or _TEXT for entry, field in owners]
+        if (
+            len({(kind.is_list, kind.scalar is bool) for kind in kinds}) == 1
+        ):  # else they are written differently
+            found.append(_parameter(name, part_class(owners[0][0]), name, "", None, hidden=True))
+    return found
 
 
 def with_parameters(function: Callable[..., None], flags: list[inspect.Parameter]) -> Callable[..., None]:
     """Give a function that takes ``**values`` the signature that typer reads."""
-    function.__signature__ = inspect.Signature(flags)  # type: ignore[attr-defined]
-    return with_homes(function)
+
+    @functools.wraps(function)
+    def called(*arguments: Any, **values: Any) -> None:
+        function(*arguments, **with_lists(flags, values))
+
+    called.__signature__ = inspect.Signature(flags)  # type: ignore[attr-defined]
+    return with_homes(called)
+
+
+def with_lists(flags: Iterable[inspect.Parameter], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of flags, those of lists as settings read them.
+
+    A list that is given once is a text, which the settings split; of one that is repeated the items of all texts.
+    """
+    joined = dict(values)
+    for one in flags:
+        # Not in a callback: typer makes a list of the characters of a text that it returns, and None of no items.
+        if isinstance(one, _ListParameter) and (texts := joined.get(one.name)):
+            several = [item for text in texts for item in split_list(text)]
+            joined[one.name] = texts[0] if len(texts) == 1 else several
+    return joined
+
+
+class _ListParameter(inspect.Parameter):
+    """The flag of a setting that is a list."""
 
 
 def _parameter(
-    name: str, info: FieldInfo, panel: str, defaults: Mapping[str, Any], *, hidden: bool = False
+    name: str,
+    settings: type[BaseModel],
+    field: str,
+    panel: str,
+    default: Any,
+    known: Sequence[str] = (),
+    *,
+    flags: Sequence[str] = (),
+    hidden: bool = False,
 ) -> inspect.Parameter:
-    kind = _unwrapped(info.annotation)
-    flag = "--" + name.replace("_", "-")
-    default = defaults.get(name, info.get_default(call_default_factory=True))
+    """The parameter of a field.
+
+    Args:
+        default: to show in place of the field's own; None: its own.
+        known: values to show.
+        flags: if they are not that of the name.
+    """
+    info, own = settings.model_fields[field], type_of(settings, field) or _TEXT
+    flags = flags or [flag(name)]
+    if default is None:
+        default = info.get_default(call_default_factory=True, validated_data={})
     text = (info.description or "").replace("[", r"\[")
-    bounds = _bounds(info)
+    bounds = bounds_in_words(info)
     if text.partition(" ")[0][-1:] not in (",", ":"):  # else it begins with a value, such as "auto: …"
         text = text[:1].upper() + text[1:]
     text += f" ({bounds})." if bounds else "."
-    shown: Any = str(default) if default not in (None, "") else False
     options: dict[str, Any] = {"help": text, "rich_help_panel": panel, "hidden": hidden}
-    if kind is bool:
-        names = (f"{flag}/--no-{flag.removeprefix('--')}",)
-        shown = "yes" if default else "no"
+    if own.scalar is bool and not own.is_list:
+        names = [f"{one}/--no-{one.removeprefix('--')}" for one in flags]
+        shown: Any = "yes" if default else "no"
         annotation: Any = Annotated[bool | None, typer.Option(*names, show_default=shown, **options)]
     else:
-        choices = [str(choice) for choice in get_args(kind)] if get_origin(kind) is Literal else []
-        options["metavar"] = "|".join(choices) if choices else _METAVARS.get(kind, "TEXT")
+        choices = list(known) or list(own.choices)
+        metavar = "|".join(choices) if choices else _METAVARS.get(own.scalar, "TEXT")
+        options["metavar"] = f"{metavar},..." if own.is_list else metavar
+        options["show_default"] = _shown(plain(default, absolute=False)) or False
         if choices:
             options["autocompletion"] = _completing(choices)
-        annotation = Annotated[str | None, typer.Option(flag, show_default=shown, **options)]
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+        if own.is_list:
+            annotation = Annotated[list[str] | None, typer.Option(*flags, **options)]
+        else:
+            annotation = Annotated[str | None, typer.Option(*flags, **options)]
+    kind = _ListParameter if own.is_list else inspect.Parameter
+    return kind(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
-_SWITCH = FieldInfo(annotation=bool, default=None)
-"""A former yes-or-no flag."""
+_TEXT = FieldType(str, {})
+_SWITCH = "evaluate_test"
+"""A yes-or-no setting, for the flag of a former one."""
 _METAVARS: dict[Any, str] = {int: "INTEGER", float: "NUMBER", Path: "PATH", str: "TEXT"}
 
 
@@ -85,20 +184,30 @@ def _completing(choices: list[str]) -> Callable[[str], list[str]]:
     return complete
 
 
-def _unwrapped(annotation: Any) -> Any:
-    """The type behind ``X | None``."""
-    if get_origin(annotation) in (Union, types.UnionType):
-        inner = [argument for argument in get_args(annotation) if argument is not type(None)]
-        return inner[0] if len(inner) == 1 else str
-    return annotation
+def _shown(value: Any) -> str:
+    """A plain default in ``--help``."""
+    if isinstance(value, list):
+        return ",".join(map(to_text, value))
+    return "" if value is None else to_text(value)
 
 
-def _bounds(info: FieldInfo) -> str:
-    """The field's bounds in words: ``at least 1, at most 9``."""
+def bounds_of(info: FieldInfo) -> dict[str, Any]:
+    """A field's bounds: ``ge``, ``gt``, ``le``, ``lt``, and the lengths of a text or list."""
+    names = ("ge", "gt", "le", "lt", "min_length", "max_length")
+    found = {
+        name: value
+        for constraint in info.metadata
+        for name in names
+        if isinstance(value := getattr(constraint, name, None), (int, float)) and math.isfinite(value)
+    }
+    return {name: found[name] for name in names if name in found}
+
+
+def bounds_in_words(info: FieldInfo) -> str:
+    """The field's bounds of its value: ``at least 1, at most 9``."""
     words = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
     return ", ".join(
-        f"{word} {value:g}"
-        for constraint in info.metadata
-        for attribute, word in words.items()
-        if (value := getattr(constraint, attribute, None)) is not None and abs(value) < 2**31
+        f"{words[name]} {value:g}"
+        for name, value in bounds_of(info).items()
+        if name in words and abs(value) < 2**31
     )

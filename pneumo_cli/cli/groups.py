@@ -11,9 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
-
 from pneumo_cli.cli.output import print_table
+from pneumo_cli.cli.processes import joined_ranks
 from pneumo_cli.errors import UsageError
 from pneumo_cli.runtime.progress import for_stderr
 
@@ -47,11 +46,12 @@ def resume_group(plugins: Plugins, path: Path, flags: Mapping[str, Any]) -> None
         PneumoError: a member failed.
     """
     from pneumo_cli.runs.folder import GroupFolder
-    from pneumo_cli.runs.record import finished_epochs, reopen_settings
+    from pneumo_cli.runs.record import check_files, finished_epochs, reopen_settings
     from pneumo_cli.runtime.distributed import Ranks
     from pneumo_cli.training.groups import Group
 
     folder = GroupFolder(path)
+    check_files(plugins, folder)
     resolved = reopen_settings(plugins, folder, flags)
     group = Group(plugins, resolved, for_stderr(False), Ranks(), sys.argv, folder)
     trained = max((finished_epochs(folder.member(member.name)) or 0 for member in group.members), default=0)
@@ -68,19 +68,11 @@ def resume_group(plugins: Plugins, path: Path, flags: Mapping[str, Any]) -> None
 
 
 def _carry_out(plugins: Plugins, resolved: Resolved, folder: GroupFolder | None) -> None:
-    from pneumo_cli.runtime.launch import inside_launcher, launch
+    with joined_ranks(resolved.machine) as ranks:
+        from pneumo_cli.training.groups import Group
 
-    if resolved.machine.devices > 1 and not inside_launcher():
-        raise typer.Exit(launch(resolved.machine.devices, sys.argv[1:]))
-    from pneumo_cli.runtime.distributed import join_ranks
-    from pneumo_cli.training.groups import Group
-
-    ranks = join_ranks(resolved.machine.device)
-    try:
         group = Group(plugins, resolved, for_stderr(ranks.first), ranks, sys.argv, folder)
         group.carry_out()
-    finally:
-        ranks.close()
     if ranks.first:
         _print_spread(group.folder)
 

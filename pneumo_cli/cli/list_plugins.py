@@ -1,4 +1,4 @@
-"""``pneumo list-trainers``, ``-models``, ``-datasets`` and ``-plugins``. Imports nothing of what they list."""
+"""``list-trainers``, ``-models``, ``-datasets``, ``-extensions``, ``-plugins``. Nothing listed is imported."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pneumo_cli.cli.output import cell_text, print_columns, print_json, print_ta
 from pneumo_cli.errors import UsageError
 from pneumo_cli.plugins.discovery import Plugins
 from pneumo_cli.registry import Entry, ModelRegistry
+from pneumo_cli.specs import ExtensionSpec, ObserverSpec
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -25,6 +26,7 @@ def add_commands(app: typer.Typer) -> None:
         options_metavar="[TEXT] [OPTIONS]",
     )(list_models)
     app.command(rich_help_panel=panel)(list_datasets)
+    app.command(rich_help_panel=panel)(list_extensions)
     app.command(rich_help_panel=panel)(list_plugins)
 
 
@@ -53,6 +55,17 @@ def list_models(ctx: typer.Context, json: JsonFlag = False) -> None:
 def list_datasets(ctx: typer.Context, json: JsonFlag = False) -> None:
     """List the datasets that `--dataset` accepts."""
     _print_specs(ctx.obj.datasets.named(), ("synthetic",), json)
+
+
+def list_extensions(ctx: typer.Context, json: JsonFlag = False) -> None:
+    """List the extensions and observers that `--with` accepts. Observers cannot change a run."""
+    entries = [*ctx.obj.extensions.entries(), *ctx.obj.observers.entries()]
+    names = [entry.spec.name for entry in entries]
+    named = {
+        entry.qualified_name if names.count(entry.spec.name) > 1 else entry.spec.name: entry
+        for entry in entries
+    }
+    _print_specs(named, ("kind",), json)
 
 
 def list_plugins(ctx: typer.Context, json: JsonFlag = False) -> None:
@@ -113,5 +126,7 @@ def _print_specs(named: Mapping[str, Entry[Any]], attributes: tuple[str, ...], a
 
 
 def _value(spec: Any, attribute: str) -> Any:
+    if isinstance(spec, (ExtensionSpec, ObserverSpec)):
+        return "extension" if isinstance(spec, ExtensionSpec) else "observer"
     value = getattr(spec, attribute)
     return [preset.name for preset in value] if attribute == "presets" else value

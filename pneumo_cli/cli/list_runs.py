@@ -156,6 +156,7 @@ def _plain(run: ListedRun) -> dict[str, Any]:
         "started": run.started,
         "state": run.state,
         "headline": run.headline,
+        "monitor": run.monitor,
         "evaluations": {split: dict(metrics) for split, metrics in run.evaluations.items()},
         "intervals": {split: dict(ends) for split, ends in run.intervals.items()},
         "members": None if run.members is None else asdict(run.members),

@@ -17,12 +17,16 @@ from typer.main import get_command_name
 
 from pneumo_cli.cli import data, doctor, list_plugins, list_runs, predict, runs, show
 from pneumo_cli.cli.lazy import WIDEST, LazyGroup, make_lazy, panel_of, write_sections
-from pneumo_cli.errors import PneumoError
+from pneumo_cli.errors import EXITS, PneumoError, UsageError, is_out_of_memory
 from pneumo_cli.plugins.discovery import CommandProblem, Plugin, Plugins, discover
 from pneumo_cli.runtime.progress import NOTICE
 from pneumo_cli.runtime.streams import degrade_output
 
 _EPILOG = "Start with: pneumo run cnn --preset quick. Research software, no medical device."
+_PLUGIN_FLAG = (
+    "--plugin FILE.py",
+    "Also use a plugin of one file; anywhere before --, may be repeated (or PNEUMO_PLUGINS).",
+)
 
 
 class _Commands(LazyGroup):
@@ -36,7 +40,8 @@ class _Commands(LazyGroup):
         self.format_usage(ctx, formatter)
         formatter.write_paragraph()
         formatter.write_text(self.help or "")
-        options = [p.get_help_record(ctx) for p in self.get_params(ctx)]
+        # `--plugin` is read before the commands are there, which depend on it (_plugin_files).
+        options = [_PLUGIN_FLAG, *(p.get_help_record(ctx) for p in self.get_params(ctx))]
         write_sections(
             formatter,
             [
@@ -93,43 +98,50 @@ def _add_plugin_commands(app: typer.Typer, plugins: Plugins) -> None:
 
     def merge(plugin: Plugin, given: Sequence[Any]) -> None:
         (own,) = given
-        _check_free(app, own)
-        _merge(app, own)
+        if own.registered_callback is not None:
+            raise CommandProblem("a callback of the whole program is refused: give each command its own")
+        taken = [repr(name) for name in _merge(app, own)]
+        if len(taken) == 1:
+            raise CommandProblem(f"the command {taken[0]} exists already")
+        if taken:
+            raise CommandProblem(f"the commands {', '.join(taken[:-1])} and {taken[-1]} exist already")
 
     plugins.extend("register_commands", lambda: (typer.Typer(),), merge, app=app)
 
 
-def _check_free(app: typer.Typer, own: typer.Typer) -> None:
-    """Check that a plugin's commands can be merged. Groups of one name are, command by command.
+def _merge(app: typer.Typer, own: typer.Typer, path: str = "") -> list[str]:
+    """Add a plugin's commands. Groups of one name become one group, except ``run``, whose commands are trainers.
 
-    Raises:
-        CommandProblem: the name of a command is taken.
+    Args:
+        path: of the group, with a space at the end.
+
+    Returns:
+        the commands and groups that are left out because their names are taken.
     """
-    commands, groups = _commands(app), _groups(app)
-    names, own_groups = _commands(own), _groups(own)
-    if taken := (names & (commands | groups.keys())) | (own_groups.keys() & commands):
-        raise CommandProblem(f"the command {min(taken)!r} exists already")
-    for name in own_groups.keys() & groups.keys():
-        _check_free(groups[name], own_groups[name])
-
-
-def _merge(app: typer.Typer, own: typer.Typer) -> None:
-    app.registered_commands.extend(own.registered_commands)
-    groups = _groups(app)
+    taken = []
+    for command in own.registered_commands:
+        name = _command_name(command)
+        if name in _commands(app) or name in _groups(app):
+            taken.append(f"{path}{name}")
+        else:
+            app.registered_commands.append(command)
     for group in own.registered_groups:
-        name = _group_name(group)
-        if name in groups and group.typer_instance is not None:
-            _merge(groups[name], group.typer_instance)
+        name, groups = _group_name(group), _groups(app)
+        if name in _commands(app) or (name == "run" and not path):
+            taken.append(f"{path}{name}")
+        elif name in groups and group.typer_instance is not None:
+            taken += _merge(groups[name], group.typer_instance, f"{path}{name} ")
         else:
             app.registered_groups.append(group)
+    return taken
 
 
 def _commands(app: typer.Typer) -> set[str]:
-    return {
-        command.name or get_command_name(command.callback.__name__)
-        for command in app.registered_commands
-        if command.callback
-    }
+    return {_command_name(command) for command in app.registered_commands}
+
+
+def _command_name(command: Any) -> str:
+    return str(command.name or (get_command_name(command.callback.__name__) if command.callback else ""))
 
 
 def _groups(app: typer.Typer) -> dict[str, typer.Typer]:
@@ -155,9 +167,13 @@ def main() -> None:
     for handler in logging.getLogger().handlers:
         handler.setLevel(logging.DEBUG if debug else NOTICE)
     try:
+        files, arguments = _plugin_files(sys.argv[1:])
+        if files:  # here, so that processes that a command starts load them, too
+            files = [*filter(None, os.environ.get("PNEUMO_PLUGINS", "").split(os.pathsep)), *files]
+            os.environ["PNEUMO_PLUGINS"] = os.pathsep.join(dict.fromkeys(files))
         command = typer.main.get_command(build_app(discover()))
         gc.enable()
-        code = command(standalone_mode=False)
+        code = command(arguments, standalone_mode=False)
         if code == 130:  # typer's exit code after Ctrl-C, without a message
             code = _fail("interrupted", 130, debug)
         sys.stdout.flush()  # here, so that a closed pipe is handled below
@@ -171,6 +187,12 @@ def main() -> None:
         # The reader has closed the pipe (`pneumo list-models | head`): not an error, and nowhere to report it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
+    except EXITS as error:
+        from pneumo_cli.plugins.exits import exit_failure, is_failure
+
+        if not is_failure(error):
+            raise
+        code = _fail(str(exit_failure(error)), 1, debug)
     except Exception as error:
         if type(error).__name__ == "NoArgsIsHelpError":  # `pneumo` alone: typer raises its help
             print(error, file=sys.stderr)
@@ -180,12 +202,33 @@ def main() -> None:
     sys.exit(code if isinstance(code, int) else 0)
 
 
+def _plugin_files(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The files that ``--plugin`` names, absolute, and the other arguments. ``--`` ends the options.
+
+    Raises:
+        UsageError: a flag without a file.
+    """
+    files, others = [], []
+    remaining = iter(arguments)
+    for argument in remaining:
+        if argument == "--":
+            others += [argument, *remaining]
+        elif argument == "--plugin" or argument.startswith("--plugin="):
+            name = argument.partition("=")[2] or next(remaining, "")
+            if not name or name.startswith("-"):
+                raise UsageError("--plugin needs the path of a Python file: --plugin FILE.py")
+            files.append(os.path.abspath(os.path.expanduser(name)))
+        else:
+            others.append(argument)
+    return files, others
+
+
 def _described(error: Exception) -> tuple[str, int]:
     format_message = getattr(error, "format_message", None)
     if format_message is not None:  # typer's own usage errors
         text = " ".join(str(format_message()).split()).removesuffix(".")
         return f"{text[:1].lower()}{text[1:]}", int(getattr(error, "exit_code", 2))
-    if "OutOfMemoryError" in type(error).__name__ or "can't allocate memory" in str(error):
+    if is_out_of_memory(error):
         return "out of memory: a smaller --batch-size (with --accumulate) or --image-size needs less", 1
     if isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename else ""

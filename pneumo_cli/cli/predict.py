@@ -1,4 +1,4 @@
-"""``pneumo predict``: classify image files with a trained classifier, or with an ensemble of several."""
+"""``pneumo predict``: predict image files with a trained model, or with an ensemble of several."""
 
 from __future__ import annotations
 
@@ -42,7 +42,8 @@ def predict(
         typer.Option(
             "--with",
             metavar="RUN",
-            help="A further model: predict with the ensemble (mean of calibrated logits); may be repeated.",
+            help="A further model: predict with the ensemble (mean of calibrated logits, numbers or masks); may be "
+            "repeated.",
             show_default=False,
         ),
     ] = None,
@@ -62,7 +63,7 @@ def predict(
         typer.Option(
             "--cam",
             metavar="DIR",
-            help="Write a saliency map (Grad-CAM) over each image into a new folder.",
+            help="Write a saliency map (Grad-CAM) over each image, or the predicted masks, into a new folder.",
             show_default=False,
         ),
     ] = None,
@@ -76,7 +77,7 @@ def predict(
         typer.Option("--threads", help="CPU threads; 0: all.", min=0, show_default="the run's own"),
     ] = None,
 ) -> None:
-    """Classify image files: calibrated probabilities, and decisions at an operating point. No medical device."""
+    """Predict image files: probabilities and decisions of a classifier, numbers, masks. No medical device."""
     if as_json and as_csv:
         raise UsageError("--json and --csv exclude each other: ask for one of them")
     if prevalence is not None and not 0 < prevalence < 1:
@@ -84,9 +85,10 @@ def predict(
             f"--prevalence is {prevalence:g}: it is a share above 0 and below 1, such as 0.05 for 5 %"
         )
     from pneumo_cli.cli.prediction_output import Counts, Csv, Json, Text, print_explanation
+    from pneumo_cli.cli.prediction_rows import RowsForPlugins
     from pneumo_cli.data.input_paths import LeftOut, expand
     from pneumo_cli.inference.predict import predict as predict_files
-    from pneumo_cli.inference.predictors import model_places, open_predictor
+    from pneumo_cli.inference.predictors import model_places, open_models
     from pneumo_cli.trainers.loading import check_checkpoint
 
     check_checkpoint(checkpoint)
@@ -95,7 +97,7 @@ def predict(
         _check_new(cam)
     left_out = LeftOut()
     files = list(expand(paths, sys.stdin, left_out))
-    predictor = open_predictor(
+    predictor = open_models(
         ctx.obj,
         places,
         point=operating_point or "",
@@ -108,12 +110,19 @@ def predict(
     counts = Counts(len(files))
     writer = Json if as_json else Csv if as_csv else Text
     with for_stderr().stage("predicting", len(files)) as advance, writer(predictor, files).open() as out:
+        rows = RowsForPlugins(ctx.obj, [run, *(further or [])], out.item)
         for prediction in predict_files(predictor, files, overlays=cam is not None):
-            if cam is not None and prediction.overlay is not None:
-                _write_overlay(cam / _overlay_name(prediction.file, overlay_names), prediction.overlay)
+            if cam is not None and not prediction.error:
+                name = _free_name(prediction.file, overlay_names)
+                if prediction.overlay is not None:
+                    _write_overlay(cam / f"{name}.png", prediction.overlay)
+                for mask, shares in prediction.masks.items():
+                    _write_mask(cam / f"{name}-{mask}.png", shares, prediction.shape)
             out.write(prediction)
+            rows.add(prediction)
             counts.add(prediction)
             advance(1)
+    rows.pass_on()
     print_explanation(predictor, counts)
     if left_out.kinds:
         print(f"pneumo: {left_out}", file=sys.stderr)
@@ -121,12 +130,12 @@ def predict(
         raise typer.Exit(1)
 
 
-def _overlay_name(file: Path, taken: set[str]) -> str:
-    """The image's name with a number if it is taken; added to ``taken`` in lower case."""
-    number, name = 1, f"{file.stem}.png"
+def _free_name(file: Path, taken: set[str]) -> str:
+    """The image's name without suffix, with a number if it is taken; added to ``taken`` in lower case."""
+    number, name = 1, file.stem
     while name.lower() in taken:
         number += 1
-        name = f"{file.stem}-{number}.png"
+        name = f"{file.stem}-{number}"
     taken.add(name.lower())
     return name
 
@@ -152,3 +161,22 @@ def _write_overlay(path: Path, overlay: Any) -> None:
         write_overlay(path, overlay)
     except OSError as error:
         raise PneumoError(f"the overlay {path} cannot be written: {error.strerror}") from error
+
+
+def _write_mask(path: Path, shares: Any, shape: tuple[int, ...]) -> None:
+    """Write a mask, 255 inside and 0 outside, at the size of its image."""
+    import io
+
+    import numpy as np
+    from PIL import Image
+
+    from pneumo_cli.runtime import atomic
+
+    height, width = shape
+    scaled = np.asarray(Image.fromarray(shares).resize((width, height), Image.Resampling.BILINEAR))
+    data = io.BytesIO()
+    Image.fromarray((scaled >= 0.5).astype(np.uint8) * np.uint8(255)).save(data, "PNG")
+    try:
+        atomic.write_bytes(path, data.getvalue())
+    except OSError as error:
+        raise PneumoError(f"the mask {path} cannot be written: {error.strerror}") from error

@@ -11,21 +11,24 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pneumo_cli.cli.output import json_text, printable
-from pneumo_cli.cli.prediction_values import values_of
+from pneumo_cli.cli.prediction_values import NumbersAndMasks, values_of
 from pneumo_cli.reports.formatting import DISCLAIMER
 from pneumo_cli.runs.index import bare
 
 if TYPE_CHECKING:
     from pneumo_cli.inference.predictor import Prediction, Predictor
+    from pneumo_cli.inference.values import ValuePredictor
+
+    AnyPredictor: TypeAlias = Predictor | ValuePredictor
 
 
 class Writer(ABC):
     """Prints predictions as they come."""
 
-    def __init__(self, predictor: Predictor, files: Sequence[Path]) -> None:
+    def __init__(self, predictor: AnyPredictor, files: Sequence[Path]) -> None:
         self.predictor = predictor
         self.files = files
         self.values = values_of(predictor)
@@ -35,18 +38,16 @@ class Writer(ABC):
         """Print what comes before and after all predictions."""
         yield self
 
+    def item(self, prediction: Prediction) -> dict[str, Any]:
+        """One prediction, as JSON has it and plugins get it."""
+        item: dict[str, Any] = {"file": str(prediction.file)}
+        if prediction.error:
+            return {**item, "error": prediction.error}
+        return {**item, **self.values.json_item(prediction), **self.values.checks(prediction)}
+
     @abstractmethod
     def write(self, prediction: Prediction) -> None:
         """Print one prediction."""
-
-    def checks(self, prediction: Prediction) -> dict[str, Any]:
-        """The fields of every prediction that JSON and CSV share."""
-        return {
-            "out_of_distribution": prediction.out_of_distribution,
-            "ood_score": prediction.ood_score,
-            "presentation": prediction.presentation.name if prediction.presentation is not None else None,
-            "other_part": prediction.other_part or None,
-        }
 
 
 class Text(Writer):
@@ -85,7 +86,7 @@ class Text(Writer):
             return f"{prediction.presentation.name}: do not trust it; {prediction.presentation.remedy} first"
         if not prediction.out_of_distribution:
             return ""
-        threshold = self.predictor.ood_threshold
+        threshold = ood_threshold(self.predictor)
         score = f" (OOD score {_times(prediction.ood_score / threshold)} the threshold)" if threshold else ""
         return f"unlike the training images{score}: do not trust it"
 
@@ -99,7 +100,7 @@ class Json(Writer):
             **self.predictor.facts,
             "synthetic": _synthetic(self.predictor),
             **self.values.json_head(),
-            "ood_threshold": self.predictor.ood_threshold,
+            "ood_threshold": ood_threshold(self.predictor),
             "notice": DISCLAIMER,
         }
         opened = json_text(head, indent=2)[:-2]
@@ -109,12 +110,7 @@ class Json(Writer):
         print("\n  ]\n}")
 
     def write(self, prediction: Prediction) -> None:
-        item: dict[str, Any] = {"file": str(prediction.file)}
-        if prediction.error:
-            item["error"] = prediction.error
-        else:
-            item |= {**self.values.json_item(prediction), **self.checks(prediction)}
-        print(f"{self._separator}    {json_text(item)}", end="")
+        print(f"{self._separator}    {json_text(self.item(prediction))}", end="")
         self._separator = ",\n"
 
 
@@ -130,8 +126,9 @@ class Csv(Writer):
     def write(self, prediction: Prediction) -> None:
         row: dict[str, Any] = {"file": prediction.file, "error": prediction.error}
         if not prediction.error:
-            row |= {**self.checks(prediction), **self.values.csv_row(prediction)}
-            row["out_of_distribution"] = "yes" if prediction.out_of_distribution else "no"
+            row |= {**self.values.checks(prediction), **self.values.csv_row(prediction)}
+            if "out_of_distribution" in row:
+                row["out_of_distribution"] = "yes" if prediction.out_of_distribution else "no"
         self._rows.writerow(row)
 
 
@@ -144,7 +141,13 @@ def _times(ratio: float) -> str:
     return f"{max(1.01, ratio):.{2 if ratio < 1.1 else 1}f} ×"
 
 
-def _synthetic(predictor: Predictor) -> bool | None:
+def ood_threshold(predictor: AnyPredictor) -> float | None:
+    """The largest OOD score that is not flagged; None without an OOD detector, which only classifiers have."""
+    threshold: float | None = getattr(predictor, "ood_threshold", None)
+    return threshold
+
+
+def _synthetic(predictor: AnyPredictor) -> bool | None:
     """Whether any of the models was trained on synthetic images; None if unknown for one of them."""
     origins = [member.facts.get("synthetic") for member in predictor.members or (predictor,)]
     return True if True in origins else None if None in origins else False
@@ -176,12 +179,13 @@ class Counts:
         self.other_parts += bool(prediction.other_part)
 
 
-def print_explanation(predictor: Predictor, counts: Counts) -> None:
+def print_explanation(predictor: AnyPredictor, counts: Counts) -> None:
     """Print on stderr what the numbers mean, and how many of the files not to trust."""
-    lines = []
+    lines, values = [], values_of(predictor)
     if predictor.count > 1:
-        lines.append(f"ensemble of {predictor.count} models: the mean of their calibrated logits")
-    lines += values_of(predictor).explanation()
+        averaged = "predictions" if isinstance(values, NumbersAndMasks) else "calibrated logits"
+        lines.append(f"ensemble of {predictor.count} models: the mean of their {averaged}")
+    lines += values.explanation()
     if _synthetic(predictor):
         lines.append(_synthetic_warning(predictor))
     for count, verbs, rest in (
@@ -205,14 +209,15 @@ def print_explanation(predictor: Predictor, counts: Counts) -> None:
             verb = verbs.split("|")[count > 1]
             lines.append(f"{count} of {counts.files - counts.failed} images {verb} {rest}")
     if counts.failed:
-        lines.append(f"{counts.failed} of {counts.files} files could not be classified")
+        verb = "predicted" if isinstance(values, NumbersAndMasks) else "classified"
+        lines.append(f"{counts.failed} of {counts.files} files could not be {verb}")
     lines.append(DISCLAIMER)
     width = shutil.get_terminal_size().columns if sys.stderr.isatty() else 10_000
     for line in lines:
         print(textwrap.fill(f"pneumo: {line}", width, subsequent_indent=" " * 8), file=sys.stderr)
 
 
-def _synthetic_warning(predictor: Predictor) -> str:
+def _synthetic_warning(predictor: AnyPredictor) -> str:
     """Which models were trained on synthetic images, and what that means."""
     members = predictor.members or (predictor,)
     datasets = [bare(member.facts.get("dataset")) for member in members if member.facts.get("synthetic")]

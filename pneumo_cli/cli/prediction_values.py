@@ -1,4 +1,4 @@
-"""What ``pneumo predict`` shows of a prediction: of two classes, of K exclusive classes, and of K labels."""
+"""What ``pneumo predict`` shows of a prediction: of two classes, of K classes or labels, of numbers and masks."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pneumo_cli.evaluation.operating_points import OperatingPoint
 
 if TYPE_CHECKING:
     from pneumo_cli.inference.predictor import Prediction, Predictor
+    from pneumo_cli.inference.values import ValuePredictor
 
 _OTHERS = 2  # further classes in a row of the table
 _WIDEST = 46  # characters of what is predicted; more of them move the note to the right
@@ -56,9 +57,22 @@ class Values(ABC):
     def explanation(self) -> list[str]:
         """What the numbers mean."""
 
+    def checks(self, prediction: Prediction) -> dict[str, Any]:
+        """The fields of every prediction that JSON and CSV share."""
+        return {
+            "out_of_distribution": prediction.out_of_distribution,
+            "ood_score": prediction.ood_score,
+            "presentation": prediction.presentation.name if prediction.presentation is not None else None,
+            "other_part": prediction.other_part or None,
+        }
 
-def values_of(predictor: Predictor) -> Values:
+
+def values_of(predictor: Predictor | ValuePredictor) -> Values:
     """The fields and texts of a predictor's predictions."""
+    from pneumo_cli.inference.predictor import Predictor
+
+    if not isinstance(predictor, Predictor):
+        return NumbersAndMasks(predictor)
     rule, point = predictor.rule, predictor.point
     if isinstance(rule, MultiRule) and isinstance(point, MultiPoint):
         return SeveralClasses(rule, point, predictor.count)
@@ -238,6 +252,66 @@ class SeveralClasses(Values):
 
     def _named(self, values: Sequence[float]) -> dict[str, float]:
         return dict(zip(self.rule.classes, values, strict=True))
+
+
+class NumbersAndMasks(Values):
+    """Of a model that predicts them: each number, and the area of each mask as a share of the image."""
+
+    def __init__(self, predictor: ValuePredictor) -> None:
+        self.units, self.masks = predictor.units, predictor.masks
+        self.head = [
+            f"{name.upper()} ({'AREA' if name in self.masks else unit})"
+            if unit or name in self.masks
+            else name.upper()
+            for name, unit in self.units.items()
+        ]
+        self.right = (True,) * len(self.head)
+        columns = (f"{name}_area" if name in self.masks else name for name in self.units)
+        self.columns = ("file", *columns, "error", "other_part")
+
+    def widths(self) -> list[int]:
+        return [max(len(title), len("-12345.6")) for title in self.head]
+
+    def cells(self, prediction: Prediction) -> list[str]:
+        areas = self._areas(prediction)
+        return [
+            f"{100 * areas[name]:.1f} %" if name in areas else f"{prediction.numbers[name]:.4g}"
+            for name in self.units
+        ]
+
+    def json_head(self) -> dict[str, Any]:
+        numbers = {name: unit or None for name, unit in self.units.items() if name not in self.masks}
+        return {"task": "values", "numbers": numbers, "masks": list(self.masks)}
+
+    def json_item(self, prediction: Prediction) -> dict[str, Any]:
+        item: dict[str, Any] = {"numbers": dict(prediction.numbers), "areas": self._areas(prediction)}
+        if prediction.member_numbers:
+            item["members"] = [dict(member) for member in prediction.member_numbers]
+        return item
+
+    def csv_row(self, prediction: Prediction) -> dict[str, Any]:
+        areas = {f"{name}_area": area for name, area in self._areas(prediction).items()}
+        return {**prediction.numbers, **areas}
+
+    def explanation(self) -> list[str]:
+        numbers = [
+            f"{name} in {unit}" if unit else name
+            for name, unit in self.units.items()
+            if name not in self.masks
+        ]
+        lines = [f"the model predicts {', '.join(numbers)}"] if numbers else []
+        if self.masks:
+            lines.append(
+                f"of {', '.join(self.masks)} the area is shown, as a share of the image: the pixels with a "
+                "probability of at least one half (--cam DIR writes them)"
+            )
+        return lines
+
+    def checks(self, prediction: Prediction) -> dict[str, Any]:
+        return {"other_part": prediction.other_part or None}
+
+    def _areas(self, prediction: Prediction) -> dict[str, float]:
+        return {name: float((mask >= 0.5).mean()) for name, mask in prediction.masks.items()}
 
 
 def percent(probability: float) -> str:

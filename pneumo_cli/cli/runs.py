@@ -23,6 +23,7 @@ from pneumo_cli.cli.options import (
     RunPath,
 )
 from pneumo_cli.cli.output import print_json, print_table, printable
+from pneumo_cli.cli.processes import joined_ranks
 from pneumo_cli.errors import UsageError
 from pneumo_cli.plugins.discovery import Plugins
 from pneumo_cli.runtime.progress import for_stderr
@@ -71,15 +72,17 @@ def add_commands(app: typer.Typer, plugins: Plugins) -> None:
 def _trainer_command(plugins: Plugins, entry: Entry[TrainerSpec]) -> Any:
     """The command of one trainer, with its settings as flags; imports the trainer's settings."""
     from pneumo_cli.cli.data_options import option_parameters
-    from pneumo_cli.cli.flags import parameters, with_parameters
+    from pneumo_cli.cli.flags import known_choices, parameters, part_parameters, with_parameters
     from pneumo_cli.settings.resolve import settings_class
     from pneumo_cli.settings.schema import MachineSettings, TrainerSettings
 
     spec = entry.spec
     names = [preset.name for preset in spec.presets]
 
-    def command(preset: str | None, config: Path | None, print_config: bool, **values: Any) -> None:
-        _run(plugins, entry, values, preset, config, print_config)
+    def command(
+        preset: str | None, config: Path | None, print_config: bool, _with: list[str] | None, **values: Any
+    ) -> None:
+        _run(plugins, entry, {**values, "with": _with}, preset, config, print_config)
 
     options: dict[str, Any] = {
         "preset": Annotated[
@@ -101,6 +104,17 @@ def _trainer_command(plugins: Plugins, entry: Entry[TrainerSpec]) -> Any:
             bool,
             typer.Option("--print-config", help="Print the settings and where each came from; run nothing."),
         ],
+        "_with": Annotated[
+            list[str] | None,
+            typer.Option(
+                "--with",
+                metavar="NAME",
+                help="An extension or observer (pneumo list-extensions) that takes part; several, the outermost "
+                "first, with commas or repeated.",
+                show_default=False,
+                callback=lambda names: names or None,
+            ),
+        ],
     }
     own = [
         inspect.Parameter(
@@ -114,10 +128,12 @@ def _trainer_command(plugins: Plugins, entry: Entry[TrainerSpec]) -> Any:
     recipe = settings_class(entry)
     general = list(TrainerSettings.model_fields)
     specific = [name for name in recipe.model_fields if name not in general]
-    own += parameters(recipe, "Recipe", {"model": spec.model}, general)
-    own += parameters(recipe, f"Recipe of {spec.name}", {}, specific)
+    choices = known_choices(plugins)
+    own += parameters(recipe, "Recipe", {"model": spec.model}, general, choices)
+    own += parameters(recipe, f"Recipe of {spec.name}", {}, specific, choices)
     own += option_parameters(plugins)
     own += parameters(MachineSettings, "Machine", {})
+    own += part_parameters(plugins, [parameter.name for parameter in own])
 
     class Trainer(LazyCommand):
         """The command, with its presets in ``--help``."""
@@ -177,7 +193,7 @@ def resume(
 ) -> None:
     """Resume an interrupted run, or extend a finished one with --epochs."""
     from pneumo_cli.runs.folder import RunFolder, is_group
-    from pneumo_cli.runs.record import finished_epochs, reopen_settings
+    from pneumo_cli.runs.record import check_files, finished_epochs, reopen_settings
 
     flags = {"epochs": epochs, "device": device, "precision": precision, "data_root": data_root}
     if is_group(run):
@@ -186,13 +202,14 @@ def resume(
         resume_group(ctx.obj, run, flags)
         return
     folder = RunFolder.open(run)
+    check_files(ctx.obj, folder)
     resolved = reopen_settings(ctx.obj, folder, flags)
     done = finished_epochs(folder)
     if done is not None and done >= resolved.trainer.epochs:
         if epochs is not None and epochs < done:
             raise UsageError(f"{run} has {done} epochs already; --epochs is the new total")
         print(
-            f"pneumo: {run} is finished ({done} epochs): {folder.report_html}; "
+            f"pneumo: {run} is finished ({done} epochs): {_report_of(folder)}; "
             f"to extend it: pneumo resume {run} --epochs {done + 1}",
             file=sys.stderr,
         )
@@ -203,6 +220,11 @@ def resume(
             f"pneumo run {resolved.entry.spec.name} --config {folder.settings}"
         )
     _carry_out(ctx.obj, resolved, folder)
+
+
+def _report_of(folder: RunFolder) -> Path:
+    """The page of a finished run; without pages (``--no-report``) its values."""
+    return folder.report_html if folder.report_html.is_file() else folder.report_json
 
 
 @takes_dataset_options
@@ -262,6 +284,7 @@ def evaluate(
         runner = open_runner(setup, plugins.observing(), progress=for_stderr(), command=sys.argv)
         result = reevaluate(runner, folder, checkpoint, on)
         model = f"{checkpoint} checkpoint of epoch {result['epoch']}"
+    plugins.notify("run_evaluated", folder=run, result=result)
     if json:
         print_json(result)
         return
@@ -269,10 +292,11 @@ def evaluate(
     task, head, rows = result.get("task", "binary"), ["metric", "value"], []
     for name, value in result["metrics"].items():
         average = average_of(name, task)
-        rows.append([name + (f" ({average})" if average else ""), f"{value:.4f}"])
+        shown = "–" if value is None else f"{value:.4f}"  # a metric may be undefined
+        rows.append([name + (f" ({average})" if average else ""), shown])
         if intervals:
             ends = intervals.get(name)
-            rows[-1].append(f"{ends[0]:.4f} to {ends[1]:.4f}" if ends else "")
+            rows[-1].append(f"{ends[0]:.4f} to {ends[1]:.4f}" if ends and None not in ends else "")
     if intervals:
         head.append("95 % interval")
     print_table(head, rows)
@@ -300,24 +324,17 @@ def _print_classes(classes: Sequence[Mapping[str, Any]]) -> None:
 
 def _carry_out(plugins: Plugins, resolved: Resolved, folder: RunFolder | None = None) -> None:
     """Start a run, or resume the one in ``folder``: in this process, or in one process per device."""
-    from pneumo_cli.runtime.launch import inside_launcher, launch
     from pneumo_cli.trainers.session import set_up
 
     setup = set_up(plugins, resolved)
     if folder is None:
         setup.check_request()
-    if resolved.machine.devices > 1 and not inside_launcher():
-        raise typer.Exit(launch(resolved.machine.devices, sys.argv[1:]))
-    from pneumo_cli.runtime.distributed import join_ranks
-    from pneumo_cli.training.runner import open_runner
+    with joined_ranks(resolved.machine) as ranks:
+        from pneumo_cli.training.runner import open_runner
 
-    ranks = join_ranks(resolved.machine.device)
-    try:
         progress = for_stderr(ranks.first)
         runner = open_runner(setup, plugins.observing(), progress=progress, ranks=ranks, command=sys.argv)
         if folder is None:
             runner.start()
         else:
             runner.resume(folder)
-    finally:
-        ranks.close()

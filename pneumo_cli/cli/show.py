@@ -1,27 +1,21 @@
-"""``pneumo show NAME``: the details of one trainer, model or dataset, without running anything."""
+"""``pneumo show NAME``: the details of one trainer, model, dataset, extension or observer, without running it."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pneumo_cli.cli.options import JsonFlag
 from pneumo_cli.cli.output import cell_text, print_json, print_table
-from pneumo_cli.errors import UsageError, nearest
+from pneumo_cli.errors import PneumoError, UsageError, nearest
 from pneumo_cli.plugins.discovery import Plugins
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from torch import nn
-
+    from pneumo_cli.data.records import Dataset
     from pneumo_cli.registry import Entry
+    from pneumo_cli.settings.parts import PartEntry
     from pneumo_cli.specs import DatasetSpec, ModelSpec, TrainerSpec
-    from pneumo_cli.trainers.model_summary import LayerTable
-
-_READABLE = 100  # layers; of a model with more of them the stages are listed
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -32,7 +26,10 @@ def add_commands(app: typer.Typer) -> None:
 def show(
     ctx: typer.Context,
     name: Annotated[
-        str, typer.Argument(metavar="NAME", help="A trainer, model or dataset.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="NAME", help="A trainer, model, dataset, extension or observer.", show_default=False
+        ),
     ],
     preset: Annotated[
         str | None, typer.Option("--preset", help="Show a trainer with this preset.", show_default=False)
@@ -48,33 +45,44 @@ def show(
     ] = None,
     json: JsonFlag = False,
 ) -> None:
-    """Show a trainer's settings and layers, a model's layers, or a dataset."""
+    """Show a trainer's settings and layers, a model's layers, a dataset, or the settings of an extension."""
     plugins: Plugins = ctx.obj
     if plugins.trainers.knows(name):
         flags = {"model": model, "image_size": image_size}
         _show_trainer(plugins, plugins.trainers.get(name), preset, flags, json)
     elif plugins.models.knows(name):
-        _show_model(plugins.models.get(name), image_size or 256, json)
+        _show_model(plugins, plugins.models.get(name), image_size, json)
     elif plugins.datasets.knows(name):
         _show_dataset(plugins.datasets.get(name), json)
+    elif plugins.extensions.knows(name):
+        _show_part(plugins.extensions.get(name), json)
+    elif plugins.observers.knows(name):
+        _show_part(plugins.observers.get(name), json)
     else:
-        names = [n for registry in plugins.registries() for n in registry.names()]
-        raise UsageError(f"unknown trainer, model or dataset {name!r}; {nearest(name, names)}")
+        shown = (plugins.trainers, plugins.models, plugins.datasets, plugins.extensions, plugins.observers)
+        names = [n for registry in shown for n in registry.names()]
+        raise UsageError(
+            f"unknown trainer, model, dataset, extension or observer {name!r}; {nearest(name, names)}"
+        )
 
 
 def _show_trainer(
     plugins: Plugins, entry: Entry[TrainerSpec], preset: str | None, flags: dict[str, Any], as_json: bool
 ) -> None:
+    from pneumo_cli.cli.flags import known_choices
+    from pneumo_cli.cli.model_layers import measured, on_meta
+    from pneumo_cli.cli.setting_details import setting_details
     from pneumo_cli.settings.resolve import plain_values, resolve
     from pneumo_cli.trainers.backbone import stages_of
     from pneumo_cli.trainers.session import set_up
 
     resolved = resolve(plugins, entry, flags, preset=preset)
     setup = set_up(plugins, resolved)
-    model = _on_meta(setup.model, setup.trainer.model_options())
+    model = on_meta(setup.model, setup.trainer.model_options())
     facts = setup.trainer.freeze(setup.model, model)
     size = resolved.trainer.image_size
-    table = _layers(setup.model, model, size)
+    stages = stages_of(setup.model.spec, model)
+    layers = measured(setup.model, model, size, stages, flags["image_size"] is not None)
     fields = type(resolved.trainer).model_fields
     if as_json:
         print_json(
@@ -86,9 +94,10 @@ def _show_trainer(
                 "preset": resolved.preset.name,
                 "settings": plain_values(resolved.trainer),
                 "origin": {name: resolved.origins[name] for name in fields},
+                "fields": setting_details(type(resolved.trainer), choices=known_choices(plugins)),
                 "model": setup.model.spec.name,
                 "facts": facts,
-                "layers": _plain(table),
+                "layers": layers.plain(),
             }
         )
         return
@@ -110,106 +119,111 @@ def _show_trainer(
         ],
     )
     print(f"\nLayers of {setup.model.spec.name} ({setup.model.provenance}) for images of {size} px")
-    _print_layers(table, facts, stages_of(setup.model.spec, model), size)
+    layers.show(facts)
 
 
-def _show_model(entry: Entry[ModelSpec], size: int, as_json: bool) -> None:
-    from pneumo_cli.trainers.backbone import stages_of
+def _show_model(plugins: Plugins, entry: Entry[ModelSpec], size: int | None, as_json: bool) -> None:
+    from pneumo_cli.cli.model_layers import layers_of
 
     spec = entry.spec
-    model = _on_meta(entry, {})
-    table = _layers(entry, model, size)
+    layers = layers_of(plugins, entry, size)
     if as_json:
-        print_json(
-            {
-                "model": spec.name,
-                "kind": spec.kind,
-                "summary": spec.summary,
-                "distribution": entry.provenance.distribution,
-                "version": entry.provenance.version,
-                "layers": _plain(table),
-            }
-        )
+        print_json({"model": spec.name, "kind": spec.kind} | _origin_of(entry) | {"layers": layers.plain()})
         return
     print(f"{spec.name}: {spec.summary}  ({entry.provenance}, kind {spec.kind})")
-    print(f"\nLayers for images of {size} px")
-    _print_layers(table, {}, stages_of(spec, model), size)
+    print(f"\nLayers for images of {layers.size} px")
+    layers.show({})
 
 
 def _show_dataset(entry: Entry[DatasetSpec], as_json: bool) -> None:
+    from pneumo_cli.cli.setting_details import print_details, setting_details
+    from pneumo_cli.settings.classes import options_class
+
     spec = entry.spec
+    options = options_class(entry)
+    opened = None if spec.needs_root else _opened(entry)
     if as_json:
-        print_json(
-            {
-                "dataset": spec.name,
-                "summary": spec.summary,
-                "distribution": entry.provenance.distribution,
-                "version": entry.provenance.version,
-                "synthetic": spec.synthetic,
-                "needs_root": spec.needs_root,
-                "instructions": spec.instructions,
+        content: dict[str, Any] = {
+            "dataset": spec.name,
+            **_origin_of(entry),
+            "synthetic": spec.synthetic,
+            "needs_root": spec.needs_root,
+            "instructions": spec.instructions,
+            "fields": setting_details(options),
+        }
+        if isinstance(opened, str):
+            content["note"] = opened
+        elif opened is not None:
+            content |= {
+                "classes": list(opened.classes),
+                "targets": [
+                    {"name": target.name, "kind": target.kind, "summary": target.summary}
+                    for target in opened.targets
+                ],
+                "images": len(opened.records),
+                "channels": opened.channels,
+                "bits": opened.bits,
             }
-        )
+        print_json(content)
         return
     print(f"{spec.name}: {spec.summary}  ({entry.provenance})")
     if spec.instructions:
         print(f"\n{spec.instructions}")
+    if isinstance(opened, str):
+        print(f"\n{opened}")
+    elif opened is not None:
+        print(f"\nImages   {len(opened.records):,} (channels: {opened.channels}, bits: {opened.bits})")
+        print(f"Classes  {', '.join(opened.classes) or 'none'}")
+        for target in opened.targets:
+            print(f"Target   {target.name} ({target.kind}): {target.summary}")
+    if options.model_fields:
+        print("\nOptions")
+        print_details(options)
     print(f"\nTo check its images: pneumo data check --dataset {spec.name}")
 
 
-def _on_meta(entry: Entry[ModelSpec], options: dict[str, Any]) -> nn.Module:
-    """A model on the meta device: shapes without memory or arithmetic."""
-    import torch
-
-    from pneumo_cli.runs.model_factory import build_registered
-
-    with torch.device("meta"):
-        return build_registered(entry, {"channels": 3, "outputs": 1, **options})
-
-
-def _layers(entry: Entry[ModelSpec], model: nn.Module, size: int) -> LayerTable:
-    from pneumo_cli.trainers.model_summary import layer_table
+def _opened(entry: Entry[DatasetSpec]) -> Dataset | str:
+    """A dataset that needs no files of the user, with its default options; or why it cannot be opened."""
+    from pneumo_cli.runtime.progress import for_stderr
+    from pneumo_cli.settings.resolve import resolve_machine
+    from pneumo_cli.trainers.session import open_dataset
 
     try:
-        return layer_table(model, getattr(model, "input_shape", (3, size, size)))
-    except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UsageError(
-            f"the model {entry.qualified_name} cannot take images of 3 x {size} x {size}: {reason}"
-        ) from error
+        return open_dataset(entry, resolve_machine({}), for_stderr())
+    except PneumoError as error:
+        return f"It cannot be opened: {error}"
 
 
-def _print_layers(table: LayerTable, facts: dict[str, str], stages: Sequence[nn.Module], size: int) -> None:
-    shown = table.rows
-    if len(shown) > _READABLE and stages:
-        from pneumo_cli.trainers.model_summary import stage_rows
+def _show_part(entry: PartEntry, as_json: bool) -> None:
+    from pneumo_cli.cli.setting_details import print_details, setting_details
+    from pneumo_cli.settings.classes import part_class
+    from pneumo_cli.settings.parts import kind_of
+    from pneumo_cli.specs import ExtensionSpec
 
-        print(f"{len(stages)} stages with {len(shown)} layers; --json lists each layer")
-        shown = stage_rows(stages, (3, size, size))
-    rows = [("LAYER", "OUTPUT SHAPE", "PARAMETERS")]
-    rows += [(row.name, str([*row.shape]), f"{row.parameters:,}") for row in shown]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for name, shape, count in rows:
-        print(f"{name:<{widths[0]}}  {shape:<{widths[1]}}  {count:>{widths[2]}}")
-    totals = {
-        "Total parameters": f"{table.parameters:,}",
-        "Trainable parameters": f"{table.trainable:,}",
-        **facts,
-        "Input size": f"{table.input_mb:.2f} MB",
-        "Forward/backward": f"{table.forward_backward_mb:.2f} MB",
-        "Parameters": f"{table.parameters_mb:.2f} MB",
-        "Estimated total": f"{table.total_mb:.2f} MB  (one image, fp32)",
-    }
-    print()
-    for title, value in totals.items():
-        print(f"{title:<20}  {value}")
+    spec, kind, settings = entry.spec, kind_of(entry), part_class(entry)
+    order: dict[str, tuple[str, ...]] = {}
+    if isinstance(spec, ExtensionSpec):
+        order = {"inside": spec.inside, "conflicts": spec.conflicts}
+    if as_json:
+        print_json(
+            {kind: spec.name, **_origin_of(entry)}
+            | {name: list(names) for name, names in order.items()}
+            | {"fields": setting_details(settings, spec.name)}
+        )
+        return
+    print(f"{spec.name}: {spec.summary}  ({entry.provenance}, {kind})")
+    for title, names in zip(("Inside of", "Not with"), order.values(), strict=False):
+        if names:
+            print(f"{title:<10} {', '.join(names)}")
+    if settings.model_fields:
+        print("\nSettings")
+        print_details(settings, spec.name)
+    print(f"\nTo use it: pneumo run NAME --with {spec.name}")
 
 
-def _plain(table: LayerTable) -> dict[str, Any]:
-    sizes = ("input_mb", "forward_backward_mb", "parameters_mb", "total_mb")
+def _origin_of(entry: Entry[Any]) -> dict[str, str]:
     return {
-        "rows": [asdict(row) for row in table.rows],
-        "parameters": table.parameters,
-        "trainable": table.trainable,
-        **{name: round(getattr(table, name), 2) for name in sizes},
+        "summary": entry.spec.summary,
+        "distribution": entry.provenance.distribution,
+        "version": entry.provenance.version,
     }

@@ -92,6 +92,9 @@ def large() -> dict:
         "notes": [],
         "gray_scaling": "",
         "storage": [],
+        "targets": [],
+        "channels": 1,
+        "bits": 8,
         "splits": [
             {
                 "split": split,

@@ -152,6 +152,7 @@ def test_completion_knows_commands_and_trainers(
 
     assert sorted(complete("pneumo list-", 1)) == [
         "list-datasets",
+        "list-extensions",
         "list-models",
         "list-plugins",
         "list-runs",

@@ -66,7 +66,10 @@ BAD = {
         ("evaluate", "torn-run", "--on", "tests"),
         "'tests' is none of train, validation, test; did you mean",
     ),
-    "show": (("show", "fakee"), "unknown trainer, model or dataset 'fakee'; did you mean fake "),
+    "show": (
+        ("show", "fakee"),
+        "unknown trainer, model, dataset, extension or observer 'fakee'; did you mean fake",
+    ),
     "size": (
         ("run", "fake", "--image-size", "65"),
         "image_size = '65' (--image-size): input should be less than",
