@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pneumo_cli.api import DatasetSpec
-from pneumo_cli.data.records import Dataset, DatasetRequest, Pool, Record
+from pneumo_cli.data.records import Dataset, DatasetRequest, Pool, Record, Target
 from pneumo_cli.errors import UnreadableImage
 
 TINY = DatasetSpec(
@@ -43,6 +43,14 @@ LABELS = DatasetSpec(
     synthetic=True,
 )
 """For classifiers; ``installed_plugins`` registers it too."""
+
+TARGETS = DatasetSpec(
+    name="conformance-targets",
+    summary="The images of conformance-tiny with a number, a mask and boxes, those of the phantom",
+    factory="pneumo_cli.testing.datasets:open_targets",
+    synthetic=True,
+)
+"""For regression and segmentation; ``installed_plugins`` registers it too."""
 
 
 class TinyDataset(Dataset):
@@ -108,6 +116,36 @@ class _SeveralClasses(TinyDataset):
         return replace(record, label=0, labels=(patient % 2, patient // 2 % 2, last))
 
 
+class _WithTargets(TinyDataset):
+    """The images of :class:`TinyDataset` with an age, a mask of what is bright, and a box around it."""
+
+    targets = (
+        Target("age", "number", "age in years"),
+        Target("lungs", "mask", "what is brighter than 120"),
+        Target("discs", "boxes", "the bright disc"),
+    )
+
+    def __init__(self) -> None:
+        super().__init__(TARGETS.name)
+        self.records = [
+            replace(
+                record, numbers=(float(self._pixels[record.name].mean() / 10),), boxes=self._boxes(record)
+            )
+            for record in self.records
+        ]
+
+    def _boxes(self, record: Record) -> tuple[tuple[float, float, float, float], ...]:
+        if not record.label:
+            return ()
+        rows, columns = np.nonzero(self._pixels[record.name] > 160)
+        left, top, right, bottom = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
+        return (tuple(float(edge) / self.side for edge in (left, top, right, bottom)),)  # type: ignore[return-value]
+
+    def read_mask(self, record: Record, target: str, size: int | None = None) -> NDArray[np.uint8]:
+        """1 where the image is brighter than 120."""
+        return (self.read(record) > 120).astype(np.uint8)
+
+
 def open_tiny(request: DatasetRequest) -> TinyDataset:
     """The factory of :data:`TINY`."""
     return TinyDataset()
@@ -126,3 +164,8 @@ def open_classes(request: DatasetRequest) -> Dataset:
 def open_labels(request: DatasetRequest) -> Dataset:
     """The factory of :data:`LABELS`."""
     return _SeveralClasses(LABELS.name, multilabel=True)
+
+
+def open_targets(request: DatasetRequest) -> Dataset:
+    """The factory of :data:`TARGETS`."""
+    return _WithTargets()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import os
 import sys
 from dataclasses import dataclass
 from unittest import mock
 
 from pneumo_cli.cli.main import main
-from pneumo_cli.plugins.discovery import discover
+from pneumo_cli.plugins.discovery import Plugins, discover
 from pneumo_cli.testing.workplace import installed_plugins
 
 
@@ -23,15 +24,21 @@ class Invocation:
     stderr: str
 
 
-def invoke(*arguments: object, suite_datasets: bool = False, encoding: str = "utf-8") -> Invocation:
+def invoke(
+    *arguments: object,
+    suite_datasets: bool = False,
+    encoding: str = "utf-8",
+    plugins: Plugins | None = None,
+) -> Invocation:
     """Run ``pneumo ARGUMENTS`` in this process, in the working folder and environment as they are.
 
     Args:
         suite_datasets: register :data:`TINY` and :data:`SMALL`, too.
         encoding: of stdout and stderr.
+        plugins: what is installed; None: what discovery finds.
     """
     stdout, stderr = (io.TextIOWrapper(io.BytesIO(), encoding, newline="\n") for _ in range(2))
-    plugins = installed_plugins if suite_datasets else discover
+    find = installed_plugins if suite_datasets else discover
     root, own = logging.getLogger(), logging.getLogger("pneumo")
     before = root.handlers[:], root.level, own.level
     root.handlers = []  # so that the program makes its own, on the stderr of this invocation
@@ -39,7 +46,8 @@ def invoke(*arguments: object, suite_datasets: bool = False, encoding: str = "ut
     try:
         with (
             mock.patch.object(sys, "argv", ["pneumo", *map(str, arguments)]),
-            mock.patch("pneumo_cli.cli.main.discover", plugins),
+            mock.patch.dict(os.environ),  # `--plugin` sets a variable for further processes
+            mock.patch("pneumo_cli.cli.main.discover", find if plugins is None else lambda: plugins),
             contextlib.redirect_stdout(stdout),
             contextlib.redirect_stderr(stderr),
         ):

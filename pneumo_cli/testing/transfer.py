@@ -7,7 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from pneumo_cli.specs import ModelSpec
+from pneumo_cli.specs import ModelSpec, Preset, TrainerSpec
 from pneumo_cli.testing.datasets import TINY
 
 if TYPE_CHECKING:
@@ -21,6 +21,17 @@ NETWORK = ModelSpec(
     stages="pneumo_cli.testing.transfer:stages_of_network",
 )
 """A network that trains in seconds; :func:`pneumo_cli.testing.installed_plugins` registers it."""
+
+PROBE = TrainerSpec(
+    name="conformance-probe",
+    summary="The shared classification trainer, with the network of the suite",
+    trainer="pneumo_cli.trainers.classification:ClassificationTrainer",
+    settings="pneumo_cli.settings.schema:ClassificationSettings",
+    kind="classifier",
+    model=NETWORK.name,
+    presets=(Preset(name="source", summary="As it is"),),
+)
+"""What extensions, observers and datasets are tried with; ``installed_plugins`` registers it."""
 
 SMALL_NETWORK = MappingProxyType(
     {

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from pneumo_cli.plugins.discovery import Plugins, discover
 from pneumo_cli.registry import Provenance
-from pneumo_cli.testing.datasets import CLASSES, LABELS, SMALL, TINY
-from pneumo_cli.testing.transfer import NETWORK
+from pneumo_cli.testing.datasets import CLASSES, LABELS, SMALL, TARGETS, TINY
+from pneumo_cli.testing.transfer import NETWORK, PROBE
 
 if TYPE_CHECKING:
     import pytest
@@ -18,12 +18,13 @@ if TYPE_CHECKING:
 
 
 def installed_plugins() -> Plugins:
-    """All installed plugins, the suite's datasets, and its network."""
+    """All installed plugins, the suite's datasets, and its network and trainer."""
     plugins = discover()
-    suite = Provenance("pneumo-cli", "testing")
-    for spec in (TINY, SMALL, CLASSES, LABELS):
+    suite = Provenance("pneumo-cli-testing", "")
+    for spec in (TINY, SMALL, CLASSES, LABELS, TARGETS):
         plugins.datasets.add(spec, suite)
     plugins.models.add(NETWORK, suite)
+    plugins.trainers.add(PROBE, suite)
     return plugins
 
 

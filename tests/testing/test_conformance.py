@@ -1,15 +1,15 @@
-"""The conformance suite passes for the fake plugins, and finds faulty ones."""
+"""The conformance suites pass for the fake plugins. That they find faulty ones: test_broken_*.py."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from typing import ClassVar
 
-import numpy as np
 import pytest
 import torch
 
-from pneumo_cli.data.records import Dataset
 from pneumo_cli.testing import DatasetConformance, ModelConformance, TinyDataset, TrainerConformance
 
 
@@ -59,57 +59,11 @@ class TestLabels(DatasetConformance):
     name = "fake-labels"
 
 
-class Noisy(torch.nn.Module):
-    """Neither repeatable in eval mode nor with all of its parameters in use."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.used = torch.nn.Linear(3, 1)
-        self.unused = torch.nn.Linear(3, 1)
-
-    def forward(self, images):
-        return self.used(images.mean((2, 3))) + torch.rand(1)
-
-
-def test_the_suite_finds_a_noisy_model_and_a_parameter_without_gradient() -> None:
-    suite = TestTinyNet()
-    with pytest.raises(AssertionError):
-        suite.test_outputs_are_finite_and_repeatable_in_eval_mode(Noisy())
-    with pytest.raises(AssertionError, match="unused"):
-        suite.test_gradients_reach_every_trainable_parameter(Noisy())
-
-
-class Faulty(TinyDataset):
-    """Reads a different image each time, or one in color, or one that is too small."""
-
-    def __init__(self, fault: str) -> None:
-        super().__init__("tiny")
-        self.fault = fault
-        self.calls = 0
-
-    def read(self, record, size=None):
-        self.calls += 1
-        image = super().read(record, size)
-        if self.fault == "colour":
-            return np.stack([image] * 3, axis=-1)
-        if self.fault == "small" and size:
-            return image[:16, :16]
-        return image + np.uint8(self.calls) if self.fault == "changing" else image
-
-
-@pytest.mark.parametrize(
-    ("fault", "check"),
-    [
-        ("colour", "test_images_are_uint8_gray_levels_of_sufficient_size"),
-        ("small", "test_images_are_uint8_gray_levels_of_sufficient_size"),
-        ("changing", "test_images_depend_on_neither_order_nor_thread"),
-    ],
-)
-def test_the_suite_finds_faulty_images(fault: str, check: str) -> None:
-    dataset: Dataset = Faulty(fault)
-    with pytest.raises(AssertionError):
-        getattr(TestTiny(), check)(dataset)
-    getattr(TestTiny(), check)(TinyDataset("tiny"))
+def test_without_pytest_it_says_what_to_install() -> None:
+    code = "import sys; sys.modules['pytest'] = None; import pneumo_cli.testing"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].endswith("needs pytest: pip install 'pneumo-cli[testing]'")
 
 
 @pytest.mark.parametrize(

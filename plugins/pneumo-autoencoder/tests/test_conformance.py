@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from pneumo_cli.testing import ModelConformance, TrainerConformance
+from pneumo_cli.testing import ModelConformance, TrainerConformance, TrainerRunConformance
 
 
 class TestTrainer(TrainerConformance):
@@ -10,7 +10,7 @@ class TestTrainer(TrainerConformance):
     settings: ClassVar = {"image_size": 16, "batch_size": 16, "extractor": "pixels"}
 
 
-class TestVariationalTrainer(TrainerConformance):
+class TestVariationalTrainer(TrainerRunConformance):
     name = "autoencoder"
     settings: ClassVar = {
         "model": "vae",

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from pneumo_cli.testing import empty_workplace, invoke
+from tests.reports.report_schema import problems
 
 pytest.importorskip("pneumo_chest_xray", reason="the layouts are those of the plugin pneumo-chest-xray")
 
@@ -103,6 +104,7 @@ def test_a_run_ends_with_its_report_which_counts_the_unreadable_images_that_it_e
     assert ended.code == 0, ended.stderr
     (report,) = work.glob("runs/cnn/*/report.json")
     content = json.loads(report.read_text())
+    assert problems(content) == []
     assert content["dataset"]["name"] == "chest-xray"
     assert content["dataset"]["synthetic"] is False
     assert set(content["evaluations"]["test"]) >= {"accuracy", "precision", "recall", "f1", "auc"}

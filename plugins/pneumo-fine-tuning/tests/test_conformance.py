@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from pneumo_cli.testing import TrainerConformance
+from pneumo_cli.testing import TrainerConformance, TrainerRunConformance
 from pneumo_fine_tuning.settings import FineTuningSettings
 
-SMALL = {"model": "mobilenet-v3-small", "weights": "none", "image_size": 32, "batch_size": 16}
+SMALL = {"image_size": 32, "batch_size": 16}
 
 
 class TestAugmented(TrainerConformance):
@@ -15,17 +15,17 @@ class TestAugmented(TrainerConformance):
     settings: ClassVar = SMALL
 
 
-class TestFrozenStagesComputedOnce(TrainerConformance):
+class TestFrozenStagesComputedOnce(TrainerRunConformance):
     name = "fine-tuning"
-    settings: ClassVar = {**SMALL, "augment": False}
+    settings: ClassVar = {**SMALL, "model": "mobilenet-v3-small", "augment": False}
 
 
-class TestCachedViews(TrainerConformance):
+class TestCachedViews(TrainerRunConformance):
     name = "fine-tuning"
     settings: ClassVar = {**SMALL, "feature_views": 2}
 
 
-class TestStrongSettings(TrainerConformance):
+class TestStrongSettings(TrainerRunConformance):
     """EMA, a schedule per update, layer-wise learning rates: all of it resumes to the same bits."""
 
     name = "fine-tuning"

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from pneumo_cli.testing import Invocation, invoke
+from tests.reports.report_schema import problems
 
 
 def pneumo(*arguments: object) -> Invocation:
@@ -89,6 +90,7 @@ def test_evaluating_a_run_again_gives_the_numbers_of_its_report(finished: Path, 
     ended = pneumo("evaluate-images", run, "--json")
     assert (ended.code, ended.stderr) == (0, "")
     again = json.loads(ended.stdout)
+    assert problems(finished) == []
     report = json.loads((finished / "report.json").read_text())["summary"]
     assert again["metrics"] == report["metrics"]
     assert again["tables"] == report["tables"]

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from pneumo_cli.testing import ModelConformance, TrainerConformance
+from pneumo_cli.testing import ModelConformance, TrainerConformance, TrainerRunConformance
 from pneumo_gan.settings import GanSettings
 
 
@@ -17,7 +17,7 @@ class TestTrainer(TrainerConformance):
     settings: ClassVar = {"image_size": 32, "batch_size": 8, "width": 8, "fidelity_images": 0}
 
 
-class TestStrongSettings(TrainerConformance):
+class TestStrongSettings(TrainerRunConformance):
     """What the preset ``strong`` sets, on small networks."""
 
     name = "gan"

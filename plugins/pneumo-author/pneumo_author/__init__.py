@@ -1,0 +1,1 @@
+"""Feature: new plugin packages, and checks of plugins against the contract."""
