@@ -1,0 +1,1 @@
+"""Extensions for every trainer: early stopping and mixup. Off unless ``--with`` asks for them."""

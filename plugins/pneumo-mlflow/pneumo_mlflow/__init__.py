@@ -1,0 +1,1 @@
+"""MLflow for pneumo: an observer, off unless ``--with mlflow`` asks for it."""

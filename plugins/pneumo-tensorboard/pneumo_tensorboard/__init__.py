@@ -1,0 +1,1 @@
+"""TensorBoard for pneumo: an observer, off unless ``--with tensorboard`` asks for it."""

@@ -1,0 +1,1 @@
+"""Weights & Biases for pneumo: an observer, off unless ``--with wandb`` asks for it."""
