@@ -36,9 +36,7 @@ def main() -> None:
     runs = [load_trained(plugins, RunFolder.open(path), "best", flags) for path in arguments.runs]
     first = runs[0].resolved
     data = open_data(
-        plugins.datasets.get(first.trainer.dataset),
-        first,
-        Progress(),
+        *(plugins, first, Progress()),
         size=min(run.resolved.trainer.image_size for run in runs),
         only=generative(runs[0]).only_class,
     )

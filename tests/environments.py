@@ -20,10 +20,10 @@ class Environment:
         subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"], check=True)
         self.python = next((folder / "venv").glob("[bS]*/python*"))
         paths = {"base": str(folder / "venv"), "platbase": str(folder / "venv")}
-        site = Path(sysconfig.get_path("purelib", "venv", vars=paths))
+        self.site = Path(sysconfig.get_path("purelib", "venv", vars=paths))
         # Torch and the rest as they are here. addsitedir, and not the bare paths, so that editable installs count.
         lines = [f"import site; site.addsitedir({path!r})\n" for path in site_folders()]
-        (site / "host.pth").write_text("".join(lines))
+        (self.site / "host.pth").write_text("".join(lines))
         self._environ = {name: value for name, value in environ.items() if name != "PYTHONPATH"}
 
     def install(self, name: str, files: Mapping[str, str], entry_point: str, module: str) -> None:
@@ -41,9 +41,9 @@ class Environment:
         )
         self.install_project(project)
 
-    def install_project(self, project: Path) -> None:
-        """``pip install`` a project that lies here, without a network."""
-        self._pip_install("--no-index", "--no-build-isolation", str(project))
+    def install_project(self, *projects: Path) -> None:
+        """``pip install`` projects that lie here, without a network."""
+        self._pip_install("--no-index", "--no-build-isolation", *map(str, projects))
 
     def install_published(self, *names: str) -> None:
         """``pip install`` distributions from the package index, without what they depend on."""

@@ -1,0 +1,1 @@
+"""Regression: the age of a child from a chest radiograph, on synthetic images."""

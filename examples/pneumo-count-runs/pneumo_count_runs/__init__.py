@@ -1,0 +1,1 @@
+"""Example of a third-party pneumo plugin: a command."""

@@ -1,0 +1,1 @@
+"""Segmentation: the lungs in a chest radiograph, on synthetic images."""
