@@ -8,7 +8,7 @@ CORES := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 NUMERICAL := tests/evaluation tests/testing tests/compat $(wildcard plugins/pneumo-export/tests plugins/*/tests/test_conformance.py)
 REQUIREMENTS := plugins/requirements.txt pyproject.toml $(wildcard plugins/*/pyproject.toml)
 
-.PHONY: help demo test portable check install clean
+.PHONY: help demo test slow portable check install clean
 
 help:  ## Show this list
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -16,8 +16,11 @@ help:  ## Show this list
 demo: $(VENV)/.installed  ## Train the report's CNN on synthetic radiographs and say where the report is
 	$(BIN)/pneumo run cnn --preset quick --dataset phantom
 
-test: $(VENV)/.installed-tests  ## Run all tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(CORES) --dist loadscope
+test: $(VENV)/.installed-tests  ## Run the tests, except the slow ones
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(CORES) --dist loadscope -m "not slow"
+
+slow: $(VENV)/.installed-tests  ## Run the slow tests: packages that are installed anew, examples, many images
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(CORES) --dist loadscope -m slow
 
 portable: $(VENV)/.installed-tests  ## Run the tests that compare numbers, computed as an older processor computes them
 	ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=AVX2 OMP_NUM_THREADS=1 \
@@ -51,5 +54,5 @@ $(VENV)/.installed: $(BIN)/python $(REQUIREMENTS)
 	@touch $@
 
 $(VENV)/.installed-tests: $(VENV)/.installed
-	@$(BIN)/python -m pip install --quiet -e '.[test,check]' || $(FAILED)
+	@$(BIN)/python -m pip install --quiet -e '.[test,check]' -r plugins/requirements-trackers.txt || $(FAILED)
 	@touch $@

@@ -41,11 +41,11 @@ class Ended:
 class ProcessServer:
     """The client of ``fakes/process_server.py``."""
 
-    def __init__(self, environ: Mapping[str, str], site: Path) -> None:
+    def __init__(self, environ: Mapping[str, str], site: Path, python: Path = Path(sys.executable)) -> None:
         self._environ = dict(environ)
         self._site = str(site)
         self._process = subprocess.Popen(
-            [sys.executable, str(FAKES / "process_server.py"), str(COARSE_DPI)],
+            [python, FAKES / "process_server.py", str(COARSE_DPI)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -62,6 +62,7 @@ class ProcessServer:
             "environ": {
                 **self._environ,
                 "PYTHONPATH": self._site,
+                "SABOTAGE": "",  # the saboteur is part of the recipe, also of what is resumed without one
                 **environ,
             },
             "folder": str(folder),

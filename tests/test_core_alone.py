@@ -12,6 +12,7 @@ import pytest
 
 from tests.environments import Environment, site_folders
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parent.parent
 DATASET = {
     "plugin.py": """
