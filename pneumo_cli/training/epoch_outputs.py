@@ -6,6 +6,7 @@ uninterrupted one.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -71,7 +72,10 @@ class EpochOutputs:
         losses = self._means["loss"][self._checked :] if self._means else []
         if not losses:
             return
-        finite = torch.isfinite(torch.stack([loss.float() for loss in losses])).tolist()
+        if len(losses) == 1:  # each step on the CPU, where a stack takes longer than a small step may
+            finite = [math.isfinite(losses[0].item())]
+        else:
+            finite = torch.isfinite(torch.stack([loss.float() for loss in losses])).tolist()
         if not all(finite):
             step = self._first_step + self._checked + finite.index(False) + 1
             raise PneumoError(f"the loss is not finite (NaN or infinite) at step {step}")

@@ -118,6 +118,7 @@ def written(folder: Path, dataset: str) -> list[Path]:
     return sorted(folder.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dataset", ["color", "deep"])
 @pytest.mark.parametrize("trainer", _OWN)
 def test_a_classifier_predicts_the_files_of_its_images_as_it_evaluates_them(

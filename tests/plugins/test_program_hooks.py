@@ -70,6 +70,7 @@ def images(fakes) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_groups_are_told_of_when_they_start_resume_and_end(told, pneumo, fakes) -> None:
     flags = ("--epochs", 1, "--precision", "fp32", "--with", "diary", "--digits", 3)
     assert pneumo("run", "fake", "--seeds", 2, *flags).code == 0
