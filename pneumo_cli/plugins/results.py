@@ -50,7 +50,10 @@ def _steps_alone(value: Any) -> bool:
 
 _CHECKS: Mapping[str, tuple[Any, str]] = {
     "build_model": (lambda value: isinstance(value, torch.nn.Module), "a torch.nn.Module"),
-    "train_step": (lambda value: isinstance(value, Mapping), "a mapping of tensors by name"),
+    "train_step": (
+        lambda value: type(value) is dict or isinstance(value, Mapping),
+        "a mapping of tensors by name",
+    ),
     "evaluate": (lambda value: isinstance(value, Evaluation), "an Evaluation"),
     "build_optimizers": (
         lambda value: bool(value) and _named(value, "step", "param_groups"),
@@ -62,10 +65,14 @@ _CHECKS: Mapping[str, tuple[Any, str]] = {
     ),
     "build_transforms": (_has(*Transforms._fields), "Transforms"),
     "build_sources": (_has(*Sources._fields), "Sources"),
-    "around_train_step": (lambda value: isinstance(value, Mapping), "a mapping of tensors by name"),
+    # The next three are asked in every step: what they mostly are comes first, as it takes the least time.
+    "around_train_step": (
+        lambda value: type(value) is dict or isinstance(value, Mapping),
+        "a mapping of tensors by name",
+    ),
     "around_loss": (lambda value: isinstance(value, torch.Tensor) and value.ndim == 0, "a 0-d tensor"),
     "around_optimize": (
-        lambda value: not (inspect.iscoroutine(value) or inspect.isgenerator(value)),
+        lambda value: value is None or not (inspect.iscoroutine(value) or inspect.isgenerator(value)),
         "the result of a plain function",
     ),
 }
