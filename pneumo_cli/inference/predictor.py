@@ -24,12 +24,9 @@ from pneumo_cli.evaluation.multi.rule import Rule
 from pneumo_cli.evaluation.multi.scores import decide
 from pneumo_cli.evaluation.operating_points import OperatingPoint
 from pneumo_cli.evaluation.orientation import Presentation, agreed
-from pneumo_cli.runs.folder import read_json
-from pneumo_cli.runtime.json_values import mapping
 
 if TYPE_CHECKING:
-    from pneumo_cli.runs.folder import RunFolder
-    from pneumo_cli.trainers.loading import Trained
+    pass
 
 Sized: TypeAlias = Mapping[int, NDArray[Any]]
 """The same images at several sizes: S to uint8 [B, S, S]; of a model of 16 bits uint16, of RGB [B, 3, S, S]."""
@@ -196,22 +193,3 @@ class Predictor(FormerNames, ABC, former={"judge": "predict_batch", "novelty_thr
             return agreed([vote for vote in votes if vote is not None])
         (levels,) = (images[size] for size in self.sizes)
         return self.rule.presentations(gray_in_8_bits(levels))
-
-
-def run_facts(trained: Trained) -> dict[str, Any]:
-    """The facts of a run's predictor, see :class:`Predictor`."""
-    return {
-        "run": str(trained.folder.path),
-        "model": trained.entry.spec.name,
-        "checkpoint": trained.checkpoint,
-        "epoch": trained.epoch,
-        "dataset": trained.dataset,
-        "synthetic": _synthetic(trained.folder),
-        "data_fingerprint": trained.fingerprint,
-    }
-
-
-def _synthetic(folder: RunFolder) -> bool | None:
-    """Whether a run's training images were synthetic, by its report; None if unknown."""
-    synthetic = mapping(read_json(folder.report_json).get("dataset")).get("synthetic")
-    return synthetic if isinstance(synthetic, bool) else None

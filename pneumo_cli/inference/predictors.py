@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,9 @@ from pneumo_cli.errors import PneumoError, UsageError
 from pneumo_cli.evaluation.ensemble import ensemble_rule
 from pneumo_cli.evaluation.grad_cam import GradCam
 from pneumo_cli.evaluation.multi.rule import rule_from_state
-from pneumo_cli.inference.ensemble import check_distinct, weights_digest
-from pneumo_cli.inference.predictor import BatchPrediction, Predictor, Sized, run_facts
+from pneumo_cli.inference.ensemble import check_distinct
+from pneumo_cli.inference.predictor import BatchPrediction, Predictor, Sized
+from pneumo_cli.inference.run_network import RunNetwork, run_facts
 from pneumo_cli.inference.values import EnsembleValues, RunValuePredictor, ValuePredictor
 from pneumo_cli.plugins.discovery import PluginProblem, Plugins
 from pneumo_cli.plugins.requests import PredictorRequest
@@ -36,7 +37,7 @@ _log = logging.getLogger("pneumo")
 _READERS = {".onnx": "pneumo-export", ".pt2": "pneumo-export"}  # plugins for formats of exported models
 
 
-class RunPredictor(Predictor):
+class RunPredictor(RunNetwork, Predictor):
     """A run's classifier.
 
     Args:
@@ -74,18 +75,6 @@ class RunPredictor(Predictor):
         self.channels, self.bits = recorded_images(facts)
         self.facts = run_facts(trained)
         self._cam: GradCam | None = None
-
-    @cached_property
-    def weights(self) -> str:
-        """See :func:`~pneumo_cli.inference.ensemble.weights_digest`."""
-        return weights_digest(self.trained.model.state_dict())
-
-    def inputs(self, images: Sized) -> Tensor:
-        """The network's input, on its device."""
-        device = self.trained.device
-        levels = torch.from_numpy(images[self.size]).to(device.torch)
-        inputs = self.transform(levels, torch.arange(len(levels)), 0)
-        return inputs.contiguous(memory_format=device.memory_format)
 
     def logits(self, images: Sized) -> NDArray[np.float64]:
         """Logits, [B] or [B, K], as in the run's own evaluation."""

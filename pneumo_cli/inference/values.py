@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,8 +15,8 @@ from torch import Tensor
 
 from pneumo_cli.errors import PneumoError, UsageError
 from pneumo_cli.evaluation.grad_cam import GradCam
-from pneumo_cli.inference.ensemble import weights_digest
-from pneumo_cli.inference.predictor import Sized, run_facts
+from pneumo_cli.inference.predictor import Sized
+from pneumo_cli.inference.run_network import RunNetwork, run_facts
 from pneumo_cli.runs.record import recorded_facts, recorded_images
 from pneumo_cli.runtime.plugin_errors import plugin_errors
 from pneumo_cli.trainers.loading import Trained
@@ -78,7 +77,7 @@ class ValuePredictor(ABC):
         """
 
 
-class RunValuePredictor(ValuePredictor):
+class RunValuePredictor(RunNetwork, ValuePredictor):
     """A run's model that predicts numbers or masks.
 
     Raises:
@@ -111,18 +110,6 @@ class RunValuePredictor(ValuePredictor):
         probe = self.values({self.size: np.zeros(blank, np.uint8 if self.bits == 8 else np.uint16)})
         self.masks = tuple(name for name, values in probe.items() if values.ndim == 3)
         self._cam: GradCam | None = None
-
-    @cached_property
-    def weights(self) -> str:
-        """See :func:`~pneumo_cli.inference.ensemble.weights_digest`."""
-        return weights_digest(self.trained.model.state_dict())
-
-    def inputs(self, images: Sized) -> Tensor:
-        """The network's input, on its device."""
-        device = self.trained.device
-        levels = torch.from_numpy(images[self.size]).to(device.torch)
-        inputs = self.transform(levels, torch.arange(len(levels)), 0)
-        return inputs.contiguous(memory_format=device.memory_format)
 
     def predictions(self, outputs: Any, images: int) -> Mapping[str, Tensor]:
         """The trainer's predictions of a batch, checked; raises PneumoError."""
