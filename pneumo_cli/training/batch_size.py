@@ -16,6 +16,7 @@ from pneumo_cli.data.loader import Batch
 from pneumo_cli.errors import EXITS, UsageError
 from pneumo_cli.runs.run import Run, StepFunctions
 from pneumo_cli.trainers.base import Trainer
+from pneumo_cli.training.loaders import Loaders
 
 
 def smallest_batch(run: Run, trainer: Trainer) -> int:
@@ -81,7 +82,9 @@ def _can_train(run: Run, trainer: Trainer, images: int) -> bool:
             trainer.train_mode(trial)
             index = torch.from_numpy(positions).to(device)
             labels = torch.from_numpy(run.data.labels).to(device)[index]
-            trainer.train_step(trial, Batch(run.sources.train(positions, 1), labels, index))
+            targets = Loaders(run).targets
+            found = targets.of(run.sources.train, positions, index, 1) if targets is not None else {}
+            trainer.train_step(trial, Batch(run.sources.train(positions, 1), labels, index, targets=found))
     except (Exception, *EXITS):  # training reports it, if it is for another reason
         return False
     finally:

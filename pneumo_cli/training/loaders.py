@@ -26,7 +26,7 @@ class Loaders:
         self._run = run
 
     @cached_property
-    def _targets(self) -> BatchTargets | None:
+    def targets(self) -> BatchTargets | None:
         """What the dataset gives beside the labels, in its own order."""
         data = self._run.data
         values: dict[str, NDArray[Any]] = {**data.numbers, **data.masks}
@@ -83,5 +83,5 @@ class Loaders:
             rank=run.ranks.rank,
             world=run.ranks.world,
             smallest=run.smallest_batch,
-            targets=self._targets,
+            targets=self.targets,
         )

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from pneumo_cli.api import hookimpl
+from pneumo_cli.data.records import Target
 from pneumo_cli.errors import UsageError
 from pneumo_cli.plugins.discovery import discover
 from pneumo_cli.settings.resolve import resolve
@@ -150,3 +151,20 @@ def test_a_run_that_leaves_an_image_out_resumes_to_the_same_bits(processes, tmp_
     resumed = processes.run(tmp_path / "killed", "resume", runs[1])
     assert resumed.code == 0, resumed.stderr
     assert_same_training(*runs)
+
+
+def test_the_step_that_is_tried_has_the_targets_of_the_dataset(
+    built, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner = built(model="pooled-net")
+    run, train_step = runner.run, runner.trainer.train_step
+    ages = np.arange(len(run.data.dataset.records), dtype=np.float32)
+    monkeypatch.setattr(run.data.dataset, "targets", (Target("age", "number", "age in years"),))
+    monkeypatch.setattr(run, "data", dataclasses.replace(run.data, numbers={"age": ages}))
+
+    def reads_them(run, batch):
+        assert batch.targets["age"].tolist() == batch.index.tolist()
+        return train_step(run, batch)
+
+    monkeypatch.setattr(runner.trainer, "train_step", reads_them)
+    assert smallest_batch(run, runner.trainer) == 2  # it normalizes over the batch
