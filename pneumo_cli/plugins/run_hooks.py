@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pneumo_cli.settings.resolve import Part
 
 _log = logging.getLogger("pneumo")
-_AFTER_TRAINING = ("add_to_report", "run_finished", "run_failed")
+_AFTER_TRAINING = ("run_finished", "run_failed")
 
 
 class _TaskCaller:
@@ -189,10 +189,12 @@ class RunHooks:
     def epoch_end_matters(self) -> bool:
         """Whether what is done in ``epoch_finished`` belongs to the checkpoint of that epoch.
 
-        As somebody but the trainer has a state, or an extension of ``--with`` may stop the run.
+        As somebody has a state (the trainer too, if it implements the hook), or an extension of ``--with`` may stop
+        the run.
         """
         asked_for = any(one.kind == "extension" for one in self._all.by_name.values())
-        return asked_for or bool(self._all.with_state().keys() - {TRAINER})
+        own = any(one.plugin is self._all.trainer for one in self._all.hook.epoch_finished.get_hookimpls())
+        return asked_for or bool(self._all.with_state().keys() - (set() if own else {TRAINER}))
 
     def states(self) -> dict[str, Any]:
         """What trainer and objects of this run keep in the checkpoint ``last``: the keys ``trainer`` and ``parts``.

@@ -235,6 +235,23 @@ def test_a_trainers_state_is_saved_and_a_state_that_an_old_checkpoint_lacks_is_n
     assert "the checkpoint has no state of fake (pneumo-fake 1.0), which begins anew" in old.run.notes
 
 
+class CountingEpochs(Counting):
+    """Whose state its own hook changes."""
+
+    kept = 0
+
+    @hookimpl
+    def epoch_finished(self) -> None:
+        self.kept += 1
+
+
+def test_the_state_of_an_epoch_has_what_the_trainers_own_hook_did_at_its_end(runner_of) -> None:
+    runner = runner_of(CountingEpochs, epochs=1)
+    runner.start()
+    saved = Checkpoints(runner.run.folder.checkpoints).load("last")
+    assert (saved["trainer"]["kept"], runner.trainer.kept) == (2, 2)  # of the epochs 0 and 1
+
+
 def test_a_state_that_a_checkpoint_cannot_hold_or_that_does_not_fit_is_named(runner_of) -> None:
     runner = runner_of(Counting)
     runner.trainer.kept = {1, 2}
