@@ -19,7 +19,6 @@ from typing import Any
 from pneumo_cli.errors import PneumoError, UsageError
 from pneumo_cli.evaluation.metric_names import in_order, is_known
 from pneumo_cli.runs.folder import GROUP_SETTINGS, RunFolder, group_of
-from pneumo_cli.runs.report_format import covered_epochs
 from pneumo_cli.runs.report_format import read_report as read_report_file
 from pneumo_cli.runtime.json_values import mapping, number, sequence, text
 from pneumo_cli.settings.renamed import recorded
@@ -198,13 +197,15 @@ def read_run(path: Path, base: Path | None = None) -> ListedRun:
     rows = sequence(report.get("history")) if report else _rows(folder.metrics)
     last = mapping(rows[-1]) if rows else {}
     done = int(number(last.get("epoch")) or 0)
+    stopped = mapping(mapping(mapping(report).get("run")).get("stopped"))
+    covered = max(done, int(number(stopped.get("of")) or 0))
     of = int(planned[1]) if planned else int(number(content.get("epochs")) or 0)
     if report is None and (path / BUNDLE).is_file():
         state = EXPORTED
     elif is_locked(path):
         state = RUNNING
     else:
-        state = FINISHED if report is not None and covered_epochs(report) >= of else INTERRUPTED
+        state = FINISHED if report is not None and covered >= of else INTERRUPTED
     return ListedRun(
         path=path,
         name=named(path.absolute(), (base or path.absolute().parent.parent).absolute()),

@@ -79,6 +79,19 @@ def test_a_damaged_folder_is_named_with_the_reason_and_the_others_are_listed(
     assert reason in problem["problem"]
 
 
+@pytest.mark.parametrize("history", [{}, {"history": None}])
+def test_a_report_without_its_epochs_is_that_of_a_run_that_is_not_finished(
+    tmp_path: Path, history: dict[str, None]
+) -> None:
+    path = write_run(tmp_path / "cnn" / "bad") / "report.json"
+    content = json.loads(path.read_text())
+    del content["history"]
+    path.write_text(json.dumps(content | history))
+    (found,), problems = find_runs(tmp_path)
+    assert not problems
+    assert (found.epochs, found.state) == (0, "interrupted")
+
+
 def test_an_unrelated_run_toml_is_a_problem_and_a_half_written_epoch_is_not(
     listed: Callable[..., Any], tmp_path: Path
 ) -> None:
