@@ -79,6 +79,19 @@ def named_type(value: object) -> str:
     return f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
 
 
+def with_type(error: BaseException) -> str:
+    """An error in one line, with its class."""
+    return f"{type(error).__name__}: {one_line(error)}"
+
+
+def one_line(error: BaseException) -> str:
+    """The text of an error in one line, also if it cannot give one."""
+    try:
+        return " ".join(str(error).split()) or "no message"
+    except Exception:  # of a plugin's own class
+        return "no message"
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error of torch says that the memory of a device or of the machine does not suffice."""
-    return "OutOfMemoryError" in type(error).__name__ or "can't allocate memory" in str(error)
+    return "OutOfMemoryError" in type(error).__name__ or "can't allocate memory" in one_line(error)

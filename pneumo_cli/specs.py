@@ -14,7 +14,7 @@ from typing import Any
 
 _MODEL_JOINTS = "-_./"  # as in the names that libraries have: vit_small_patch14_dinov2.lvd142m
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-_REFERENCE = re.compile(r"[^\W\d][\w.]*:[^\W\d]\w*")
+REFERENCE = re.compile(r"[^\W\d][\w.]*:[^\W\d]\w*")
 
 
 def load_reference(reference: str) -> Any:
@@ -32,7 +32,7 @@ def _check(spec: Any, *references: str, optional: tuple[str, ...] = (), joints: 
         raise ValueError(f"{spec.name}: the summary has to be one line of text")
     for attribute in (*references, *(name for name in optional if getattr(spec, name))):
         value = getattr(spec, attribute)
-        if not isinstance(value, str) or not _REFERENCE.fullmatch(value):
+        if not isinstance(value, str) or not REFERENCE.fullmatch(value):
             raise ValueError(f"{spec.name}: {attribute} is {value!r}, not a reference 'module:attribute'")
 
 

@@ -20,6 +20,7 @@ from pneumo_cli.data.records import Dataset, UnusedFiles
 from pneumo_cli.data.source import title_of
 from pneumo_cli.data.splits import Overlaps, Split, SplitRow, class_table, overlaps
 from pneumo_cli.errors import DataError, PneumoError
+from pneumo_cli.runtime.plugin_errors import plugin_errors
 
 _HEADERS = 400  # files whose headers are read
 _EXAMPLES = 3
@@ -114,13 +115,9 @@ def facts(dataset: Dataset, *, decoded: bool) -> dict[str, Any]:
 
 
 def _gray_scaling(dataset: Dataset) -> str:
-    try:
+    message = f"{title_of(dataset)}: gray_scaling failed"
+    with plugin_errors(message, passing=(PneumoError, OSError), kind=DataError):
         return str(dataset.gray_scaling)
-    except (PneumoError, OSError):
-        raise
-    except Exception as error:
-        text = " ".join(f"{type(error).__name__}: {error}".split())
-        raise DataError(f"{title_of(dataset)}: gray_scaling failed: {text}") from error
 
 
 def unused(dataset: Dataset) -> tuple[UnusedFiles, ...]:

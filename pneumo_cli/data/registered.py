@@ -12,6 +12,7 @@ from pneumo_cli.data.records import Record
 from pneumo_cli.data.splits import Positions, Split, pool_positions
 from pneumo_cli.errors import DataError, PneumoError, UsageError, nearest
 from pneumo_cli.registry import Entry, Registry, Spec
+from pneumo_cli.runtime.plugin_errors import plugin_errors
 from pneumo_cli.specs import SamplerSpec, SplitSpec, load_reference
 
 
@@ -147,32 +148,20 @@ class RegisteredSampling:
 
 
 def _loaded(who: str, reference: str) -> Callable[..., Any]:
-    try:
+    with plugin_errors(f"{who} cannot be imported from {reference}"):
         function: Callable[..., Any] = load_reference(reference)
-    except Exception as error:
-        raise UsageError(_line(f"{who} cannot be imported from {reference}", error)) from error
     return function
 
 
 def _called(who: str, name: str, function: Callable[..., Any], *arguments: Any) -> Any:
-    try:
+    with plugin_errors(f"{who}: {name}() failed", passing=(PneumoError,), kind=DataError):
         return function(*arguments)
-    except PneumoError:
-        raise
-    except (Exception, SystemExit) as error:
-        raise DataError(_line(f"{who}: {name}() failed", error)) from error
-
-
-def _line(message: str, error: BaseException) -> str:
-    return " ".join(f"{message}: {type(error).__name__}: {error}".split())
 
 
 def _positions(who: str, name: str, given: Any, count: int) -> NDArray[np.int64]:
     """The positions that a plugin gives, as int64 [n], each from 0 to ``count`` - 1."""
-    try:
+    with plugin_errors(f"{who}: {name}() gives no positions", kind=DataError):
         values = np.asarray(given)
-    except Exception as error:
-        raise DataError(_line(f"{who}: {name}() gives no positions", error)) from error
     if values.size and (values.ndim != 1 or values.dtype.kind not in "iu"):
         _refuse(who, f"{name}() gives {values.dtype.name} {list(values.shape)}: give whole numbers [n]")
     if values.size and not (values.min() >= 0 and values.max() < count):

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pneumo_cli.data.augmentation import ReportAugmentation, check_range, moved, unit_levels, warp
+from pneumo_cli.data.augmentation import ReportAugmentation, check_range, moved, turns, unit_levels, warp
 from pneumo_cli.data.sample_rng import uniforms
 
 _ASPECT = 0.25  # stretch of width against height, relative to the change of scale
@@ -98,14 +98,11 @@ class ScannerAugmentation(ReportAugmentation):
         if not (self.rotation or self.flip or self.zoom or self.shift):
             return None  # even the identity map would interpolate, and round
         centred = 2 * draws[:, 5:9].astype(np.float64) - 1
-        radians = np.deg2rad((2 * draws[:, 0].astype(np.float64) - 1) * self.rotation)
-        side = np.where(draws[:, 1] < self.flip, -1.0, 1.0)
         widest = -np.log1p(-self.zoom)
         scale, aspect = centred[:, 0] * widest, centred[:, 1] * widest * _ASPECT
         across, down = np.exp(-(scale + aspect)), np.exp(-(scale - aspect))
-        cos, sin = np.cos(radians), np.sin(radians)
-        rows = np.stack((cos * side * across, -sin * down, sin * side * across, cos * down))
-        return rows, 2 * self.shift * centred[:, 2:4].T
+        rows = turns((2 * draws[:, 0].astype(np.float64) - 1) * self.rotation, draws[:, 1] < self.flip)
+        return rows * np.stack((across, down, across, down)), 2 * self.shift * centred[:, 2:4].T
 
     def _collimated(self, gray: Tensor, draws: NDArray[np.float32]) -> Tensor:
         """Cover the sides; the ten draws are: presence and width of each border, gray level, black or not."""

@@ -19,7 +19,7 @@ import pluggy
 
 from pneumo_cli.api import API_VERSION
 from pneumo_cli.data import decoders
-from pneumo_cli.errors import Interrupted, PneumoError, UsageError
+from pneumo_cli.errors import Interrupted, PneumoError, UsageError, one_line, with_type
 from pneumo_cli.plugins.hookspecs import PROGRAM_HOOKS
 from pneumo_cli.plugins.isolation import PROJECT, Guard, HookManager, implemented_hooks, wraps
 from pneumo_cli.plugins.loading import (
@@ -27,9 +27,7 @@ from pneumo_cli.plugins.loading import (
     Watch,
     find_file,
     import_file,
-    one_line,
     provenance_of,
-    with_type,
 )
 from pneumo_cli.registry import Provenance, Registries, Registry
 from pneumo_cli.runtime.streams import stdout_to_stderr

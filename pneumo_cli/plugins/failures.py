@@ -6,7 +6,7 @@ import sys
 import traceback
 from pathlib import Path
 
-from pneumo_cli.errors import PneumoError, is_out_of_memory
+from pneumo_cli.errors import PneumoError, is_out_of_memory, with_type
 
 
 def passes(error: BaseException) -> bool:
@@ -21,7 +21,7 @@ def failure(who: str, hook: str, error: BaseException, owner: object) -> PneumoE
         who: the plugin, such as ``extension sam (pneumo-sam 0.1)``.
         owner: the object or module whose code it is.
     """
-    text = " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")
+    text = with_type(error).removesuffix(": no message")
     place = _place(error, owner)
     where = f"{place}; " if place else ""
     return PneumoError(f"{who} failed in {hook}: {text} ({where}PNEUMO_DEBUG=1 shows the traceback)")

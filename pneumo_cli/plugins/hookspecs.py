@@ -15,8 +15,7 @@ Whoever raises is named with distribution, version and hook. In a registration h
 observer that raises is logged once and dropped for the run. Errors of observers do not reach wrappers.
 
 Extensions are part of the recipe: ``run.toml`` records them, and a run is resumed and evaluated with the same ones.
-Objects of a run, and trainers, with ``state_dict()`` and ``load_state_dict(state)`` are saved in its checkpoint
-``last`` (tensors and plain values) and restored from it.
+Objects of a run, and trainers, with ``state_dict()`` and ``load_state_dict(state)`` are in its checkpoint ``last``.
 """
 
 # mypy: disable-error-code="empty-body"

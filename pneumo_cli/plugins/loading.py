@@ -16,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from pneumo_cli.errors import Interrupted, UsageError
+from pneumo_cli.errors import Interrupted, UsageError, with_type
 from pneumo_cli.registry import PluginFile, Provenance
 
 HEAVY = (
@@ -109,19 +109,6 @@ def provenance_of(point: EntryPoint) -> Provenance:
     if len(header) < 2:
         return Provenance(distribution.name, distribution.version)
     return Provenance(header["Name"], header["Version"])
-
-
-def with_type(error: BaseException) -> str:
-    """An error in one line, with its class."""
-    return f"{type(error).__name__}: {one_line(error)}"
-
-
-def one_line(error: BaseException) -> str:
-    """The text of an error in one line, also if it cannot give one."""
-    try:
-        return " ".join(str(error).split()) or "no message"
-    except Exception:  # of a plugin's own class
-        return "no message"
 
 
 # --- plugins of one file ---------------------------------------------------------------------------------------

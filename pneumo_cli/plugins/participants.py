@@ -88,7 +88,6 @@ class Participants(HookManager):
         super().__init__()
         self.trainer = trainer.plugin
         self.by_name = {TRAINER: trainer}
-        self._extensions: dict[str, bool] = {}
         self.register(_Builders(self.trainer))
         try:
             implemented_hooks(type(self.trainer))

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from typing import Any, NamedTuple
 
+from pneumo_cli.errors import with_type
 from pneumo_cli.plugins.discovery import Plugin, Plugins
 from pneumo_cli.registry import Entry, Provenance
 from pneumo_cli.runtime.streams import stdout_to_stderr
@@ -91,5 +92,5 @@ def _problem(entry: Entry[Any], attribute: str, reference: str) -> str:
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        return " ".join(f"{type(error).__name__}: {error}".split())
+        return with_type(error)
     return "" if callable(found) else f"it is {type(found).__name__}, which cannot be called"

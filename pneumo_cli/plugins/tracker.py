@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pneumo_cli.api import hookimpl
+from pneumo_cli.errors import with_type
 from pneumo_cli.settings.schema import PartSettings
 
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ class Tracker(ABC):
                 task()
             except Exception as error:
                 self._failed = True
-                reason = " ".join(f"{type(error).__name__}: {error}".split())
+                reason = with_type(error)
                 _log.warning("%s fails and records nothing more of this run: %s", self.title, reason)
                 _log.debug("the error of %s", self.title, exc_info=True)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from pneumo_cli.errors import EXITS, UsageError
+from pneumo_cli.errors import EXITS, UsageError, with_type
 from pneumo_cli.runtime.streams import stdout_to_stderr
 
 
@@ -27,4 +27,4 @@ def plugin_errors(
     except passing:
         raise
     except (Exception, *EXITS) as error:
-        raise kind(" ".join(f"{message}: {type(error).__name__}: {error}".split())) from error
+        raise kind(" ".join(f"{message}: {with_type(error)}".split())) from error

@@ -16,7 +16,7 @@ from pydantic.fields import FieldInfo
 
 from pneumo_cli.errors import UsageError
 from pneumo_cli.registry import Entry
-from pneumo_cli.runtime.streams import stdout_to_stderr
+from pneumo_cli.runtime.plugin_errors import plugin_errors
 from pneumo_cli.settings.field_types import field_type, plain, to_text
 from pneumo_cli.settings.schema import DatasetSettings, MachineSettings, PartSettings, TrainerSettings
 from pneumo_cli.specs import DatasetSpec, ExtensionSpec, ObserverSpec, TrainerSpec, load_reference
@@ -75,14 +75,8 @@ def _imported(entry: Entry[Any], base: type[_Settings], what: str) -> type[_Sett
         what: it describes, for messages.
     """
     reference = entry.spec.settings
-    try:
-        with stdout_to_stderr():
-            cls = load_reference(reference)
-    except (Exception, SystemExit) as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise UsageError(
-            f"{what} ({entry.provenance}) cannot be imported from {reference}: {reason}"
-        ) from error
+    with plugin_errors(f"{what} ({entry.provenance}) cannot be imported from {reference}"):
+        cls = load_reference(reference)
     if not (isinstance(cls, type) and issubclass(cls, base)):
         raise UsageError(f"{reference} ({entry.provenance}) is not a subclass of {base.__name__}")
     if problem := _problem(cls):

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from pneumo_cli.errors import UnreadableImage
-from pneumo_cli.plugins.discovery import Plugins
+from pneumo_cli.plugins.discovery import Plugin, Plugins
 from pneumo_cli.registry import Entry
 from pneumo_cli.specs import MAGIC_BYTES, DecoderSpec, load_reference
 from pneumo_cli.testing.contract import ContractBroken, ensure, keeping
@@ -39,9 +39,10 @@ class DecoderConformance(Conformance):
     @pytest.fixture
     def entry(self, plugins: Plugins) -> Entry[Any]:
         """The decoder under test."""
+        decoders: list[tuple[Any, Plugin]] = [*plugins.decoders]
         found = [
             Entry(spec, plugin.provenance)
-            for spec, plugin in plugins.collect("register_decoders", DecoderSpec)
+            for spec, plugin in decoders
             if self.name in (spec.name, f"{plugin.provenance.distribution}:{spec.name}")
         ]
         known = "register_decoders yields it"

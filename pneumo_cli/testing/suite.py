@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -20,11 +19,10 @@ from pydantic.fields import FieldInfo
 from pneumo_cli.plugins.discovery import Plugins
 from pneumo_cli.plugins.loading import HEAVY
 from pneumo_cli.registry import Entry, is_file
-from pneumo_cli.specs import load_reference
+from pneumo_cli.specs import REFERENCE, load_reference
 from pneumo_cli.testing.contract import ensure, keeping, skip, some
 from pneumo_cli.testing.workplace import installed_plugins
 
-_REFERENCE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 _DISCOVERY = """
 import sys
 from importlib.metadata import entry_points
@@ -79,7 +77,7 @@ class Conformance:
     def test_its_references_resolve(self, entry: Entry[Any]) -> None:
         for field in fields(entry.spec):
             value = getattr(entry.spec, field.name)
-            if isinstance(value, str) and _REFERENCE.fullmatch(value):
+            if isinstance(value, str) and REFERENCE.fullmatch(value):
                 with keeping(
                     f"the reference {field.name} = {value!r} of a spec can be imported",
                     "correct the module or the name, or install what it imports",

@@ -236,8 +236,7 @@ class Group:
         if self._averages:
             result = self._with_ensemble(result)
         if self._ranks.first:
-            write_group_report(result)
-            report = read_report(self.folder.report_json)
+            report = write_group_report(result)
             self._plugins.notify("group_finished", folder=self.folder.path, report=report)
         self._ranks.barrier()
 

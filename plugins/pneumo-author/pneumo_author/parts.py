@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pneumo_cli.errors import UsageError, nearest
 from pneumo_cli.plugins.discovery import Plugins
 from pneumo_cli.registry import Provenance
-from pneumo_cli.specs import DecoderSpec
 from pneumo_cli.testing.command_suite import plugin_commands
 
 
@@ -53,10 +52,9 @@ def all_parts(plugins: Plugins) -> list[Part]:
         for kind, registry in registries.items()
         for entry in registry.entries()  # type: ignore[attr-defined]
     ]
-    for spec, plugin in plugins.collect("register_decoders", DecoderSpec):
+    for spec, plugin in plugins.decoders:
         parts.append(Part("decoder", spec.name, plugin.provenance))
-    for plugin in plugins.loaded:
-        parts += [Part("command", words, plugin.provenance) for words in plugin_commands(plugin)]
+    parts += [Part("command", words, plugin.provenance) for words, plugin in plugin_commands(plugins)]
     known = {part.provenance for part in parts}
     rest = [plugin for plugin in plugins.loaded if plugin.provenance not in known]
     return parts + [Part("plugin", plugin.name, plugin.provenance) for plugin in rest]
