@@ -53,8 +53,8 @@ class ProcessServer:
         )
         self._outputs: dict[int, tuple[Path, Path]] = {}
 
-    def start(self, folder: Path, *arguments: object, **environ: str) -> int:
-        """Start ``pneumo ARGUMENTS`` in ``folder``; return the process id."""
+    def start(self, folder: Path, *arguments: object, script: Path | None = None, **environ: str) -> int:
+        """Start ``pneumo ARGUMENTS``, or a Python file, in ``folder``; return the process id."""
         number = len(self._outputs)
         streams = (folder / f".stdout{number}", folder / f".stderr{number}")
         request = {
@@ -65,6 +65,7 @@ class ProcessServer:
                 "SABOTAGE": "",  # the saboteur is part of the recipe, also of what is resumed without one
                 **environ,
             },
+            "script": str(script) if script is not None else "",
             "folder": str(folder),
             "path": [self._site],
             "stdout": str(streams[0]),
@@ -89,7 +90,7 @@ class ProcessServer:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.close()
-        self._process.wait(10)
+        self._process.wait(60)
         self._process.stdout.close()
 
     def _ask(self, request: Mapping[str, Any]) -> Any:

@@ -13,6 +13,7 @@ import queue
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from contextvars import copy_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,7 +93,8 @@ class Tracker(ABC):
             name = part.entry.spec.name
             facts |= {f"{name}.{key}": value for key, value in plain_values(part.settings).items()}
         folder, trainer, epochs = run.folder.path.absolute(), run.spec.name, len(run.history)
-        self._thread = threading.Thread(target=self._work, name=f"pneumo-{self.title}", daemon=True)
+        work, name = self._work, f"pneumo-{self.title}"
+        self._thread = threading.Thread(target=copy_context().run, args=(work,), name=name, daemon=True)
         self._thread.start()
         self._tasks.put(lambda: self.open(folder, trainer, facts, epochs))
 

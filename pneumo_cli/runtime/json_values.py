@@ -12,10 +12,14 @@ from typing import Any
 
 
 def number(value: object) -> float | None:
-    """A finite float; None for everything else (null, text, NaN, infinity)."""
+    """A finite float; None for everything else (null, text, NaN, infinity, an int that is no float)."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return float(value) if math.isfinite(value) else None
+    try:
+        found = float(value)
+    except OverflowError:
+        return None
+    return found if math.isfinite(found) else None
 
 
 def number_ends(value: object) -> tuple[float, float] | None:

@@ -5,6 +5,7 @@ Long steps receive a :class:`Progress` and open a *stage*, whether or not anythi
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -46,15 +47,33 @@ class WatchedProgress(Progress):
 
 
 class TerminalProgress(Progress):
-    """One transient bar on stderr per stage: name, bar, count, rate and time left."""
+    """One transient bar on stderr per stage: name, bar, count, rate and time left.
+
+    One at a time: of several runs in threads, those that come later show none.
+    """
+
+    _showing = threading.Lock()
 
     @contextmanager
     def stage(self, name: str, total: int, unit: str = "images") -> Iterator[Advance]:
+        if not self._showing.acquire(blocking=False):
+            yield lambda count: None
+            return
+        try:
+            with self._bar(name, total, unit) as advance:
+                yield advance
+        finally:
+            self._showing.release()
+
+    @contextmanager
+    def _bar(self, name: str, total: int, unit: str) -> Iterator[Advance]:
         import sys
 
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as Bars
+
+        from pneumo_cli.runtime.streams import is_terminal
 
         columns = (
             TextColumn("{task.description:<22}"),
@@ -66,7 +85,7 @@ class TerminalProgress(Progress):
         )
         # With redirection, printed lines go above the bar through its console, which is stderr: right only where
         # stdout is the terminal, too.
-        redirect, console = sys.stdout.isatty(), Console(stderr=True)
+        redirect, console = is_terminal(sys.stdout), Console(stderr=True)
         with Bars(*columns, console=console, transient=True, expand=True, redirect_stdout=redirect) as bars:
             task = bars.add_task(name, total=total, rate="")
 
@@ -82,6 +101,13 @@ def for_stderr(wanted: bool = True) -> Progress:
     import os
     import sys
 
-    if wanted and sys.stderr.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb":
+    from pneumo_cli.runtime.streams import is_terminal
+
+    if (
+        wanted
+        and is_terminal(sys.stderr)
+        and not os.environ.get("NO_COLOR")
+        and os.environ.get("TERM") != "dumb"
+    ):
         return TerminalProgress()
     return Progress()

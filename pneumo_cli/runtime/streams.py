@@ -12,6 +12,9 @@ import sys
 import unicodedata
 from collections.abc import Iterator
 from functools import partial
+from typing import TextIO
+
+from pneumo_cli.runtime.signals import callers_interruption
 
 _NEAREST = {
     **dict.fromkeys("–—−", "-"),
@@ -53,9 +56,32 @@ def holds_all_characters() -> bool:
     return codecs.lookup(encoding).name.startswith("utf")
 
 
+def printable(name: str) -> str:
+    r"""A name from data without control characters, which could change what a terminal shows.
+
+    >>> printable("Pleural effusion\x1b[2J")
+    'Pleural effusion\\x1b[2J'
+    """
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in name
+    )
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Whether a stream is one. A program without a console has none, or an object in its place."""
+    return getattr(stream, "isatty", bool)() is True
+
+
 @contextlib.contextmanager
 def stdout_to_stderr() -> Iterator[None]:
-    """Send to stderr what is printed to stdout: by Python, by C code, and by processes that are started."""
+    """Send to stderr what is printed to stdout: by Python, by C code, and by processes that are started.
+
+    Not in work for a calling program, whose stdout it is, and whose threads may print meanwhile. And not where it
+    is done already: of two threads, the one that ends later would put back what the other had set.
+    """
+    if callers_interruption() is not None or sys.stdout is sys.stderr:
+        yield
+        return
     saved = None
     _flush()
     with contextlib.suppress(OSError):  # a stream is closed: there is nothing to spoil, or nowhere to print

@@ -10,6 +10,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from pathlib import Path
 from typing import TypeVar
 
@@ -32,14 +33,15 @@ def ordered_map(function: Callable[[Item], Result], items: Iterable[Item]) -> Ge
 
     Only a few results are held at a time. An exception of ``function`` is raised in place of its result. When the
     iterator is closed or anything is raised, items that have not been started are dropped; close it
-    (``contextlib.closing``) where the consumer may stop early.
+    (``contextlib.closing``) where the consumer may stop early. The threads have the caller's context, so that what
+    they log belongs to the run that they work for, and what they call of pneumo computes in its turn.
     """
     workers = usable_cores()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="pneumo-data")
     pending: deque[Future[Result]] = deque()
     try:
         for item in items:
-            pending.append(pool.submit(function, item))
+            pending.append(pool.submit(copy_context().run, function, item))
             if len(pending) >= 8 * workers:
                 yield pending.popleft().result()
         while pending:

@@ -26,12 +26,13 @@ from pneumo_cli.evaluation.ensemble import MemberPredictions
 from pneumo_cli.inference.ensemble import evaluate_ensemble
 from pneumo_cli.runs.folder import GroupFolder, RunFolder
 from pneumo_cli.runs.groups import GroupMember, GroupResult, members_of
-from pneumo_cli.runs.record import files_of, finished_epochs, recorded_facts
+from pneumo_cli.runs.record import files_of, finished_epochs, recorded_facts, registered_parts
 from pneumo_cli.runs.report_format import read_report
 from pneumo_cli.runs.test_access import access_now, record_access
 from pneumo_cli.runtime import atomic
 from pneumo_cli.runtime.distributed import Ranks
 from pneumo_cli.runtime.progress import NOTICE, Progress
+from pneumo_cli.runtime.signals import callers_interruption
 from pneumo_cli.settings.resolve import Resolved, plain_values
 from pneumo_cli.trainers.session import make_trainer, set_up
 from pneumo_cli.training.reevaluation import predict_members
@@ -50,6 +51,7 @@ class Group:
 
     Args:
         plugins: everything that is installed.
+        taking_part: the plugins and objects that take part in each member, beside its trainer.
         resolved: the settings of the group.
         progress, ranks, command: as for :func:`pneumo_cli.training.runner.open_runner`.
         folder: of an existing group; None: a new one, made when the first member has passed all its checks.
@@ -61,6 +63,7 @@ class Group:
     def __init__(
         self,
         plugins: Plugins,
+        taking_part: Sequence[tuple[Any, ...]],
         resolved: Resolved,
         progress: Progress,
         ranks: Ranks,
@@ -70,6 +73,7 @@ class Group:
         self.resolved = resolved
         self.members = members_of(resolved.trainer)
         self.failures: dict[str, str] = {}
+        self._taking_part = taking_part
         self._plugins, self._progress, self._ranks, self._command = plugins, progress, ranks, command
         self._folder = folder
         self._lock_file: IO[str] | None = None
@@ -165,7 +169,7 @@ class Group:
         """Open the run of a member, without starting it."""
         runner = open_runner(
             set_up(self._plugins, self._settings_of(member)),
-            self._plugins.observing(),
+            self._taking_part,
             progress=self._progress,
             ranks=self._ranks,
             command=self._command,
@@ -200,7 +204,9 @@ class Group:
             entry = self.resolved.entry
             self._folder = GroupFolder.create(self.resolved.machine.output, entry.spec.name, kind)
             started = datetime.now(UTC).isoformat(timespec="seconds")
-            self._lock({"trainer": entry.qualified_name, "started": started, **files_of(self._plugins)})
+            registered = registered_parts(self._plugins, self.resolved)
+            facts = {"trainer": entry.qualified_name, "started": started, **files_of(self._plugins)}
+            self._lock({**facts, **({"registered": registered} if registered else {})})
         folder = self.folder.member(member.name)
         if folder.path.exists():  # left by a member that ended before its first checkpoint
             shutil.rmtree(folder.path)
@@ -287,7 +293,8 @@ class _Interruption:
 
     While a member runs, its own handlers save its state (:mod:`pneumo_cli.runtime.signals`). Between members,
     plugins are imported and datasets opened by code that may take ``Interrupted`` for a failure of what it calls.
-    So the signal is remembered too, and :meth:`check` raises again afterwards.
+    So the signal is remembered too, and :meth:`check` raises again afterwards. Where a calling program stops the
+    group, no handler is installed.
     """
 
     def __init__(self) -> None:
@@ -295,7 +302,7 @@ class _Interruption:
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> None:
-        for number in _SIGNALS:
+        for number in _SIGNALS if callers_interruption() is None else ():
             try:
                 self._previous[number] = signal.signal(number, self._handle)
             except ValueError:  # only the main thread receives signals
@@ -310,7 +317,8 @@ class _Interruption:
 
     def check(self, number: int = 0) -> None:
         """Raise ``Interrupted`` if a signal was received, here or elsewhere (its ``number``; 0: none)."""
-        self._number = number or self._number
+        callers = callers_interruption()
+        self._number = number or self._number or (callers.number if callers is not None else 0)
         if self._number:
             raise Interrupted("stopped between two members", 128 + self._number)
 

@@ -6,6 +6,7 @@ optimizer itself, would train nothing, or without the scale of fp16, accumulatio
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import Any
@@ -86,9 +87,10 @@ class Steps:
         self._whole_epoch = run.step == 0
         self._train_step = run.functions.train_step
         past: set[str] = set()
+        thread = threading.get_ident()
 
-        def stepped(*_: Any) -> None:
-            if not updates.running:
+        def stepped(*_: Any) -> None:  # called for the optimizers of all threads
+            if not updates.running and threading.get_ident() == thread:
                 past.add("calls the step() of an optimizer itself")
 
         def accumulated(_: torch.Tensor) -> None:

@@ -2,13 +2,16 @@
 
 Imports the heavy libraries once, computes nothing (a fork must not inherit threads), and forks a child for each
 request. Requests are JSON lines on stdin: the answer to ``{"start": …}`` is a process id, the one to
-``{"wait": ID}`` its exit code, negative for the signal that killed it.
+``{"wait": ID}`` its exit code, negative for the signal that killed it. With ``"script"`` the child runs a Python
+file as Python does.
 """
 
 import json
 import os
+import runpy
 import site
 import sys
+import traceback
 
 import matplotlib.backends.backend_agg
 import pydantic_settings
@@ -34,9 +37,15 @@ def run_child(request):
 
     style._DPI = dpi
     try:
-        main()
+        if request["script"]:
+            runpy.run_path(request["script"], run_name="__main__")
+        else:
+            main()
     except SystemExit as end:
         return end.code or 0
+    except BaseException as error:
+        traceback.print_exc()
+        return 130 if isinstance(error, KeyboardInterrupt) else 1
     finally:
         sys.stdout.flush()
         sys.stderr.flush()

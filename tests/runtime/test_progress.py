@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pneumo_cli.runtime.progress import Progress, WatchedProgress
+from pneumo_cli.runtime.progress import Progress, TerminalProgress, WatchedProgress
 
 pty = pytest.importorskip("pty", reason="there are no pseudo-terminals on this system")
 
@@ -50,3 +51,23 @@ def test_an_exception_of_the_callback_ends_a_watched_step() -> None:
         with pytest.raises(KeyError):
             advance(1)
     assert calls == [0, 1]
+
+
+def test_of_two_bars_at_once_the_first_is_shown_and_stdout_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = io.StringIO()
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setattr(sys, "stderr", shown)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    before = sys.stdout
+    first, second = (TerminalProgress().stage(name, 2) for name in ("decoding", "training"))
+    with first as advance:
+        second.__enter__()(1)  # of a run in another thread
+        advance(1)
+    second.__exit__(None, None, None)
+    assert sys.stdout is before
+    assert sys.stderr is shown
+    assert "decoding" in shown.getvalue()
+    assert "training" not in shown.getvalue()
+    with TerminalProgress().stage("training", 1):
+        pass
+    assert "training" in shown.getvalue()

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
+import threading
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pneumo_cli.runtime.streams import degrade_output, encodable
+from pneumo_cli.runtime.signals import Interruption, interruptible
+from pneumo_cli.runtime.streams import degrade_output, encodable, stdout_to_stderr
 
 
 def printed(text: str, encoding: str, errors: str = "strict") -> bytes:
@@ -60,3 +63,35 @@ def test_undecodable_file_names_are_printed_as_they_are_in_the_c_locale() -> Non
 def test_help_degrades_as_the_rest_does(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), "ascii"))
     assert encodable("PNEUMO_…") == "PNEUMO_..."
+
+
+def test_what_a_plugin_prints_goes_to_stderr_and_in_a_program_where_that_prints(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    def printed() -> tuple[str, str]:
+        with stdout_to_stderr(), stdout_to_stderr():
+            print("by Python")
+            os.write(1, b"by C\n")
+        return capfd.readouterr()
+
+    both = ["by C", "by Python"]
+    assert [sorted(text.splitlines()) for text in printed()] == [[], both]
+    with interruptible(Interruption()):
+        assert [sorted(text.splitlines()) for text in printed()] == [both, []]
+
+
+def test_threads_that_redirect_at_once_leave_stdout_as_it_was() -> None:
+    before, inside, first_ended = sys.stdout, threading.Event(), threading.Event()
+
+    def second() -> None:
+        with stdout_to_stderr():
+            inside.set()
+            first_ended.wait(10)
+
+    thread = threading.Thread(target=second)
+    with stdout_to_stderr():
+        thread.start()
+        inside.wait(10)
+    first_ended.set()
+    thread.join()
+    assert sys.stdout is before
