@@ -81,7 +81,8 @@ def load_trained(
     check_plugins(registries, folder)
     resolved = reopen_settings(registries, folder, flags or {})
     device = prepare_device(resolved.machine)
-    state = Checkpoints(folder.checkpoints).load(checkpoint, device.torch)
+    # On the CPU, where what was fitted (calibration, detectors) is used; the weights are copied to the device.
+    state = Checkpoints(folder.checkpoints).load(checkpoint)
     trainer = make_trainer(resolved)
     facts = recorded_facts(folder.settings)
     trainer.choose_task(*recorded_task(facts))

@@ -63,7 +63,7 @@ def load_checkpoint(runner: Runner, folder: RunFolder, checkpoint: str) -> str:
     for remark in check_extensions(run, recorded_facts(folder.settings), folder):
         _log.warning("%s", remark)
     run.folder = folder
-    state = Checkpoints(folder.checkpoints).load(checkpoint, run.device.torch)
+    state = Checkpoints(folder.checkpoints).load(checkpoint)  # on the CPU, where what was fitted is used
     load_weights(run.model, evaluation_weights(state))
     run.epoch = state["epoch"]
     run.calibration = state.get("calibration", {})
