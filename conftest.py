@@ -102,6 +102,7 @@ def fakes(
     monkeypatch.setenv("PNEUMO_DISABLE_PLUGINS", disabled(*own))
     monkeypatch.syspath_prepend(str(fake_site))
     monkeypatch.setenv("PYTHONPATH", str(fake_site))
+    monkeypatch.setattr("pneumo_cli.workflows.installed._found", [])  # of a test before
     folder = tmp_path / "work"
     folder.mkdir()
     monkeypatch.chdir(folder)

@@ -34,6 +34,7 @@ from pneumo_cli.specs import (
     DecoderSpec,
     ExtensionSpec,
     ExtractorSpec,
+    FunctionSpec,
     HealthCheck,
     ModelFamily,
     ModelSpec,
@@ -50,6 +51,7 @@ __all__ = [
     "DecoderSpec",
     "ExtensionSpec",
     "ExtractorSpec",
+    "FunctionSpec",
     "HealthCheck",
     "ModelFamily",
     "ModelSpec",
@@ -65,3 +67,4 @@ API_VERSION = 1
 """The version of the hooks. A plugin module states the one it was written for as ``api_version``."""
 
 hookimpl = pluggy.HookimplMarker("pneumo")
+"""Marks a function, or a method, as the implementation of the hook of its name."""

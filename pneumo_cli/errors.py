@@ -1,4 +1,4 @@
-"""The errors that a user sees: one line each, with an exit code.
+"""The errors that a user sees: one line each, with an exit code. All are a :class:`PneumoError`.
 
 A message names what is wrong, the value, what is allowed, and what to do next. The CLI prints it on stderr without
 a traceback (``PNEUMO_DEBUG=1`` shows it) and exits with ``exit_code``.
@@ -31,8 +31,11 @@ class DataError(UsageError):
     """The data are missing, incomplete or unreadable (exit code 2)."""
 
 
-class UnreadableImage(Exception):
-    """One image cannot be decoded. Raised by ``Dataset.read``; collected while the images are prepared."""
+class UnreadableImage(PneumoError):
+    """One image cannot be decoded. Raised by ``Dataset.read``; collected while the images are prepared.
+
+    The message says why, not which image: whoever reads one knows.
+    """
 
 
 class Interrupted(PneumoError):
@@ -41,6 +44,10 @@ class Interrupted(PneumoError):
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
         self.exit_code = exit_code
+
+    def __reduce__(self) -> tuple[type[Interrupted], tuple[str, int]]:
+        """For pickle, by which it reaches the caller of another process."""
+        return type(self), (str(self), self.exit_code)
 
 
 def nearest(name: str, known: Iterable[str], *, prefix: str = "") -> str:
@@ -55,7 +62,7 @@ def nearest(name: str, known: Iterable[str], *, prefix: str = "") -> str:
     'known: epochs, lr'
     """
     choices = sorted(set(known))
-    matches = difflib.get_close_matches(name, choices, n=3, cutoff=0.6)
+    matches = difflib.get_close_matches(str(name), choices, n=3, cutoff=0.6)  # a program may give anything
     if matches:
         return f"did you mean {' or '.join(prefix + match for match in matches)}?"
     if not choices:

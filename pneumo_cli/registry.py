@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from pneumo_cli.errors import PneumoError, UsageError, nearest
+from pneumo_cli.errors import PneumoError, UsageError, named_type, nearest
 from pneumo_cli.specs import (
     DatasetSpec,
     ExtensionSpec,
     ExtractorSpec,
+    FunctionSpec,
     ModelFamily,
     ModelSpec,
     ObserverSpec,
@@ -27,17 +28,9 @@ from pneumo_cli.specs import (
 )
 
 Spec = TypeVar(
-    "Spec",
-    TrainerSpec,
-    ModelSpec,
-    ModelFamily,
-    DatasetSpec,
-    ExtensionSpec,
-    ObserverSpec,
-    SplitSpec,
-    SamplerSpec,
-    ExtractorSpec,
-)
+    "Spec", TrainerSpec, ModelSpec, ModelFamily, DatasetSpec, ExtensionSpec, ObserverSpec, SplitSpec, SamplerSpec,
+    ExtractorSpec, FunctionSpec,
+)  # fmt: skip
 
 _BUNDLED = {
     "pneumo-cnn": {"trainer": "cnn", "model": "cnn"},
@@ -61,20 +54,29 @@ _BUNDLED = {
     "pneumo-tensorboard": {"observer": "tensorboard"},
     "pneumo-mlflow": {"observer": "mlflow"},
     "pneumo-wandb": {"observer": "wandb"},
-    "pneumo-audit": {"command": "data/audit"},
-    "pneumo-author": {"command": "check new"},
-    "pneumo-compare": {"command": "compare"},
-    "pneumo-export": {"command": "export"},
-    "pneumo-reproduce": {"command": "reproduce"},
-    "pneumo-synthetic": {"command": "generate evaluate-images judge tstr usefulness"},
+    "pneumo-audit": {"command": "data/audit", "function": "audit"},
+    "pneumo-author": {"command": "check new", "dataset": "toy"},
+    "pneumo-compare": {"command": "compare", "function": "compare"},
+    "pneumo-export": {"command": "export", "function": "export"},
+    "pneumo-reproduce": {"command": "reproduce", "function": "reproduce"},
+    "pneumo-sweep": {"command": "sweep", "function": "sweep resume_sweep"},
+    "pneumo-synthetic": {
+        "command": "generate evaluate-images judge tstr usefulness",
+        "function": "generate evaluate_images tstr",
+    },
 }
 """What the distributions of this repository contain, so that an error can name the one that is missing."""
 
 _MOVED = {("model", "pneumo-cli"): "pneumo-torchvision"}
 """The present distribution of parts that runs of earlier versions record under another one."""
 
+REGISTERED = "registered"
+"""Stands for the distribution of what the running program registered itself (``pneumo_cli.register``)."""
 
-_FILE_IS_ABSENT = "is a plugin file that is not named here: --plugin FILE.py"
+_NOT_REGISTERED = (
+    "was registered in a notebook or script: run that code (pneumo.register), and go on there with pneumo.resume, "
+    "pneumo.evaluate or pneumo.load"
+)
 
 
 def bundled_in(noun: str, name: str) -> str:
@@ -95,6 +97,13 @@ def absent_text(distribution: str, why: str = "") -> str:
         "broken)"
     )
     return f"comes with {distribution}, which {why}"
+
+
+def absent_source(distribution: str) -> str:
+    """Why nothing of a source that is no distribution is here; completes "which …". Empty: it is a distribution."""
+    if is_file(distribution):
+        return "is a plugin file that is not named here: --plugin FILE.py"
+    return _NOT_REGISTERED if distribution == REGISTERED else ""
 
 
 def current_name(noun: str, qualified_name: str) -> str:
@@ -189,6 +198,10 @@ class Registry(Generic[Spec]):
             raise ValueError(f"{provenance.distribution} registers the {self.noun} {spec.name!r} twice")
         self._entries.append(entry)
 
+    def discard(self, qualified_name: str) -> None:
+        """Forget what is registered under ``distribution:name``, if anything is."""
+        self._entries = [entry for entry in self._entries if entry.qualified_name != qualified_name]
+
     def find(self, name: str) -> list[Entry[Spec]]:
         """The entries that ``name`` or ``distribution:name`` may mean: several if the bare name is ambiguous."""
         return [entry for entry in self._entries if name in (entry.spec.name, entry.qualified_name)]
@@ -207,11 +220,8 @@ class Registry(Generic[Spec]):
 
     def named(self) -> dict[str, Entry[Spec]]:
         """All entries by the name that selects each: with its distribution, if several register the bare name."""
-        conflicts = self.conflicts()
-        return {
-            entry.qualified_name if entry.spec.name in conflicts else entry.spec.name: entry
-            for entry in self.entries()
-        }
+        shared = self.conflicts()
+        return {e.qualified_name if e.spec.name in shared else e.spec.name: e for e in self.entries()}
 
     def conflicts(self) -> dict[str, list[Entry[Spec]]]:
         """Names that several distributions register."""
@@ -236,6 +246,9 @@ class Registry(Generic[Spec]):
         Raises:
             UsageError: the name is unknown (with the nearest names) or ambiguous (with how to choose).
         """
+        if not isinstance(name, str):
+            article = "an" if self.noun[0] in "aeiou" else "a"
+            raise UsageError(f"{article} {self.noun} is asked for by its name, not {named_type(name)}")
         name = current_name(self.noun, name)
         found = self.find(name)
         for distribution in (prefer, bundled_in(self.noun, name)) if prefer else ():
@@ -246,8 +259,9 @@ class Registry(Generic[Spec]):
         if found:
             raise UsageError(self.ambiguous(name, found))
         distribution, _, bare = name.rpartition(":")
-        if is_file(distribution):
-            raise UsageError(f"the {self.noun} {bare!r} comes with {distribution}, which {_FILE_IS_ABSENT}")
+        if why := absent_source(distribution):
+            source = "" if distribution == REGISTERED else f"comes with {distribution}, which "
+            raise UsageError(f"the {self.noun} {bare!r} {source}{why}")
         if not self.knows(name) and (bundled := bundled_in(self.noun, name)):
             raise UsageError(f"the {self.noun} {name!r} {absent_text(bundled)}")
         raise UsageError(
@@ -279,6 +293,11 @@ class ModelRegistry(Registry[ModelSpec]):
         if any(other.qualified_name == entry.qualified_name for other in self.families):
             raise ValueError(f"{provenance.distribution} registers the models {spec.name}/ twice")
         self.families.append(entry)
+
+    def discard(self, qualified_name: str) -> None:
+        """Forget the model and the family of this name."""
+        super().discard(qualified_name)
+        self.families = [one for one in self.families if one.qualified_name != qualified_name]
 
     def search(self, pattern: str) -> dict[str, Entry[ModelSpec]]:
         """All models whose names match a pattern (:mod:`fnmatch`), those of families too, by name.
@@ -322,11 +341,8 @@ class ModelRegistry(Registry[ModelSpec]):
             # Of a thousand names only similar ones are worth a line.
             known = [entry.spec.name for entry in _members(family, f"{family.spec.name}/*")]
             similar = difflib.get_close_matches(bare, known)
-            return (
-                nearest(bare, similar)
-                if similar
-                else f"pneumo list-models {family.spec.name}/ shows {len(known):,} names"
-            )
+            listing = f"pneumo list-models {family.spec.name}/ shows {len(known):,} names"
+            return nearest(bare, similar) if similar else listing
         return super()._suggestion(name)
 
 
@@ -334,7 +350,9 @@ def _members(family: Entry[ModelFamily], pattern: str) -> list[Entry[ModelSpec]]
     """The models of a family whose names match a pattern."""
     spec = family.spec
     try:
-        with contextlib.redirect_stdout(sys.stderr):  # what a library prints must not spoil `--json`
+        # What a library prints must not spoil `--json`. Not twice: of two threads, one would put back the other's.
+        done = sys.stdout is sys.stderr
+        with contextlib.nullcontext() if done else contextlib.redirect_stdout(sys.stderr):
             members = list(load_reference(spec.members)(pattern))
         for member in members:
             if not isinstance(member, ModelSpec) or not member.name.startswith(f"{spec.name}/"):
@@ -354,10 +372,14 @@ class Registries:
 
     Attributes:
         files: the plugins of one file (``--plugin``), whose parts are among them.
+        registered: what the running program registered, such as ``model mine``, without plugins that only observe;
+            with the SHA-256 of its code, empty where that cannot be told.
+        functions: of ``import pneumo_cli``.
     """
 
     def __init__(self) -> None:
         self.files: list[PluginFile] = []
+        self.registered: dict[str, str] = {}
         self.trainers: Registry[TrainerSpec] = Registry("trainer", "pneumo list-trainers")
         self.models = ModelRegistry()
         self.datasets: Registry[DatasetSpec] = Registry("dataset", "pneumo list-datasets")
@@ -366,20 +388,12 @@ class Registries:
         self.splits: Registry[SplitSpec] = Registry("split", "pneumo list-plugins")
         self.samplers: Registry[SamplerSpec] = Registry("sampling", "pneumo list-plugins")
         self.extractors: Registry[ExtractorSpec] = Registry("extractor", "pneumo list-plugins")
+        self.functions: Registry[FunctionSpec] = Registry("function", "pneumo list-plugins")
 
     def registries(self) -> tuple[Registry[Any], ...]:
         """All of them."""
-        return (
-            self.trainers,
-            self.models,
-            self.datasets,
-            self.extensions,
-            self.observers,
-            self.splits,
-            self.samplers,
-            self.extractors,
-        )
+        return tuple(registry for registry in vars(self).values() if isinstance(registry, Registry))
 
     def why_absent(self, distribution: str) -> str:
         """Why nothing of a distribution is registered, if it is installed, or is a file; completes "which …"."""
-        return _FILE_IS_ABSENT if is_file(distribution) else ""
+        return absent_source(distribution)

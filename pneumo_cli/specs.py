@@ -303,6 +303,27 @@ class ExtractorSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FunctionSpec:
+    """A function for notebooks and scripts: ``pneumo_cli.NAME(...)``.
+
+    It returns values, prints nothing on stdout, and what goes wrong is a
+    :class:`~pneumo_cli.errors.PneumoError` of one line.
+
+    Attributes:
+        name: a Python name in lower case, such as ``compare`` or ``evaluate_images``.
+        summary: one line.
+        function: reference to the function.
+    """
+
+    name: str
+    summary: str
+    function: str
+
+    def __post_init__(self) -> None:
+        _check(self, "function", joints="_")
+
+
+@dataclass(frozen=True, kw_only=True)
 class DecoderSpec:
     """An image format and its decoder.
 

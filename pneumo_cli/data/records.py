@@ -22,6 +22,7 @@ from pneumo_cli.runtime.progress import Progress
 from pneumo_cli.specs import DatasetSpec
 
 Pool = Literal["train", "test"]
+"""What an image is for: training, of which a split takes the validation images, or the test."""
 
 Task = Literal["binary", "multiclass", "multilabel"]
 """What a classifier decides: two classes, one of K exclusive classes, or any of K labels at once."""

@@ -9,12 +9,15 @@ import hashlib
 import importlib.util
 import json
 import sys
+import uuid
 from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from pneumo_cli.data.records import Dataset
+from pneumo_cli.runtime.code_digest import code_digest, has_file
+from pneumo_cli.specs import load_reference
 
 _MOST_FILES = 500  # of a package whose source is hashed whole; larger ones are libraries
 _NOT_HASHED = {"pneumo_cli", *sys.stdlib_module_names}  # the core's own reading has a number, see the caches
@@ -43,14 +46,34 @@ def request_identity(dataset: Dataset) -> dict[str, Any]:
 
 
 def code_identity(dataset: Dataset) -> dict[str, Any]:
-    """The code that reads its images: versions, and a hash of its source, which may change without a version."""
+    """The code that reads its images: versions, and a hash of its source, which may change without a version.
+
+    Of what a notebook or script defines, a digest of what it is now; if that cannot be told, another one each time.
+    """
     modules = [kind.__module__ for kind in type(dataset).__mro__] + list(dataset.reading_modules)
-    versions: dict[str, Any] = {}
+    facts: dict[str, Any] = {}
+    parts: list[Any] = [type(dataset)]
     if dataset.opened_from is not None:
         entry = dataset.opened_from.entry
         modules.append(entry.spec.factory.partition(":")[0])
-        versions = {"version": entry.provenance.version, "dataset_version": entry.spec.version}
-    return {**versions, "code": source_digest(modules)}
+        facts = {"version": entry.provenance.version, "dataset_version": entry.spec.version}
+        parts.append(entry.spec.factory)
+    in_files = [module for module in modules if has_file(module) or module not in sys.modules]
+    if len(in_files) < len(modules):
+        values = (load_reference(part) if isinstance(part, str) else part for part in parts)
+        facts["session"] = present_code(*values) or uuid.uuid4().hex
+    return {**facts, "code": source_digest(in_files)}
+
+
+def present_code(*values: object) -> str:
+    """SHA-256 of the code of objects of this process, and of the source of the modules that it uses.
+
+    Empty: it cannot be told.
+    """
+    found = code_digest(*values)
+    if not found.sha256:
+        return ""
+    return hashlib.sha256(f"{found.sha256} {source_digest(found.modules)}".encode()).hexdigest()
 
 
 def source_digest(modules: Iterable[str]) -> str:
@@ -90,7 +113,7 @@ def _places(module: str) -> tuple[list[Path], str]:
     else:
         try:
             spec = importlib.util.find_spec(module)
-        except (ImportError, ValueError, AttributeError):
+        except Exception:  # whatever the package of a module raises that is imported to find it
             spec = None
         folders = (spec.submodule_search_locations if spec else None) or ()
         file = spec.origin if spec and spec.has_location else None

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from pneumo_cli.api import hookimpl
+from pneumo_cli.runtime.streams import is_terminal
 
 if TYPE_CHECKING:
     from pneumo_cli.runs.run import Run
@@ -193,7 +194,7 @@ def _time(seconds: float) -> str:
 def _print_fact(name: str, text: str, longest: int = 0) -> None:
     """Print a named text; in a narrow terminal, or from a length on, wrapped between words."""
     line = f"{name:<9}{text}"
-    width = max(40, shutil.get_terminal_size().columns) if sys.stderr.isatty() else len(line)
+    width = max(40, shutil.get_terminal_size().columns) if is_terminal(sys.stderr) else len(line)
     width = min(width, longest or width)
     for part in textwrap.wrap(line, width, subsequent_indent=" " * 9, break_on_hyphens=False):
         _print(part)

@@ -17,6 +17,7 @@ from typing import Any
 
 import pluggy
 
+from pneumo_cli._exports import has_name
 from pneumo_cli.api import API_VERSION
 from pneumo_cli.data import decoders
 from pneumo_cli.errors import Interrupted, PneumoError, UsageError, one_line, with_type
@@ -29,21 +30,10 @@ from pneumo_cli.plugins.loading import (
     import_file,
     provenance_of,
 )
+from pneumo_cli.plugins.registration import SPECS
 from pneumo_cli.registry import Provenance, Registries, Registry
 from pneumo_cli.runtime.streams import stdout_to_stderr
-from pneumo_cli.specs import (
-    DatasetSpec,
-    DecoderSpec,
-    ExtensionSpec,
-    ExtractorSpec,
-    HealthCheck,
-    ModelFamily,
-    ModelSpec,
-    ObserverSpec,
-    SamplerSpec,
-    SplitSpec,
-    TrainerSpec,
-)
+from pneumo_cli.specs import DecoderSpec, HealthCheck
 
 _log = logging.getLogger("pneumo")
 _CORE = Provenance("pneumo-cli", "")
@@ -102,6 +92,7 @@ class Plugins(Registries):
         self.disabled: list[tuple[str, Provenance]] = []
         self.decoders: list[tuple[DecoderSpec, Plugin]] = []
         self.watch = Watch()
+        self.added: dict[str, frozenset[str]] = {}  # the parts of what the running program registered
 
     def why_absent(self, distribution: str) -> str:
         """Why nothing of a distribution is registered, if it is installed; completes "which …"."""
@@ -269,21 +260,26 @@ def discover(
             _load_file(plugins, path)
         # pluggy calls last what was registered first: so hooks are called in alphabetical order by default.
         for plugin in reversed(plugins.loaded.copy()):
-            _add_to_manager(plugins, plugin)
-        _register(plugins, "register_trainers", plugins.trainers, TrainerSpec)
-        _register(plugins, "register_models", plugins.models, ModelSpec, ModelFamily)
-        _register(plugins, "register_datasets", plugins.datasets, DatasetSpec)
-        _register(plugins, "register_extensions", plugins.extensions, ExtensionSpec)
-        _register(plugins, "register_observers", plugins.observers, ObserverSpec)
-        _register(plugins, "register_splits", plugins.splits, SplitSpec)
-        _register(plugins, "register_samplers", plugins.samplers, SamplerSpec)
-        _register(plugins, "register_extractors", plugins.extractors, ExtractorSpec)
-        plugins.decoders = plugins.collect("register_decoders", DecoderSpec)
-        origins = {spec.name: str(plugin.provenance) for spec, plugin in plugins.decoders}
-        decoders.replace((spec for spec, _ in plugins.decoders), origins)
+            add_to_manager(plugins, plugin)
+        register_all(plugins)
+        decode_with(plugins.decoders)
+    _leave_out_taken_functions(plugins)
     for registry in plugins.registries():
         _report_conflicts(plugins, registry)
     return plugins
+
+
+def register_all(plugins: Plugins) -> None:
+    """Collect what the loaded plugins register."""
+    for name, wanted in SPECS.items():
+        _register(plugins, f"register_{name}", getattr(plugins, name), *wanted)
+    plugins.decoders = plugins.collect("register_decoders", DecoderSpec)
+
+
+def decode_with(given: Sequence[tuple[DecoderSpec, Plugin]]) -> None:
+    """Let images be decoded with these decoders, and pneumo's own."""
+    origins = {spec.name: str(plugin.provenance) for spec, plugin in given}
+    decoders.replace((spec for spec, _ in given), origins)
 
 
 def health_checks(plugins: Plugins) -> list[tuple[HealthCheck, Plugin]]:
@@ -319,7 +315,7 @@ def _load(plugins: Plugins, point: EntryPoint, provenance: Provenance) -> None:
     except BaseException as error:
         plugins.add_problem(point.name, provenance, "import", with_type(error), error)
         return
-    if wrong := _wrong_version(module):
+    if wrong := wrong_version(module):
         plugins.add_problem(point.name, provenance, "version", f"it {wrong}: skipped")
         return
     try:
@@ -330,7 +326,7 @@ def _load(plugins: Plugins, point: EntryPoint, provenance: Provenance) -> None:
     plugins.loaded.append(Plugin(point.name, provenance, module, hooks, cost.seconds, cost.heavy))
 
 
-def _wrong_version(module: Any) -> str:
+def wrong_version(module: Any) -> str:
     """Why a module's API version is not ours; completes "it …". Empty if it is."""
     version = getattr(module, "api_version", None)
     if version == API_VERSION:
@@ -353,7 +349,7 @@ def _load_file(plugins: Plugins, path: Path) -> None:
     cost = Cost()
     with plugins.watch.doing(f"loading the plugin file {path}"), cost:
         module = import_file(file, source)
-    if wrong := _wrong_version(module):
+    if wrong := wrong_version(module):
         raise UsageError(f"--plugin {path}: it {wrong}: write api_version = {API_VERSION}")
     try:
         hooks = implemented_hooks(module)
@@ -365,7 +361,8 @@ def _load_file(plugins: Plugins, path: Path) -> None:
     plugins.loaded.append(Plugin(path.stem, file.provenance, module, hooks, cost.seconds, cost.heavy))
 
 
-def _add_to_manager(plugins: Plugins, plugin: Plugin) -> None:
+def add_to_manager(plugins: Plugins, plugin: Plugin) -> None:
+    """Let the hooks of a loaded plugin be called; one that is refused becomes a problem."""
     name = f"{plugin.provenance.distribution}:{plugin.name}"
     try:
         if plugins.manager.is_registered(plugin.module):
@@ -388,4 +385,15 @@ def _register(plugins: Plugins, hook: str, registry: Registry[Any], *wanted: typ
 
 def _report_conflicts(plugins: Plugins, registry: Registry[Any]) -> None:
     for name, entries in registry.conflicts().items():
-        plugins.add_problem(name, entries[-1].provenance, "conflict", registry.ambiguous(name, entries))
+        text = registry.ambiguous(name, entries)
+        if registry is plugins.functions:
+            text = f"{text.partition(';')[0]}; pneumo_cli.{name} is that of {entries[0].provenance}"
+        plugins.add_problem(name, entries[-1].provenance, "conflict", text)
+
+
+def _leave_out_taken_functions(plugins: Plugins) -> None:
+    for entry in plugins.functions.entries():
+        if has_name("pneumo_cli", name := entry.spec.name):
+            plugins.functions.discard(entry.qualified_name)
+            text = f"the function {name!r} has a name that pneumo_cli uses itself, so it is left out"
+            plugins.add_problem(name, entry.provenance, "conflict", text)

@@ -6,12 +6,13 @@ import sys
 import traceback
 from pathlib import Path
 
-from pneumo_cli.errors import PneumoError, is_out_of_memory, with_type
+from pneumo_cli.errors import PneumoError, UnreadableImage, is_out_of_memory, with_type
 
 
 def passes(error: BaseException) -> bool:
     """Whether an error says itself what is wrong, and is shown as it is."""
-    return isinstance(error, PneumoError) or is_out_of_memory(error)
+    known = isinstance(error, PneumoError) and not isinstance(error, UnreadableImage)  # of which image?
+    return known or is_out_of_memory(error)
 
 
 def failure(who: str, hook: str, error: BaseException, owner: object) -> PneumoError:

@@ -7,8 +7,8 @@
 - *Program* hooks tell plugins what other commands have done.
 
 All are called through pluggy: wrappers, ``tryfirst``, ``trylast``, ``specname`` and ``optionalhook`` work as pluggy
-documents. An implementation may take fewer arguments than its specification, so later arguments break no plugin.
-
+documents. ``@hookimpl`` marks them; a trainer's task hooks and an object's lifecycle hooks need no mark. They may
+take fewer arguments than specified.
 Whoever raises is named with distribution, version and hook. In a registration hook it becomes a problem in
 ``pneumo list-plugins``, and what was yielded before counts. In a run, errors of its trainer and of *extensions*
 (what wraps a task hook, implements an around hook, or is an ``ExtensionSpec``) end it, in lifecycle hooks too; an

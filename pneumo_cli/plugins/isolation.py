@@ -7,17 +7,41 @@ implementation is only replaced by one that catches. (conda's plugin manager tag
 from __future__ import annotations
 
 import inspect
+import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from types import ModuleType
 from typing import Any, cast
 
 import pluggy
 
 from pneumo_cli.errors import EXITS, named_type, nearest
-from pneumo_cli.plugins.hookspecs import HOOKS, KNOWN_HOOKS
+from pneumo_cli.plugins.hookspecs import HOOKS, KNOWN_HOOKS, LIFECYCLE_HOOKS
 
 PROJECT = "pneumo"  # of hook markers, and the group of entry points
+UNMARKED = pluggy.HookimplOpts(
+    wrapper=False, hookwrapper=False, optionalhook=False, tryfirst=False, trylast=False, specname=None
+)
+
+
+def hook_options(plugin: object, name: str) -> pluggy.HookimplOpts | None:
+    """The options of an attribute that implements a hook; None: it is no implementation.
+
+    Those of its marker. An object's methods with the names of lifecycle hooks need none.
+    """
+    if isinstance(plugin, ModuleType):
+        attribute = vars(plugin).get(name)
+    elif isinstance(inspect.getattr_static(plugin, name, None), (property, cached_property)):
+        return None  # not computed: it may fail before the run
+    else:
+        attribute = getattr(plugin, name, None)
+    options = getattr(attribute, f"{PROJECT}_impl", None)
+    if isinstance(options, dict):
+        return cast(pluggy.HookimplOpts, options)
+    if name not in LIFECYCLE_HOOKS or isinstance(plugin, (ModuleType, type)):
+        return None
+    return UNMARKED.copy() if inspect.isroutine(attribute) else None
 
 
 def implemented_hooks(plugin: object) -> tuple[str, ...]:
@@ -28,9 +52,8 @@ def implemented_hooks(plugin: object) -> tuple[str, ...]:
     """
     hooks = []
     for name in dir(plugin):
-        # The marker's attribute; asking pluggy would take a plugin manager per plugin.
-        options = getattr(getattr(plugin, name, None), f"{PROJECT}_impl", None)
-        if not isinstance(options, dict):
+        # Not pluggy's: it would take a plugin manager per plugin.
+        if (options := hook_options(plugin, name)) is None:
             continue
         hook = options.get("specname") or name
         if hook in KNOWN_HOOKS:
@@ -45,10 +68,10 @@ def check_participant(plugin: object) -> tuple[str, ...]:
 
     Raises:
         ValueError: it is a class instead of an object, implements no hook, names one that does not exist, or has a
-            method with the name of a hook that is not marked as its implementation.
+            method with the name of a hook other than a lifecycle hook that is not marked as its implementation.
     """
     if inspect.isclass(plugin):
-        raise ValueError(f"the class {plugin.__name__} is no object with hooks: return {plugin.__name__}(…)")
+        raise ValueError(f"the class {plugin.__name__} is no object with hooks, {plugin.__name__}(…) is one")
     hooks = implemented_hooks(plugin)
     for name in dir(type(plugin)):
         if name in KNOWN_HOOKS and name not in hooks and callable(getattr(plugin, name, None)):
@@ -56,7 +79,8 @@ def check_participant(plugin: object) -> tuple[str, ...]:
                 f"its method {name} has the name of a hook without being marked with @hookimpl: mark or rename it"
             )
     if not hooks:
-        raise ValueError(f"it is {named_type(plugin)}, which implements no hook (@hookimpl marks them)")
+        how = "@hookimpl marks them" if isinstance(plugin, ModuleType) else "a method such as epoch_finished"
+        raise ValueError(f"it is {named_type(plugin)}, which implements no hook ({how})")
     return hooks
 
 
@@ -192,13 +216,11 @@ class HookManager(pluggy.PluginManager):
         super().__init__(PROJECT)
         for specs in HOOKS:
             self.add_hookspecs(specs)
-        self._guard: Guard | None = None
+        self._local = threading.local()  # with the guard of the call that this thread begins
 
     def parse_hookimpl_opts(self, plugin: Any, name: str) -> pluggy.HookimplOpts | None:
         """As pluggy does it; of modules it would inspect every name, which takes a tenth of their loading."""
-        if isinstance(plugin, ModuleType) and not hasattr(vars(plugin).get(name), f"{PROJECT}_impl"):
-            return None
-        return super().parse_hookimpl_opts(plugin, name)
+        return hook_options(plugin, name)
 
     def bind(
         self, hook: str, guard: Guard, plugin: object, function: Callable[..., Any], takes: tuple[str, ...]
@@ -218,11 +240,17 @@ class HookManager(pluggy.PluginManager):
 
     def call(self, hook: str, guard: Guard, arguments: Mapping[str, Any]) -> Any:
         """Call a hook with a guard around each of its implementations; returns what pluggy returns."""
-        outer, self._guard = self._guard, guard
+        outer = self._take_guard()
+        self._local.guard = guard
         try:
             return getattr(self.hook, hook)(**arguments)
         finally:
-            self._guard = outer
+            self._local.guard = outer
+
+    def _take_guard(self) -> Guard | None:
+        guard: Guard | None = getattr(self._local, "guard", None)
+        self._local.guard = None  # a hook that is called within this one is another call
+        return guard
 
     def _hookexec(
         self,
@@ -231,7 +259,7 @@ class HookManager(pluggy.PluginManager):
         kwargs: Mapping[str, object],
         firstresult: bool,
     ) -> object | list[object]:
-        guard, self._guard = self._guard, None  # a hook that is called within this one is another call
+        guard = self._take_guard()
         if guard is not None:
             methods = [guard.around(hook_name, method) for method in methods]
         return super()._hookexec(hook_name, methods, kwargs, firstresult)

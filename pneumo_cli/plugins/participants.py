@@ -15,8 +15,10 @@ from pneumo_cli.plugins.failures import failure, passes
 from pneumo_cli.plugins.hookspecs import AROUND_HOOKS, TASK_HOOKS
 from pneumo_cli.plugins.isolation import (
     PROJECT,
+    UNMARKED,
     Guard,
     HookManager,
+    hook_options,
     implemented_hooks,
     validation_text,
     wraps,
@@ -31,9 +33,6 @@ if TYPE_CHECKING:
 TRAINER = "trainer"
 """The name of the trainer among the participants."""
 _hookimpl = pluggy.HookimplMarker(PROJECT)
-_UNDECORATED = pluggy.HookimplOpts(
-    wrapper=False, hookwrapper=False, optionalhook=False, tryfirst=False, trylast=False, specname=None
-)
 
 
 class _Builders:
@@ -98,13 +97,13 @@ class Participants(HookManager):
             ) from error
 
     def parse_hookimpl_opts(self, plugin: Any, name: str) -> pluggy.HookimplOpts | None:
-        """As pluggy's, for the trainer also of undecorated methods."""
-        if plugin is self.trainer and name in vars(_Builders):
+        """Of the trainer, the task hooks need no marker, and the lifecycle hooks do."""
+        if plugin is not self.trainer:
+            return super().parse_hookimpl_opts(plugin, name)
+        if name in vars(_Builders):
             return None
-        options = super().parse_hookimpl_opts(plugin, name)
-        if options is None and plugin is self.trainer and name in TASK_HOOKS:
-            return _UNDECORATED.copy()
-        return options
+        options = hook_options(type(plugin), name)
+        return UNMARKED.copy() if options is None and name in TASK_HOOKS else options
 
     def add(self, participant: Participant, reserved: frozenset[str] = frozenset()) -> None:
         """Let somebody take part, under a name that is unique and not ``reserved``.

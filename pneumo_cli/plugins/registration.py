@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from pneumo_cli.specs import (
     DecoderSpec,
     ExtensionSpec,
     ExtractorSpec,
+    FunctionSpec,
     HealthCheck,
     ModelFamily,
     ModelSpec,
@@ -31,6 +32,19 @@ if TYPE_CHECKING:
     from pneumo_cli.runs.run import Run
 
 hookspec = pluggy.HookspecMarker("pneumo")
+
+SPECS: Mapping[str, tuple[type, ...]] = {
+    "trainers": (TrainerSpec,),
+    "models": (ModelSpec, ModelFamily),
+    "datasets": (DatasetSpec,),
+    "extensions": (ExtensionSpec,),
+    "observers": (ObserverSpec,),
+    "splits": (SplitSpec,),
+    "samplers": (SamplerSpec,),
+    "extractors": (ExtractorSpec,),
+    "functions": (FunctionSpec,),
+}
+"""What the registries hold, each by its name: the hook ``register_trainers`` fills ``trainers``."""
 
 
 class RegistrationHooks:
@@ -144,6 +158,19 @@ class RegistrationHooks:
             def register_extractors():
                 yield ExtractorSpec(
                     name="radimagenet", summary="RadImageNet features", factory="pneumo_rad.features:extractor"
+                )
+        """
+
+    @hookspec
+    def register_functions(self) -> Iterable[FunctionSpec]:
+        """Return functions for notebooks and scripts, found as ``pneumo_cli.NAME``.
+
+        Example::
+
+            @hookimpl
+            def register_functions():
+                yield FunctionSpec(
+                    name="count_runs", summary="Counts runs", function="pneumo_count.functions:count_runs"
                 )
         """
 

@@ -11,7 +11,7 @@ from typing import Any, get_args
 
 from pneumo_cli.data.records import Task
 from pneumo_cli.errors import PneumoError, UsageError
-from pneumo_cli.registry import Registries, is_file
+from pneumo_cli.registry import REGISTERED, Registries, absent_source, is_file
 from pneumo_cli.runs.environment import describe_environment
 from pneumo_cli.runs.extensions import extensions_of
 from pneumo_cli.runs.folder import RunFolder
@@ -49,6 +49,11 @@ def facts_of(run: Run, model_options: Mapping[str, Any]) -> dict[str, Any]:
         "dataset": run.dataset_entry.qualified_name,
         "started": run.started.isoformat(timespec="seconds"),
         **files_of(run.registries),
+        **(
+            {"registered": registered}
+            if (registered := registered_parts(run.registries, run.resolved))
+            else {}
+        ),
         **extensions_of(run),
         **learnt,
     }
@@ -60,19 +65,54 @@ def files_of(registries: Registries) -> dict[str, Any]:
     return {"plugin_files": files} if files else {}
 
 
+def registered_parts(registries: Registries, resolved: Resolved) -> dict[str, str]:
+    """What of a run the running program registered, such as ``model mine``, with the SHA-256 of its code.
+
+    Without observers, which are no part of the recipe. Other processes do not have these parts.
+    """
+    settings = resolved.trainer
+    named = [("trainer", resolved.entry.spec.name)]
+    for setting in ("model", "dataset", "split", "sampling", "extractor"):
+        named.append((setting, str(getattr(settings, setting, "")).rpartition(":")[2]))
+    named += [("extension", part.name) for part in resolved.parts if part.is_extension]
+    wanted = {f"{noun} {name}" for noun, name in named}
+    return {
+        part: digest
+        for part, digest in registries.registered.items()
+        if part in wanted or part.startswith("plugin ")
+    }
+
+
+def registration_remarks(run: Run) -> list[str]:
+    """Comments for the command that repeats a run: what a notebook or script has to register before."""
+    return [
+        f"# only in Python, where the {part} is registered: pneumo.run({run.spec.name!r}, config=…)"
+        for part in registered_parts(run.registries, run.resolved)
+    ]
+
+
 def file_flags(registries: Registries) -> str:
     """The flags that name the same plugins of one file, with a space before each."""
     return "".join(f" --plugin {shlex.quote(str(file.path))}" for file in registries.files)
 
 
 def check_files(registries: Registries, folder: RunFolder) -> None:
-    """Check, before a run is resumed, that its plugins of one file are named again. Changed ones are a warning.
+    """Check, before a run is resumed, that its plugins of one file, and what a program registered, are here again.
+
+    Changed ones are a warning.
 
     Raises:
         UsageError: one is missing.
     """
+    facts = recorded_facts(folder.settings)
+    for part, recorded_digest in mapping(facts.get("registered")).items():
+        if part not in registries.registered:
+            raise UsageError(f"{folder.path} needs the {part}, which {absent_source(REGISTERED)}")
+        now = registries.registered[part]
+        if now and recorded_digest and now != recorded_digest:
+            _log.warning("the registered %s is not the same as when %s was started", part, folder.path)
     given = {file.path.name: file.sha256 for file in registries.files}
-    for recorded in map(mapping, sequence(recorded_facts(folder.settings).get("plugin_files"))):
+    for recorded in map(mapping, sequence(facts.get("plugin_files"))):
         path, digest = Path(str(recorded.get("path"))), str(recorded.get("sha256"))
         if path.name not in given:
             raise UsageError(f"{folder.path} needs the plugin file that it was started with: --plugin {path}")
@@ -194,6 +234,10 @@ def recorded_parts(registries: Registries, file: Path, names: Any, facts: Mappin
         else:
             source = f" of {distribution} {version}" if distribution else ""
             get = f"pip install {distribution or 'the plugin that brings it'}"
+            if extensions.get(bare) == REGISTERED:
+                raise UsageError(
+                    f"{file.parent} needs the extension {bare}, which {absent_source(REGISTERED)}"
+                )
             raise UsageError(
                 f"{file.parent} was trained with the extension {bare}{source}, which is not here: "
                 f"{'name its file with --plugin' if is_file(distribution) else get}"

@@ -229,7 +229,7 @@ def resolve(
     for layer, label in layers:
         for name, value in layer.items():
             if name not in known:
-                raise UsageError(f"unknown setting {name!r}; {nearest(name, known)}")
+                raise UsageError(f"unknown setting {name!r}; {nearest(name, {*known, *part_flags})}")
             values[name] = value
             origins[name] = label(name)
     recorded = {

@@ -89,8 +89,13 @@ def file_values(
     tables = {name: value for name, value in content.items() if isinstance(value, dict)}
     _check_tables(registries, path, tables, listed(content.get("with", []), label))
     values = {name: value for name, value in content.items() if name in allowed and name not in tables}
+    run = tables.get("run", {})
+    recorded = {name: run[name] for name in ("model", "dataset") if isinstance(run.get(name), str)}
+    # Else the options of a dataset that is not installed: whoever opens it says so, and `predict` needs none.
+    complete = "dataset" not in recorded or registries.datasets.knows(recorded["dataset"])
     for name in content:
-        if name not in allowed and name not in tables and not _known_elsewhere(registries, name):
+        known_name = name in allowed or name in tables or _known_elsewhere(registries, name)
+        if complete and not known_name:
             raise UsageError(f"{path}: unknown setting {name!r}; {nearest(name, known)}")
     own = with_current_names(tables.get(entry.spec.name, {}), known, where)
     for name in own:
@@ -98,8 +103,6 @@ def file_values(
             raise UsageError(f"{path}: [{entry.spec.name}]: unknown setting {name!r}; {nearest(name, known)}")
     parts = part_names(registries)
     of_parts = {name: table for name, table in tables.items() if name in parts}
-    run = tables.get("run", {})
-    recorded = {name: run[name] for name in ("model", "dataset") if isinstance(run.get(name), str)}
     return FileValues(label, values | own, of_parts, recorded)
 
 

@@ -16,10 +16,12 @@ from pneumo_cli.testing.suite import Conformance
 
 
 class SplitConformance(Conformance):
-    """The tests that every split policy has to pass::
+    """The tests that every split policy has to pass.
 
-    class TestByYear(SplitConformance):
-        name = "by-year"
+    Example::
+
+        class TestByYear(SplitConformance):
+            name = "by-year"
     """
 
     @pytest.fixture
@@ -36,10 +38,12 @@ class SplitConformance(Conformance):
 
 
 class SamplerConformance(Conformance):
-    """The tests that every sampler has to pass::
+    """The tests that every sampler has to pass.
 
-    class TestOnePerPatient(SamplerConformance):
-        name = "one-per-patient"
+    Example::
+
+        class TestOnePerPatient(SamplerConformance):
+            name = "one-per-patient"
     """
 
     @pytest.fixture
@@ -60,10 +64,12 @@ class SamplerConformance(Conformance):
 
 
 class ExtractorConformance(Conformance):
-    """The tests that every feature extractor has to pass::
+    """The tests that every feature extractor has to pass.
 
-    class TestPixels(ExtractorConformance):
-        name = "our-pixels"
+    Example::
+
+        class TestPixels(ExtractorConformance):
+            name = "our-pixels"
     """
 
     @pytest.fixture

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 
 from pneumo_cli.errors import UsageError
-from pneumo_cli.registry import Registries, current_name
+from pneumo_cli.registry import REGISTERED, Registries, current_name
 from pneumo_cli.runs.folder import RunFolder, read_json
 from pneumo_cli.runs.record import recorded_facts
 from pneumo_cli.runtime.json_values import mapping
@@ -36,8 +36,9 @@ def check_plugins(registries: Registries, folder: RunFolder) -> None:
         wanted = versions.get(distribution, "")
         if not found:
             install = f"is not installed here: pip install '{distribution}{f'=={wanted}' if wanted else ''}'"
+            of = "" if distribution == REGISTERED else f" of {distribution} {wanted}"
             raise UsageError(
-                f"{folder.path} needs the {kind} {name} of {distribution} {wanted}".rstrip()
+                f"{folder.path} needs the {kind} {name}{of}".rstrip()
                 + f", which {registries.why_absent(distribution) or install}"
             )
         installed = found[0].provenance.version

@@ -7,6 +7,7 @@ computed once per image and cached. A subclass defines the frozen share. The hea
 from __future__ import annotations
 
 import logging
+import uuid
 from abc import abstractmethod
 from functools import partial
 from typing import TYPE_CHECKING
@@ -18,9 +19,12 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from pneumo_cli.data.batch_inputs import Sources
 from pneumo_cli.data.feature_cache import Features, Frozen, cached_features, prefix_digest
+from pneumo_cli.data.source import present_code
 from pneumo_cli.errors import UsageError
+from pneumo_cli.registry import REGISTERED
 from pneumo_cli.runtime.progress import Progress
 from pneumo_cli.settings.schema import TransferSettings
+from pneumo_cli.specs import load_reference
 from pneumo_cli.trainers.backbone import stages_of
 from pneumo_cli.trainers.classification import ClassificationTrainer
 from pneumo_cli.trainers.pretrained import find_weights, load_pretrained
@@ -204,6 +208,7 @@ class TransferTrainer(ClassificationTrainer):
             "precision": run.device.precision,
             "device": run.device.torch.type,
             "torch": torch.__version__,
+            **code_of_registered(run.model_entry),
         }
         cached = partial(
             cached_features,
@@ -217,6 +222,16 @@ class TransferTrainer(ClassificationTrainer):
         features = cached() if run.ranks.first else None
         run.ranks.barrier()
         return features if run.ranks.first else cached(writes=False)
+
+
+def code_of_registered(entry: Entry[ModelSpec]) -> dict[str, str]:
+    """The code of a model that the running program registered, which may change without its weights.
+
+    If it cannot be told, another text each time. Empty for models of plugins.
+    """
+    if entry.provenance.distribution != REGISTERED:
+        return {}
+    return {"code": present_code(load_reference(entry.spec.factory)) or uuid.uuid4().hex}
 
 
 def _frozen(module: nn.Module) -> bool:

@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from pneumo_cli.data import decoders
-from pneumo_cli.data.source import code_identity, source_digest, title_of
-from pneumo_cli.specs import DecoderSpec
+from pneumo_cli.data.source import code_identity, present_code, source_digest, title_of
+from pneumo_cli.registry import REGISTERED, Entry, Provenance
+from pneumo_cli.specs import DecoderSpec, ModelSpec
+from pneumo_cli.trainers.transfer import code_of_registered
 from tests.data.studies import Studies
 
 Write = Callable[[str, str], None]
@@ -107,6 +109,25 @@ def test_only_files_that_plugins_decode_depend_on_decoders(monkeypatch: pytest.M
     assert decoders.modules_for(["a.png", "b/c.JPG"]) == ()
     assert decoders.modules_for(["a.png", "b.nii"]) == ("niftilib.decode",)
     assert decoders.modules_for(["1.2.840.1"]) == ("niftilib.decode",)
+
+
+def test_the_file_that_something_registered_is_from_counts(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = ModelSpec(name="m", kind="classifier", summary="M", factory="modellib:build")
+    digests = []
+    for number in (1, 2):
+        write("modellib.py", f"def build(channels, outputs):\n    return {number}")
+        import_of = importlib.import_module("modellib")
+        digests.append(
+            (
+                present_code(import_of.build),
+                *code_of_registered(Entry(spec, Provenance(REGISTERED, ""))).values(),
+            )
+        )
+    assert len({digest for pair in digests for digest in pair} - {""}) == 2
+    assert code_of_registered(Entry(spec, Provenance("pneumo-m", "1"))) == {}
+    del sys.modules["modellib"]
 
 
 def test_a_dataset_that_pneumo_has_not_opened_is_named_by_its_class() -> None:

@@ -110,6 +110,7 @@ def test_a_run_with_a_file_records_it_and_needs_it_again(probe, pneumo, fakes) -
     assert f"its SHA-256 was {file['sha256'][:12]}, and is " in changed.stderr
 
 
+@pytest.mark.slow
 def test_the_members_of_a_group_have_the_file_too(probe, pneumo, fakes) -> None:
     ended = pneumo("run", "filed", *FLAGS, "--seeds", 2, "--plugin", probe)
     assert ended.code == 0, ended.stderr

@@ -99,7 +99,7 @@ def test_evaluations_and_predictions_are_told_as_json_prints_them(told, pneumo, 
 def test_of_many_images_plugins_get_one_block_after_the_other(
     told, pneumo, finished_run, images, monkeypatch
 ) -> None:
-    monkeypatch.setattr("pneumo_cli.cli.prediction_rows.BLOCK", 4)
+    monkeypatch.setattr("pneumo_cli.workflows.prediction_rows.BLOCK", 4)
     pneumo("predict", finished_run("fake", "--epochs", 1), images, "--csv")
     assert [len(row["predictions"]) for row in told()] == [4, 2]
 

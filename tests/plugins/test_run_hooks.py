@@ -107,7 +107,7 @@ class Unmarked:
     def epoch_started(self, epoch):
         """A hook."""
 
-    def epoch_finished(self, metrics):
+    def around_loss(self, run):
         """A hook without its mark."""
 
 
@@ -126,7 +126,7 @@ class Empty:
     [
         (Misspelt(), r"there is no hook 'epoch_finishd'; did you mean epoch_finished"),
         (WrongArgument(), "metrix"),
-        (Unmarked(), "its method epoch_finished has the name of a hook without being marked with @hookimpl"),
+        (Unmarked(), "its method around_loss has the name of a hook without being marked with @hookimpl"),
         (WrapsWithoutYield(), "generator"),
         (Empty(), "it is an Empty, which implements no hook"),
         (Unmarked, "the class Unmarked is no object with hooks"),

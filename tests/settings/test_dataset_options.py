@@ -134,3 +134,14 @@ def test_the_former_switch_weighted_loss_sets_class_weights(resolved, given, exp
     settings = resolved("clinic", {"weighted_loss": given})
     assert settings.trainer.class_weights == expected
     assert settings.trainer.weighted_loss is (expected != "none")
+
+
+def test_a_run_whose_dataset_is_not_installed_is_read_without_its_options(resolved, fakes: Path) -> None:
+    recorded = fakes / "run.toml"
+    text = 'trainer = "fake"\ndataset = "DATASET"\nfloor = 3\n\n[run]\ndataset = "a-test:DATASET"\n'
+    recorded.write_text(text.replace("DATASET", "hospital"))
+    settings = resolved("hospital", config=recorded)
+    assert dict(settings.options) == {}
+    recorded.write_text(text.replace("DATASET", "clinic"))
+    with pytest.raises(UsageError, match="unknown setting 'floor'"):
+        resolved("clinic", config=recorded)

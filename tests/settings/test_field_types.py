@@ -76,7 +76,7 @@ class RecipeOfKinds(TrainerSettings):
 
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
-PATHS = TEXTS.filter(lambda text: text and not text.startswith("~")).map(Path)
+PATHS = TEXTS.filter(lambda text: text and not text.startswith("~") and "\0" not in text).map(Path)
 VALUES: dict[str, st.SearchStrategy[Any]] = {
     "yes": st.booleans(),
     "whole": st.integers(-(2**70), 2**70),

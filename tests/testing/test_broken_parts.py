@@ -136,13 +136,6 @@ class Part:
     @hookimpl
     def epoch_finnished(self, run): pass
 """
-UNDECORATED = """
-class Part:
-    def __init__(self, settings): pass
-    @hookimpl
-    def epoch_finished(self, run): pass
-    def step_finished(self, run): pass
-"""
 ONE_FOR_ALL = """
 class Once:
     @hookimpl
@@ -198,7 +191,6 @@ FEATURES = "test_features_are_finite_and_depend_on_their_image_alone"
     [
         (ExtensionConformance, "extension", "Once = Part\ndef Part(settings):\n    return Once", FACTORY, "class"),
         (ExtensionConformance, "extension", MISSPELT, FACTORY, "epoch_finnished.*spell"),
-        (ObserverConformance, "observer", UNDECORATED, FACTORY, "step_finished.*hookimpl"),
         (ExtensionConformance, "extension", ONE_FOR_ALL, FACTORY, "an object of its own"),
         (ExtensionConformance, "extension", FORGETS, RESUMES, "same bits.*state_dict"),
         (ObserverConformance, "observer", WRAPS, FACTORY, "an observer cannot change a run"),
