@@ -12,7 +12,7 @@ import pneumo_cli
 ROOMS = [
     *("_exports", "compat", "errors", "specs", "registry", "api"),
     *("runtime", "settings", "data", "evaluation", "runs", "reports", "plugins"),
-    *("trainers", "inference", "training", "cli", "testing"),
+    *("trainers", "inference", "training", "workflows", "cli", "testing"),
     *("__init__", "__main__"),
 ]
 """From the bottom up. What each is for is in its docstring, and in the map of the architecture page."""

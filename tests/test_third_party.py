@@ -20,7 +20,7 @@ EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
 NETWORK = {
     "plugin.py": """
-        from pneumo_cli.api import DatasetSpec, ModelSpec, Preset, TrainerSpec, hookimpl
+        from pneumo_cli.api import DatasetSpec, FunctionSpec, ModelSpec, Preset, TrainerSpec, hookimpl
 
         api_version = 1
 
@@ -46,6 +46,12 @@ NETWORK = {
             )
 
         @hookimpl
+        def register_functions():
+            yield FunctionSpec(
+                name="discs_of", summary="Counts discs", function="pneumo_stranger.data:discs_of"
+            )
+
+        @hookimpl
         def epoch_finished(run, metrics):
             with open("observed.txt", "a") as file:
                 print(run.spec.name, metrics["epoch"], file=file)
@@ -61,6 +67,11 @@ NETWORK = {
 
         def open(request):
             return TinyDataset("discs")
+
+        def discs_of(dataset):
+            if dataset != "discs":
+                raise SystemExit(f"no {dataset}")
+            return sum(record.label for record in open(None).records)
     """,
 }
 RAISES = {"plugin.py": "raise ImportError('libxray.so.3: cannot open shared object file')"}
@@ -168,9 +179,20 @@ def test_its_observer_and_hooks_are_listed(environment: Environment) -> None:
         "register_models",
         "register_trainers",
         "register_datasets",
+        "register_functions",
         "epoch_finished",
     }
     assert {problem["plugin"] for problem in content["problems"]} >= {"raises", "future"}
+
+
+def test_its_function_is_one_of_pneumo_and_ends_no_program(environment: Environment) -> None:
+    code = (
+        "import pneumo_cli as pneumo\nprint(pneumo.discs_of('discs'))\n"
+        "try:\n    pneumo.discs_of('none')\nexcept pneumo.PneumoError as error:\n    print(error)"
+    )
+    number, refused = environment.python_code(code).stdout.splitlines()
+    assert number == "32"
+    assert refused.startswith("the plugin pneumo-stranger 0.2.0 ended the program with SystemExit('no none')")
 
 
 def test_its_model_is_trained_and_its_observer_hears_of_it(environment: Environment, taken_name: str) -> None:

@@ -16,8 +16,6 @@ from pneumo_cli.cli.data_options import (
     FractionFlag,
     HomeFlag,
     SplitSeedFlag,
-    dataset_entry,
-    open_chosen,
     takes_dataset_options,
 )
 from pneumo_cli.cli.lazy import LazyGroup
@@ -25,6 +23,7 @@ from pneumo_cli.cli.options import JsonFlag
 from pneumo_cli.cli.output import print_json
 from pneumo_cli.errors import DataError, PneumoError, UsageError
 from pneumo_cli.runtime.progress import for_stderr
+from pneumo_cli.workflows.datasets import dataset_entry, open_chosen
 
 _SPLITS = "patient|source|given"
 _CHECK_SIZE = 64  # pixels; decoding at this size is quick and finds every damaged file

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from pneumo_cli.cli.output import print_table, print_text, printable
+from pneumo_cli.cli.output import print_table, print_text
+from pneumo_cli.runtime.streams import printable
 
 if TYPE_CHECKING:
     from pneumo_cli.data.examination import Examination

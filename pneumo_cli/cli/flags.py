@@ -8,21 +8,20 @@ from __future__ import annotations
 
 import functools
 import inspect
-import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pydantic import BaseModel
-from pydantic.fields import FieldInfo
 
 from pneumo_cli.cli.path_arguments import with_homes
 from pneumo_cli.settings.classes import RESERVED, part_class
+from pneumo_cli.settings.details import bounds_in_words, bounds_of
 from pneumo_cli.settings.field_types import FieldType, plain, split_list, to_text, type_of
 from pneumo_cli.settings.parts import flag, kind_of, part_fields, shared_names
 from pneumo_cli.settings.renamed import RENAMED, SWITCHES
-from pneumo_cli.settings.schema import SAMPLINGS, SPLITS, TrainerSettings
+from pneumo_cli.settings.schema import TrainerSettings
 
 if TYPE_CHECKING:
     from pneumo_cli.registry import Registries
@@ -56,14 +55,6 @@ def parameters(
         *(one(old, new, hidden=True) for old, new in former.items()),
         *(_parameter(old, TrainerSettings, _SWITCH, panel, False, hidden=True) for old in switches),
     ]
-
-
-def known_choices(registries: Registries) -> dict[str, list[str]]:
-    """The known values of the settings whose values plugins may add."""
-    return {
-        "split": [*SPLITS, *registries.splits.named()],
-        "sampling": [*SAMPLINGS, *registries.samplers.named()],
-    }
 
 
 def part_parameters(registries: Registries, others: Collection[str]) -> list[inspect.Parameter]:
@@ -147,7 +138,7 @@ def _parameter(
     if default is None:
         default = info.get_default(call_default_factory=True, validated_data={})
     text = (info.description or "").replace("[", r"\[")
-    bounds = bounds_in_words(info)
+    bounds = bounds_in_words(bounds_of(info))
     if text.partition(" ")[0][-1:] not in (",", ":"):  # else it begins with a value, such as "auto: …"
         text = text[:1].upper() + text[1:]
     text += f" ({bounds})." if bounds else "."
@@ -189,25 +180,3 @@ def _shown(value: Any) -> str:
     if isinstance(value, list):
         return ",".join(map(to_text, value))
     return "" if value is None else to_text(value)
-
-
-def bounds_of(info: FieldInfo) -> dict[str, Any]:
-    """A field's bounds: ``ge``, ``gt``, ``le``, ``lt``, and the lengths of a text or list."""
-    names = ("ge", "gt", "le", "lt", "min_length", "max_length")
-    found = {
-        name: value
-        for constraint in info.metadata
-        for name in names
-        if isinstance(value := getattr(constraint, name, None), (int, float)) and math.isfinite(value)
-    }
-    return {name: found[name] for name in names if name in found}
-
-
-def bounds_in_words(info: FieldInfo) -> str:
-    """The field's bounds of its value: ``at least 1, at most 9``."""
-    words = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
-    return ", ".join(
-        f"{words[name]} {value:g}"
-        for name, value in bounds_of(info).items()
-        if name in words and abs(value) < 2**31
-    )

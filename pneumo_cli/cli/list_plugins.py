@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import typer
 
 from pneumo_cli.cli.options import JsonFlag
 from pneumo_cli.cli.output import cell_text, print_columns, print_json, print_table
-from pneumo_cli.errors import UsageError
 from pneumo_cli.plugins.discovery import Plugins
-from pneumo_cli.registry import Entry, ModelRegistry
-from pneumo_cli.specs import ExtensionSpec, ObserverSpec
+
+if TYPE_CHECKING:
+    from pneumo_cli.workflows.tables import Table
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -32,7 +32,9 @@ def add_commands(app: typer.Typer) -> None:
 
 def list_trainers(ctx: typer.Context, json: JsonFlag = False) -> None:
     """List the trainers that `pneumo run` offers."""
-    _print_specs(ctx.obj.trainers.named(), ("kind", "model", "presets"), json)
+    from pneumo_cli.workflows.lists import trainer_table
+
+    _print(trainer_table(ctx.obj), ("kind", "model", "presets"), json)
 
 
 def list_models(ctx: typer.Context, json: JsonFlag = False) -> None:
@@ -40,32 +42,23 @@ def list_models(ctx: typer.Context, json: JsonFlag = False) -> None:
 
     TEXT: only models whose names contain it, or match it as a pattern (timm/convnext*); those of families too.
     """
-    models: ModelRegistry = ctx.obj.models
-    if not ctx.args:
-        families = {f"{family.spec.name}/*": family for family in models.families}
-        _print_specs({**models.named(), **families}, ("kind",), json)
-        return
-    wanted = " ".join(ctx.args)
-    found = models.search(wanted if set(wanted) & set("*?[") else f"*{wanted}*")
-    if not found:
-        raise UsageError(f"no model's name contains or matches {wanted!r} (pneumo list-models shows all)")
-    _print_specs(found, ("kind",), json)
+    from pneumo_cli.workflows.lists import model_table
+
+    _print(model_table(ctx.obj, " ".join(ctx.args)), ("kind",), json)
 
 
 def list_datasets(ctx: typer.Context, json: JsonFlag = False) -> None:
     """List the datasets that `--dataset` accepts."""
-    _print_specs(ctx.obj.datasets.named(), ("synthetic",), json)
+    from pneumo_cli.workflows.lists import dataset_table
+
+    _print(dataset_table(ctx.obj), ("synthetic",), json)
 
 
 def list_extensions(ctx: typer.Context, json: JsonFlag = False) -> None:
     """List the extensions and observers that `--with` accepts. Observers cannot change a run."""
-    entries = [*ctx.obj.extensions.entries(), *ctx.obj.observers.entries()]
-    names = [entry.spec.name for entry in entries]
-    named = {
-        entry.qualified_name if names.count(entry.spec.name) > 1 else entry.spec.name: entry
-        for entry in entries
-    }
-    _print_specs(named, ("kind",), json)
+    from pneumo_cli.workflows.lists import extension_table
+
+    _print(extension_table(ctx.obj), ("kind",), json)
 
 
 def list_plugins(ctx: typer.Context, json: JsonFlag = False) -> None:
@@ -105,28 +98,11 @@ def list_plugins(ctx: typer.Context, json: JsonFlag = False) -> None:
             print(f"    {line}")
 
 
-def _print_specs(named: Mapping[str, Entry[Any]], attributes: tuple[str, ...], as_json: bool) -> None:
-    rows = [
-        {
-            "name": name,
-            **{attribute: _value(entry.spec, attribute) for attribute in attributes},
-            "distribution": entry.provenance.distribution,
-            "version": entry.provenance.version,
-            "summary": entry.spec.summary,
-        }
-        for name, entry in named.items()
-    ]
+def _print(parts: Table, attributes: Sequence[str], as_json: bool) -> None:
     if as_json:
-        print_json(rows)
+        print_json(parts)
         return
-    columns = {name: [cell_text(row[name]) for row in rows] for name in ("name", *attributes)}
-    columns["from"] = [f"{row['distribution']} {row['version']}" for row in rows]
-    columns["summary"] = [row["summary"] for row in rows]
+    columns = {name: [cell_text(row[name]) for row in parts] for name in ("name", *attributes)}
+    columns["from"] = [f"{row['distribution']} {row['version']}" for row in parts]
+    columns["summary"] = [row["summary"] for row in parts]
     print_columns(columns, ("from", "presets", "model", "kind", "synthetic"), wrapped=36)
-
-
-def _value(spec: Any, attribute: str) -> Any:
-    if isinstance(spec, (ExtensionSpec, ObserverSpec)):
-        return "extension" if isinstance(spec, ExtensionSpec) else "observer"
-    value = getattr(spec, attribute)
-    return [preset.name for preset in value] if attribute == "presets" else value

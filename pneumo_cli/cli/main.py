@@ -17,10 +17,11 @@ from typer.main import get_command_name
 
 from pneumo_cli.cli import data, doctor, list_plugins, list_runs, predict, runs, show
 from pneumo_cli.cli.lazy import WIDEST, LazyGroup, make_lazy, panel_of, write_sections
-from pneumo_cli.errors import EXITS, PneumoError, UsageError, is_out_of_memory
+from pneumo_cli.errors import EXITS, PneumoError, UsageError, with_type
 from pneumo_cli.plugins.discovery import CommandProblem, Plugin, Plugins, discover
 from pneumo_cli.runtime.progress import NOTICE
 from pneumo_cli.runtime.streams import degrade_output
+from pneumo_cli.workflows.failures import known_failure
 
 _EPILOG = "Start with: pneumo run cnn --preset quick. Research software, no medical device."
 _PLUGIN_FLAG = (
@@ -228,20 +229,17 @@ def _described(error: Exception) -> tuple[str, int]:
     if format_message is not None:  # typer's own usage errors
         text = " ".join(str(format_message()).split()).removesuffix(".")
         return f"{text[:1].lower()}{text[1:]}", int(getattr(error, "exit_code", 2))
-    if is_out_of_memory(error):
-        return "out of memory: a smaller --batch-size (with --accumulate) or --image-size needs less", 1
-    if isinstance(error, OSError) and error.strerror:
-        where = f"{error.filename}: " if error.filename else ""
-        return f"{where}{error.strerror}", 1
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text} (PNEUMO_DEBUG=1 shows the traceback)", 1
+    return known_failure(error) or f"{with_type(error)} (PNEUMO_DEBUG=1 shows the traceback)", 1
 
 
 def _fail(message: str, code: int, debug: bool) -> int:
+    from pneumo_cli.runtime.launch import first_rank, note_error
+
     if debug:
         import traceback
 
         traceback.print_exc()
-    if os.environ.get("RANK", "0") == "0" or code == 1:
+    note_error(message)
+    if first_rank() or code == 1:
         print(f"pneumo: {message}", file=sys.stderr, flush=True)
     return code

@@ -27,17 +27,6 @@ def json_text(value: Any, indent: int | None = None) -> str:
     return json.dumps(value, indent=indent, ensure_ascii=not holds_all_characters(), allow_nan=False)
 
 
-def printable(name: str) -> str:
-    r"""A name from data without control characters, which could change what a terminal shows.
-
-    >>> printable("Pleural effusion\x1b[2J")
-    'Pleural effusion\\x1b[2J'
-    """
-    return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in name
-    )
-
-
 def print_text(text: str) -> None:
     """Print a paragraph; on a terminal it is wrapped to the window's width."""
     print(textwrap.fill(text, shutil.get_terminal_size().columns) if sys.stdout.isatty() else text)
@@ -68,13 +57,11 @@ def print_columns(
         dropped_first: titles of the columns to leave out, in this order.
         wrapped: the width that the last column may be wrapped to; 0: it is not wrapped.
     """
-    shown = dict(columns)
-    for title in dropped_first if sys.stdout.isatty() else ():
-        widths = [max(map(len, (name, *cells))) for name, cells in shown.items()]
-        widths[-1] = min(widths[-1], wrapped or widths[-1])
-        if sum(widths) + 2 * (len(widths) - 1) <= shutil.get_terminal_size().columns:
-            break
-        shown.pop(title, None)
+    shown = columns
+    if sys.stdout.isatty():
+        from pneumo_cli.workflows.tables import fitting
+
+        shown = fitting(columns, dropped_first, shutil.get_terminal_size().columns, wrapped)
     print_table(list(shown), list(zip(*shown.values(), strict=True)))
 
 

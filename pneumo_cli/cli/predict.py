@@ -85,14 +85,14 @@ def predict(
             f"--prevalence is {prevalence:g}: it is a share above 0 and below 1, such as 0.05 for 5 %"
         )
     from pneumo_cli.cli.prediction_output import Counts, Csv, Json, Text, print_explanation
-    from pneumo_cli.cli.prediction_rows import RowsForPlugins
     from pneumo_cli.data.input_paths import LeftOut, expand
-    from pneumo_cli.inference.predict import predict as predict_files
     from pneumo_cli.inference.predictors import model_places, open_models
     from pneumo_cli.trainers.loading import check_checkpoint
+    from pneumo_cli.workflows.prediction_rows import predicted
 
     check_checkpoint(checkpoint)
-    places = model_places(ctx.obj, [run, *(further or [])])
+    models = [run, *(further or [])]
+    places = model_places(ctx.obj, models)
     if cam is not None:
         _check_new(cam)
     left_out = LeftOut()
@@ -110,8 +110,7 @@ def predict(
     counts = Counts(len(files))
     writer = Json if as_json else Csv if as_csv else Text
     with for_stderr().stage("predicting", len(files)) as advance, writer(predictor, files).open() as out:
-        rows = RowsForPlugins(ctx.obj, [run, *(further or [])], out.item)
-        for prediction in predict_files(predictor, files, overlays=cam is not None):
+        for prediction in predicted(ctx.obj, models, predictor, files, overlays=cam is not None):
             if cam is not None and not prediction.error:
                 name = _free_name(prediction.file, overlay_names)
                 if prediction.overlay is not None:
@@ -119,10 +118,8 @@ def predict(
                 for mask, shares in prediction.masks.items():
                     _write_mask(cam / f"{name}-{mask}.png", shares, prediction.shape)
             out.write(prediction)
-            rows.add(prediction)
             counts.add(prediction)
             advance(1)
-    rows.pass_on()
     print_explanation(predictor, counts)
     if left_out.kinds:
         print(f"pneumo: {left_out}", file=sys.stderr)

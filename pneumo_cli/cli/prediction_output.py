@@ -11,18 +11,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any
 
-from pneumo_cli.cli.output import json_text, printable
+from pneumo_cli.cli.output import json_text
 from pneumo_cli.cli.prediction_values import NumbersAndMasks, values_of
+from pneumo_cli.inference.predict import AnyPredictor
+from pneumo_cli.inference.prediction import Prediction
 from pneumo_cli.reports.formatting import DISCLAIMER
 from pneumo_cli.runs.index import bare
-
-if TYPE_CHECKING:
-    from pneumo_cli.inference.predictor import Prediction, Predictor
-    from pneumo_cli.inference.values import ValuePredictor
-
-    AnyPredictor: TypeAlias = Predictor | ValuePredictor
+from pneumo_cli.runtime.streams import printable
+from pneumo_cli.workflows.prediction_rows import checks, row_of
 
 
 class Writer(ABC):
@@ -37,13 +35,6 @@ class Writer(ABC):
     def open(self) -> Iterator[Writer]:
         """Print what comes before and after all predictions."""
         yield self
-
-    def item(self, prediction: Prediction) -> dict[str, Any]:
-        """One prediction, as JSON has it and plugins get it."""
-        item: dict[str, Any] = {"file": str(prediction.file)}
-        if prediction.error:
-            return {**item, "error": prediction.error}
-        return {**item, **self.values.json_item(prediction), **self.values.checks(prediction)}
 
     @abstractmethod
     def write(self, prediction: Prediction) -> None:
@@ -110,7 +101,7 @@ class Json(Writer):
         print("\n  ]\n}")
 
     def write(self, prediction: Prediction) -> None:
-        print(f"{self._separator}    {json_text(self.item(prediction))}", end="")
+        print(f"{self._separator}    {json_text(row_of(prediction))}", end="")
         self._separator = ",\n"
 
 
@@ -126,7 +117,7 @@ class Csv(Writer):
     def write(self, prediction: Prediction) -> None:
         row: dict[str, Any] = {"file": prediction.file, "error": prediction.error}
         if not prediction.error:
-            row |= {**self.values.checks(prediction), **self.values.csv_row(prediction)}
+            row |= {**checks(prediction), **self.values.csv_row(prediction)}
             if "out_of_distribution" in row:
                 row["out_of_distribution"] = "yes" if prediction.out_of_distribution else "no"
         self._rows.writerow(row)

@@ -1,20 +1,21 @@
-"""What ``pneumo predict`` shows of a prediction: of two classes, of K classes or labels, of numbers and masks."""
+"""What ``pneumo predict`` prints of a prediction: of two classes, of K classes or labels, of numbers and masks."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from pneumo_cli.cli.output import printable
 from pneumo_cli.evaluation.decision_rule import DecisionRule
 from pneumo_cli.evaluation.multi.points import MultiPoint
 from pneumo_cli.evaluation.multi.rule import MultiRule
 from pneumo_cli.evaluation.operating_points import OperatingPoint
-
-if TYPE_CHECKING:
-    from pneumo_cli.inference.predictor import Prediction, Predictor
-    from pneumo_cli.inference.values import ValuePredictor
+from pneumo_cli.inference.prediction import Prediction
+from pneumo_cli.inference.predictor import Predictor
+from pneumo_cli.inference.values import ValuePredictor
+from pneumo_cli.reports.formatting import percent
+from pneumo_cli.runtime.streams import printable
+from pneumo_cli.workflows.prediction_rows import two_classes
 
 _OTHERS = 2  # further classes in a row of the table
 _WIDEST = 46  # characters of what is predicted; more of them move the note to the right
@@ -46,10 +47,6 @@ class Values(ABC):
         """What a JSON document says about the classifier."""
 
     @abstractmethod
-    def json_item(self, prediction: Prediction) -> dict[str, Any]:
-        """One image in JSON."""
-
-    @abstractmethod
     def csv_row(self, prediction: Prediction) -> dict[str, Any]:
         """One image in CSV, without the columns that all tasks have."""
 
@@ -57,20 +54,9 @@ class Values(ABC):
     def explanation(self) -> list[str]:
         """What the numbers mean."""
 
-    def checks(self, prediction: Prediction) -> dict[str, Any]:
-        """The fields of every prediction that JSON and CSV share."""
-        return {
-            "out_of_distribution": prediction.out_of_distribution,
-            "ood_score": prediction.ood_score,
-            "presentation": prediction.presentation.name if prediction.presentation is not None else None,
-            "other_part": prediction.other_part or None,
-        }
-
 
 def values_of(predictor: Predictor | ValuePredictor) -> Values:
     """The fields and texts of a predictor's predictions."""
-    from pneumo_cli.inference.predictor import Predictor
-
     if not isinstance(predictor, Predictor):
         return NumbersAndMasks(predictor)
     rule, point = predictor.rule, predictor.point
@@ -115,12 +101,8 @@ class TwoClasses(Values):
             "operating_point": {**point.plain(), "probability": rule.probability_at(point)},
         }
 
-    def json_item(self, prediction: Prediction) -> dict[str, Any]:
-        item: dict[str, Any] = self._shared(prediction)
-        return item | ({"members": list(prediction.members)} if prediction.members else {})
-
     def csv_row(self, prediction: Prediction) -> dict[str, Any]:
-        return {**self._shared(prediction), "prevalence": _prevalence(self.rule)}
+        return {**two_classes(prediction), "prevalence": _prevalence(self.rule)}
 
     def explanation(self) -> list[str]:
         rule, point, positive = self.rule, self.point, self.classes[1]
@@ -145,13 +127,6 @@ class TwoClasses(Values):
             meaning,
             f"{positive} is predicted from {threshold} upwards (operating point {point.name}). {point.rule}",
         ]
-
-    def _shared(self, prediction: Prediction) -> dict[str, Any]:
-        return {
-            "probability": prediction.probability,
-            "decision": self.rule.classes[int(prediction.positive)],
-            "logit": prediction.logit,
-        }
 
 
 class SeveralClasses(Values):
@@ -198,16 +173,6 @@ class SeveralClasses(Values):
             "operating_point": {**point.plain(), "probabilities": rule.probabilities_at(point).tolist()},
         }
 
-    def json_item(self, prediction: Prediction) -> dict[str, Any]:
-        item: dict[str, Any] = {
-            "predicted": list(prediction.predicted),
-            "probabilities": self._named(prediction.probabilities),
-            "logits": self._named(prediction.logits),
-        }
-        if prediction.member_probabilities:
-            item["members"] = [self._named(member) for member in prediction.member_probabilities]
-        return item
-
     def csv_row(self, prediction: Prediction) -> dict[str, Any]:
         shown = dict(zip(self.rule.classes, self.classes, strict=True))
         columns = zip(self.classes, prediction.probabilities, strict=True)
@@ -250,9 +215,6 @@ class SeveralClasses(Values):
             f"{point.rule}",
         ]
 
-    def _named(self, values: Sequence[float]) -> dict[str, float]:
-        return dict(zip(self.rule.classes, values, strict=True))
-
 
 class NumbersAndMasks(Values):
     """Of a model that predicts them: each number, and the area of each mask as a share of the image."""
@@ -273,7 +235,7 @@ class NumbersAndMasks(Values):
         return [max(len(title), len("-12345.6")) for title in self.head]
 
     def cells(self, prediction: Prediction) -> list[str]:
-        areas = self._areas(prediction)
+        areas = prediction.areas
         return [
             f"{100 * areas[name]:.1f} %" if name in areas else f"{prediction.numbers[name]:.4g}"
             for name in self.units
@@ -283,14 +245,8 @@ class NumbersAndMasks(Values):
         numbers = {name: unit or None for name, unit in self.units.items() if name not in self.masks}
         return {"task": "values", "numbers": numbers, "masks": list(self.masks)}
 
-    def json_item(self, prediction: Prediction) -> dict[str, Any]:
-        item: dict[str, Any] = {"numbers": dict(prediction.numbers), "areas": self._areas(prediction)}
-        if prediction.member_numbers:
-            item["members"] = [dict(member) for member in prediction.member_numbers]
-        return item
-
     def csv_row(self, prediction: Prediction) -> dict[str, Any]:
-        areas = {f"{name}_area": area for name, area in self._areas(prediction).items()}
+        areas = {f"{name}_area": area for name, area in prediction.areas.items()}
         return {**prediction.numbers, **areas}
 
     def explanation(self) -> list[str]:
@@ -306,23 +262,6 @@ class NumbersAndMasks(Values):
                 "probability of at least one half (--cam DIR writes them)"
             )
         return lines
-
-    def checks(self, prediction: Prediction) -> dict[str, Any]:
-        return {"other_part": prediction.other_part or None}
-
-    def _areas(self, prediction: Prediction) -> dict[str, float]:
-        return {name: float((mask >= 0.5).mean()) for name, mask in prediction.masks.items()}
-
-
-def percent(probability: float) -> str:
-    """A probability in percent; never 0 or 100 %, of which no model can be sure.
-
-    >>> percent(0.9996), percent(0.314), percent(1e-9)
-    ('> 99.9 %', '31.4 %', '< 0.1 %')
-    """
-    if probability > 0.999:
-        return "> 99.9 %"
-    return "< 0.1 %" if probability < 0.001 else f"{100 * probability:.1f} %"
 
 
 def _prevalence(rule: DecisionRule) -> float | None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pneumo_cli.cli.data_options import takes_dataset_options
-from pneumo_cli.cli.lazy import WIDEST, DeferredCommand, LazyCommand, LazyGroup
+from pneumo_cli.cli.lazy import DeferredCommand, LazyGroup
 from pneumo_cli.cli.options import (
     CheckpointFlag,
     DeviceFlag,
@@ -22,17 +21,16 @@ from pneumo_cli.cli.options import (
     RootFlag,
     RunPath,
 )
-from pneumo_cli.cli.output import print_json, print_table, printable
-from pneumo_cli.cli.processes import joined_ranks
-from pneumo_cli.errors import UsageError
+from pneumo_cli.cli.output import print_json, print_table
 from pneumo_cli.plugins.discovery import Plugins
 from pneumo_cli.runtime.progress import for_stderr
+from pneumo_cli.runtime.streams import printable
 
 if TYPE_CHECKING:
     from pneumo_cli.registry import Entry
-    from pneumo_cli.runs.folder import RunFolder
-    from pneumo_cli.settings.resolve import Resolved
+    from pneumo_cli.runs.folder import GroupFolder
     from pneumo_cli.specs import TrainerSpec
+    from pneumo_cli.workflows.caller import Caller
 
 _PANEL = "Runs"
 
@@ -71,90 +69,18 @@ def add_commands(app: typer.Typer, plugins: Plugins) -> None:
 
 def _trainer_command(plugins: Plugins, entry: Entry[TrainerSpec]) -> Any:
     """The command of one trainer, with its settings as flags; imports the trainer's settings."""
-    from pneumo_cli.cli.data_options import option_parameters
-    from pneumo_cli.cli.flags import known_choices, parameters, part_parameters, with_parameters
-    from pneumo_cli.settings.resolve import settings_class
-    from pneumo_cli.settings.schema import MachineSettings, TrainerSettings
-
-    spec = entry.spec
-    names = [preset.name for preset in spec.presets]
+    from pneumo_cli.cli.trainer_flags import keyword, trainer_command
 
     def command(
         preset: str | None, config: Path | None, print_config: bool, _with: list[str] | None, **values: Any
     ) -> None:
         _run(plugins, entry, {**values, "with": _with}, preset, config, print_config)
 
-    options: dict[str, Any] = {
-        "preset": Annotated[
-            str | None,
-            typer.Option(
-                help="Named set of values, listed above.",
-                metavar="|".join(names),
-                show_default=names[0],
-                autocompletion=lambda incomplete: [name for name in names if name.startswith(incomplete)],
-            ),
-        ],
-        "config": Annotated[
-            Path | None,
-            typer.Option(
-                metavar="FILE", help="TOML file of settings, or a run's run.toml.", show_default="pneumo.toml"
-            ),
-        ],
-        "print_config": Annotated[
-            bool,
-            typer.Option("--print-config", help="Print the settings and where each came from; run nothing."),
-        ],
-        "_with": Annotated[
-            list[str] | None,
-            typer.Option(
-                "--with",
-                metavar="NAME",
-                help="An extension or observer (pneumo list-extensions) that takes part; several, the outermost "
-                "first, with commas or repeated.",
-                show_default=False,
-                callback=lambda names: names or None,
-            ),
-        ],
-    }
-    own = [
-        inspect.Parameter(
-            name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=False if name == "print_config" else None,
-            annotation=annotation,
-        )
-        for name, annotation in options.items()
-    ]
-    recipe = settings_class(entry)
-    general = list(TrainerSettings.model_fields)
-    specific = [name for name in recipe.model_fields if name not in general]
-    choices = known_choices(plugins)
-    own += parameters(recipe, "Recipe", {"model": spec.model}, general, choices)
-    own += parameters(recipe, f"Recipe of {spec.name}", {}, specific, choices)
-    own += option_parameters(plugins)
-    own += parameters(MachineSettings, "Machine", {})
-    own += part_parameters(plugins, [parameter.name for parameter in own])
-
-    class Trainer(LazyCommand):
-        """The command, with its presets in ``--help``."""
-
-        def format_options(self, ctx: Any, formatter: Any) -> None:
-            with formatter.section("Presets"):
-                formatter.write_dl([(preset.name, preset.summary) for preset in spec.presets])
-            super().format_options(ctx, formatter)
-
-    app = typer.Typer(
-        add_completion=False,
-        rich_markup_mode=None,
-        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": WIDEST},
+    print_config = typer.Option(
+        "--print-config", help="Print the settings and where each came from; run nothing."
     )
-    app.command(
-        name=spec.name,
-        cls=Trainer,
-        help=f"{spec.summary}.\n\nSettings come from flags, then PNEUMO_… variables, then pneumo.toml (or "
-        "--config), then the preset, then the defaults shown here.",
-    )(with_parameters(command, own))
-    return typer.main.get_command(app)
+    own = [keyword("print_config", Annotated[bool, print_config], False)]
+    return trainer_command(plugins, entry, command, own, text=f"{entry.spec.summary}.")
 
 
 def _run(
@@ -171,14 +97,9 @@ def _run(
     if print_config:
         print(resolved.explained(), end="")
         return
-    from pneumo_cli.runs.groups import asks_for_group
+    from pneumo_cli.workflows import training
 
-    if asks_for_group(resolved.trainer):
-        from pneumo_cli.cli.groups import run_group
-
-        run_group(plugins, resolved)
-        return
-    _carry_out(plugins, resolved)
+    _carry_out(lambda: training.start(_caller(plugins), resolved))
 
 
 def resume(
@@ -192,39 +113,40 @@ def resume(
     data_root: RootFlag = None,
 ) -> None:
     """Resume an interrupted run, or extend a finished one with --epochs."""
-    from pneumo_cli.runs.folder import RunFolder, is_group
-    from pneumo_cli.runs.record import check_files, finished_epochs, reopen_settings
+    from pneumo_cli.workflows import training
 
     flags = {"epochs": epochs, "device": device, "precision": precision, "data_root": data_root}
-    if is_group(run):
-        from pneumo_cli.cli.groups import resume_group
+    try:
+        _carry_out(lambda: training.resume(_caller(ctx.obj), run, flags))
+    except training.Finished as finished:
+        print(f"pneumo: {finished}", file=sys.stderr)
 
-        resume_group(ctx.obj, run, flags)
+
+def _caller(plugins: Plugins) -> Caller:
+    from pneumo_cli.workflows.caller import Caller
+
+    return Caller(plugins, sys.argv, for_stderr())
+
+
+def _carry_out(work: Callable[[], Path]) -> None:
+    """Carry out a run or a group; its folder is the result of ``work``.
+
+    Raises:
+        typer.Exit: the processes of its devices failed; with their exit code. They have said why.
+    """
+    from pneumo_cli.runs.folder import GroupFolder, is_group
+    from pneumo_cli.runtime.launch import first_rank, launched
+    from pneumo_cli.workflows.training import FolderUnknown, ProcessesFailed
+
+    try:
+        folder = work()
+    except ProcessesFailed as failed:
+        raise typer.Exit(failed.exit_code) from None
+    except FolderUnknown as unknown:  # they have said more
+        print(f"pneumo: {unknown}", file=sys.stderr)
         return
-    folder = RunFolder.open(run)
-    check_files(ctx.obj, folder)
-    resolved = reopen_settings(ctx.obj, folder, flags)
-    done = finished_epochs(folder)
-    if done is not None and done >= resolved.trainer.epochs:
-        if epochs is not None and epochs < done:
-            raise UsageError(f"{run} has {done} epochs already; --epochs is the new total")
-        print(
-            f"pneumo: {run} is finished ({done} epochs): {_report_of(folder)}; "
-            f"to extend it: pneumo resume {run} --epochs {done + 1}",
-            file=sys.stderr,
-        )
-        return
-    if not (folder.checkpoints / "last.pt").is_file():
-        raise UsageError(
-            f"{run} ended before its first checkpoint; to run it again: "
-            f"pneumo run {resolved.entry.spec.name} --config {folder.settings}"
-        )
-    _carry_out(ctx.obj, resolved, folder)
-
-
-def _report_of(folder: RunFolder) -> Path:
-    """The page of a finished run; without pages (``--no-report``) its values."""
-    return folder.report_html if folder.report_html.is_file() else folder.report_json
+    if is_group(folder) and first_rank() and not launched():
+        _print_spread(GroupFolder(folder))
 
 
 @takes_dataset_options
@@ -255,36 +177,12 @@ def evaluate(
     **options: Any,
 ) -> None:
     """Evaluate a run's checkpoint again, on its own or other data. Accesses to the test set are counted."""
-    from pneumo_cli.errors import nearest
     from pneumo_cli.evaluation.metric_names import average_of
-    from pneumo_cli.runs.folder import RunFolder, is_group
-    from pneumo_cli.trainers.loading import check_checkpoint
+    from pneumo_cli.workflows import training
 
-    splits = ("train", "validation", "test")
-    if on not in splits:
-        raise UsageError(f"{on!r} is none of {', '.join(splits)}; {nearest(on, splits)}")
-    check_checkpoint(checkpoint)
-    from pneumo_cli.runs.record import reopen_settings
-    from pneumo_cli.trainers.session import set_up
-    from pneumo_cli.training.reevaluation import reevaluate
-    from pneumo_cli.training.runner import open_runner
-
-    plugins: Plugins = ctx.obj
     flags = {"dataset": dataset, "device": device, "precision": precision, "data_root": data_root, **options}
-    if operating_point is not None:
-        flags["operating_point"] = operating_point
-    if others or is_group(run):
-        from pneumo_cli.cli.groups import evaluate_ensemble_of
-
-        result = evaluate_ensemble_of(plugins, [run, *(others or [])], flags, on, checkpoint)
-        model = f"the ensemble of {len(result['runs'])} runs, {checkpoint} checkpoints"
-    else:
-        folder = RunFolder.open(run)
-        setup = set_up(plugins, reopen_settings(plugins, folder, flags))
-        runner = open_runner(setup, plugins.observing(), progress=for_stderr(), command=sys.argv)
-        result = reevaluate(runner, folder, checkpoint, on)
-        model = f"{checkpoint} checkpoint of epoch {result['epoch']}"
-    plugins.notify("run_evaluated", folder=run, result=result)
+    flags["operating_point"] = operating_point
+    result = training.evaluate(_caller(ctx.obj), [run, *(others or [])], flags, on, checkpoint)
     if json:
         print_json(result)
         return
@@ -303,6 +201,10 @@ def evaluate(
     if "averages" in result:
         print()
         _print_classes(result["classes"])
+    if "runs" in result:
+        model = f"the ensemble of {len(result['runs'])} runs, {checkpoint} checkpoints"
+    else:
+        model = f"{checkpoint} checkpoint of epoch {result['epoch']}"
     point = f", operating point {result['operating_point']}" if "operating_point" in result else ""
     print(f"pneumo: {result['images']} {on} images of {result['dataset']}, {model}{point}", file=sys.stderr)
 
@@ -322,19 +224,20 @@ def _print_classes(classes: Sequence[Mapping[str, Any]]) -> None:
     print_table(["class", "images", *(metric_label(name).label for name in shown)], rows)
 
 
-def _carry_out(plugins: Plugins, resolved: Resolved, folder: RunFolder | None = None) -> None:
-    """Start a run, or resume the one in ``folder``: in this process, or in one process per device."""
-    from pneumo_cli.trainers.session import set_up
+def _print_spread(folder: GroupFolder) -> None:
+    """Print mean and standard deviation of the metrics; those of an ensemble of classifiers in their own column."""
+    from pneumo_cli.evaluation.metric_names import in_order, metric_label, metric_text, sd_text
+    from pneumo_cli.runs.report_format import read_report
 
-    setup = set_up(plugins, resolved)
-    if folder is None:
-        setup.check_request()
-    with joined_ranks(resolved.machine) as ranks:
-        from pneumo_cli.training.runner import open_runner
-
-        progress = for_stderr(ranks.first)
-        runner = open_runner(setup, plugins.observing(), progress=progress, ranks=ranks, command=sys.argv)
-        if folder is None:
-            runner.start()
-        else:
-            runner.resume(folder)
+    report = read_report(folder.report_json)
+    ensemble, task = report["evaluations"], report["dataset"].get("task", "binary")
+    rows = []
+    for split, metrics in report["spread"].items():
+        for name in in_order(metrics):
+            values = metrics[name]
+            row = [split, metric_label(name, task).label, metric_text(name, values["mean"])]
+            row += [sd_text(name, values["sd"]), *(metric_text(name, values[end]) for end in ("min", "max"))]
+            rows.append(row + ([metric_text(name, ensemble.get(split, {}).get(name))] if ensemble else []))
+    head = ["split", "metric", "mean", "sd", "lowest", "highest"]
+    print_table([*head, "ensemble"] if ensemble else head, rows)
+    print(f"pneumo: {len(report['members'])} members; their report: {folder.report_html}", file=sys.stderr)

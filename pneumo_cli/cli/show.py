@@ -12,6 +12,8 @@ from pneumo_cli.errors import PneumoError, UsageError, nearest
 from pneumo_cli.plugins.discovery import Plugins
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from pneumo_cli.data.records import Dataset
     from pneumo_cli.registry import Entry
     from pneumo_cli.settings.parts import PartEntry
@@ -69,9 +71,8 @@ def show(
 def _show_trainer(
     plugins: Plugins, entry: Entry[TrainerSpec], preset: str | None, flags: dict[str, Any], as_json: bool
 ) -> None:
-    from pneumo_cli.cli.flags import known_choices
     from pneumo_cli.cli.model_layers import measured, on_meta
-    from pneumo_cli.cli.setting_details import setting_details
+    from pneumo_cli.settings.details import known_choices, setting_details
     from pneumo_cli.settings.resolve import plain_values, resolve
     from pneumo_cli.trainers.backbone import stages_of
     from pneumo_cli.trainers.session import set_up
@@ -136,8 +137,8 @@ def _show_model(plugins: Plugins, entry: Entry[ModelSpec], size: int | None, as_
 
 
 def _show_dataset(entry: Entry[DatasetSpec], as_json: bool) -> None:
-    from pneumo_cli.cli.setting_details import print_details, setting_details
     from pneumo_cli.settings.classes import options_class
+    from pneumo_cli.settings.details import setting_details
 
     spec = entry.spec
     options = options_class(entry)
@@ -178,7 +179,7 @@ def _show_dataset(entry: Entry[DatasetSpec], as_json: bool) -> None:
             print(f"Target   {target.name} ({target.kind}): {target.summary}")
     if options.model_fields:
         print("\nOptions")
-        print_details(options)
+        _print_details(options)
     print(f"\nTo check its images: pneumo data check --dataset {spec.name}")
 
 
@@ -195,8 +196,8 @@ def _opened(entry: Entry[DatasetSpec]) -> Dataset | str:
 
 
 def _show_part(entry: PartEntry, as_json: bool) -> None:
-    from pneumo_cli.cli.setting_details import print_details, setting_details
     from pneumo_cli.settings.classes import part_class
+    from pneumo_cli.settings.details import setting_details
     from pneumo_cli.settings.parts import kind_of
     from pneumo_cli.specs import ExtensionSpec
 
@@ -217,8 +218,26 @@ def _show_part(entry: PartEntry, as_json: bool) -> None:
             print(f"{title:<10} {', '.join(names)}")
     if settings.model_fields:
         print("\nSettings")
-        print_details(settings, spec.name)
+        _print_details(settings, spec.name)
     print(f"\nTo use it: pneumo run NAME --with {spec.name}")
+
+
+def _print_details(cls: type[BaseModel], part: str = "") -> None:
+    """Print a table of the settings of a class."""
+    from pneumo_cli.settings.details import setting_details, type_in_words
+
+    print_table(
+        ["setting", "type", "default", "meaning"],
+        [
+            [
+                one["flag"],
+                type_in_words(one),
+                "" if one["default"] is None else cell_text(one["default"]),
+                one["description"],
+            ]
+            for one in setting_details(cls, part)
+        ],
+    )
 
 
 def _origin_of(entry: Entry[Any]) -> dict[str, str]:

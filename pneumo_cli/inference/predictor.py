@@ -1,4 +1,4 @@
-"""The interface of trained classifiers that predict images, and what they predict.
+"""The interface of trained classifiers that predict images.
 
 Implementations: :mod:`pneumo_cli.inference.predictors`, and plugins such as ``pneumo-export``. Models that predict
 numbers and masks: :mod:`pneumo_cli.inference.values`.
@@ -8,15 +8,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pneumo_cli.compat import FormerNames
-from pneumo_cli.data.records import Task
 from pneumo_cli.data.resizing import gray_in_8_bits
 from pneumo_cli.errors import PneumoError
 from pneumo_cli.evaluation.multi.points import MultiPoint
@@ -24,77 +21,11 @@ from pneumo_cli.evaluation.multi.rule import Rule
 from pneumo_cli.evaluation.multi.scores import decide
 from pneumo_cli.evaluation.operating_points import OperatingPoint
 from pneumo_cli.evaluation.orientation import Presentation, agreed
-
-if TYPE_CHECKING:
-    pass
+from pneumo_cli.inference.prediction import BatchPrediction as BatchPrediction
+from pneumo_cli.inference.prediction import Prediction as Prediction
 
 Sized: TypeAlias = Mapping[int, NDArray[Any]]
 """The same images at several sizes: S to uint8 [B, S, S]; of a model of 16 bits uint16, of RGB [B, 3, S, S]."""
-
-
-@dataclass(frozen=True)
-class Prediction(FormerNames, former={"unlike": "out_of_distribution", "novelty": "ood_score"}):
-    """The prediction for one file.
-
-    Attributes:
-        file: its path, as it was given or found.
-        error: why the file cannot be predicted, or empty. With an error, the other attributes are meaningless.
-        logit: of class 1, if there are two classes.
-        probability: of class 1, calibrated, 0 to 1, if there are two classes.
-        positive: whether class 1 is predicted at the operating point, if there are two classes.
-        out_of_distribution: whether the image is unlike the model's training images.
-        ood_score: scores above the predictor's threshold are flagged; 0 without an OOD detector.
-        members: the calibrated probabilities of class 1 of an ensemble's members; empty for a single model.
-        presentation: upright, upside down …; None if unknown, as of a photograph.
-        other_part: the body part, other than the chest, that a DICOM file names; else empty.
-        overlay: the image with its saliency map, uint8 [H, W, 3]; None if not requested.
-        task: what is decided.
-        probabilities: of each class, calibrated.
-        predicted: names of what is predicted at the operating point: one class, or any number of labels.
-        logits: of each of K classes or labels, uncalibrated; empty if there are two classes.
-        member_probabilities: as ``probabilities``, of each member of an ensemble of K classes or labels.
-        numbers: of a model that predicts numbers, by name.
-        masks: of one that predicts masks, by name: the probability of each pixel, float32 [S, S].
-        member_numbers: as ``numbers``, of each member of an ensemble.
-        shape: height and width of the file's image in pixels, if overlays are requested; else empty.
-    """
-
-    file: Path
-    error: str = ""
-    logit: float = 0.0
-    probability: float = 0.0
-    positive: bool = False
-    out_of_distribution: bool = False
-    ood_score: float = 0.0
-    members: tuple[float, ...] = ()
-    presentation: Presentation | None = None
-    other_part: str = ""
-    overlay: NDArray[np.uint8] | None = None
-    task: Task = "binary"
-    probabilities: tuple[float, ...] = ()
-    predicted: tuple[str, ...] = ()
-    logits: tuple[float, ...] = ()
-    member_probabilities: tuple[tuple[float, ...], ...] = ()
-    numbers: Mapping[str, float] = field(default_factory=dict)
-    masks: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
-    member_numbers: tuple[Mapping[str, float], ...] = ()
-    shape: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True)
-class BatchPrediction:
-    """The predictions for a batch.
-
-    Attributes:
-        logits: of class 1, [B], or of K classes or labels, [B, K]; finite.
-        ood_scores: [B]; higher is less like the training images.
-        member_probabilities: calibrated, of the logits' shape for each member of an ensemble; empty for a single
-            model.
-    """
-
-    logits: NDArray[np.float64]
-    ood_scores: NDArray[np.float64]
-    member_probabilities: tuple[NDArray[np.float64], ...] = field(default=())
 
 
 class Predictor(FormerNames, ABC, former={"judge": "predict_batch", "novelty_threshold": "ood_threshold"}):

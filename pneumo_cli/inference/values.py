@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -143,14 +144,10 @@ class RunValuePredictor(RunNetwork, ValuePredictor):
             )
         inputs = self.inputs(images)
         if self._cam is None:
-            self._cam = GradCam(self.trained.model, self._number, inputs[:1])
+            self._cam = GradCam(self.trained.model, partial(_number, self.to_values), inputs[:1])
         with self.trained.device.autocast():
             upwards = torch.ones(len(inputs), dtype=torch.int64, device=inputs.device)
             return self._cam.maps(inputs, upwards).cpu().numpy()
-
-    def _number(self, outputs: Any) -> Tensor:
-        (number,) = self.to_values(outputs).values()
-        return number
 
 
 class EnsembleValues(ValuePredictor):
@@ -192,6 +189,11 @@ class EnsembleValues(ValuePredictor):
         """The mean of the members' maps, at the largest of their sizes."""
         maps = [_scaled(member.maps(images).astype(np.float64), self.sizes[-1]) for member in self.members]
         return np.asarray(np.mean(maps, axis=0), np.float32)
+
+
+def _number(to_values: Callable[[Any], Mapping[str, Tensor]], outputs: Any) -> Tensor:
+    (number,) = to_values(outputs).values()
+    return number
 
 
 def _named(predictor: ValuePredictor) -> str:

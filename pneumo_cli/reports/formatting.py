@@ -22,6 +22,17 @@ def count(value: Any) -> str:
     return "–" if found is None else f"{found:,.0f}"
 
 
+def percent(probability: float) -> str:
+    """A probability in percent; never 0 or 100 %, of which no model can be sure.
+
+    >>> percent(0.9996), percent(0.314), percent(1e-9)
+    ('> 99.9 %', '31.4 %', '< 0.1 %')
+    """
+    if probability > 0.999:
+        return "> 99.9 %"
+    return "< 0.1 %" if probability < 0.001 else f"{100 * probability:.1f} %"
+
+
 def lowered(label: str) -> str:
     """A label inside a sentence: ``accuracy``, but ``ROC AUC``."""
     return label if label[:2].isupper() or label[1:2].isdigit() else label[:1].lower() + label[1:]

@@ -26,7 +26,7 @@ from pneumo_cli.reports.run_figures import (
 )
 from pneumo_cli.runs.environment import describe_environment
 from pneumo_cli.runs.extensions import extensions_of, reproduction_remarks
-from pneumo_cli.runs.record import file_flags, files_of
+from pneumo_cli.runs.record import file_flags, files_of, registration_remarks
 from pneumo_cli.runs.report_format import FORMAT
 from pneumo_cli.runs.test_access import fingerprint_of_test
 from pneumo_cli.runtime import atomic
@@ -180,6 +180,7 @@ def _content(
         "environment": describe_environment(run, list(command)),
         "reproduce": [
             f"pneumo run {run.spec.name} --config {run.folder.settings}{file_flags(run.registries)}",
+            *registration_remarks(run),
             *reproduction_remarks(run),
         ],
         "next": [

@@ -59,6 +59,7 @@ def test_json_stays_json_and_loses_no_character(encoding: str, pneumo, finished_
     assert "胸é.png" in pneumo("predict", run, "胸é.png", "--json").stdout
 
 
+@pytest.mark.slow
 def test_a_group_of_runs_ends_with_its_table_and_its_files_are_utf_8(pneumo, fakes: Path) -> None:
     ended = pneumo("run", "fake", "--epochs", 1, "--seeds", 2, "--output", "rüns", encoding="ascii")
     assert ended.code == 0, ended.stderr

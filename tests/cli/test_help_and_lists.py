@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -85,8 +86,17 @@ def test_the_fields_of_a_trainers_settings_are_the_flags_of_its_command(pneumo) 
     shown = pneumo("run", "fake", "--help").stdout
     for name in (*ClassificationSettings.model_fields, *MachineSettings.model_fields):
         assert "--" + name.replace("_", "-") in shown
+    first = ("\n  --preset ", "\n  --config ", "\n  --print-config ", "\n  --with ")
+    assert sorted(first, key=shown.index) == [*first]
     assert "--latent" not in shown
     assert "--latent" in pneumo("run", "duel", "--help").stdout
+
+
+def test_a_list_without_rows_has_its_head(pneumo, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PNEUMO_DISABLE_PLUGINS", f"{os.environ['PNEUMO_DISABLE_PLUGINS']},fake,saboteur")
+    heads = {"trainers": "NAME  KIND  MODEL  PRESETS", "models": "NAME  KIND", "datasets": "NAME  SYNTHETIC"}
+    for name, head in {**heads, "extensions": "NAME  KIND"}.items():
+        assert pneumo(f"list-{name}").stdout == f"{head}  FROM  SUMMARY\n"
 
 
 def test_help_is_whole_in_a_narrow_terminal(pneumo, monkeypatch: pytest.MonkeyPatch) -> None:

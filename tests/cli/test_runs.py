@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from pneumo_cli.runtime.launch import Outcome
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -63,3 +65,13 @@ def test_a_run_is_evaluated_on_another_dataset_without_its_own_data_root(
     assert evaluated.code == 0, evaluated.stderr
     assert json.loads(evaluated.stdout)["dataset"] == "tiny"
     assert "not the data that the run was trained on" in evaluated.stderr
+
+
+def test_processes_that_succeed_and_cannot_note_their_folder_are_no_failure(
+    pneumo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # as on a full disk
+    monkeypatch.setattr("pneumo_cli.workflows.training.launch", lambda *_, **options: Outcome(0))
+    ended = pneumo("run", "fake", "--devices", 2, "--device", "cpu")
+    assert ended.code == 0, ended.stderr
+    assert "have succeeded, but could not note its folder" in ended.stderr

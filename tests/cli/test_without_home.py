@@ -39,6 +39,7 @@ def alone(
     return run
 
 
+@pytest.mark.slow
 def test_a_run_needs_no_home_folder_where_its_folders_are_given(alone, tmp_path: Path) -> None:
     folders = {"PNEUMO_CACHE": str(tmp_path / "cache"), "PNEUMO_DATA_HOME": str(tmp_path / "data")}
     ended = alone("run", "fake", "--epochs", "1", **folders)

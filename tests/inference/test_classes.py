@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from pneumo_cli.cli.output import printable
 from pneumo_cli.cli.prediction_output import Csv, Text
 from pneumo_cli.cli.prediction_values import values_of
 from pneumo_cli.errors import PneumoError, UsageError
@@ -27,6 +26,7 @@ from pneumo_cli.evaluation.multi.rule import MultiRule
 from pneumo_cli.inference.predict import predict
 from pneumo_cli.inference.predictor import Predictor, Sized
 from pneumo_cli.inference.predictors import EnsemblePredictor
+from pneumo_cli.runtime.streams import printable
 
 CLASSES = {
     "fake-three": ("normal", "bacteria", "virus"),

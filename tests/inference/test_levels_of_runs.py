@@ -187,6 +187,7 @@ def test_several_views_are_trained_on_and_not_predicted_from_files(trained, pneu
     assert "its images have 2 channels of 8 bits" in ended.stderr
 
 
+@pytest.mark.slow
 def test_models_of_other_images_are_no_ensemble(trained, pneumo, fakes: Path) -> None:
     runs = [trained("fake", "color"), trained("fake", "deep")]
     (fakes / "film.png").write_bytes(b"")

@@ -37,6 +37,7 @@ def test_the_report_of_a_run_is_valid(flags: tuple[str, ...], finished_run) -> N
     assert problems(finished_run(*flags, *FLAGS)) == []
 
 
+@pytest.mark.slow
 def test_the_report_of_a_group_is_valid(finished_run) -> None:
     assert problems(finished_run("fake", "--model", "plain-net", "--seeds", "2", *FLAGS, "--no-report")) == []
 

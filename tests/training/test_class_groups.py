@@ -99,6 +99,7 @@ def test_evaluate_prints_macro_metrics_and_each_class(dataset: str, group: Path,
     assert "the ensemble of 2 runs" in done.stderr
 
 
+@pytest.mark.slow
 def test_evaluate_with_a_further_run_is_their_ensemble(dataset: str, run: Path, finished_run, pneumo) -> None:
     other = finished_run("fake", "--dataset", dataset, "--split", "patient", "--seed", 2, "--epochs", "1")
     done = pneumo("evaluate", run, "--with", other, "--on", "validation", "--json")

@@ -30,6 +30,7 @@ def test_a_run_without_pages_keeps_all_its_numbers(pneumo, finished_run) -> None
     assert listed[0]["evaluations"]["test"] == pytest.approx(numbers["evaluations"]["test"])
 
 
+@pytest.mark.slow
 def test_a_group_without_pages_keeps_its_numbers(pneumo, fakes) -> None:
     ended = pneumo("run", "fake", "--epochs", 1, "--model", "plain-net", "--seeds", 2, "--no-report")
     assert ended.code == 0, ended.stderr

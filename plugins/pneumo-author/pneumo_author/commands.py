@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pneumo_cli.cli.options import JsonFlag
-from pneumo_cli.cli.output import print_json, printable
+from pneumo_cli.cli.output import print_json
 from pneumo_cli.errors import UsageError
+from pneumo_cli.runtime.streams import printable
 
 if TYPE_CHECKING:
     from pneumo_author.checks import Result

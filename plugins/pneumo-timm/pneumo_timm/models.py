@@ -78,7 +78,7 @@ def weights(name: str, progress: Progress) -> Mapping[str, Tensor]:
         UsageError: they cannot be downloaded.
     """
     shown = not are_progress_bars_disabled()
-    if not sys.stderr.isatty():
+    if sys.stderr is None or not sys.stderr.isatty():
         disable_progress_bars()
     try:
         _check_hub(name)

@@ -94,7 +94,8 @@ def _download(url: str, path: Path, digest: str, name: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # It writes a temporary file, checks it, and moves it into place.
-        torch.hub.download_url_to_file(url, str(path), digest, progress=sys.stderr.isatty())
+        terminal = sys.stderr is not None and sys.stderr.isatty()
+        torch.hub.download_url_to_file(url, str(path), digest, progress=terminal)
     except (OSError, RuntimeError) as error:
         raise UsageError(
             f"the ImageNet weights of {name} could not be downloaded ({_reason(error)}): put {path.name} into "
