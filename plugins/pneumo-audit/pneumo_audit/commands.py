@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,20 +15,14 @@ from pneumo_cli.cli.data_options import (
     FractionFlag,
     HomeFlag,
     SplitSeedFlag,
-    open_chosen,
     takes_dataset_options,
 )
 from pneumo_cli.cli.options import JsonFlag
 from pneumo_cli.cli.output import print_json, print_table, print_text
-from pneumo_cli.errors import PneumoError, UsageError
 from pneumo_cli.runtime.progress import for_stderr
 
 if TYPE_CHECKING:
     from pneumo_audit.audit import Audit
-    from pneumo_cli.plugins.discovery import Plugins
-
-_TITLE = "<title>Audit of "
-"""In the head of every page that an audit has written."""
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -63,108 +55,20 @@ def add_commands(app: typer.Typer) -> None:
         """Search for patients and images in two splits, and for differences between training and test images.
 
         Writes a page that shows the images. Exit code 1 if anything leaks."""
+        from pneumo_audit.functions import audited
+        from pneumo_cli.workflows.caller import Caller
+
         machine = {"data_root": data_root, "data_home": data_home, "cache": cache}
-        check_target(out, overwrite=overwrite)
-        result = _audit(ctx.obj, dataset, machine, options, (split, validation_fraction, split_seed))
-        _write(result, out)
+        caller = Caller(ctx.obj, progress=for_stderr())
+        policy = (split, validation_fraction, split_seed)
+        result = audited(caller, dataset, machine, options, policy, out, overwrite=overwrite)
         if json:
-            print_json(result.plain())
+            print_json(result.content)
         else:
-            _print(result)
-        print(f"pneumo: the page is {out / 'audit.html'}", file=sys.stderr)
+            _print(result.audit)
+        print(f"pneumo: the page is {result.written}", file=sys.stderr)
         if not result.clean:
             raise typer.Exit(1)
-
-
-def check_target(target: Path, *, overwrite: bool) -> None:
-    """Check, before the audit, that it may be written into a folder.
-
-    Args:
-        target: new, empty, or the folder of an earlier audit, whose other files are left alone.
-        overwrite: whether an earlier audit may be replaced.
-
-    Raises:
-        UsageError: it may not.
-    """
-    from pneumo_cli.runtime import atomic
-
-    if os.path.lexists(target) and not target.is_dir():
-        raise UsageError(f"{target} is not a folder")
-    try:
-        if target.is_dir() and any(target.iterdir()):
-            if not _holds_audit(target):
-                raise UsageError(
-                    f"the folder {target} holds other files and no earlier audit: name a new or empty one "
-                    "with --out"
-                )
-            if not overwrite:
-                raise UsageError(
-                    f"the folder {target} is not empty: name another one with --out, or replace its audit with "
-                    "--overwrite"
-                )
-        atomic.try_folder(target)
-    except OSError as error:
-        raise UsageError(f"the folder {target} cannot be written: {error.strerror}") from error
-
-
-def _holds_audit(folder: Path) -> bool:
-    """Whether the files that an audit would replace are an earlier audit's.
-
-    Raises:
-        OSError: one of them cannot be read.
-    """
-    content, page = folder / "audit.json", folder / "audit.html"
-    if not content.is_file() or (os.path.lexists(page) and not page.is_file()):
-        return False
-    try:
-        values = json.loads(content.read_text(encoding="utf-8"))
-        title = page.read_text(encoding="utf-8").partition("</title>")[0] if page.exists() else _TITLE
-    except ValueError:  # not text, or not JSON
-        return False
-    return isinstance(values, dict) and {"fingerprint", "leaks", "shift"} <= values.keys() and _TITLE in title
-
-
-def _audit(
-    plugins: Plugins,
-    name: str | None,
-    machine_flags: dict[str, Any],
-    options: dict[str, Any],
-    policy: tuple[str, float, int],
-) -> Audit:
-    from pneumo_cli.data.prepare import SplitRequest, prepare
-    from pneumo_cli.data.splits import Policy
-    from pneumo_cli.settings.resolve import resolve_machine
-
-    split, fraction, seed = policy
-    if split not in get_args(Policy) and not plugins.splits.find(split):
-        raise UsageError(
-            f"--split is {', '.join([*get_args(Policy), *plugins.splits.names()])}, not {split!r}"
-        )
-    machine = resolve_machine(machine_flags)
-    progress = for_stderr()
-    given = machine_flags["data_root"] is not None
-    opened = open_chosen(plugins, name, machine, progress, root_given=given, options=options)
-
-    from pneumo_audit.audit import AUDIT_SIZE, audit
-
-    data = prepare(
-        opened,
-        size=AUDIT_SIZE,
-        split=SplitRequest.of(plugins.splits, split, fraction, seed),
-        cache=machine.cache,
-        progress=progress,
-        skip_unreadable=True,
-    )
-    return audit(data, progress)
-
-
-def _write(result: Audit, out: Path) -> None:
-    from pneumo_audit.page import write_audit
-
-    try:
-        write_audit(result, out)
-    except OSError as error:
-        raise PneumoError(f"the audit cannot be written to {out}: {error.strerror}") from error
 
 
 def _print(result: Audit) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pneumo_cli.api import hookimpl
+from pneumo_cli.api import FunctionSpec, hookimpl
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import typer
 
 api_version = 1
@@ -18,3 +20,13 @@ def register_commands(app: typer.Typer) -> None:
     from pneumo_audit.commands import add_commands
 
     add_commands(app)
+
+
+@hookimpl
+def register_functions() -> Iterator[FunctionSpec]:
+    """``pneumo_cli.audit``."""
+    yield FunctionSpec(
+        name="audit",
+        summary="Searches a dataset and its split for leaks, patient order and shift",
+        function="pneumo_audit.functions:audit",
+    )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,13 +10,11 @@ import typer
 
 from pneumo_cli.cli.options import JsonFlag
 from pneumo_cli.cli.output import print_json, print_table, print_text
-from pneumo_cli.errors import PneumoError, UsageError
 
 if TYPE_CHECKING:
     from pneumo_compare.comparison import Comparison
 
 _PANEL = "Runs"
-_FILE_SUFFIX = re.compile(r"\.[A-Za-z]{2,5}")  # and not that of a folder such as results-0.5 or trial.v2
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -54,60 +50,15 @@ def add_commands(app: typer.Typer) -> None:
         json: JsonFlag = False,
     ) -> None:
         """Compare runs on the same images, with paired intervals and tests."""
-        if out is not None:
-            check_target(out)
-        from pneumo_compare.comparison import compare_runs
+        from pneumo_compare.functions import compared
 
-        comparison = compare_runs(runs, split=split, baseline=baseline)
-        if out is not None:
-            _write(comparison, out)
+        result = compared(runs, split, baseline, out)
+        if result.written is not None:
+            print(f"pneumo: the page is {result.written}", file=sys.stderr)
         if json:
-            from pneumo_compare.tables import plain
-
-            print_json(plain(comparison))
+            print_json(result.content)
         else:
-            _print(comparison)
-
-
-def check_target(target: Path) -> None:
-    """Check, before the comparison, that it may be written to a file or folder.
-
-    Raises:
-        UsageError: it exists already, has the suffix of another kind of file, or cannot be written.
-    """
-    from pneumo_cli.runtime import atomic
-
-    if target.suffix != ".html" and _FILE_SUFFIX.fullmatch(target.suffix) and not target.is_dir():
-        raise UsageError(
-            f"{target} has the suffix of a file: --out takes a new file that ends in .html, or a folder "
-            f"({target.with_suffix('.html')}, {target.with_suffix('')})"
-        )
-    if target.suffix == ".html":
-        if os.path.lexists(target):
-            raise UsageError(f"{target} exists already: name another file with --out")
-        folder = target.parent
-    else:
-        if os.path.lexists(target) and not target.is_dir():
-            raise UsageError(
-                f"{target} exists already and is not a folder: name another one, or a new FILE.html, with --out"
-            )
-        folder = target
-    try:
-        if folder is target and target.is_dir() and any(target.iterdir()):
-            raise UsageError(f"the folder {target} is not empty: name another one with --out")
-        atomic.try_folder(folder)
-    except OSError as error:
-        raise UsageError(f"{target} cannot be written: {error.strerror}") from error
-
-
-def _write(comparison: Comparison, out: Path) -> None:
-    from pneumo_compare.page import write_comparison
-
-    try:
-        page = write_comparison(comparison, out)
-    except OSError as error:
-        raise PneumoError(f"the comparison cannot be written to {out}: {error.strerror}") from error
-    print(f"pneumo: the page is {page}", file=sys.stderr)
+            _print(result.comparison)
 
 
 def _print(comparison: Comparison) -> None:

@@ -10,9 +10,9 @@ import pytest
 
 from pneumo_cli.runs.index import BUNDLE
 from pneumo_cli.testing import Invocation
-from pneumo_compare.commands import check_target
 from pneumo_compare.comparison import compare_runs
 from pneumo_compare.page import write_comparison
+from pneumo_compare.result import check_target
 from tests.inference.value_plugin import MODULE, PLUGIN
 
 Pneumo = Callable[..., Invocation]

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from pneumo_cli.cli.options import CheckpointFlag, JsonFlag
 from pneumo_cli.cli.output import print_json
-from pneumo_cli.errors import PneumoError, UsageError
 from pneumo_cli.runtime.progress import for_stderr
-
-if TYPE_CHECKING:
-    from pneumo_export.graph import Exportable
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -58,73 +54,29 @@ def export(
     json: JsonFlag = False,
 ) -> None:
     """Export a model for use elsewhere, after comparing its predictions with the run's."""
-    from pneumo_cli.data.input_paths import expand
-    from pneumo_cli.inference.predictors import RunPredictor
     from pneumo_cli.reports.formatting import DISCLAIMER
-    from pneumo_cli.runs.folder import RunFolder, is_group
-    from pneumo_cli.trainers.loading import check_checkpoint, load_trained
-    from pneumo_cli.trainers.requirements import check_plugins
-    from pneumo_export import export as exporting
+    from pneumo_cli.workflows.caller import Caller
+    from pneumo_export.functions import exported
 
-    check_checkpoint(checkpoint)
-    exporting.check_format(form)
-    if is_group(run):
-        raise UsageError(
-            f"{run} is a group of runs: export its members one by one (pneumo predict averages them)"
-        )
-    folder = RunFolder.open(run)
-    check_plugins(ctx.obj, folder)
-    name = f"{run.absolute().parent.name}-{run.absolute().name}"
-    target = out or Path(name + exporting.FORMATS[form])
-    exporting.check_target(target, form, overwrite)
-    files = list(expand(check_on, sys.stdin)) if check_on else []
-    # The reference is fp32 on the CPU, whatever the run was trained with.
-    trained = load_trained(ctx.obj, folder, checkpoint, {"device": "cpu", "precision": "fp32"})
-    predictor = exporting.exportable(trained, operating_point or "")
-    exported = exporting.export(
-        predictor,
-        form,
-        target,
-        further=_decoded(files, predictor) if files else None,
+    result = exported(
+        Caller(ctx.obj, progress=for_stderr()),
+        *(run, out, form, checkpoint, operating_point, check_on or ()),
         overwrite=overwrite,
-        progress=for_stderr(),
+        stdin=sys.stdin,
     )
-    ctx.obj.notify("model_exported", path=run, target=exported.path)
     if json:
-        checks = [check.plain() for check in exported.checks]
-        print_json({"path": str(exported.path), "format": form, "checks": checks})
+        print_json({"path": str(result.path), "format": form, "checks": result.checks})
         return
-    print(exported.path)
-    what = "logits" if isinstance(predictor, RunPredictor) else ", ".join(predictor.units)
-    for check in exported.checks:
-        pixels = "" if check.pixels is None else f"; {check.pixels:.2%} of the pixels of masks differ"
+    print(result.path)
+    for check in result.checks:
+        pixels = (
+            f"; {check['differing_pixels']:.2%} of the pixels of masks differ"
+            if "differing_pixels" in check
+            else ""
+        )
         print(
-            f"pneumo: largest difference of {what} on {check.images} images, {check.runtime} against the run in "
-            f"fp32: {check.difference:.1e}{pixels}",
+            f"pneumo: largest difference of {result.compared} on {check['images']} images, {check['runtime']} "
+            f"against the run in fp32: {check['largest_difference']:.1e}{pixels}",
             file=sys.stderr,
         )
     print(f"pneumo: {DISCLAIMER}", file=sys.stderr)
-
-
-def _decoded(files: list[Path], predictor: Exportable) -> Any:
-    """Images as the network's input, of its channels and bits: [N, S, S] or [N, C, S, S].
-
-    Raises:
-        UsageError: image files cannot hold what the network takes.
-        PneumoError: one cannot be read.
-    """
-    import numpy as np
-
-    from pneumo_cli.data.input_paths import read_file
-    from pneumo_cli.data.level_decoding import decode_levels
-    from pneumo_cli.data.resizing import resize
-    from pneumo_cli.errors import UnreadableImage
-
-    images, size = [], predictor.size
-    for file in files:
-        try:
-            levels = decode_levels(read_file(file), predictor.channels, predictor.bits, size)
-        except UnreadableImage as error:
-            raise PneumoError(f"{file} cannot be read: {error}") from error
-        images.append(resize(levels, size))
-    return np.stack(images)

@@ -1,13 +1,15 @@
-"""The plugin ``export``: the command of that name, and predictors for the files that it writes."""
+"""The plugin ``export``: the command and the function of that name, and predictors for the files that it writes."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pneumo_cli.api import hookimpl
+from pneumo_cli.api import FunctionSpec, hookimpl
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import typer
 
     from pneumo_cli.plugins.requests import PredictorRequest
@@ -21,6 +23,16 @@ def register_commands(app: typer.Typer) -> None:
     from pneumo_export.commands import add_commands
 
     add_commands(app)
+
+
+@hookimpl
+def register_functions() -> Iterator[FunctionSpec]:
+    """``pneumo_cli.export``."""
+    yield FunctionSpec(
+        name="export",
+        summary="Exports a run's model as ONNX, a torch.export program or a bundle",
+        function="pneumo_export.functions:export",
+    )
 
 
 @hookimpl

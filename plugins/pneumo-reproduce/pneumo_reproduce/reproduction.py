@@ -35,6 +35,8 @@ from pneumo_cli.runs.folder import RunFolder, check_writable
 from pneumo_cli.runs.record import finished_epochs
 from pneumo_cli.runtime import atomic
 from pneumo_cli.runtime.progress import Advance, Progress
+from pneumo_cli.runtime.signals import Interruption, callers_interruption, interruption
+from pneumo_cli.runtime.turns import turns
 from pneumo_reproduce.plan import PLAN, Plan, planned_again, read_plan, settings_file
 
 if TYPE_CHECKING:
@@ -305,9 +307,10 @@ def _last_epoch(metrics: Path) -> int:
 def _relayed(
     command: list[str], environ: Mapping[str, str], log: Path, poll: Callable[[], None]
 ) -> tuple[int, str]:
-    """Run a process; copy its output to stderr and to a file, and forward signals to it.
+    """Run a process; copy its output to a file and to stderr, and forward signals to it.
 
-    It has a session of its own, so that a Ctrl-C reaches it once and not twice.
+    It has a session of its own, so that a Ctrl-C reaches it once and not twice. For a program that called pneumo as
+    a library its output is in the file alone, and the program's request to stop is forwarded.
 
     Args:
         poll: called at intervals while it runs, and once after its end.
@@ -315,6 +318,7 @@ def _relayed(
     Returns:
         its exit code as a shell has it, and the last line of its errors.
     """
+    called = callers_interruption()
     with log.open("ab") as file:
         process = subprocess.Popen(
             command,
@@ -329,22 +333,28 @@ def _relayed(
         def relay() -> None:
             for line in process.stdout or ():
                 text = line.decode("utf-8", errors="replace")
-                sys.stderr.write(text)
-                sys.stderr.flush()
+                if called is None:
+                    sys.stderr.write(text)
+                    sys.stderr.flush()
                 file.write(line)
                 file.flush()
                 tail.append(text.rstrip())
                 del tail[:-_TAIL]
 
         reader = threading.Thread(target=relay, daemon=True)
-        with _forwarded_signals(process):
+        with _forwarded_signals(process) if called is None else interruption() as request:
             reader.start()
             code = None
+            forwarded = False
             while code is None:
+                if request is not None and request.number and not forwarded:
+                    process.send_signal(request.number)
+                    forwarded = True
                 try:
                     code = process.wait(_POLL)
                 except subprocess.TimeoutExpired:
                     poll()
+                    turns.pass_on()  # other threads need not wait, too
             reader.join()
         poll()
     errors = [line.removeprefix("pneumo: ") for line in tail if line.startswith("pneumo: ")]
@@ -355,7 +365,7 @@ def _relayed(
 
 
 @contextmanager
-def _forwarded_signals(process: subprocess.Popen[bytes]) -> Iterator[None]:
+def _forwarded_signals(process: subprocess.Popen[bytes]) -> Iterator[Interruption | None]:
     def forward(number: int, frame: FrameType | None) -> None:
         if process.poll() is None:
             process.send_signal(number)
@@ -365,7 +375,7 @@ def _forwarded_signals(process: subprocess.Popen[bytes]) -> Iterator[None]:
     try:
         for number in numbers:
             before[number] = signal.signal(number, forward)
-        yield
+        yield None
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -10,13 +10,10 @@ import typer
 
 from pneumo_cli.cli.options import CheckpointFlag, DeviceFlag, JsonFlag, RootFlag, RunPath, formerly
 from pneumo_cli.cli.output import print_json, print_table, print_text
-from pneumo_cli.errors import UsageError
-from pneumo_cli.plugins.discovery import Plugins
 from pneumo_cli.runtime.progress import for_stderr
 
 if TYPE_CHECKING:
-    from pneumo_cli.evaluation.result import RunSummary
-    from pneumo_cli.runs.folder import RunFolder
+    from pneumo_cli.workflows.caller import Caller
 
 SeedFlag = Annotated[int, typer.Option("--seed", help="Seed of the images.", min=0)]
 
@@ -76,30 +73,15 @@ def generate(
     device: DeviceFlag = None,
 ) -> None:
     """Generate images with a trained generative network. The same seed and index give the same image."""
-    if reconstruct and interpolate:
-        raise UsageError("--reconstruct and --interpolate cannot be combined: choose one of them")
-    if only and (reconstruct or interpolate):
-        raise UsageError("--class is for new images, and goes with neither --reconstruct nor --interpolate")
-    from pneumo_cli.runs.folder import RunFolder
-    from pneumo_cli.trainers.loading import load_trained
-    from pneumo_synthetic import generate as generating
+    from pneumo_synthetic.functions import Request, generated
+    from pneumo_synthetic.generate import MANIFEST
 
-    folder = RunFolder.open(run)
-    generating.check_target(out, overwrite=overwrite)
-    trained = load_trained(ctx.obj, folder, checkpoint, {"device": device})
-    if reconstruct:
-        paths = generating.image_files(reconstruct)
-        images, count = generating.reconstructed(trained, paths), len(paths)
-    elif interpolate:
-        images, count = generating.interpolated(trained, *interpolate, steps), steps
-    else:
-        images = generating.sampled(trained, seed, first, count, only or "")
-    written = generating.write_images(images, count, trained, out, overwrite=overwrite, progress=for_stderr())
-    ctx.obj.notify("images_generated", path=run, folder=out, images=written)
+    request = Request(count, seed, first, only or "", reconstruct or (), interpolate, steps)
+    done = generated(_caller(ctx), run, request, out, checkpoint, device, overwrite=overwrite)
     print(out)
     print(
-        f"pneumo: {written} images by {trained.name}, {checkpoint} checkpoint of epoch {trained.epoch}, "
-        f"in {out}; {generating.MANIFEST} lists them",
+        f"pneumo: {done.count} images by {done.trained.name}, {checkpoint} checkpoint of epoch "
+        f"{done.trained.epoch}, in {out}; {MANIFEST} lists them",
         file=sys.stderr,
     )
 
@@ -129,37 +111,10 @@ def evaluate_images(
     json: JsonFlag = False,
 ) -> None:
     """Measure the images of a run: distance to real ones, copies, diversity, reconstruction."""
-    from pneumo_cli.runs.folder import RunFolder
-    from pneumo_cli.runs.record import reopen_settings
-    from pneumo_cli.settings.schema import GenerativeSettings
-    from pneumo_cli.trainers.loading import check_checkpoint, load_trained
-    from pneumo_cli.trainers.session import set_up
-    from pneumo_cli.training.runner import open_runner
-    from pneumo_synthetic.evaluate import compare
-    from pneumo_synthetic.summary import keep_summary, resummarize
+    from pneumo_synthetic.functions import evaluated
 
-    plugins: Plugins = ctx.obj
     flags = {"fidelity_images": count, "extractor": extractor, "device": device, "data_root": data_root}
-    flags = {name: value for name, value in flags.items() if value is not None}
-    check_checkpoint(checkpoint)
-    folder = RunFolder.open(run)
-    other = RunFolder.open(against) if against is not None else None
-    _check_generative(plugins, folder)
-    resolved = reopen_settings(plugins, folder, flags)
-    if not getattr(resolved.trainer, "fidelity_images", 0):  # the run itself did not evaluate its images
-        flags["fidelity_images"] = GenerativeSettings().fidelity_images
-        resolved = reopen_settings(plugins, folder, flags)
-    progress = for_stderr()
-    facts: dict[str, Any] = {}
-    if other is not None:
-        pair = [load_trained(plugins, one, checkpoint, {"device": device}) for one in (folder, other)]
-        summary = compare(pair, plugins, resolved, progress)
-        facts["against"] = pair[1].name
-    else:
-        setup = set_up(plugins, resolved)
-        runner = open_runner(setup, plugins.observing(), progress=progress, command=sys.argv)
-        summary = resummarize(runner, folder, checkpoint)
-    _show(summary, keep_summary(folder, checkpoint, summary, facts), json)
+    _show(evaluated(_caller(ctx), run, against, flags, checkpoint), json)
 
 
 def tstr(
@@ -176,45 +131,27 @@ def tstr(
     json: JsonFlag = False,
 ) -> None:
     """Train classifiers on synthetic images and test them on real ones."""
-    from pneumo_cli.runs.folder import RunFolder
-    from pneumo_cli.trainers.loading import load_trained
-    from pneumo_synthetic.evaluate import train_on_synthetic
-    from pneumo_synthetic.summary import keep_summary
+    from pneumo_synthetic.functions import tested
 
-    folders = [RunFolder.open(path) for path in runs]
-    trained = [load_trained(ctx.obj, folder, checkpoint, {"device": device}) for folder in folders]
     flags = {"device": device, "data_root": data_root}
-    summary = train_on_synthetic(trained, ctx.obj, flags, seeds, for_stderr())
-    facts = {"runs": [one.name for one in trained], "seeds": seeds}
-    _show(summary, keep_summary(folders[0], checkpoint, summary, facts), json)
+    _show(tested(_caller(ctx), runs, flags, seeds, checkpoint), json)
 
 
-def _check_generative(plugins: Plugins, folder: RunFolder) -> None:
-    """Check that a run's trainer has the settings of a generative one.
+def _caller(ctx: typer.Context) -> Caller:
+    from pneumo_cli.workflows.caller import Caller
 
-    Raises:
-        UsageError: it has not.
-    """
-    from pneumo_cli.runs.record import recorded_facts
-    from pneumo_cli.settings.resolve import settings_class
-    from pneumo_cli.settings.schema import GenerativeSettings
-
-    entry = plugins.trainers.get(str(recorded_facts(folder.settings).get("trainer")))
-    if not issubclass(settings_class(entry), GenerativeSettings):
-        raise UsageError(
-            f"{folder.path} is a run of {entry.spec.name}, which generates no images: use pneumo evaluate RUN"
-        )
+    return Caller(ctx.obj, sys.argv, for_stderr())
 
 
-def _show(summary: RunSummary, result: dict[str, Any], as_json: bool) -> None:
+def _show(result: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print_json(result)
         return
-    for table in summary.tables:
-        print(table.title)
-        print_table(table.head, table.rows)
-        if table.note:
-            print_text(table.note)
+    for table in result["tables"]:
+        print(table["title"])
+        print_table(table["head"], table["rows"])
+        if table["note"]:
+            print_text(table["note"])
         print()
-    for note in summary.notes:
+    for note in result["notes"]:
         print_text(note)

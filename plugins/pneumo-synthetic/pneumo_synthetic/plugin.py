@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pneumo_cli.api import hookimpl
+from pneumo_cli.api import FunctionSpec, hookimpl
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import typer
 
 api_version = 1
@@ -18,3 +20,14 @@ def register_commands(app: typer.Typer) -> None:
     from pneumo_synthetic.commands import add_commands
 
     add_commands(app)
+
+
+@hookimpl
+def register_functions() -> Iterator[FunctionSpec]:
+    """``pneumo_cli.generate``, ``evaluate_images`` and ``tstr``."""
+    for name, summary in (
+        ("generate", "Generates images with a trained generative network"),
+        ("evaluate_images", "Measures generated images: distance to real ones, copies, diversity"),
+        ("tstr", "Trains classifiers on synthetic images and tests them on real ones"),
+    ):
+        yield FunctionSpec(name=name, summary=summary, function=f"pneumo_synthetic.functions:{name}")
