@@ -1,0 +1,1 @@
+"""Sweeps: a trainer with many settings, compared on the validation images (``pneumo sweep``)."""
