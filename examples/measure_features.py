@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import recording
 import torch
 
 from pneumo_cli.api import hookimpl
@@ -52,6 +53,7 @@ def main() -> None:
     parser.add_argument("--image-size", type=int, default=224, help="in pixels")
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--precision", default="auto", help="auto, fp32 or bf16")
+    recording.add_option(parser)
     arguments = parser.parse_args()
     plugins = discover()
     entry = plugins.trainers.get("feature-extraction")
@@ -91,11 +93,14 @@ def main() -> None:
                 flush=True,
             )
     difference = float(np.abs(logits[True] - logits[False]).max())
+    ratio = seconds[False] / seconds[True]
     print(
         f"{run.device.name}, {run.device.precision}, {arguments.model}, {arguments.image_size} px, "
-        f"{images:,} images, {arguments.epochs} epochs: {seconds[False] / seconds[True]:.1f} times as fast; "
+        f"{images:,} images, {arguments.epochs} epochs: {ratio:.1f} times as fast; "
         f"logits differ by at most {difference:.2g} of a range of {float(np.ptp(logits[False])):.3g}"
     )
+    values = {"seconds_cached": round(seconds[True], 1), "seconds_not_cached": round(seconds[False], 1)}
+    recording.write(arguments.record, {"ratio": round(ratio, 1), **values, "difference": difference})
 
 
 if __name__ == "__main__":

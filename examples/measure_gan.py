@@ -22,6 +22,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import recording
 import torch
 from torch import nn
 from torchvision import datasets, transforms
@@ -109,6 +110,7 @@ def main() -> None:
     )
     parser.add_argument("--steps", type=int, default=4, help="steps of the report's loop")
     parser.add_argument("--epochs", type=int, default=10, help="epochs of pneumo")
+    recording.add_option(parser)
     arguments = parser.parse_args()
     plugins = discover()
     torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
@@ -119,6 +121,8 @@ def main() -> None:
     print(f"{'the report':<16}{theirs * images:>8.2f} s per epoch")
     print(f"{'pneumo, ' + precision:<16}{ours * images:>8.2f} s per epoch")
     print(f"pneumo is {theirs / ours:.0f} times as fast")
+    seconds = {"seconds": round(ours * images, 2), "seconds_report": round(theirs * images, 2)}
+    recording.write(arguments.record, {"ratio": round(theirs / ours, 1), **seconds})
 
 
 if __name__ == "__main__":

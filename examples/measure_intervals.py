@@ -30,6 +30,7 @@ from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
+import recording
 from numpy.typing import NDArray
 
 from pneumo_cli.evaluation.binary import binary_metrics
@@ -148,8 +149,12 @@ def seconds(images: int) -> float:
     return min(times)
 
 
-def table(rows: Iterable[tuple[Design, dict[str, float]]]) -> None:
-    """Print coverage in percent as Markdown, each row as soon as it is ready, and last the range of each metric."""
+def table(rows: Iterable[tuple[Design, dict[str, float]]]) -> dict[str, list[float]]:
+    """Print coverage in percent as Markdown, each row as soon as it is ready, and last the range of each metric.
+
+    Returns:
+        the coverages of each metric.
+    """
     print("| AUC | images | prevalence | per patient | calibration | " + " | ".join(METRICS) + " |")
     print("|" + " --- |" * (len(METRICS) + 5))
     values_of: dict[str, list[float]] = {name: [] for name in METRICS}
@@ -163,6 +168,18 @@ def table(rows: Iterable[tuple[Design, dict[str, float]]]) -> None:
             values_of[name].append(100 * coverages[name])
     ranges = [f"{min(values):.1f} to {max(values):.1f}" for values in values_of.values()]
     print("| all | | | | | " + " | ".join(ranges) + " |")
+    return values_of
+
+
+def extremes(values_of: dict[str, list[float]]) -> dict[str, float]:
+    """The least and largest coverage in percent of each metric, and ``low`` and ``high`` of all but the ECE."""
+    others = [value for name, values in values_of.items() if name != "ece" for value in values]
+    groups = {**{f"{name}_": values for name, values in values_of.items()}, "": others}
+    return {
+        f"{name}{end}": round(function(values), 1)
+        for name, values in groups.items()
+        for end, function in (("low", min), ("high", max))
+    }
 
 
 def main() -> None:
@@ -171,15 +188,27 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int, default=1000, help="of each design")
     parser.add_argument("--resamples", type=int, default=1000, help="of the bootstrap")
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--designs", nargs="+", choices=list(DESIGNS), default=list(DESIGNS))
+    parser.add_argument(
+        "--designs",
+        nargs="*",
+        choices=list(DESIGNS),
+        default=list(DESIGNS),
+        help="none: only the time of a call",
+    )
+    recording.add_option(parser)
     arguments = parser.parse_args()
+    if arguments.record and len(arguments.designs) > 1:
+        parser.error("an entry is of one group of designs, or of none")
+    values: dict[str, float] = {}
     for images in (624, 5_216, 100_000):
-        print(f"1000 resamples of {images:,} predictions, all metrics: {seconds(images):.3f} s")
+        values[f"seconds_{images}"] = round(seconds(images), 3)
+        print(f"1000 resamples of {images:,} predictions, all metrics: {values[f'seconds_{images}']:.3f} s")
     measure = partial(coverage, repetitions=arguments.repetitions, resamples=arguments.resamples)
     with ProcessPoolExecutor(arguments.processes) as pool:
         for name in arguments.designs:
             print(f"\n{name}")
-            table(zip(DESIGNS[name], pool.map(measure, DESIGNS[name]), strict=True))
+            values |= extremes(table(zip(DESIGNS[name], pool.map(measure, DESIGNS[name]), strict=True)))
+    recording.write(arguments.record, values)
 
 
 if __name__ == "__main__":

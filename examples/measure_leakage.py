@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import recording
 
 from pneumo_cli.data.records import Record
 from pneumo_cli.evaluation.binary import binary_metrics
@@ -36,6 +37,7 @@ def main() -> None:
     parser.add_argument("recipe", nargs="+", help="trainer and flags, after --")
     parser.add_argument("--output", type=Path, required=True, help="folder of the runs")
     parser.add_argument("--seeds", type=int, default=3, help="number of seeds")
+    recording.add_option(parser)
     arguments = parser.parse_args()
     entry = discover().datasets.get("chest-xray")
     machine = MachineSettings(data_root=arguments.root)
@@ -51,12 +53,17 @@ def main() -> None:
                 rows.setdefault(name, []).append(binary_metrics(logits, labels))
                 print(f"{split} seed {seed}: {name}: {len(labels)} images", file=sys.stderr)
     print("| validated on | accuracy | AUC |\n| --- | --- | --- |")
+    found: list[dict[str, object]] = []
     for name, metrics in rows.items():
-        cells = (
-            f"{np.mean([m[metric] for m in metrics]):.4f} ± {np.std([m[metric] for m in metrics], ddof=1):.4f}"
-            for metric in ("accuracy", "auc")
-        )
+        found.append({"recipe": name})
+        cells = []
+        for metric in ("accuracy", "auc"):
+            values = [m[metric] for m in metrics]
+            mean, spread = float(np.mean(values)), float(np.std(values, ddof=1))
+            cells.append(f"{mean:.4f} ± {spread:.4f}")
+            found[-1] |= {metric: round(mean, 5), f"{metric}_spread": round(spread, 5)}
         print(f"| {name} | {' | '.join(cells)} |")
+    recording.write(arguments.record, {"rows": found})
 
 
 def train(recipe: list[str], root: Path, split: str, seed: int, folder: Path) -> None:

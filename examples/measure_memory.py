@@ -13,6 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import recording
 import torch
 
 from pneumo_cli.plugins.discovery import discover
@@ -37,7 +38,9 @@ def main() -> None:
     parser.add_argument("--image-size", type=int, default=256, help="in pixels")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--precision", default="auto", help="auto, fp32 or bf16")
+    recording.add_option(parser)
     settings = vars(parser.parse_args())
+    record = settings.pop("record")
     plugins = discover()
     with tempfile.TemporaryDirectory() as folder:
         flags = {**settings, "weights": "none", "dataset": "phantom", "output": Path(folder)}
@@ -53,11 +56,13 @@ def main() -> None:
             with run.device.autocast():
                 runner.trainer.train_step(run, batch)
         seconds = (time.monotonic() - began) / 2
+    most = peak(run.device.torch)
     print(
         f"{run.device.name}, {run.device.precision}: {settings['model']} at {settings['image_size']} px, batch "
-        f"{settings['batch_size']}: peak {peak(run.device.torch):.1f} GiB ({before:.1f} before the first step), "
+        f"{settings['batch_size']}: peak {most:.1f} GiB ({before:.1f} before the first step), "
         f"{seconds:.1f} s per step"
     )
+    recording.write(record, {"gibibytes": round(most, 2), "seconds_per_step": round(seconds, 2)})
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+import recording
 from fresh_pictures import fresh, others
 from ood_pictures import Gray, Picture, drawings, medical, noise, photographs
 
@@ -66,6 +67,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=42)
     parser.add_argument("--cache", type=Path, help="folder of decoded images")
     parser.add_argument("--list", action="store_true", help="print the score of each OOD image, too")
+    recording.add_option(parser)
     arguments = parser.parse_args()
     size = arguments.size
     radiographs = prepared("chest-xray", size, arguments.seed, arguments.cache, arguments.root)
@@ -93,8 +95,12 @@ def main() -> None:
         originals = np.stack([decode(file.read_bytes(), size) for file in files])
         row(detectors, "radiographs at their original size", originals)
     row(detectors, "phantoms", images(phantoms, "test"))
-    ood_rows(detectors, "", development, size, arguments.list)
-    ood_rows(detectors, "fresh ", unseen, size, arguments.list)
+    found = ood_rows(detectors, "", development, size, arguments.list)
+    fresh_found = ood_rows(detectors, "fresh ", unseen, size, arguments.list)
+    recorded = fresh_found if arguments.fresh else found
+    share = 100 * float(detectors.ood.flags(held_out).mean())
+    recorded |= {"radiographs": len(held_out), "radiographs_flagged": round(share, 1)}
+    recording.write(arguments.record, recorded)
     for name, change in WRONGLY_PRESENTED.items():
         row(detectors, f"radiographs, {name}", np.stack([resize(change(image), size) for image in held_out]))
     presentation_table(detectors, held_out)
@@ -154,8 +160,12 @@ def row(detectors: Detectors, name: str, levels: Gray) -> None:
 
 def ood_rows(
     detectors: Detectors, prefix: str, groups: dict[str, list[Picture]], size: int, each: bool
-) -> None:
-    """A row for each group, and one for all; an image is flagged if its first view is, which is the whole image."""
+) -> dict[str, float]:
+    """A row for each group, and one for all; an image is flagged if its first view is, which is the whole image.
+
+    Returns:
+        the numbers of images and views, and the flagged views of all and of each group, in percent.
+    """
     ood = detectors.ood
     results: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
     for name, pictures in groups.items():
@@ -173,6 +183,7 @@ def ood_rows(
                     file=sys.stderr,
                 )
     results["all OOD images"] = [flags for group in results.values() for flags in group]
+    found: dict[str, float] = {}
     for name, group in results.items():
         if group:
             first = np.mean([flags[0] for flags, _ in group])
@@ -181,6 +192,12 @@ def ood_rows(
                 f"| {prefix}{name} | {len(group)} | {first:.1%} | {len(views)} | {views.mean():.1%} | "
                 f"{wrong.mean():.1%} |"
             )
+            share = round(100 * float(views.mean()), 1)
+            if name == "all OOD images":
+                found |= {"images": len(group), "views": len(views), "flagged": share}
+            else:
+                found[name.replace(" ", "_")] = share
+    return found
 
 
 def presentation_table(detectors: Detectors, upright: Gray) -> None:

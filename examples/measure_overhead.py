@@ -20,6 +20,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import recording
+
 HERE = Path(__file__).resolve().parents[1]
 EPOCHS, BATCH, IMAGES = 10, 2, 1000
 
@@ -30,6 +32,7 @@ def main() -> None:
     parser.add_argument("earlier", type=Path, nargs="?", help="source tree of another version")
     parser.add_argument("--rounds", type=int, default=5, help="measurements of each kind")
     parser.add_argument("--worker", type=int, help=argparse.SUPPRESS)
+    recording.add_option(parser)
     arguments = parser.parse_args()
     if arguments.worker is not None:
         print(1e6 * seconds_per_step(arguments.worker))
@@ -43,13 +46,17 @@ def main() -> None:
         for name, (tree, extensions) in reversed(order) if number % 2 else order:
             times[name].append(measured(tree, extensions))
     own = times["this version"]
+    found = {"microseconds": round(statistics.median(own))}
     for name, values in times.items():
         line = f"{name:<24}{statistics.median(values):7.0f} µs per step"
         if values is not own:
             ratio = statistics.median(value / mine for value, mine in zip(values, own, strict=True))
             difference = statistics.median(value - mine for value, mine in zip(values, own, strict=True))
             line += f"   {ratio:.3f} x this version   {difference:+.0f} µs"
+            key = "other" if name == "the other version" else "extensions"
+            found |= {f"{key}_ratio": round(ratio, 3), f"{key}_microseconds": round(difference)}
         print(line)
+    recording.write(arguments.record, found)
 
 
 def measured(tree: Path, extensions: int) -> float:

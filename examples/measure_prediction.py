@@ -16,6 +16,8 @@ import tempfile
 import time
 from pathlib import Path
 
+import recording
+
 SUFFIXES = (".jpeg", ".jpg", ".png", ".tif", ".tiff", ".dcm")
 
 
@@ -25,10 +27,12 @@ def main() -> None:
     parser.add_argument("run", type=Path, help="folder of the run")
     parser.add_argument("folder", type=Path, help="folder of images")
     parser.add_argument("--files", type=int, nargs="+", default=[500, 5000], help="numbers of files")
+    recording.add_option(parser)
     arguments = parser.parse_args()
     images = sorted(p.absolute() for p in arguments.folder.rglob("*") if p.suffix.lower() in SUFFIXES)
     if not images:
         parser.error(f"there are no images below {arguments.folder}")
+    values: dict[str, int] = {}
     for count in arguments.files:
         with tempfile.TemporaryDirectory() as place:
             for number in range(count):
@@ -36,6 +40,11 @@ def main() -> None:
                 (Path(place) / f"{number:07}{image.suffix}").symlink_to(image)
             seconds, peak = measure(arguments.run, Path(place))
         print(f"{count:,} files: {count / seconds * 60:,.0f} images/min ({seconds:.1f} s), {peak:.0f} MiB")
+        values |= {
+            f"images_per_minute_{count}": round(count / seconds * 60),
+            f"mebibytes_{count}": round(peak),
+        }
+    recording.write(arguments.record, values)
 
 
 def measure(run: Path, folder: Path) -> tuple[float, float]:

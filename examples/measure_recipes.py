@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import recording
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
@@ -225,8 +226,10 @@ def main() -> None:
     )
     parser.add_argument("--shifted-images", type=int, default=400, help="validation images to shift")
     parser.add_argument("--json", type=Path, help="append the metrics of every run to this file")
+    recording.add_option(parser)
     arguments = parser.parse_args()
 
+    found: list[dict[str, object]] = []
     plugins = discover()
     print(f"{'':<44}" + "".join(f"{name:>20}" for name in COLUMNS) + f"{'seconds':>9}")
     for settings in [[], *arguments.without]:
@@ -242,15 +245,20 @@ def main() -> None:
                 with arguments.json.open("a") as file:
                     file.write(json.dumps(row) + "\n")
         title = " ".join(settings) or f"{arguments.trainer}, {arguments.preset}"
+        found.append({"recipe": f"`{' '.join(settings) or arguments.preset}`"})
         cells = []
         for name in COLUMNS:
             values = [row[name] for row in rows]
             spread = f" +- {statistics.stdev(values):.4f}" if len(values) > 1 else ""
             cells.append(f"{statistics.mean(values):.4f}{spread}")
+            key = name.lower().replace(" ", "_")
+            found[-1] |= {key: round(statistics.mean(values), 5)}
+            found[-1] |= {f"{key}_spread": round(statistics.stdev(values), 5) if len(values) > 1 else 0.0}
         print(
             f"{title:<44}" + "".join(f"{c:>20}" for c in cells) + f"{statistics.mean(seconds):>9.0f}",
             flush=True,
         )
+    recording.write(arguments.record, {"rows": found})
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ import subprocess
 import sys
 import time
 
+import recording
+
 COMMANDS = {
     "import typer": ["-c", "import typer"],
     "pneumo --help": ["-m", "pneumo_cli", "--help"],
@@ -20,17 +22,25 @@ COMMANDS = {
 
 def main() -> None:
     """Run each command 15 times, in turn, and print medians and ratios."""
-    argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "").parse_args()
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    recording.add_option(parser)
+    arguments = parser.parse_args()
     seconds: dict[str, list[float]] = {name: [] for name in COMMANDS}
     for _ in range(15):
-        for name, arguments in COMMANDS.items():
+        for name, command in COMMANDS.items():
             began = time.perf_counter()
-            subprocess.run([sys.executable, *arguments], check=True, capture_output=True)
+            subprocess.run([sys.executable, *command], check=True, capture_output=True)
             seconds[name].append(time.perf_counter() - began)
-    base = statistics.median(seconds["import typer"])
-    for name, values in seconds.items():
-        median = statistics.median(values)
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    base = medians["import typer"]
+    for name, median in medians.items():
         print(f"{name:<20}{1e3 * median:6.0f} ms   {median / base:.2f} x")
+    values = {"typer_milliseconds": round(1e3 * base)}
+    values |= {
+        "help_ratio": round(medians["pneumo --help"] / base, 2),
+        "list_models_ratio": round(medians["pneumo list-models"] / base, 2),
+    }
+    recording.write(arguments.record, values)
 
 
 if __name__ == "__main__":

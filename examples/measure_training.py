@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import recording
 import torch
 import torch.nn.functional as F
 from torchvision import datasets, transforms
@@ -73,6 +74,7 @@ def main() -> None:
     parser.add_argument("root", type=Path, help="folder of the radiographs")
     parser.add_argument("--image-size", type=int, default=64, help="in pixels")
     parser.add_argument("--steps", type=int, default=12, help="training steps of each")
+    recording.add_option(parser)
     arguments = parser.parse_args()
 
     plugins = discover()
@@ -123,6 +125,8 @@ def main() -> None:
         rates.append(BATCH / (fetch + train))
         print(f"{name:<16}{1e3 * fetch / BATCH:>15.2f}{1e3 * train / BATCH:>15.2f}{rates[-1]:>10.1f}")
     print(f"pneumo is {rates[1] / rates[0]:.1f} times as fast")
+    speeds = {"images_per_second": round(rates[1], 1), "images_per_second_report": round(rates[0], 1)}
+    recording.write(arguments.record, {"ratio": round(rates[1] / rates[0], 2), **speeds})
 
 
 if __name__ == "__main__":
