@@ -1,4 +1,4 @@
-"""Makes docs/objects.md from the docstrings: ``python -m tests.objects_page > docs/objects.md``."""
+"""The page docs/objects.md, made from the docstrings: ``make pages`` writes it anew."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from functools import cached_property
 
 INTRODUCTION = """# The objects that hooks receive
 
-Made from the docstrings (`python -m tests.objects_page > docs/objects.md`; a test compares). Public names are
-imported from the packages in [public names](public-names.md). Hooks read these objects; where a method changes a
-run, it says so. The methods of trainers and trackers are at the end. Types, errors and the rest are in the
-docstrings.
+Made from the docstrings (`make pages` writes it anew; a test compares). Public names are imported from the packages
+in [public names](public-names.md). Hooks read these objects; where a method changes a run, it says so. The methods
+of trainers and trackers are at the end. Types, errors and the rest are in the docstrings.
 """
 OBJECTS = {
     "A run": (

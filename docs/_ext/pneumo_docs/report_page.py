@@ -1,4 +1,4 @@
-"""Makes docs/report-json.md from the JSON schema: ``python -m tests.report_page > docs/report-json.md``."""
+"""The page docs/report-json.md, made from the JSON schema: ``make pages`` writes it anew."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ What a trainer returns is in it: the metrics of an `Evaluation` under `evaluatio
 What fails while the report is made is named under `notes`; everything else is reported. With `--no-report` there
 are no figures, summaries and sections, and no pages beside it.
 
-This page is made from the schema (`python -m tests.report_page > docs/report-json.md`; a test compares).
+This page is made from the schema (`make pages` writes it anew; a test compares).
 """
 PARTS = ("part", "setting", "row", "overlap", "monitor", "epoch", "stopped", "table", "summary", "figure", "member",
          "statistics")  # fmt: skip
