@@ -8,10 +8,10 @@ CORES := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 NUMERICAL := tests/evaluation tests/testing tests/compat $(wildcard plugins/pneumo-export/tests plugins/*/tests/test_conformance.py)
 REQUIREMENTS := plugins/requirements.txt pyproject.toml $(wildcard plugins/*/pyproject.toml)
 
-.PHONY: help demo test slow portable check install clean
+.PHONY: help demo test slow portable check docs docs-fast pages install lock release-check clean
 
 help:  ## Show this list
-	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.installed  ## Train the report's CNN on synthetic radiographs and say where the report is
 	$(BIN)/pneumo run cnn --preset quick --dataset phantom
@@ -31,10 +31,32 @@ check: $(VENV)/.installed-tests  ## Run the linters and the type checker
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-install: $(VENV)/.installed  ## Make .venv with pneumo and the bundled plugins, editable
+SITE := $(BIN)/python -m sphinx -W --keep-going -n -q -b html -d docs/_build/doctrees docs docs/_build/html
+
+docs: $(VENV)/.installed-tests  ## Build the documentation into docs/_build/html; its notebooks run unless they ran before
+	$(SITE)
+	@echo "docs/_build/html/index.html"
+
+docs-fast: $(VENV)/.installed-tests  ## The same without running the notebooks
+	PNEUMO_DOCS_NOTEBOOKS=off $(SITE)
+	@echo "docs/_build/html/index.html"
+
+pages: $(VENV)/.installed-tests  ## Write anew the pages that are made from the code and committed
+	PYTHONPATH=docs/_ext $(BIN)/python -m pneumo_docs.objects_page > docs/objects.md
+	PYTHONPATH=docs/_ext $(BIN)/python -m pneumo_docs.report_page > docs/report-json.md
+	$(BIN)/python -m tools.results_page > docs/results.md
+
+install: $(VENV)/.installed  ## Make .venv with pneumo and the bundled plugins, editable; LOCKED=1: in the versions of requirements.lock
+
+lock: $(VENV)/.installed-tests  ## Renew requirements.lock: the versions that are installed here, for every platform
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/python -m tools.lock
+
+release-check: $(VENV)/.installed-tests docs  ## Check versions, lists, builds, and an installation from wheels in another folder
+	$(BIN)/python -m tools.release_check
 
 clean:  ## Remove .venv and caches; runs stay
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis docs/_build docs/reference docs/project
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -46,13 +68,17 @@ $(BIN)/python:
 NEEDS := pneumo: the installation failed. It needs about 9 GB free: 6 in $(VENV), the rest for a while in the folder for temporary files
 FAILED := { df -Ph . "$${TMPDIR:-/tmp}" >&2; echo "$(NEEDS)." >&2; exit 1; }
 
+# The newest versions that the pyproject.toml files allow, or those of the lock.
+PIP := $(BIN)/python -m pip install --quiet
+INSTALL := $(if $(LOCKED),$(PIP) --require-hashes -r requirements.lock && $(PIP) --no-deps --no-build-isolation,$(PIP))
+
 # The stamps are written last, so that an interrupted installation is taken up again.
 $(VENV)/.installed: $(BIN)/python $(REQUIREMENTS)
 	@echo "Installing pneumo with PyTorch into $(VENV) (once, some minutes)"
-	@$(BIN)/python -m pip install --quiet -r plugins/requirements.txt || $(FAILED)
+	@$(INSTALL) -r plugins/requirements.txt || $(FAILED)
 	@$(BIN)/python -m compileall -q pneumo_cli $(wildcard plugins/*/pneumo_*)  # as pip does what is not editable
 	@touch $@
 
 $(VENV)/.installed-tests: $(VENV)/.installed
-	@$(BIN)/python -m pip install --quiet -e '.[test,check]' -r plugins/requirements-trackers.txt || $(FAILED)
+	@$(INSTALL) -e '.[test,check,docs]' -r plugins/requirements-trackers.txt || $(FAILED)
 	@touch $@

@@ -59,14 +59,36 @@ class Environment:
 
     def python_module(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a module, as ``python -m`` does."""
+        return self._python("-m", *arguments)
+
+    def python_code(self, code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a program, as ``python -c`` does."""
+        return self._python("-c", code, *arguments)
+
+    def _python(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [self.python, "-m", *arguments],
+            [self.python, *arguments],
             cwd=self.work,
             env=self._environ,
             capture_output=True,
             text=True,
             check=False,
         )
+
+
+class Bare(Environment):
+    """An environment with the libraries of this one, and without any distribution of pneumo's."""
+
+    def __init__(self, folder: Path, environ: Mapping[str, str]) -> None:
+        super().__init__(folder, environ)
+        libraries = folder / "libraries"
+        libraries.mkdir()
+        for site in site_folders():
+            for path in Path(site).iterdir():
+                if "pneumo" not in path.name and path.suffix != ".pth":
+                    (libraries / path.name).symlink_to(path)
+        (host,) = folder.rglob("host.pth")
+        host.write_text(f"{libraries}\n")
 
 
 def site_folders() -> list[str]:

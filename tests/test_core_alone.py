@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
-from tests.environments import Environment, site_folders
+from tests.environments import Bare
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parent.parent
@@ -30,25 +29,10 @@ DATASET = {
 }
 
 
-class Alone(Environment):
-    """An environment with the libraries of this one, and without any distribution of pneumo's."""
-
-    def __init__(self, folder: Path, environ: Mapping[str, str]) -> None:
-        super().__init__(folder, environ)
-        libraries = folder / "libraries"
-        libraries.mkdir()
-        for site in site_folders():
-            for path in Path(site).iterdir():
-                if "pneumo" not in path.name and path.suffix != ".pth":
-                    (libraries / path.name).symlink_to(path)
-        (host,) = folder.rglob("host.pth")
-        host.write_text(f"{libraries}\n")
-
-
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory, fake_environ: dict[str, str]) -> Alone:
+def alone(tmp_path_factory: pytest.TempPathFactory, fake_environ: dict[str, str]) -> Bare:
     environ = {name: value for name, value in fake_environ.items() if name != "PNEUMO_DISABLE_PLUGINS"}
-    made = Alone(tmp_path_factory.mktemp("alone"), environ)
+    made = Bare(tmp_path_factory.mktemp("alone"), environ)
     # Built from copies: a build leaves nothing in the checkout, and nothing there is seen that is not installed.
     for name in (".", "plugins/pneumo-cnn"):
         copy = made.folder / "sources" / name
@@ -65,7 +49,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory, fake_environ: dict[str, str]
 
 
 @pytest.fixture(scope="module")
-def run(alone: Alone) -> str:
+def run(alone: Bare) -> str:
     """A finished run."""
     done = alone.pneumo(
         "run", "cnn", "--dataset", "discs", "--epochs", "1", "--image-size", "32", "--threads", "1"
@@ -75,13 +59,13 @@ def run(alone: Alone) -> str:
     return str(folder)
 
 
-def test_nothing_else_is_installed(alone: Alone) -> None:
+def test_nothing_else_is_installed(alone: Bare) -> None:
     listed = json.loads(alone.pneumo("list-plugins", "--json").stdout)
     assert {row["distribution"] for row in listed["plugins"]} == {"pneumo-cli", "pneumo-cnn", "pneumo-discs"}
     assert not listed["problems"]
 
 
-def test_it_trains_reports_and_predicts(alone: Alone, run: str) -> None:
+def test_it_trains_reports_and_predicts(alone: Bare, run: str) -> None:
     assert (Path(run) / "report.html").is_file()
     picture = Path(run) / "figures" / "class-balance.png"
     done = alone.pneumo("predict", run, str(picture), "--json")
@@ -112,7 +96,7 @@ def test_it_trains_reports_and_predicts(alone: Alone, run: str) -> None:
     ids=lambda value: value if isinstance(value, str) else "-".join(value).lower().replace("/", "-"),
 )
 def test_what_is_missing_is_named_with_what_to_install(
-    command: tuple[str, ...], distribution: str, alone: Alone, run: str
+    command: tuple[str, ...], distribution: str, alone: Bare, run: str
 ) -> None:
     (Path(run) / "model.onnx").write_bytes(b"onnx")
     before = sorted(alone.work.rglob("*"))
@@ -124,7 +108,7 @@ def test_what_is_missing_is_named_with_what_to_install(
     assert sorted(alone.work.rglob("*")) == before, "nothing is written"
 
 
-def test_a_dicom_file_is_named_with_what_to_install(alone: Alone, run: str) -> None:
+def test_a_dicom_file_is_named_with_what_to_install(alone: Bare, run: str) -> None:
     film = alone.work / "film.dcm"
     film.write_bytes(b"\0" * 128 + b"DICM" + b"\0" * 100)
     done = alone.pneumo("predict", run, str(film), "--json")
@@ -133,7 +117,7 @@ def test_a_dicom_file_is_named_with_what_to_install(alone: Alone, run: str) -> N
     assert "pip install pneumo-dicom" in row["error"]
 
 
-def test_a_broken_bundled_plugin_breaks_nothing_else(alone: Alone, run: str) -> None:
+def test_a_broken_bundled_plugin_breaks_nothing_else(alone: Bare, run: str) -> None:
     """One that cannot be imported, one whose command cannot, one without its library."""
     alone.install(
         "pneumo-export", {"plugin.py": "import onnx_of_another_world"}, "export", "pneumo_export.plugin"

@@ -65,6 +65,7 @@ def test_the_split_of_all_5216_images_is_the_same(
             assert split.parts()[name].tolist() == positions.tolist(), name
 
 
+@pytest.mark.slow
 def test_training_gives_the_same_weights_to_the_bit_and_the_same_report(
     pneumo: Callable[..., Invocation], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

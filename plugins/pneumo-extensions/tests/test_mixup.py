@@ -71,6 +71,7 @@ def test_other_targets_than_labels_are_mixed_too() -> None:
     assert float(mixup.around_train_step(run)(train_step, batch)["difference"]) < 1e-5
 
 
+@pytest.mark.slow
 def test_a_run_with_it_is_repeatable_and_differs_from_one_without(
     pneumo: Callable[..., Invocation], fakes: Path
 ) -> None:
