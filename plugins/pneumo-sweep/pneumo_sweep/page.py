@@ -167,7 +167,7 @@ def _curves(plan: Plan, results: Results, pictures: Path) -> Iterator[Block]:
     panels += [("validation", plan.metric)] if plan.metric != "loss" else []
     save(figures.curves(drawn, setting, panels), pictures / "curves.png")
     caption = (
-        f"Training and validation by epoch; colours are values of {setting}, the thick line is the winner."
+        f"Training and validation by epoch; colors are values of {setting}, the thick line is the winner."
     )
     yield Pictures((("curves.png", f"{caption} Epoch 0 is untrained; a loss far above the others is cut."),))
 
