@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from pneumo_cli.runtime.home import StrPath
+from pneumo_cli.runtime.home import StrPath, expanded_path
 from pneumo_cli.settings.field_types import to_text
 from pneumo_cli.workflows.background import carried_out, stoppable
 from pneumo_cli.workflows.caller import Caller
 from pneumo_cli.workflows.command_line import command_line
-from pneumo_cli.workflows.display import progress_for
+from pneumo_cli.workflows.display import Shown, progress_for
 from pneumo_cli.workflows.failures import one_line_errors
 from pneumo_cli.workflows.installed import installed
 from pneumo_sweep.reading import pairs
@@ -70,8 +69,8 @@ def sweep(
     """
     parts = [extensions] if isinstance(extensions, str) else list(extensions)
     shared = {**settings, "with": parts or None}
-    where = None if config is None else Path(config).expanduser()
-    with one_line_errors():
+    with one_line_errors(), progress_for(progress) as display:
+        where = None if config is None else expanded_path(config)
         plugins = installed()
         entry = plugins.trainers.get(trainer)
         shown = command_line("run", trainer, preset=preset, config=config, **shared)
@@ -96,7 +95,7 @@ def sweep(
             for name, values in pairs(option, tried or ()):
                 listed = isinstance(values, (list, tuple))
                 words += [option, f"{name}={','.join(map(to_text, values)) if listed else to_text(values)}"]
-        caller, say = _caller(words, progress)
+        caller, say = _caller(words, display, progress)
         return SweepResult(carried_out(lambda: start(caller, request, say)).path)
 
 
@@ -120,17 +119,17 @@ def resume_sweep(
     Raises:
         UsageError, PneumoError, Interrupted: as :func:`sweep`.
     """
-    path = folder.folder if isinstance(folder, SweepResult) else Path(folder).expanduser()
-    with one_line_errors():
-        caller, say = _caller(command_line("sweep", "resume", path, workers=workers), progress)
+    with one_line_errors(), progress_for(progress) as display:
+        path = folder.folder if isinstance(folder, SweepResult) else expanded_path(folder)
+        words = command_line("sweep", "resume", path, workers=workers)
+        caller, say = _caller(words, display, progress)
         return SweepResult(
             carried_out(lambda: go_on(caller, path, Hands(workers, say, settings), storage)).path
         )
 
 
-def _caller(words: list[str], progress: bool | None) -> tuple[Caller, Callable[[str], None]]:
-    shown = progress_for(progress)
-    caller = Caller(installed(), words, stoppable(shown.progress), console=False)
+def _caller(words: list[str], display: Shown, progress: bool | None) -> tuple[Caller, Callable[[str], None]]:
+    caller = Caller(installed(), words, stoppable(display.progress), console=False)
     return caller, (lambda line: None) if progress is False else _say
 
 
