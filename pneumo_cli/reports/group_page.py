@@ -8,13 +8,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from pneumo_cli.evaluation.metric_names import in_order, is_known, metric_label, metric_text, sd_text
-from pneumo_cli.reports.content import settings_shown
-from pneumo_cli.reports.document import Block, Commands, Document, Headline, Paragraph, Section, Table
+from pneumo_cli.reports.document import (
+    Block,
+    Commands,
+    Document,
+    Folded,
+    Headline,
+    Paragraph,
+    Section,
+    Table,
+)
 from pneumo_cli.reports.formatting import count, duration, lowered, when
-from pneumo_cli.reports.results import headlines, pictures, results, task_of, verdict
+from pneumo_cli.reports.recipe_section import settings_shown
+from pneumo_cli.reports.results import NO_HEADLINES, headlines, pictures, results, task_of, verdict
 from pneumo_cli.runs.index import WHOLE as WHOLE
 from pneumo_cli.runtime.json_values import mapping, number, sequence, text
 
@@ -51,9 +61,9 @@ def document(report: Mapping[str, Any]) -> Document:
         Section("spread", "Variation between members", tuple(_spread(report))),
         Section("samples", "Generated images", tuple(pictures(report, "samples"))),
         Section("members", "Members", tuple(_members(report))),
-        Section("results", "Ensemble", tuple(_ensemble(report))),
-        Section("training", "Training", tuple(pictures(report, "training"))),
-        Section("settings", "Settings", tuple(settings_shown(report))),
+        Section("results", "Ensemble", tuple(_ensemble(report)), folded=True),
+        Section("training", "Training", tuple(pictures(report, "training")), folded=True),
+        Section("settings", "Settings", tuple(settings_shown(report)), folded=True),
         Section("reproduce", "How to reproduce", tuple(_commands(report))),
     )
     run = mapping(report.get("run"))
@@ -68,6 +78,7 @@ def document(report: Mapping[str, Any]) -> Document:
         headlines=numbers,
         sections=tuple(section for section in sections if section.blocks),
         version=text(report.get("pneumo")),
+        opening=tuple(_opening(report)),
     )
 
 
@@ -102,11 +113,17 @@ def _summary(report: Mapping[str, Any]) -> str:
     return " ".join(sentences)
 
 
-def _mean_headlines(report: Mapping[str, Any]) -> tuple[str, tuple[Headline, ...]]:
+def _first_metrics(report: Mapping[str, Any]) -> tuple[str, Mapping[str, Any], list[str]]:
+    """The split whose results come first, its metrics, and the names of those that are shown above all others."""
     measured = mapping(report.get("spread"))
     split = next((name for name in (WHOLE, "test", "validation", *measured) if name in measured), "")
     metrics = mapping(measured.get(split))
-    shown = in_order([name for name in metrics if name != "loss"] or list(metrics))[:_HEADLINES]
+    shown = in_order([name for name in metrics if name not in NO_HEADLINES] or list(metrics))
+    return split, metrics, shown[:_HEADLINES]
+
+
+def _mean_headlines(report: Mapping[str, Any]) -> tuple[str, tuple[Headline, ...]]:
+    split, metrics, shown = _first_metrics(report)
     title = "Mean over the members" + (f", {split} set" if split and split != WHOLE else "")
     return title, tuple(
         Headline(
@@ -118,14 +135,25 @@ def _mean_headlines(report: Mapping[str, Any]) -> tuple[str, tuple[Headline, ...
     )
 
 
+def _opening(report: Mapping[str, Any]) -> Iterator[Block]:
+    """The spread of the first metrics, and its figure."""
+    split, metrics, shown = _first_metrics(report)
+    if shown:
+        labels = {name: metric_label(name, task_of(report)).label for name in shown}
+        where = "" if split == WHOLE else f", {split} set"
+        yield _spread_table(f"Variation between members{where}", labels, metrics)
+    yield from pictures(report, "spread")
+
+
 def _spread(report: Mapping[str, Any]) -> Iterator[Block]:
     for split, metrics in mapping(report.get("spread")).items():
         title = "Image quality" if split == WHOLE else f"Individual members, {split} set"
         labels = {name: metric_label(name, task_of(report)).label for name in in_order(metrics)}
-        yield _spread_table(title, labels, metrics)
+        table = _spread_table(title, labels, metrics)
+        # Of classifiers the first metrics are above already.
+        yield table if split == WHOLE else Folded(title, (replace(table, title=""),))
         if split == WHOLE:
             yield from _baselines(report)
-    yield from pictures(report, "spread")
     if predicts := sequence(report.get("predicts")):
         yield Paragraph(
             "Each member was evaluated by itself, and there is no result of an ensemble: the metrics are the "

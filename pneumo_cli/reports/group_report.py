@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pneumo_cli.errors import PneumoError
-from pneumo_cli.evaluation.metric_names import is_known, metric_label
+from pneumo_cli.evaluation.metric_names import in_order, is_known, metric_label, metric_text, sd_text
 from pneumo_cli.reports import caveats, html, markdown
 from pneumo_cli.reports.figure_files import FigureFiles
 from pneumo_cli.reports.figures.spread import overlaid_curves, side_by_side, spread_of
@@ -32,11 +32,16 @@ if TYPE_CHECKING:
     from pneumo_cli.runs.groups import GroupMember, GroupResult
 
 _MOST_SHOWN = 12  # members whose images are shown; those of the others are in their own reports
+FEW_MEMBERS = "few-members"
+"""The rule of the caveat that a spread over two or three runs says little."""
 _SHARES = 3  # metrics between 0 and 1 from which on a figure of their spread is worthwhile
 
 
-def write_group_report(group: GroupResult) -> dict[str, Any]:
+def write_group_report(group: GroupResult, next_steps: Sequence[str] = ()) -> dict[str, Any]:
     """Write the report of a group.
+
+    Args:
+        next_steps: command lines that it suggests.
 
     Returns:
         the content of ``report.json``.
@@ -47,11 +52,12 @@ def write_group_report(group: GroupResult) -> dict[str, Any]:
     folder = group.folder
     reports = {member.name: _read(group, member) for member in group.done}
     try:
-        report = _content(group, reports)
-        files = FigureFiles(folder, report["notes"].append)
+        report = {**_content(group, reports), "next": list(next_steps)}
+        machine = group.resolved.machine
+        files = FigureFiles(folder, report["notes"].append, for_print=machine.print_figures)
         for split, evaluation in group.evaluations.items():
             atomic.write_text(folder.predictions / f"{split}.csv", predictions_csv(evaluation, group.records))
-        pages = group.resolved.machine.report
+        pages = machine.report
         if pages:
             _figures(group, reports, report, files)
             for split, evaluation in group.evaluations.items():
@@ -125,7 +131,6 @@ def _content(group: GroupResult, reports: Mapping[str, Mapping[str, Any]]) -> di
             f"pneumo run {group.resolved.entry.spec.name} --config {group.folder.settings}",
             *sequence(first.get("reproduce"))[1:],
         ],
-        "next": [f"pneumo evaluate {group.folder.path}"] if group.averages else [],
     }
 
 
@@ -291,7 +296,19 @@ def _figures(
     shares = {name for metrics in values.values() for name in metrics if metric_label(name).share}
     if len(shares) >= _SHARES:
         caption = "Metrics of each member, with their mean and standard deviation."
-        files.add(partial(spread_of, values), "figures/spread", caption, "spread")
+        said = _said(report["spread"], next(iter(values)))
+        files.add(partial(spread_of, values), "figures/spread", caption, "spread", alternative=said)
+
+
+def _said(measured: Mapping[str, Any], split: str) -> str:
+    """What the figure of the spread shows, of the first metrics of a split."""
+    shown = in_order([name for name in measured[split] if metric_label(name).share])[:_SHARES]
+    parts = (
+        f"{metric_label(name).label} {metric_text(name, of['mean'])} ± {sd_text(name, of['sd'])}"
+        for name in shown
+        for of in [measured[split][name]]
+    )
+    return f"Mean and standard deviation over the members, {split} set: {', '.join(parts)}."
 
 
 def _samples(group: GroupResult, reports: Mapping[str, Mapping[str, Any]], files: FigureFiles) -> None:
@@ -310,10 +327,32 @@ def _samples(group: GroupResult, reports: Mapping[str, Mapping[str, Any]], files
     files.add(partial(side_by_side, shown), "figures/samples", caption, "samples")
 
 
+def few_members(report: Mapping[str, Any]) -> str:
+    """That a standard deviation of two or three values is hardly known; empty for other numbers of members.
+
+    The factors are those of the 95 % interval of a normal distribution's standard deviation, from chi-squared.
+    """
+    finished = sum(mapping(one).get("state") == "finished" for one in sequence(report.get("members")))
+    more = "--seeds 5" if len(sequence(report.get("seeds"))) > 1 else "More folds or seeds"
+    if finished == 2:
+        return (
+            "The spread is over two runs, and says little: the true standard deviation may be half of that of two "
+            f"values, or thirty times as large (95 % interval 0.45 to 32 times). {more} would say more."
+        )
+    if finished == 3:
+        return (
+            "The spread is over three runs, a rough estimate: the true standard deviation may be half of that of "
+            "three values, or six times as large (95 % interval 0.52 to 6.3 times)."
+        )
+    return ""
+
+
 def caveats_of(report: Mapping[str, Any], first: Mapping[str, Any]) -> list[dict[str, str]]:
     """The caveats of a group, with the dataset of its first member; one on the seed only where there is one."""
     rules = caveats.fired({**report, "dataset": first.get("dataset")})
     rules = [rule for rule in rules if rule["rule"] != "one-seed"]
+    if few := few_members(report):
+        rules.insert(0, {"rule": FEW_MEMBERS, "text": few})
     if len(sequence(report.get("seeds"))) > 1:
         return rules
     sentences = (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,9 +16,10 @@ from pneumo_cli.cli.data_options import (
     SplitSeedFlag,
     takes_dataset_options,
 )
-from pneumo_cli.cli.options import JsonFlag
+from pneumo_cli.cli.options import JsonFlag, ThreadsFlag
 from pneumo_cli.cli.output import print_json, print_table, print_text
 from pneumo_cli.runtime.progress import for_stderr
+from pneumo_cli.runtime.terminal import print_message
 
 if TYPE_CHECKING:
     from pneumo_audit.audit import Audit
@@ -49,16 +49,17 @@ def add_commands(app: typer.Typer) -> None:
         split_seed: SplitSeedFlag = 42,
         data_home: HomeFlag = None,
         cache: CacheFlag = None,
+        threads: ThreadsFlag = None,
         json: JsonFlag = False,
         **options: Any,
     ) -> None:
-        """Search for patients and images in two splits, and for differences between training and test images.
+        """Search for leaks, and for shift between training and test images.
 
         Writes a page that shows the images. Exit code 1 if anything leaks."""
         from pneumo_audit.functions import audited
         from pneumo_cli.workflows.caller import Caller
 
-        machine = {"data_root": data_root, "data_home": data_home, "cache": cache}
+        machine = {"data_root": data_root, "data_home": data_home, "cache": cache, "threads": threads}
         caller = Caller(ctx.obj, progress=for_stderr())
         policy = (split, validation_fraction, split_seed)
         result = audited(caller, dataset, machine, options, policy, out, overwrite=overwrite)
@@ -66,7 +67,7 @@ def add_commands(app: typer.Typer) -> None:
             print_json(result.content)
         else:
             _print(result.audit)
-        print(f"pneumo: the page is {result.written}", file=sys.stderr)
+        print_message(f"the page is {result.written}")
         if not result.clean:
             raise typer.Exit(1)
 
@@ -76,20 +77,24 @@ def _print(result: Audit) -> None:
 
     data = result.data
     images, patients = len(data.dataset.records), len({record.patient for record in data.dataset.records})
-    print(f"{data.dataset.name}: {images:,} images of {patients:,} patients, split by {data.split.policy}\n")
+    print_text(
+        f"{data.dataset.name}: {images:,} images of {patients:,} patients, split by {data.split.policy}"
+    )
+    print()
     print_table(LEAK_HEAD, leak_rows(result.shown_leaks()))
     groups = len(data.overlaps.identical)
     pairs = sum(map(len, result.within.values()))
-    print(
-        f"\n{groups} groups of identical files; {pairs} pairs of equal images of two patients within a split"
+    print()
+    print_text(
+        f"{groups} groups of identical files; {pairs} pairs of equal images of two patients within a split"
     )
     for blocks in result.blocks:
-        print(
+        print_text(
             f"{blocks.split} patients of {blocks.title}: {blocks.patients:,} in {blocks.blocks:,} blocks of "
             f"numbers, {blocks.expected:.0f} expected by chance (z = {blocks.z:.1f}): {blocks.verdict}"
         )
     for card in result.shift:
-        print(
+        print_text(
             f"test against training images of {card.title}: AUC {card.auc:.3f}; random halves "
             f"{min(card.halves):.3f} to {max(card.halves):.3f}"
         )

@@ -12,6 +12,7 @@ from pneumo_audit.result import AuditResult, check_target
 from pneumo_cli.data.prepare import SplitRequest, prepare
 from pneumo_cli.data.splits import Policy
 from pneumo_cli.errors import UsageError
+from pneumo_cli.runtime.devices import set_threads
 from pneumo_cli.runtime.home import StrPath, expanded_path
 from pneumo_cli.settings.dataset_options import all_options
 from pneumo_cli.settings.resolve import resolve_machine
@@ -82,7 +83,7 @@ def audited(
     """Audit a dataset, and write the page if ``out`` names a folder for it.
 
     Args:
-        machine_flags: ``data_root``, ``data_home``, ``cache``; None: not given.
+        machine_flags: ``data_root``, ``data_home``, ``cache``, ``threads``; None: not given.
         options: the flags of datasets' options.
         policy: name, validation fraction and seed of the split.
     """
@@ -95,6 +96,7 @@ def audited(
             f"--split is {', '.join([*get_args(Policy), *plugins.splits.names()])}, not {split!r}"
         )
     machine = resolve_machine(machine_flags)
+    set_threads(machine.threads)
     given = machine_flags["data_root"] is not None
     opened = open_chosen(plugins, dataset, machine, caller.progress, root_given=given, options=options)
     data = prepare(

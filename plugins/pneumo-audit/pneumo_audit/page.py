@@ -66,10 +66,10 @@ def _document(audit: Audit, pictures: Path) -> Document:
         Section(
             "shift", "Distribution shift between training and test images", tuple(_shift(audit, pictures))
         ),
-        Section("storage", "How the images are stored", tuple(_storage(audit))),
-        Section("structure", "Order of the patients", tuple(_structure(audit, pictures))),
-        Section("remarks", "Further findings", tuple(_remarks(audit, pictures))),
-        Section("method", "Methods", tuple(_method(audit))),
+        Section("storage", "How the images are stored", tuple(_storage(audit)), folded=True),
+        Section("structure", "Order of the patients", tuple(_structure(audit, pictures)), folded=True),
+        Section("remarks", "Further findings", tuple(_remarks(audit, pictures)), folded=True),
+        Section("method", "Methods", tuple(_method(audit)), folded=True),
     )
     patients = len({record.patient for record in dataset.records})
     return Document(
@@ -285,7 +285,10 @@ def _shift(audit: Audit, pictures: Path) -> Iterator[Block]:
         "The AUC of a logistic regression on 32-px images that distinguishes test from training images of "
         "one class, with no patient in two folds, and its range for random halves of the patients."
     )
-    yield Pictures((("shift.png", caption),))
+    found = "; ".join(f"{card.title} {card.auc:.3f}, {_STRENGTHS[card.strength]}" for card in audit.shift)
+    yield Pictures(
+        (("shift.png", caption),), alternatives=(f"AUC of test against training images: {found}.",)
+    )
     yield Paragraph(
         "How to read it. At an AUC of 0.5 the classifier guesses: a test result holds for images like the "
         "training images. At 0.7 something visible differs (framing, exposure, age), and explains part of a "
@@ -348,7 +351,8 @@ def _structure(audit: Audit, pictures: Path) -> Iterator[Block]:
         "All patients of a class in the order of their numbers; coloured: those in the split. Wide bars are "
         "blocks, an even pattern is a random sample."
     )
-    yield Pictures((("order.png", caption),))
+    found = "; ".join(f"{row.split}, {row.title}: {row.verdict}" for row in audit.blocks)
+    yield Pictures((("order.png", caption),), alternatives=(f"Order of the patients. {found}.",))
 
 
 def _remarks(audit: Audit, pictures: Path) -> Iterator[Block]:

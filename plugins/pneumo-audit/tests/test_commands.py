@@ -57,7 +57,7 @@ def test_data_without_a_leak_give_a_page_and_exit_code_0(pneumo: Run, fakes: Pat
     page = (fakes / "page" / "audit.html").read_text()
     assert "No leak found" in page
     assert "Synthetic data" in page
-    assert "data:image/png" in page
+    assert "data:image/" in page
     assert sorted(file.name for file in (fakes / "page").iterdir()) == ["audit.html", "audit.json"]
 
 
@@ -74,7 +74,7 @@ def test_a_leak_gives_exit_code_1_and_its_images_are_shown(pneumo: Run, fakes: P
     page = (fakes / "page" / "audit.html").read_text()
     assert "1 leak found" in page
     assert "Near-duplicate:" in page
-    assert "<script" not in page
+    assert page.count("<script") == 1  # its own
     assert "alert(1)" in page
     assert {shift["class"] for shift in content["shift"]} <= {"NORMAL", "PNEUMONIA"}
 

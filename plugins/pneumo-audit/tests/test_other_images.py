@@ -59,4 +59,4 @@ def test_a_flipped_copy_is_found_among_them(
     assert [pair["near"] for pair in found["leaks"]] == [0, 1, 0]
     assert [one["class"] for one in found["shift"]] == ["all images"]
     page = (fakes / "page" / "audit.html").read_text()
-    assert "data:image/png" in page
+    assert "data:image/" in page

@@ -1,7 +1,8 @@
 """Paired tests of classifiers of K exclusive classes, or of K labels, on the same images.
 
-As :mod:`pneumo_compare.paired`: the macro metrics are tested by the bootstrap over patients, and the macro ROC AUC
-is the primary one. The ROC AUC of each class against the rest is a third family of tests, adjusted for all of them.
+As :mod:`pneumo_cli.evaluation.confidence.paired`: the macro metrics are tested by the bootstrap over patients, and
+the macro ROC AUC is the primary one. The ROC AUC of each class against the rest is a third family of tests,
+adjusted for all of them.
 """
 
 from __future__ import annotations
@@ -17,13 +18,20 @@ from numpy.typing import NDArray
 
 from pneumo_cli.errors import PneumoError
 from pneumo_cli.evaluation.confidence.intervals import Difference, difference_intervals
+from pneumo_cli.evaluation.confidence.mcnemar import Discordance, of_counts
+from pneumo_cli.evaluation.confidence.paired import (
+    NO_DIFFERENCE,
+    OF_CALLS,
+    PRIMARY,
+    Pair,
+    adjusted,
+    tested,
+)
 from pneumo_cli.evaluation.multi.calibration import ClassCalibration
 from pneumo_cli.evaluation.multi.intervals import multi_difference_intervals, resamples_for
 from pneumo_cli.evaluation.multi.metrics import multi_metrics
 from pneumo_cli.evaluation.multi.scores import class_truth, decide, one_vs_rest
 from pneumo_cli.runtime.json_values import mapping, sequence, text
-from pneumo_compare.mcnemar import Discordance, of_counts
-from pneumo_compare.paired import NO_DIFFERENCE, OF_CALLS, PRIMARY, Pair, adjusted, tested
 
 if TYPE_CHECKING:
     from pneumo_cli.data.records import Task
@@ -102,28 +110,31 @@ def read_classes(
 
 
 def compare_classes(
-    first: ClassScored,
-    others: Sequence[ClassScored],
+    classifiers: Sequence[ClassScored],
+    pairs: Sequence[tuple[int, int]],
     labels: NDArray[np.int64],
     patients: Patients,
     *,
     seed: int = 0,
 ) -> tuple[list[Pair], dict[str, int]]:
-    """Compare classifiers of the same classes with a first one, on the same images.
+    """Compare pairs of classifiers of the same classes, on the same images.
 
     Args:
+        pairs: (first, second), as places in ``classifiers``.
         labels: class indices [N], or 1, 0 and -1 for unknown [N, K].
         patients: the patient of each image, [N].
         seed: of the bootstrap.
 
     Returns:
-        as :func:`pneumo_compare.paired.compare`, with the family ``classes``: the ROC AUC of each class.
+        as :func:`~pneumo_cli.evaluation.confidence.paired.compare_pairs`, with the family ``classes``: the ROC AUC
+        of each class.
     """
-    differences = [_differences(second, first, labels, patients, seed) for second in others]
-    areas = [_areas(second, first, labels, patients, seed) for second in others]
+    several = [(classifiers[a], classifiers[b]) for a, b in pairs]
+    differences = [_differences(second, first, labels, patients, seed) for first, second in several]
+    areas = [_areas(second, first, labels, patients, seed) for first, second in several]
     flat, tests = adjusted(differences)
     of_classes, family = adjusted(areas, primary="")
-    pairs = [
+    results = [
         Pair(
             equal=_equal(first, second),
             equal_calls=np.array_equal(first.predicted, second.predicted),
@@ -135,9 +146,9 @@ def compare_classes(
                 name: tested(PRIMARY, one, of_classes[i].get(name, one.p)) for name, one in areas[i].items()
             },
         )
-        for i, second in enumerate(others)
+        for i, (first, second) in enumerate(several)
     ]
-    return pairs, {**tests, "classes": sum(family.values())}
+    return results, {**tests, "classes": sum(family.values())}
 
 
 def _differences(

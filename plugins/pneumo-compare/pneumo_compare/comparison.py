@@ -1,54 +1,43 @@
 """Compares runs from their folders alone, without plugins, checkpoints or images.
 
-Runs are read and checked to be about the same images; :mod:`pneumo_compare.paired` tests them, and
-:mod:`pneumo_compare.page` shows them. Classifiers have a prediction for each image and are tested in pairs; runs
-of other kinds are shown side by side, if they have the same metrics. Nothing is evaluated again, so no test-set
-access is added.
+Runs are read and checked to be about the same images; :mod:`pneumo_cli.evaluation.confidence.paired` tests them,
+and :mod:`pneumo_compare.page` shows them. Classifiers have a prediction for each image and are tested in pairs;
+runs of other kinds are shown side by side, if they have the same metrics. Nothing is evaluated again, so no
+test-set access is added.
 """
 
 from __future__ import annotations
 
-import csv
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pneumo_cli.errors import PneumoError, UsageError
 from pneumo_cli.evaluation.binary import binary_metrics
-from pneumo_cli.evaluation.calibration import UNCALIBRATED, Calibration
 from pneumo_cli.evaluation.confidence.intervals import metric_intervals
+from pneumo_cli.evaluation.confidence.paired import RESAMPLES, Pair, Scored, compare_pairs
 from pneumo_cli.evaluation.multi.metrics import multi_metrics
 from pneumo_cli.runs.folder import GroupFolder, RunFolder, is_group
 from pneumo_cli.runs.group_index import read_group
 from pneumo_cli.runs.index import BUNDLE, ListedRun, numbers, read_report, read_run
-from pneumo_cli.runtime.json_values import mapping, number, number_ends, sequence, text
+from pneumo_cli.runs.predictions import Images, binary_predictions, images_of, prediction_rows
+from pneumo_cli.runtime.json_values import mapping, number_ends, sequence, text
 from pneumo_compare.classes import ClassScored, compare_classes, read_classes
-from pneumo_compare.paired import RESAMPLES, Pair, Scored, compare
+from pneumo_compare.settings import short_names
 
 SPLITS = ("test", "validation")
 
 _NAMED = 3  # images that an error names
+_ALL_PAIRS = 8  # runs up to which all pairs are tested
 _ROUNDING = 1e-4  # between a report's metric and the same metric recomputed from its predictions
 
 
-@dataclass(frozen=True)
-class Images:
-    """The images of a split, sorted by name.
-
-    Attributes:
-        names, patients: [N].
-        labels: [N] of 0 and 1, or class indices; of labels 1, 0 and -1 for unknown, [N, K]; empty if the run is not
-            a classifier.
-    """
-
-    names: tuple[str, ...]
-    patients: tuple[str, ...]
-    labels: NDArray[np.int64]
+Places: TypeAlias = tuple[int, int]
+"""The places in ``runs`` of the first and the second run of a pair."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +46,7 @@ class ComparedRun:
 
     Attributes:
         letter: its name in the comparison: A, B, …
+        label: a short name that tells it from the others: its trainer, and the settings that differ.
         listed: its names, settings and state.
         report: the content of ``report.json``.
         metrics, intervals: of the compared split.
@@ -71,6 +61,12 @@ class ComparedRun:
     intervals: Mapping[str, tuple[float, float]]
     images: Images | None = None
     scored: Scored | ClassScored | None = None
+    label: str = ""
+
+    @property
+    def title(self) -> str:
+        """Letter and short name."""
+        return f"{self.letter} · {self.label}"
 
     @property
     def name(self) -> str:
@@ -85,15 +81,17 @@ class Comparison:
     Attributes:
         split: ``test`` or ``validation``.
         runs: at least two.
-        baseline: the index in ``runs`` of the run that the others are compared with.
-        pairs: index in ``runs`` to that run's differences from the baseline; empty if they are not classifiers.
+        baseline: the index in ``runs`` of the run that the others are compared with; of all pairs the first one.
+        all_pairs: whether every pair of runs is compared.
+        pairs: how the second run of a pair differs from the first; empty if they are not classifiers.
         tests: number of tests of the families ``primary`` and ``other``.
     """
 
     split: str
     runs: tuple[ComparedRun, ...]
     baseline: int
-    pairs: Mapping[int, Pair] = field(default_factory=dict)
+    all_pairs: bool = False
+    pairs: Mapping[Places, Pair] = field(default_factory=dict)
     tests: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -107,9 +105,14 @@ class Comparison:
         scored = self.first.scored
         return scored.classes if isinstance(scored, ClassScored) else ()
 
-    def same_run(self, place: int) -> bool:
-        """Whether a run is the baseline itself, given twice."""
-        return self.runs[place].listed.path.resolve() == self.first.listed.path.resolve()
+    def of(self, places: Places) -> tuple[ComparedRun, ComparedRun]:
+        """The first and the second run of a pair."""
+        return self.runs[places[0]], self.runs[places[1]]
+
+    def same_run(self, places: Places) -> bool:
+        """Whether a pair is one run, given twice."""
+        first, second = self.of(places)
+        return first.listed.path.resolve() == second.listed.path.resolve()
 
 
 def compare_runs(
@@ -120,7 +123,8 @@ def compare_runs(
     Args:
         paths: folders of runs, or of groups (compared as ensembles: the mean of their members); at least two with
             the baseline.
-        baseline: the run that the others are compared with, one of ``paths`` or another one; the first by default.
+        baseline: the run that the others are compared with, one of ``paths`` or another one; None: all pairs are
+            compared, or with many runs (more than eight) each with the first one.
 
     Raises:
         UsageError: a path is not a finished run with an evaluation of this split, or the runs are of different
@@ -142,21 +146,28 @@ def compare_runs(
             "a comparison needs at least two runs: pneumo compare RUN RUN (pneumo list-runs lists them)"
         )
     runs = tuple(_read(path, split, _letter(number)) for number, path in enumerate(folders))
+    names = short_names(
+        [run.listed.trainer for run in runs], [run.report for run in runs], [run.listed.path for run in runs]
+    )
+    runs = tuple(replace(run, label=name) for run, name in zip(runs, names, strict=True))
     first = runs[place]
     others = [i for i in range(len(runs)) if i != place]
     for i in others:
         _check_same_kind(first, runs[i], split)
         _check_same_images(first, runs[i], split)
+    whole = baseline is None and len(runs) <= _ALL_PAIRS
+    compared = Comparison(split, runs, place, all_pairs=whole and len(runs) > 2)
     if first.images is None or first.scored is None:
-        return Comparison(split, runs, place)
+        return compared
+    wanted = [*combinations(range(len(runs)), 2)] if whole else [(place, i) for i in others]
     labels, patients = first.images.labels, first.images.patients
     if isinstance(first.scored, ClassScored):
-        further = [scored for i in others if isinstance(scored := runs[i].scored, ClassScored)]
-        pairs, tests = compare_classes(first.scored, further, labels, patients)
+        classes = [scored for run in runs if isinstance(scored := run.scored, ClassScored)]
+        pairs, tests = compare_classes(classes, wanted, labels, patients)
     else:
-        binary = [scored for i in others if isinstance(scored := runs[i].scored, Scored)]
-        pairs, tests = compare(first.scored, binary, labels, patients, resamples=resamples)
-    return Comparison(split, runs, place, dict(zip(others, pairs, strict=True)), tests)
+        binary = [scored for run in runs if isinstance(scored := run.scored, Scored)]
+        pairs, tests = compare_pairs(binary, wanted, labels, patients, resamples=resamples)
+    return replace(compared, pairs=dict(zip(wanted, pairs, strict=True)), tests=tests)
 
 
 def _letter(place: int) -> str:
@@ -204,7 +215,7 @@ def _read(path: Path, split: str, letter: str) -> ComparedRun:
         if (ends := number_ends(value)) is not None
     }
     file = folder.predictions / f"{split}.csv"
-    rows = _rows(file)
+    rows = prediction_rows(file)
     classifies = "auc" in metrics or "recall" in metrics
     if rows is None:
         if classifies:
@@ -220,16 +231,8 @@ def _read(path: Path, split: str, letter: str) -> ComparedRun:
     if not {"name", "patient", *(("logits", "labels") if classifies else ())} <= columns:
         raise PneumoError(f"{file} is damaged: it has no predictions with names and patients")
     if not {"logits", "labels"} <= columns:
-        return ComparedRun(letter, listed, report, metrics, intervals, _images(file, rows))
-    images, logits = _predictions(file, rows)
-    point = mapping(mapping(details.get("operating_points")).get(text(details.get("operating_point"))))
-    try:
-        calibration = Calibration(
-            number(details.get("temperature")) or 1.0, number(details.get("bias")) or 0.0
-        )
-    except ValueError:
-        calibration = UNCALIBRATED
-    scored = Scored(logits, number(point.get("logit_threshold", point.get("cut"))) or 0.0, calibration)
+        return ComparedRun(letter, listed, report, metrics, intervals, images_of(file, rows))
+    images, scored = binary_predictions(file, rows, details)
     computed = binary_metrics(scored.logits, images.labels, logit_threshold=scored.logit_threshold)
     _check_computed(file, folder, metrics, computed)
     if not intervals:  # a run from before reports had them
@@ -244,7 +247,7 @@ def _of_classes(
     run: ComparedRun, file: Path, rows: Sequence[Mapping[str, str]], details: Mapping[str, Any]
 ) -> ComparedRun:
     """A run of K classes or labels, with its predictions."""
-    images = _images(file, rows)
+    images = images_of(file, rows)
     labels, scored = read_classes(file, rows, images.names, details)
     computed = multi_metrics(scored.logits, labels, scored.task, scored.thresholds)
     _check_computed(file, RunFolder(run.listed.path), run.metrics, computed)
@@ -267,49 +270,6 @@ def _check_computed(
                 f"{file} does not belong to {folder.report_json}: the predictions give {name} "
                 f"{computed[name]:.4f}, the report says {metrics[name]:.4f}"
             )
-
-
-def _rows(file: Path) -> list[dict[str, str]] | None:
-    """The rows of a file of predictions; None if there is no file."""
-    try:
-        with file.open(encoding="utf-8", newline="") as lines:
-            return [dict(row) for row in csv.DictReader(lines, restkey="", restval="")]
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise PneumoError(f"{file} cannot be read: {error.strerror}") from error
-    except (csv.Error, ValueError) as error:
-        raise PneumoError(f"{file} is damaged: {text(error)}") from error
-
-
-def _images(file: Path, rows: Sequence[Mapping[str, str]]) -> Images:
-    """Images without labels, sorted by name."""
-    patients: dict[str, str] = {}
-    for line, row in enumerate(rows, start=2):
-        if row["name"] in patients:
-            raise PneumoError(f"{file} is damaged: line {line} repeats {text(row['name'])}")
-        patients[row["name"]] = row["patient"]
-    names = tuple(sorted(patients))
-    return Images(names, tuple(patients[name] for name in names), np.empty(0, dtype=np.int64))
-
-
-def _predictions(file: Path, rows: Sequence[Mapping[str, str]]) -> tuple[Images, NDArray[np.float64]]:
-    """Images with labels, and logits, sorted by name."""
-    images = _images(file, rows)
-    predictions: dict[str, tuple[int, float]] = {}
-    for line, row in enumerate(rows, start=2):
-        try:
-            label, logit = int(row["labels"]), float(row["logits"])
-        except ValueError:
-            raise PneumoError(
-                f"{file} is damaged: line {line} has no number for its label or logit"
-            ) from None
-        if not math.isfinite(logit) or label not in (0, 1):
-            raise PneumoError(f"{file} is damaged: line {line} has the logit {logit} and the label {label}")
-        predictions[row["name"]] = label, logit
-    labels = np.array([predictions[name][0] for name in images.names], dtype=np.int64)
-    logits = np.array([predictions[name][1] for name in images.names], dtype=np.float64)
-    return replace(images, labels=labels), logits
 
 
 # --- whether they can be compared ------------------------------------------------------------------------------

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pneumo_cli.evaluation.arrays import sigmoid
+from pneumo_cli.evaluation.confidence.paired import Scored
 from pneumo_cli.evaluation.multi.scores import softmax
 from pneumo_cli.reports.document import Block, Folded, Table
 from pneumo_cli.runtime.json_values import mapping, sequence, text
 from pneumo_compare.classes import ClassScored
-from pneumo_compare.comparison import ComparedRun, Comparison
-from pneumo_compare.paired import Scored
+from pneumo_compare.comparison import ComparedRun, Comparison, Places
 
 _LISTED = 200
 
@@ -24,9 +24,9 @@ def classes_of(run: ComparedRun) -> list[str]:
     return [text(name) for name in sequence(mapping(run.report.get("dataset")).get("classes"))]
 
 
-def disagreements(comparison: Comparison, place: int) -> Iterator[Block]:
-    """The images that a run and the baseline classify differently; nothing for labels."""
-    images, first, other = comparison.first.images, comparison.first, comparison.runs[place]
+def disagreements(comparison: Comparison, places: Places) -> Iterator[Block]:
+    """The images that the runs of a pair classify differently; nothing for labels."""
+    images, (first, other) = comparison.first.images, comparison.of(places)
     shown = None if images is None else _shown(first.scored, other.scored)
     if images is None or shown is None:
         return
@@ -36,7 +36,7 @@ def disagreements(comparison: Comparison, place: int) -> Iterator[Block]:
         return
     gap = np.abs(probabilities[0][differ] - probabilities[1][differ])
     classes = list(comparison.classes) or (classes_of(first) if len(classes_of(first)) == 2 else ["0", "1"])
-    a, b = first.letter, other.letter
+    a, b = first.label, other.label
     rows = [
         (
             images.names[i],

@@ -33,7 +33,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_DASHES: tuple[Any, ...] = ("-", (0, (4, 1.6)), (0, (1, 1.2)), (0, (6, 1.5, 1, 1.5)), (0, (2, 1)))
+_DASHES: tuple[Any, ...] = (
+    "-",
+    (0, (4, 1.6)),
+    (0, (6, 1.5, 1, 1.5)),
+    (0, (9, 2)),
+    (0, (4, 1.2, 1, 1.2, 1, 1.2)),
+)
 CORNER = 0.4
 """Side length of the upper left corner of a ROC curve, of 1."""
 _SIDES = ("validation", "train")
@@ -41,7 +47,7 @@ _SIDES = ("validation", "train")
 
 @dataclass(frozen=True)
 class Span:
-    """A difference with its 95 % interval; ``better`` as in :class:`~pneumo_compare.paired.Tested`."""
+    """A difference with its 95 % interval; ``better``: 1 or -1 if it is significantly better or worse, else 0."""
 
     label: str
     value: float
@@ -81,12 +87,12 @@ def overlaid_roc(curves: Mapping[str, RocPoints], *, corner: bool = False) -> Fi
         corner: draw only the upper left corner, where good classifiers differ.
     """
     figure, axes = column_figure(3.1)
-    axes.plot([0, 1], [0, 1], color=FAINT, linewidth=0.8, linestyle=(0, (1, 1.5)))
+    axes.plot([0, 1], [0, 1], color=FAINT, linewidth=0.5, zorder=1)  # chance
     for place, (name, points) in enumerate(curves.items()):
         axes.plot(
             points.false_positive_rate,
             points.true_positive_rate,
-            label=shortened(name, 30),
+            label=shortened(name, 42),
             linewidth=1.2,
             **_line_style(place),
         )
@@ -106,7 +112,7 @@ def difference_rows(spans: Sequence[Span], *, plus: str, minus: str) -> Figure:
 
     Args:
         spans: from top to bottom. Significant differences are drawn in colour with a filled marker, others in gray.
-        plus, minus: the letters of minuend and subtrahend.
+        plus, minus: the names of minuend and subtrahend.
     """
     from matplotlib.ticker import MaxNLocator
 
@@ -124,9 +130,9 @@ def difference_rows(spans: Sequence[Span], *, plus: str, minus: str) -> Figure:
             markerfacecolor=colour if span.better else "white",
             linestyle="none",
         )
-    for better, letter, colour in ((1, plus, BLUE), (-1, minus, VERMILLION)):
+    for better, name, colour in ((1, plus, BLUE), (-1, minus, VERMILLION)):
         if any(span.better == better for span in spans):
-            axes.plot([], [], color=colour, marker="o", label=f"{letter} is better")
+            axes.plot([], [], color=colour, marker="o", label=f"{shortened(name, 24)} is better")
     if any(not span.better for span in spans):
         axes.plot([], [], color=FAINT, marker="o", markerfacecolor="white", label="not significant")
     # At least a hundredth, so that tiny differences do not look large.
@@ -137,7 +143,7 @@ def difference_rows(spans: Sequence[Span], *, plus: str, minus: str) -> Figure:
     axes.tick_params(axis="y", length=0)
     axes.grid(False, axis="y")
     axes.xaxis.set_major_locator(MaxNLocator(nbins=4, symmetric=True))
-    axes.set_xlabel(f"{plus} − {minus}, with 95 % interval")
+    axes.set_xlabel(f"{shortened(plus, 24)} − {shortened(minus, 24)}")
     legend_above(axes)
     return figure
 

@@ -18,7 +18,7 @@ def compare(
     Args:
         runs: folders or results of finished runs or groups, at least two with the baseline.
         split: ``test`` or ``validation``.
-        baseline: the run that the others are compared with; None: the first one.
+        baseline: the run that the others are compared with; None: all pairs are compared.
         out: a new FILE.html or folder for the page, with figures; None: no page is written.
 
     Raises:

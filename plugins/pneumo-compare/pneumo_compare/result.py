@@ -41,7 +41,7 @@ class ComparisonResult(ShownAsCard):
 
     @property
     def runs(self) -> Table:
-        """A row per run: its letter, folder, trainer, model, dataset, epochs."""
+        """A row per run: its letter, short name, folder, trainer, model, dataset, epochs."""
         left_out = ("metrics", "intervals")
         return Table(
             {name: value for name, value in run.items() if name not in left_out}
@@ -60,10 +60,12 @@ class ComparisonResult(ShownAsCard):
 
     @property
     def differences(self) -> Table:
-        """A row per run and metric: how it differs from the baseline, for the same patients.
+        """A row per pair and metric: how ``run`` differs from ``baseline``, for the same patients.
+
+        Without a baseline that was asked for, all pairs are compared.
 
         ``difference`` with its 95 % interval from ``low`` to ``high``, ``p``, ``p_adjusted`` for the number of
-        metrics, ``significant``, and ``result`` in words. Empty if the runs are no classifiers.
+        tests, ``significant``, and ``result`` in words. Empty if the runs are no classifiers.
         """
         return Table(
             {
@@ -78,7 +80,7 @@ class ComparisonResult(ShownAsCard):
 
     @property
     def sentences(self) -> list[str]:
-        """The results in words, one per run."""
+        """The results in words, one per pair of runs."""
         untested = side_by_side(self.comparison)
         return [
             *([untested] if untested else []),
@@ -108,7 +110,7 @@ class ComparisonResult(ShownAsCard):
         return self.written
 
     def _card(self) -> Card:
-        names = " and ".join(f"{run.letter} ({run.name})" for run in self.comparison.runs)
+        names = " and ".join(run.title for run in self.comparison.runs)
         columns: dict[str, list[str]] = {}
         if len(self.comparison.runs) == 2 and self.comparison.pairs:
             (place,) = self.comparison.pairs

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from pneumo_cli.evaluation.confidence.intervals import Difference
+from pneumo_cli.evaluation.confidence.paired import (
+    NO_DIFFERENCE,
+    OF_CALLS,
+    PRIMARY,
+    SIGNIFICANT,
+    Tested,
+    difference_text,
+    p_clause,
+    p_text,
+)
 from pneumo_cli.evaluation.metric_names import in_order, lower_is_better, metric_label
-from pneumo_cli.reports.formatting import lowered
+from pneumo_cli.reports.formatting import listing, lowered
 from pneumo_cli.runtime.json_values import mapping, number, sequence, text
-from pneumo_compare.comparison import Comparison
-from pneumo_compare.paired import NO_DIFFERENCE, OF_CALLS, PRIMARY, SIGNIFICANT, Pair, Tested
+from pneumo_compare.comparison import Comparison, Places
 
 _NOTHING = "no significant difference"
-SPOKEN = 3
-"""Number of pairs up to which the result has a sentence each."""
 _NAMED = 3  # metrics that a sentence names
 
 
@@ -20,14 +26,23 @@ def verdict(comparison: Comparison) -> str:
     pairs = comparison.pairs
     if not pairs:
         return ""
-    if len(pairs) <= SPOKEN:
-        return " ".join(pair_sentence(comparison, place) for place in pairs)
-    differ = [place for place in pairs if _primary(pairs[place]) and pairs[place].metrics[PRIMARY].better]
-    first, label = comparison.first.letter, f"{_macro(comparison)}{_in_sentence(PRIMARY)}"
-    if not differ:
-        return f"In {label} none of the {len(pairs)} runs differs significantly from {first}."
-    letters = ", ".join(comparison.runs[place].letter for place in differ)
-    return f"In {label} {len(differ)} of the {len(pairs)} runs differ significantly from {first}: {letters}."
+    if len(pairs) == 1:
+        return " ".join(pair_sentence(comparison, places) for places in pairs)
+    beaten: dict[str, list[str]] = {}
+    for places, pair in pairs.items():
+        first, second = _names(comparison, places)
+        if PRIMARY in pair.metrics and (better := pair.metrics[PRIMARY].better):
+            winner, other = (second, first) if better > 0 else (first, second)
+            beaten.setdefault(winner, []).append(other)
+    label, tests = f"{_macro(comparison)}{_in_sentence(PRIMARY)}", comparison.tests["primary"]
+    if not beaten:
+        if comparison.all_pairs:
+            return f"In {label} no pair of the {len(comparison.runs)} runs differs significantly."
+        return (
+            f"In {label} none of the {len(pairs)} runs differs significantly from {comparison.first.label}."
+        )
+    parts = [f"{winner} is significantly better than {listing(others)}" for winner, others in beaten.items()]
+    return f"In {label} {listing(parts)} (adjusted for {tests} tests)."
 
 
 def side_by_side(comparison: Comparison) -> str:
@@ -40,31 +55,25 @@ def side_by_side(comparison: Comparison) -> str:
     )
 
 
-def pair_sentence(comparison: Comparison, place: int) -> str:
-    """How one run differs from the baseline."""
-    pair, (first, letter) = comparison.pairs[place], _letters(comparison, place)
-    if comparison.same_run(place):
-        return f"{letter} and {first} are the same run: no difference, p = 1."
+def pair_sentence(comparison: Comparison, places: Places) -> str:
+    """How the second run of a pair differs from the first."""
+    pair, (first, second) = comparison.pairs[places], _names(comparison, places)
+    if comparison.same_run(places):
+        return f"{second} and {first} are the same run: no difference, p = 1."
     if pair.equal:
-        return f"{letter} and {first} predict the same for every image: no difference, p = 1."
+        return f"{second} and {first} predict the same for every image: no difference, p = 1."
     if not pair.metrics:
-        return f"All images are of one patient: whether {letter} and {first} differ cannot be tested."
+        return f"All images are of one patient: whether {second} and {first} differ cannot be tested."
     sentences = []
-    if _primary(pair):
-        tested = pair.metrics[PRIMARY]
-        result = metric_verdict(comparison, place, PRIMARY)
-        if result == _NOTHING:
-            result += f" between {first} and {letter}"
-        numbers = f"{letter} − {first}: {difference_text(PRIMARY, tested.difference)}"
-        label = f"{_macro(comparison).capitalize()}{metric_label(PRIMARY).label}"
-        sentences.append(f"{label}: {result} [{numbers}, {_both_ps(comparison, tested)}].")
+    if PRIMARY in pair.metrics:
+        sentences.append(_primary_sentence(comparison, places))
     others = [
         name for name in in_order(pair.significant) if name != PRIMARY and not name.endswith("_calibrated")
     ]
     ahead = [name for name in others if pair.metrics[name].better > 0]
     behind = [name for name in others if pair.metrics[name].better < 0]
     parts = [
-        f"{who} is better in {_listed(names)}" for who, names in ((letter, ahead), (first, behind)) if names
+        f"{who} is better in {_listed(names)}" for who, names in ((second, ahead), (first, behind)) if names
     ]
     if parts:
         sentences.append(f"{'Otherwise ' if sentences else ''}{', and '.join(parts)}.")
@@ -73,15 +82,30 @@ def pair_sentence(comparison: Comparison, place: int) -> str:
     elif sentences:
         sentences.append("They do not differ significantly in any other metric.")
     else:
-        sentences.append(f"{first} and {letter} do not differ significantly in any metric.")
+        sentences.append(f"{first} and {second} do not differ significantly in any metric.")
     return " ".join(sentences)
 
 
-def metric_verdict(comparison: Comparison, place: int, metric: str) -> str:
-    """The result for one metric."""
-    pair, (first, letter) = comparison.pairs[place], _letters(comparison, place)
+def _primary_sentence(comparison: Comparison, places: Places) -> str:
+    """The result for the primary metric, with its difference, interval and p."""
+    tested, (first, second) = comparison.pairs[places].metrics[PRIMARY], _names(comparison, places)
+    label, ps = f"{_macro(comparison)}{metric_label(PRIMARY).label}", _both_ps(comparison, tested)
+    label = label[:1].upper() + label[1:]
+    if tested.better:
+        winner, other = (second, first) if tested.better > 0 else (first, second)
+        return f"{label}: {winner} is better than {other} by {_size(PRIMARY, tested)}, {ps}."
+    result = metric_verdict(comparison, places, PRIMARY)
+    if not result.startswith(_NOTHING):
+        return f"{label}: {result}."
+    difference = difference_text(PRIMARY, tested.difference)
+    return f"{label}: no significant difference between {first} and {second}: {difference}, {ps}."
+
+
+def metric_verdict(comparison: Comparison, places: Places, metric: str) -> str:
+    """The result for one metric, beside its difference."""
+    pair, (first, second) = comparison.pairs[places], _names(comparison, places)
     tested = pair.metrics[metric]
-    if comparison.same_run(place):
+    if comparison.same_run(places):
         return "the same run"
     if tested.difference == NO_DIFFERENCE:
         same = "predictions" if pair.equal else "predicted classes" if metric in OF_CALLS else "scores"
@@ -90,35 +114,8 @@ def metric_verdict(comparison: Comparison, place: int, metric: str) -> str:
         if tested.difference.p < SIGNIFICANT:
             return f"{_NOTHING}, adjusted for {_family(comparison, metric)} tests"
         return _NOTHING
-    winner = letter if tested.better > 0 else first
     word = "better" if lower_is_better(metric) is not None else "higher"
-    return f"{winner} is {word} by {_size(metric, tested)}"
-
-
-def difference_text(metric: str, difference: Difference) -> str:
-    """A difference with its interval, in the digits of its metric.
-
-    >>> difference_text("auc", Difference(0.0121, -0.0004, 0.0199, 0.04))
-    '+0.012 (0.000 to +0.020)'
-    """
-    if difference == NO_DIFFERENCE:
-        return "0"
-    value, low, high = (_signed(metric, end) for end in difference[:3])
-    return f"{value} ({low} to {high})"
-
-
-def p_text(p: float) -> str:
-    """A p in a table.
-
-    >>> p_text(0.0004), p_text(0.0312), p_text(1.0)
-    ('< 0.001', '0.031', '1')
-    """
-    return "< 0.001" if p < 0.001 else "1" if p == 1 else f"{p:.3f}"
-
-
-def p_clause(p: float) -> str:
-    """A p in a sentence, after the letter p."""
-    return p_text(p) if p < 0.001 else f"= {p_text(p)}"
+    return f"{second if tested.better > 0 else first} is {word}"
 
 
 def cautions(comparison: Comparison) -> tuple[str, ...]:
@@ -161,15 +158,16 @@ def _split_key(report: object) -> tuple[str, ...]:
     return text(split.get("policy")), text(split.get("seed")), text(split.get("fraction")), count
 
 
-def _letters(comparison: Comparison, place: int) -> tuple[str, str]:
-    return comparison.first.letter, comparison.runs[place].letter
+def _names(comparison: Comparison, places: Places) -> tuple[str, str]:
+    first, second = comparison.of(places)
+    return first.label, second.label
 
 
-def class_verdict(comparison: Comparison, place: int, name: str) -> str:
-    """The result for the ROC AUC of one class."""
-    one, (first, letter) = comparison.pairs[place].classes[name], _letters(comparison, place)
+def class_verdict(comparison: Comparison, places: Places, name: str) -> str:
+    """The result for the ROC AUC of one class, beside its difference."""
+    one, (first, second) = comparison.pairs[places].classes[name], _names(comparison, places)
     if one.better:
-        return f"{letter if one.better > 0 else first} is better by {_size(PRIMARY, one)}"
+        return f"{second if one.better > 0 else first} is better"
     if one.difference.p < SIGNIFICANT:
         return f"{_NOTHING}, adjusted for {comparison.tests['classes']} tests"
     return _NOTHING
@@ -177,10 +175,6 @@ def class_verdict(comparison: Comparison, place: int, name: str) -> str:
 
 def _macro(comparison: Comparison) -> str:
     return "macro " if comparison.classes else ""
-
-
-def _primary(pair: Pair) -> bool:
-    return PRIMARY in pair.metrics
 
 
 def _family(comparison: Comparison, metric: str) -> int:
@@ -192,12 +186,6 @@ def _size(metric: str, tested: Tested) -> str:
     ends = (low, high) if value > 0 else (-high, -low)
     digits = metric_label(metric).digits
     return f"{abs(value):.{digits}f} ({ends[0]:.{digits}f} to {ends[1]:.{digits}f})"
-
-
-def _signed(metric: str, value: float) -> str:
-    digits = metric_label(metric).digits
-    rounded = round(value, digits)
-    return f"{rounded:+.{digits}f}" if rounded else f"{0:.{digits}f}"
 
 
 def _both_ps(comparison: Comparison, tested: Tested) -> str:

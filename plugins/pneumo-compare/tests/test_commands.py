@@ -23,7 +23,7 @@ def test_a_run_compared_with_itself_is_the_same_run_with_p_one(pneumo: Pneumo, a
     found = json.loads(pneumo("compare", a, a, "--json").stdout)
     (difference,) = found["differences"]
     assert difference["same_run"]
-    assert difference["verdict"] == "B and A are the same run: no difference, p = 1."
+    assert difference["verdict"] == "fake a (2) and fake a (1) are the same run: no difference, p = 1."
     assert {(one["value"], one["p"], one["significant"]) for one in difference["metrics"].values()} == {
         (0, 1, False)
     }
@@ -35,7 +35,7 @@ def test_two_seeds_do_not_differ_and_only_the_seed_is_a_different_setting(
 ) -> None:
     ended = pneumo("compare", a, b)
     assert ended.code == 0
-    assert "ROC AUC: no significant difference between A and B" in ended.stdout
+    assert "ROC AUC: no significant difference between fake seed 42 and fake seed 43: " in ended.stdout
     assert "DIFFERENT SETTINGS  A   B\nseed                42  43\n" in ended.stdout
     assert "They do not cover other seeds" in ended.stdout
 
@@ -99,11 +99,11 @@ def test_the_page_needs_no_other_file_and_overwrites_none(
     assert ended.code == 0, ended.stderr
     assert f"the page is {page}" in ended.stderr
     html = page.read_text()
-    assert html.count("data:image/png;base64,") == 4  # ROC curves, two of differences, training curves
+    assert html.count('src="data:image/') == 5  # ROC curves, differences of three pairs, training curves
     for text in ("3 runs compared", "no significant difference", "Caveats", "McNemar", "Holm"):
         assert text in html
     assert "Missing figure" not in html
-    assert "<script>" not in html
+    assert html.count("<script>") == 1  # its own
     assert "<b>x</b>" not in html
     ended = pneumo("compare", a, b, "--out", page)
     assert (ended.code, ended.stdout) == (2, "")

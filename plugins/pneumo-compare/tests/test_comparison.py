@@ -15,7 +15,7 @@ from pneumo_cli.errors import PneumoError, UsageError
 from pneumo_cli.runs.group_index import find_runs
 from pneumo_cli.testing import Invocation
 from pneumo_compare.comparison import compare_runs
-from pneumo_compare.tables import ABSENT, settings_that_differ
+from pneumo_compare.settings import ABSENT, settings_that_differ, short_names
 from pneumo_compare.wording import metric_verdict, verdict
 
 Pneumo = Callable[..., Invocation]
@@ -42,8 +42,9 @@ def as_generator(run: Path, metrics: dict[str, float]) -> None:
 def test_a_copied_folder_predicts_the_same(a: Path, tmp_path: Path) -> None:
     shutil.copytree(a, tmp_path / "fake" / "copy")
     found = compare_runs([a, tmp_path / "fake" / "copy"], resamples=50)
-    assert not found.same_run(1)
-    assert found.pairs[1].equal
+    assert not found.same_run((0, 1))
+    assert found.pairs[0, 1].equal
+    assert [run.label for run in found.runs] == ["fake a", "fake copy"]
 
 
 def test_a_true_difference_is_found_with_its_size_and_direction(
@@ -51,15 +52,16 @@ def test_a_true_difference_is_found_with_its_size_and_direction(
 ) -> None:
     better = write_run(tmp_path / "fake" / "better", 2, better=1.0)
     found = compare_runs([a, better], resamples=300)
-    tested = found.pairs[1].metrics["auc"]
+    tested = found.pairs[0, 1].metrics["auc"]
     value, low, high, _ = tested.difference
-    assert metric_verdict(found, 1, "auc") == f"B is better by {value:.3f} ({low:.3f} to {high:.3f})"
-    assert verdict(found).startswith("ROC AUC: B is better by ")
+    assert metric_verdict(found, (0, 1), "auc") == "fake better is better"
+    size = f"{value:.3f} ({low:.3f} to {high:.3f})"
+    assert verdict(found).startswith(f"ROC AUC: fake better is better than fake a by {size}, p = ")
     reverse = compare_runs([a, better], baseline=better, resamples=300)
     assert [run.letter for run in reverse.runs] == ["A", "B"]
     assert reverse.first.letter == "B"
-    assert metric_verdict(reverse, 0, "auc") == metric_verdict(found, 1, "auc")
-    assert reverse.pairs[0].metrics["auc"].difference.value == pytest.approx(-value)
+    assert metric_verdict(reverse, (1, 0), "auc") == metric_verdict(found, (0, 1), "auc")
+    assert reverse.pairs[1, 0].metrics["auc"].difference.value == pytest.approx(-value)
 
 
 @pytest.mark.parametrize("key", ["logit_threshold", "cut"])  # the second one is that of version 0.1
@@ -68,7 +70,7 @@ def test_metrics_and_differences_are_those_at_each_runs_own_operating_point(
 ) -> None:
     strict = write_run(tmp_path / "fake" / "strict", 1, threshold=1.0, threshold_key=key)
     found = compare_runs([a, strict], resamples=50)
-    pair, reports = found.pairs[1], [run.metrics for run in found.runs]
+    pair, reports = found.pairs[0, 1], [run.metrics for run in found.runs]
     assert pair.metrics["auc"].difference.value == 0
     assert pair.metrics["recall"].difference.value < 0 < pair.metrics["specificity"].difference.value
     for name in ("recall", "specificity", "accuracy"):
@@ -76,9 +78,9 @@ def test_metrics_and_differences_are_those_at_each_runs_own_operating_point(
 
 
 def test_rows_in_another_order_are_the_same_predictions(a: Path, b: Path) -> None:
-    before = compare_runs([a, b], resamples=50).pairs[1]
+    before = compare_runs([a, b], resamples=50).pairs[0, 1]
     change(b, lambda rows: rows.__setitem__(slice(1, None), rows[:0:-1]))
-    assert compare_runs([a, b], resamples=50).pairs[1] == before
+    assert compare_runs([a, b], resamples=50).pairs[0, 1] == before
 
 
 def test_a_baseline_that_is_not_among_the_runs_comes_first(
@@ -213,8 +215,8 @@ def test_a_real_run_is_listed_and_compared(finished_run: Callable[..., Path], tm
     assert {(one.state, one.epochs, one.of, one.settings["seed"]) for one in listed} == {expected}
     assert {one.started for one in listed} == {report["run"]["started"]}
     found = compare_runs([one.path for one in listed], resamples=100)
-    assert {*found.pairs[1].metrics} >= {"auc", "accuracy", "brier_calibrated"}
-    assert found.pairs[1].equal
+    assert {*found.pairs[0, 1].metrics} >= {"auc", "accuracy", "brier_calibrated"}
+    assert found.pairs[0, 1].equal
     assert found.first.metrics == pytest.approx(report["evaluations"]["test"])
     assert found.first.intervals == {name: tuple(ends) for name, ends in report["intervals"]["test"].items()}
 
@@ -247,11 +249,57 @@ def test_extensions_that_differ_and_their_settings_belong_to_the_recipe(
     early = write_run(
         tmp_path / "fake" / "early", 3, environment={"extensions": ["sam"]}, settings=settings()
     )
-    comparison = compare_runs([plain, sharp, early])
-    differing = {name: (values, machine) for name, values, machine in settings_that_differ(comparison.runs)}
+    reports = [run.report for run in compare_runs([plain, sharp, early]).runs]
+    differing = {name: (values, machine) for name, values, machine in settings_that_differ(reports)}
     assert differing["extensions"] == (("none", "sam (pneumo-sam 0.1)", "sam"), False)
     assert differing["sam.rho"] == ((ABSENT, 0.05, ABSENT), False)
     assert differing["tracker.folder"][1], "an observer is no part of the recipe"
     printed = pneumo("compare", plain, sharp).stdout
     assert "sam (pneumo-sam 0.1)" in printed
     assert "The recipe is the same" not in printed
+
+
+def test_three_runs_are_compared_pair_by_pair_and_with_a_baseline_each_with_that(
+    write_run: Write, a: Path, b: Path, tmp_path: Path
+) -> None:
+    third = write_run(tmp_path / "fake" / "c", 3, better=1.0, seed=44)
+    found = compare_runs([a, b, third], resamples=50)
+    assert (found.all_pairs, [*found.pairs], found.tests["primary"]) == (True, [(0, 1), (0, 2), (1, 2)], 3)
+    alone = compare_runs([b, third], resamples=50)
+    assert found.pairs[1, 2].metrics["auc"].difference == alone.pairs[0, 1].metrics["auc"].difference
+    based = compare_runs([a, b, third], baseline=b, resamples=50)
+    assert (based.all_pairs, [*based.pairs], based.tests["primary"]) == (False, [(1, 0), (1, 2)], 2)
+    assert based.pairs[1, 2].metrics["auc"].p <= found.pairs[1, 2].metrics["auc"].p
+    assert [run.label for run in found.runs] == ["fake seed 42", "fake seed 43", "fake seed 44"]
+    many = [write_run(tmp_path / "many" / str(seed), seed, seed=seed) for seed in range(9)]
+    assert [*compare_runs(many, resamples=2).pairs] == [(0, place) for place in range(1, 9)]
+
+
+def report_of(model: str = "net", **settings: object) -> dict[str, Any]:
+    return {
+        "model": {"name": model},
+        "settings": [{"name": name, "value": value} for name, value in settings.items()],
+    }
+
+
+@pytest.mark.parametrize(
+    ("trainers", "reports", "folders", "names"),
+    [
+        (["cnn", "gan"], [report_of(seed=1), report_of(seed=2)], "ab", ["cnn", "gan"]),
+        (["cnn"] * 2, [report_of(seed=1, lr=1), report_of(seed=2, lr=2)], "ab", ["cnn seed 1", "cnn seed 2"]),
+        (["cnn"] * 2, [report_of("small", seed=1), report_of("big", seed=2)], "ab", ["cnn small", "cnn big"]),
+        (
+            ["cnn"] * 3,
+            [report_of(seed=1, lr=1), report_of(seed=1, lr=2), report_of(seed=2, lr=2)],
+            "abc",
+            ["cnn seed 1 lr 1", "cnn seed 1 lr 2", "cnn seed 2"],
+        ),
+        (["cnn"] * 2, [report_of()] * 2, ["2026-11-27-76dd", "2026-11-28-0a1b"], ["cnn 76dd", "cnn 0a1b"]),
+        (["cnn"] * 2, [report_of()] * 2, "aa", ["cnn a (1)", "cnn a (2)"]),
+        (["cnn"] * 2, [report_of(output="a"), report_of(output="b")], "ab", ["cnn a", "cnn b"]),
+    ],
+)
+def test_runs_are_named_by_what_tells_them_apart(
+    trainers: list[str], reports: list[dict[str, Any]], folders: list[str], names: list[str]
+) -> None:
+    assert short_names(trainers, reports, [Path(folder) for folder in folders]) == names

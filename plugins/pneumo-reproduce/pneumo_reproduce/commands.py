@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pneumo_cli.cli.data_options import CacheFlag, DataRootFlag, HomeFlag, takes_dataset_options
-from pneumo_cli.cli.options import DeviceFlag, JsonFlag, PrecisionFlag
+from pneumo_cli.cli.options import DeviceFlag, JsonFlag, PrecisionFlag, ThreadsFlag
 from pneumo_cli.cli.output import print_json, print_table, print_text
 from pneumo_cli.runtime.progress import for_stderr
+from pneumo_cli.runtime.terminal import print_message
 from pneumo_reproduce import PRESET
 
 if TYPE_CHECKING:
@@ -56,17 +56,16 @@ def add_commands(app: typer.Typer) -> None:
         ] = None,
         device: DeviceFlag = None,
         precision: PrecisionFlag = None,
-        threads: Annotated[
-            int | None, typer.Option("--threads", min=0, help="CPU threads; 0: all.", show_default="0")
-        ] = None,
+        threads: ThreadsFlag = None,
         cache: CacheFlag = None,
         data_home: HomeFlag = None,
         json: JsonFlag = False,
         **options: Any,
     ) -> None:
-        """Run the source report's five tasks and compare their results with the report's, on one page.
+        """Run the source report's five tasks; compare the results.
 
-        Called again with the same --output it continues where it stopped."""
+        One page shows them beside the report's numbers. Called again with the same --output it continues where
+        it stopped."""
         flags = {
             "dataset": dataset,
             "data_root": data_root,
@@ -94,7 +93,7 @@ def add_commands(app: typer.Typer) -> None:
             print_json(result.content)
         else:
             _show_results(result.content)
-        print(f"pneumo: the page is {result.page}", file=sys.stderr)
+        print_message(f"the page is {result.page}")
         if not result.complete:
             raise typer.Exit(1)
 
@@ -118,7 +117,8 @@ def _show(content: dict[str, Any], wanted: Sequence[str], as_json: bool) -> None
                 task["problem"] or task["replaced"],
             ]
         )
-    print(f"The source report on {content['dataset']['name']}, preset {content['preset']}\n")
+    print_text(f"The source report on {content['dataset']['name']}, preset {content['preset']}")
+    print()
     print_table(["task", "model", "size", "training images", "epochs", "takes about", "note"], rows)
     estimates = [task.get("estimate") for task in tasks]
     unknown = estimates.count(None)
@@ -140,6 +140,11 @@ def _show_results(content: dict[str, Any]) -> None:
                 rows.append([task["name"], number["label"], report, *ours])
     if rows:
         print_table(["task", "on the test images", "the report", "here", "95 % interval"], rows)
+    for answer in content["answers"]:
+        print()
+        print_text(answer)
+    if content["answers"]:
+        print()
     print_text(f"{content['filled']} of {len(content['tasks'])} tasks have results")
 
 

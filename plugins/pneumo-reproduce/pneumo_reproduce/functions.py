@@ -53,7 +53,7 @@ def reproduce(
         dataset: a registered dataset of two classes; None: ``phantom``.
         data_root: folder or archive of its images.
         preset: ``source``: the report's recipes; ``quick``: minutes on two cores; ``strong``: our best. None:
-            ``quick``, or that of the reproduction that is continued.
+            ``source``, or that of the reproduction that is continued.
         only: the names of some tasks; empty: all.
         output: folder of the reproduction: a new one, or an earlier one to continue; None: a new one in
             ``runs/reproduce``.
@@ -106,6 +106,7 @@ def planned(
         with Reproduction(output) as reproduction:
             _check_same(reproduction.plan, flags, preset)
             reproduction.plan_again(caller.plugins, source, caller.progress)
+            _say_what(reproduction.plan)
             on_plan(reproduction.plan, wanted)
         return
     new_folder(Path("runs"), output)
@@ -140,6 +141,7 @@ def reproduced(
         if continued:
             _check_same(reproduction.plan, flags, preset)
             reproduction.plan_again(caller.plugins, source, caller.progress)
+            _say_what(reproduction.plan)
         on_plan(reproduction.plan, wanted)
         return ReproductionResult(folder, _carry_out(caller, reproduction, source, wanted), wanted)
 
@@ -161,8 +163,9 @@ def _plan(
     *,
     fetch: bool,
 ) -> Plan:
-    _say("planning; a few steps of each task are timed")
     plan = make_plan(caller.plugins, source, Request(preset, dict(flags), fetch), caller.progress)
+    _say_what(plan)
+    _say("planning; a few steps of each task are timed")
     timed = [name for name in wanted if name in plan.settings]
     with (
         tempfile.TemporaryDirectory(prefix="pneumo-plan-") as folder,
@@ -179,7 +182,7 @@ def _plan(
             announce(timed.index(name) + 1)
 
         announce(0)
-        planning.estimate(plan, timed, Path(folder), finished)
+        planning.estimate(plan, caller.plugins, timed, Path(folder), finished)
     return plan
 
 
@@ -217,6 +220,14 @@ def _carry_out(
             f"{reproduction.folder} cannot be written: {error.strerror}; finished runs are kept"
         ) from error
     return write_reproduction(reproduction, source)
+
+
+def _say_what(plan: Plan) -> None:
+    """Say which preset on which data a reproduction means."""
+    preset, dataset = plan.content["preset"], plan.content["dataset"]
+    kind = " (synthetic)" if dataset["synthetic"] else ""
+    shorter = "; --preset quick takes minutes" if preset == PRESET else ""
+    _say(f"the report's tasks, preset {preset}, on the dataset {dataset['name']}{kind}{shorter}")
 
 
 def _say(message: str) -> None:

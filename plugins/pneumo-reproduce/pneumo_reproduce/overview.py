@@ -10,9 +10,11 @@ from pneumo_cli.evaluation.metric_names import metric_text
 from pneumo_cli.reports.document import Block, Headline, Pictures, Table
 from pneumo_cli.reports.figures.style import save
 from pneumo_cli.reports.formatting import count, duration
-from pneumo_cli.runtime.json_values import mapping, number, text
+from pneumo_cli.reports.images import inside
+from pneumo_cli.runtime.json_values import mapping, number, sequence, text
 from pneumo_reproduce.figures import Pair, beside_the_report
 from pneumo_reproduce.source_report import SourceReport, Task
+from pneumo_reproduce.tasks import OTHER_DATA
 from pneumo_reproduce.values import NONE, Ours
 
 if TYPE_CHECKING:
@@ -43,10 +45,10 @@ def verdict(source: SourceReport, ours: Mapping[str, Ours], done: int, *, other_
         "is lower than the report's": sum(report > high for report, _, high in values),
     }
     clauses = [(words, total) for words, total in counts.items() if total]
-    if not clauses:
-        return state
     if other_images:
         return f"{state} The images are not the report's, so its numbers and ours are not comparable."
+    if not clauses:
+        return state
     if len(clauses) == 1:
         which = "the one classifier" if len(values) == 1 else f"all {len(values)} classifiers"
         return f"{state} For {which} evaluated, accuracy here {clauses[0][0]}."
@@ -54,8 +56,9 @@ def verdict(source: SourceReport, ours: Mapping[str, Ours], done: int, *, other_
     return f"{state} Of {len(values)} classifiers, accuracy here {listed}."
 
 
-def headlines(source: SourceReport, ours: Mapping[str, Ours]) -> Iterator[Headline]:
+def headlines(source: SourceReport, ours: Mapping[str, Ours], *, other_images: bool) -> Iterator[Headline]:
     """The accuracy of each classifier, with its interval and the report's."""
+    where = ", on other images" if other_images else ""
     for task in source.tasks:
         pair = pairs_of(task, ours[task.name]).get("accuracy")
         if pair is None:
@@ -64,7 +67,7 @@ def headlines(source: SourceReport, ours: Mapping[str, Ours]) -> Iterator[Headli
         yield Headline(
             task.title,
             metric_text("accuracy", pair.ours),
-            f"the report has {pair.report:.3f}",
+            f"the report has {pair.report:.3f}{where}",
             f"{ends[0]:.3f} to {ends[1]:.3f}" if ends else "",
         )
 
@@ -86,10 +89,40 @@ def draw_overview(folder: Path, source: SourceReport, ours: Mapping[str, Ours]) 
     save(beside_the_report(tasks, _METRICS), folder / _OVERVIEW)
 
 
-def overview(
-    folder: Path, source: SourceReport, ours: Mapping[str, Ours], outcomes: Mapping[str, Outcome]
+def pictures_of(
+    folder: Path, source: SourceReport, ours: Mapping[str, Ours]
+) -> Iterator[tuple[str, str, str]]:
+    """Of each generative task the run's own first picture, or else its last images: file, caption, alternative."""
+    for task in source.tasks:
+        mine = ours[task.name]
+        if task.kind != "generation" or not mine.report:
+            continue
+        figures = [mapping(item) for item in sequence(mine.report.get("figures"))]
+        first = next((item for item in figures if item.get("group") == "opening"), None) or next(
+            (item for item in figures if text(item.get("file")) in _INSTEAD), {}
+        )
+        file = text(first.get("file")) or _last_samples(folder, mine)
+        if inside(folder, f"{mine.run}/{file}") is not None:
+            caption = text(first.get("caption")) or "Images that our run generated after its last epoch."
+            said = text(first.get("alternative")) or caption
+            yield f"{mine.run}/{file}", f"{task.title}. {caption}", f"{task.title}. {said}"
+
+
+_INSTEAD = ("figures/reconstructions.png",)
+"""First pictures of runs of earlier versions."""
+
+
+def _last_samples(folder: Path, mine: Ours) -> str:
+    files = sorted(
+        (folder / mine.run / "samples").glob("epoch-*.png"), key=lambda file: (len(file.name), file)
+    )
+    return f"samples/{files[-1].name}" if files else ""
+
+
+def results(
+    source: SourceReport, ours: Mapping[str, Ours], outcomes: Mapping[str, Outcome], *, other_images: bool
 ) -> Iterator[Block]:
-    """Final results, each of the report's above ours; their figure; and the state of each task."""
+    """Final results of the classifiers, each of the report's above ours, and their figure."""
     rows = []
     for task in source.tasks:
         mine, pairs = ours[task.name], pairs_of(task, ours[task.name])
@@ -103,20 +136,34 @@ def overview(
         ]
         model = text(mapping(mine.report.get("model")).get("name"))
         rows.append(("", f"here, {model}" if model else f"here: {STATES[outcomes[task.name].state]}", *cells))
+    note = (
+        "In brackets: 95 % intervals over patients. Classes are predicted at each run's operating point, by "
+        "default a probability of 0.5 as in the report, which has one run, one seed and no interval."
+    )
     yield Table(
         ("Task", "", "Accuracy", "Precision", "Recall", "F1"),
         tuple(rows),
         frozenset({2, 3, 4, 5}),
-        title="Final results on the test images, at a threshold of 0.5",
-        note="In brackets: 95 % intervals over patients. The report has one run, one seed and no interval.",
+        title="Final results on the test images",
+        note=f"{note} {OTHER_DATA}" if other_images else note,
     )
     caption = "Test metrics of the three classifiers: ours with their 95 % intervals, and the report's."
-    yield Pictures(((_OVERVIEW, caption),))
+    here = ", ".join(
+        f"{task.title} {metric_text('accuracy', pair.ours)} here and {pair.report:.3f} in the report"
+        for task in source.tasks
+        if (pair := pairs_of(task, ours[task.name]).get("accuracy")) is not None
+    )
+    yield Pictures(((_OVERVIEW, caption),), alternatives=(f"Accuracy: {here}.",))
+
+
+def states(
+    source: SourceReport, ours: Mapping[str, Ours], outcomes: Mapping[str, Outcome]
+) -> Iterator[Block]:
+    """The state of each task."""
     yield Table(
         ("Task", "State", "Network", "Training images", "Epochs", "Duration", "Estimate"),
         tuple(_state(task, ours[task.name], outcomes[task.name]) for task in source.tasks),
         frozenset({3, 4, 5, 6}),
-        title="The five tasks",
     )
 
 

@@ -7,19 +7,36 @@ so that finished tasks can be read while the others run. A task without a result
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pneumo_cli.evaluation.metric_names import interval_text, metric_text
 from pneumo_cli.reports import html, markdown
-from pneumo_cli.reports.document import Block, Commands, Document, Paragraph, Section, Table
+from pneumo_cli.reports.document import Block, Commands, Document, Paragraph, Pictures, Section, Table
 from pneumo_cli.reports.formatting import count, duration, when
 from pneumo_cli.runs.report_format import read_report
 from pneumo_cli.runtime import atomic
 from pneumo_cli.runtime.json_values import mapping, number, sequence, text, value_text
-from pneumo_reproduce.overview import draw_overview, headlines, overview, pairs_of, verdict
+from pneumo_reproduce.classifiers import (
+    EXPECTED,
+    Classifiers,
+    answer,
+    paired_blocks,
+    read_classifiers,
+    roc_picture,
+)
+from pneumo_reproduce.generator_claim import GAN, claim_blocks, claim_text
+from pneumo_reproduce.overview import (
+    draw_overview,
+    headlines,
+    pairs_of,
+    pictures_of,
+    results,
+    states,
+    verdict,
+)
 from pneumo_reproduce.source_report import SourceReport
 from pneumo_reproduce.tasks import blocks_of, figures_of
 from pneumo_reproduce.values import NONE, Ours
@@ -46,8 +63,10 @@ def write_reproduction(reproduction: Reproduction, source: SourceReport) -> dict
         for name, outcome in outcomes.items()
     }
     draw_overview(folder, source, ours)
-    document = _document(reproduction.plan.content, folder, source, ours, outcomes)
+    classifiers = read_classifiers(folder, source, ours)
+    document = _document(reproduction.plan.content, folder, source, ours, outcomes, classifiers)
     content = _content(reproduction.plan.content, source, ours, outcomes)
+    content["answers"] = [*answers(source, ours, classifiers)]
     atomic.write_text(folder / "report.html", html.render_document(document, folder))
     atomic.write_text(folder / "report.md", markdown.render_document(document, folder))
     atomic.write_json(folder / "report.json", content)
@@ -111,19 +130,44 @@ def _document(
     source: SourceReport,
     ours: Mapping[str, Ours],
     outcomes: Mapping[str, Outcome],
+    classifiers: Classifiers,
 ) -> Document:
     done = [name for name, outcome in outcomes.items() if outcome.state == "done"]
     spent = sum(number(mapping(ours[name].report.get("run")).get("seconds")) or 0.0 for name in done)
     data = plan["dataset"]
+    other = _other_images(source, data)
     sections = [
-        Section("overview", "Report and reproduction", tuple(overview(folder, source, ours, outcomes))),
-        Section("data", "The data", tuple(_data(data, folder, source, ours))),
+        Section(
+            "classifiers",
+            "The three classifiers",
+            (
+                *paired_blocks(source, ours, classifiers),
+                *results(source, ours, outcomes, other_images=other),
+            ),
+        ),
+        Section(
+            "generator",
+            "Does a falling generator loss mean success?",
+            tuple(claim_blocks(ours[GAN], folder)) if GAN in ours else (),
+        ),
+        Section("tasks", "The five tasks", tuple(states(source, ours, outcomes))),
         *(
-            Section(name, task.title, tuple(blocks_of(task, ours[name], outcomes[name], folder)))
+            Section(
+                name,
+                task.title,
+                tuple(blocks_of(task, ours[name], outcomes[name], folder, same_images=not other)),
+                folded=True,
+            )
             for name, task in zip(source.names(), source.tasks, strict=True)
         ),
-        Section("others", "Other results on the same test images", tuple(_others(data, source, ours))),
-        Section("differences", "What differs, and why", tuple(_differences(source, ours))),
+        Section("data", "The data", tuple(_data(data, folder, source, ours)), folded=True),
+        Section(
+            "others",
+            "Other results on the official test images",
+            tuple(_others(data, source, ours)),
+            folded=True,
+        ),
+        Section("differences", "What differs, and why", tuple(_differences(source, ours)), folded=True),
         Section("again", "How to repeat it", tuple(_again(plan, source, ours, outcomes))),
     ]
     return Document(
@@ -139,11 +183,31 @@ def _document(
             "a 95 % interval over patients. All of ours are from real runs, whose own reports are next to "
             "this page."
         ),
-        verdict=verdict(source, ours, len(done), other_images=_other_images(source, data)),
+        verdict=verdict(source, ours, len(done), other_images=other),
         headline_title="Accuracy on the test images",
-        headlines=tuple(headlines(source, ours)),
+        headlines=tuple(headlines(source, ours, other_images=other)),
         sections=tuple(section for section in sections if section.blocks),
         version=plan["pneumo"],
+        opening=_opening([*pictures_of(folder, source, ours), *roc_picture(folder, source, classifiers)]),
+    )
+
+
+def answers(source: SourceReport, ours: Mapping[str, Ours], classifiers: Classifiers) -> Iterator[str]:
+    """What is found about the report's two expectations, where the tasks are finished: a few sentences each."""
+    if classifiers.of(*EXPECTED):
+        yield answer(source, ours, classifiers)
+    if GAN in ours and (claim := claim_text(ours[GAN])):
+        yield claim
+
+
+def _opening(pictures: Sequence[tuple[str, str, str]]) -> tuple[Block, ...]:
+    """The first pictures: (file, caption, alternative)."""
+    if not pictures:
+        return ()
+    return (
+        Pictures(
+            tuple((file, caption) for file, caption, _ in pictures), tuple(said for _, _, said in pictures)
+        ),
     )
 
 
@@ -154,7 +218,12 @@ def _images(data: Mapping[str, Any]) -> int:
 
 def _other_images(source: SourceReport, data: Mapping[str, Any]) -> bool:
     """Whether a plan's images are certainly not the report's."""
-    return bool(data["synthetic"]) or _images(data) != source.data["images"]
+    test = sum(mapping(data["counts"].get("test")).values())
+    return (
+        bool(data["synthetic"])
+        or _images(data) != source.data["images"]
+        or test != source.data["test_images"]
+    )
 
 
 def _cautions(

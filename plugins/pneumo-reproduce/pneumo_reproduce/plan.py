@@ -1,15 +1,13 @@
 """What a reproduction of the source report will run, and for how long: ``plan.json``.
 
 Each task's settings are resolved once and written next to the plan, so a reproduction continues as it began,
-whatever the environment is by then. Only a few steps of each task on noise are run here
-(:mod:`pneumo_reproduce.timing`); :mod:`pneumo_reproduce.reproduction` carries the plan out.
+whatever the environment is by then. Only a few steps of each task are run here, for its time
+(:mod:`pneumo_cli.training.estimate`); :mod:`pneumo_reproduce.reproduction` carries the plan out.
 """
 
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,7 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pneumo_cli.errors import PneumoError, UsageError
+from pneumo_cli.errors import Interrupted, PneumoError, UsageError
 from pneumo_cli.runs.groups import asks_for_group
 from pneumo_cli.runtime import atomic
 from pneumo_reproduce.source_report import SourceReport
@@ -137,7 +135,9 @@ def read_plan(folder: Path) -> Plan:
         ) from error
 
 
-def estimate(plan: Plan, names: Sequence[str], folder: Path, finished: Callable[[str], None]) -> None:
+def estimate(
+    plan: Plan, plugins: Plugins, names: Sequence[str], folder: Path, finished: Callable[[str], None]
+) -> None:
     """Time a few steps of each task and write the seconds of the whole task into the plan's content.
 
     A task that cannot be timed has no estimate, and is run all the same.
@@ -146,31 +146,28 @@ def estimate(plan: Plan, names: Sequence[str], folder: Path, finished: Callable[
         names: the tasks; those without settings are skipped.
         folder: where the settings files are.
         finished: called with each task's name after its benchmark.
-    """
-    from pneumo_reproduce.timing import Throughput
 
-    timed = [name for name in names if name in plan.settings]
-    command = [
-        sys.executable,
-        "-m",
-        "pneumo_reproduce.timing",
-        *(str(settings_file(folder, name)) for name in timed),
-    ]
-    with subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    ) as process:
-        for name, line in zip(timed, process.stdout or (), strict=False):
-            task = plan.task(name)
-            images, epochs = task["images"], task["settings"]["epochs"]
-            try:
-                seconds = Throughput(**json.loads(line)).seconds(
-                    images["train"], images["validation"], epochs
-                )
-            except (ValueError, TypeError):
-                pass
-            else:
-                task["estimate"] = round(seconds)
-            finished(name)
+    Raises:
+        Interrupted: by a signal.
+    """
+    from pneumo_cli.runtime.progress import Progress
+    from pneumo_cli.settings.resolve import resolve
+    from pneumo_cli.training.estimate import estimate_run
+    from pneumo_cli.training.measurement import silent
+
+    for name in (name for name in names if name in plan.settings):
+        try:
+            with silent():  # planning has said what there is to say about the settings
+                file = settings_file(folder, name)
+                resolved = resolve(plugins, _trainer(plugins, name), {}, config=file, environ={})
+                seconds = estimate_run(plugins, resolved, Progress()).seconds
+        except Interrupted:
+            raise
+        except PneumoError:
+            seconds = None
+        if seconds is not None:
+            plan.task(name)["estimate"] = round(seconds)
+        finished(name)
 
 
 def _plan_task(
@@ -199,7 +196,10 @@ def _plan_task(
             resolved = _available(plugins, resolved, request, planned)
         except UsageError as error:
             return {**planned, "problem": str(error)}, ""
-    return {**planned, **_planned(plugins, resolved, data)}, resolved.to_toml(_parts(plugins, resolved))
+    counts = data["counts"]["train"]
+    if any(resolved.origins[name].startswith("preset ") for name in type(resolved.options).model_fields):
+        counts = _counts(_opened(plugins, resolved, progress))["train"]  # more phantoms for the GAN, say
+    return {**planned, **_planned(plugins, resolved, counts)}, resolved.to_toml(_parts(plugins, resolved))
 
 
 def _trainer(plugins: Plugins, name: str) -> Entry[TrainerSpec]:
@@ -255,11 +255,7 @@ def _described(plugins: Plugins, resolved: Resolved, progress: Progress) -> dict
     Raises:
         UsageError: it has not two exclusive classes, as the report has.
     """
-    from pneumo_cli.trainers.session import open_dataset
-
-    entry = resolved.registered(plugins.datasets)
-    given = resolved.origins["data_root"].startswith("--")
-    dataset = open_dataset(entry, resolved.machine, progress, root_given=given, options=resolved.options)
+    dataset = _opened(plugins, resolved, progress)
     if dataset.task != "binary":
         what = "labels" if dataset.task == "multilabel" else "classes"
         raise UsageError(
@@ -276,6 +272,14 @@ def _described(plugins: Plugins, resolved: Resolved, progress: Progress) -> dict
     }
 
 
+def _opened(plugins: Plugins, resolved: Resolved, progress: Progress) -> Dataset:
+    from pneumo_cli.trainers.session import open_dataset
+
+    entry = resolved.registered(plugins.datasets)
+    given = resolved.origins["data_root"].startswith("--")
+    return open_dataset(entry, resolved.machine, progress, root_given=given, options=resolved.options)
+
+
 def _counts(dataset: Dataset) -> dict[str, dict[str, int]]:
     counts: dict[str, dict[str, int]] = {
         pool: dict.fromkeys(dataset.classes, 0) for pool in ("train", "test")
@@ -285,13 +289,12 @@ def _counts(dataset: Dataset) -> dict[str, dict[str, int]]:
     return counts
 
 
-def _planned(plugins: Plugins, resolved: Resolved, data: Mapping[str, Any]) -> dict[str, Any]:
+def _planned(plugins: Plugins, resolved: Resolved, counts: Mapping[str, int]) -> dict[str, Any]:
     from pneumo_cli.settings.resolve import plain_values, resolve
     from pneumo_cli.trainers.session import make_trainer
 
     entry, settings = resolved.entry, resolved.trainer
     only = make_trainer(resolved).only_class
-    counts = data["counts"]["train"]
     pool = counts.get(only, 0) if only else sum(counts.values())
     held_out = 0 if settings.split == "all" else round(pool * settings.validation_fraction)
     source = resolved

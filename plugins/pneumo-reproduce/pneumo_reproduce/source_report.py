@@ -34,20 +34,25 @@ class Number:
 
 @dataclass(frozen=True)
 class Group:
-    """The numbers of one table."""
+    """The numbers of one table; those of a ``result`` are shown at once, others when they are opened."""
 
     title: str
     numbers: tuple[Number, ...]
     note: str = ""
+    result: bool = False
 
 
 @dataclass(frozen=True)
 class Figures:
-    """Figures of the report: files of a run that show the same, or epochs whose samples the report shows."""
+    """Figures of the report: files of a run that show the same, or epochs whose samples the report shows.
+
+    ``folded`` ones are shown when they are opened.
+    """
 
     title: str
     files: tuple[str, ...] = ()
     epochs: tuple[int, ...] = ()
+    folded: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,7 @@ class SourceReport:
     """Everything in the report that is reproduced.
 
     Attributes:
-        data: ``head`` and ``rows`` of the class table, ``origin``, ``classes`` and ``images``.
+        data: ``head`` and ``rows`` of the class table, ``origin``, ``classes``, ``images`` and ``test_images``.
         data_figures: those of the data.
         others: ``rows`` (result, accuracy, AUC, note) and ``note``: other authors' results on the same test images.
         why: setting to the reason why it may differ.
@@ -102,6 +107,7 @@ def source_report() -> SourceReport:
                         group["title"],
                         tuple(Number(**number) for number in group["numbers"]),
                         group.get("note", ""),
+                        group.get("result", False),
                     )
                     for group in task["group"]
                 ),
@@ -116,6 +122,11 @@ def source_report() -> SourceReport:
 
 def _figures(part: Mapping[str, Any]) -> tuple[Figures, ...]:
     return tuple(
-        Figures(item["title"], tuple(item.get("files", ())), tuple(item.get("epochs", ())))
+        Figures(
+            item["title"],
+            tuple(item.get("files", ())),
+            tuple(item.get("epochs", ())),
+            item.get("folded", False),
+        )
         for item in part["figures"]
     )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pneumo_cli.reports.document import Block, Folded, Paragraph, Pictures, Table
 from pneumo_cli.reports.images import inside
@@ -16,42 +17,63 @@ from pneumo_reproduce.values import Ours, reports_value, verdict
 if TYPE_CHECKING:
     from pneumo_reproduce.reproduction import Outcome
 
+OTHER_DATA = "Other images than the report's: side by side, and not comparable."
+"""Below numbers of both where ours are of other images."""
 
-def blocks_of(task: Task, mine: Ours, outcome: Outcome, folder: Path) -> Iterator[Block]:
-    """One task, in the report's order. Without a finished run our column is empty, and the reason above."""
+
+def blocks_of(
+    task: Task, mine: Ours, outcome: Outcome, folder: Path, *, same_images: bool
+) -> Iterator[Block]:
+    """One task: its results, then what can be opened. Without a finished run our column is empty.
+
+    Args:
+        same_images: our images are the report's, so that metrics can be compared.
+    """
     yield Paragraph(task.summary)
     if outcome.state != "done":
         yield Paragraph(f"We have no result: {outcome.reason}.", warning=True)
     if mine.plan.get("replaced"):
         yield Paragraph(text(mine.plan["replaced"]), warning=True)
-    for group in task.groups:
-        yield _table(group, mine)
-        if group is task.groups[0]:
-            yield from _layers(mine)
+    yield from (_table(group, mine, same_images) for group in task.groups if group.result)
     if mine.report:
         for figures in task.figures:
-            yield from figures_of(figures, mine, folder)
-        yield from _summary(mine)
+            if not figures.folded:
+                yield from figures_of(figures, mine, folder)
+        yield from _notes(mine)
+    for group in task.groups:
+        if not group.result:
+            table = replace(_table(group, mine, same_images), title="")
+            own = tuple(_layers(mine)) if group is task.groups[0] else ()
+            yield Folded(group.title, (table, *own))
+    if mine.report:
+        for figures in task.figures:
+            if figures.folded:
+                yield from figures_of(figures, mine, folder)
+        yield from _measures(mine)
         yield from _caveats(mine)
 
 
 def figures_of(figures: Figures, mine: Ours, folder: Path) -> Iterator[Block]:
     """Our figures for some of the report's; a sentence if there is none."""
+    own = {text(item.get("file")): item for item in map(mapping, sequence(mine.report.get("figures")))}
     if figures.epochs:
         items = _samples(figures.epochs, mine, folder)
     else:
-        own = map(mapping, sequence(mine.report.get("figures")))
-        captions = {text(item.get("file")): text(item.get("caption")) for item in own}
         items = [
-            (f"{mine.run}/{file}", captions.get(file, ""))
+            (f"{mine.run}/{file}", text(own.get(file, {}).get("caption")))
             for file in figures.files
             if inside(folder, f"{mine.run}/{file}") is not None
         ]
-    yield Paragraph(f"{figures.title}.")
+    blocks: tuple[Block, ...] = (Paragraph("Our run has no such figure.", warning=True),)
     if items:
-        yield Pictures(tuple(items))
+        said = (own.get(file.removeprefix(f"{mine.run}/"), {}) for file, _ in items)
+        alternatives = tuple(text(one.get("alternative")) for one in said)
+        blocks = (Pictures(tuple(items), alternatives, compact=len(items) > 1),)
+    if figures.folded:
+        yield Folded(figures.title, blocks)
     else:
-        yield Paragraph("Our run has no such figure.", warning=True)
+        yield Paragraph(f"{figures.title}.")
+        yield from blocks
 
 
 def _samples(epochs: tuple[int, ...], mine: Ours, folder: Path) -> list[tuple[str, str]]:
@@ -76,20 +98,22 @@ def _samples(epochs: tuple[int, ...], mine: Ours, folder: Path) -> list[tuple[st
     ]
 
 
-def _table(group: Group, mine: Ours) -> Table:
+def _table(group: Group, mine: Ours, same_images: bool) -> Table:
     rows = [
         (
             asked.label,
             reports_value(asked),
             mine.shown(asked),
             mine.shown_interval(asked),
-            verdict(asked, mine.of(asked), mine.interval(asked)),
+            verdict(asked, mine.of(asked), mine.interval(asked), same_images=same_images),
         )
         for asked in group.numbers
     ]
     head = ("", "The report", "Here", "95 % interval", "Compared with the report")
     kept = [column for column in range(5) if column < 3 or any(row[column] for row in rows)]
-    note = "“Agrees”: the report's value is within our interval. " if 3 in kept else ""
+    note = ""
+    if 3 in kept:
+        note = "“Agrees”: the report's value is within our interval. " if same_images else f"{OTHER_DATA} "
     return Table(
         tuple(head[column] for column in kept),
         tuple(tuple(row[column] for column in kept) for row in rows),
@@ -120,15 +144,20 @@ def _layers(mine: Ours) -> Iterator[Block]:
         )
 
 
-def _summary(mine: Ours) -> Iterator[Block]:
-    """pneumo's evaluation of generated images, which the report evaluates by eye."""
-    summary: Any = mapping(mine.report.get("summary"))
-    tables = tuple(named_tables(summary.get("tables")))
-    notes = tuple(Paragraph(text(note)) for note in sequence(summary.get("notes")))
-    if tables or notes:
-        yield Paragraph("The report evaluates these images by eye and by their loss. In numbers:")
-        yield from notes
-        yield from tables
+def _notes(mine: Ours) -> Iterator[Block]:
+    """pneumo's evaluation of generated images in sentences."""
+    notes = [text(note) for note in sequence(mapping(mine.report.get("summary")).get("notes"))]
+    if notes:
+        yield Paragraph(
+            f"The report evaluates these images by eye and by their loss. Measured: {' '.join(notes)}"
+        )
+
+
+def _measures(mine: Ours) -> Iterator[Block]:
+    """The same in tables."""
+    tables = tuple(named_tables(mapping(mine.report.get("summary")).get("tables")))
+    if tables:
+        yield Folded("The images, measured", tables)
 
 
 def _caveats(mine: Ours) -> Iterator[Block]:

@@ -139,14 +139,16 @@ def reports_value(asked: Number) -> str:
     return count(asked.value)
 
 
-def verdict(asked: Number, ours: Any, interval: tuple[float, float] | None = None) -> str:
+def verdict(
+    asked: Number, ours: Any, interval: tuple[float, float] | None = None, *, same_images: bool = True
+) -> str:
     """How our value compares with the report's, in a word; empty if the two are not comparable.
 
-    A metric is compared by its interval, and without one not at all; a count, a setting or a text is equal or not.
+    A metric is compared by its interval, on the report's images alone; counts, settings and texts are equal or not.
     """
     value = number(ours)
     if asked.metric:
-        if isinstance(asked.value, str) or interval is None or value is None:
+        if not same_images or isinstance(asked.value, str) or interval is None or value is None:
             return ""
         if interval[0] <= asked.value <= interval[1]:
             return "agrees"

@@ -14,13 +14,15 @@ def without_benchmark(monkeypatch):
 def test_a_dry_run_shows_the_plan_and_writes_nothing(with_tasks, without_benchmark, pneumo, fakes):
     shown = pneumo("reproduce", "--dry-run")
     assert shown.code == 0
-    assert re.search(r"^cnn +tiny-net +32 px +\d+ +2 +not known", shown.stdout, re.M)
+    assert re.search(r"^cnn +tiny-net +32 px +\d+ +\d+ +not known", shown.stdout, re.M)
+    said = "the report's tasks, preset source, on the dataset tiny (synthetic); --preset quick takes minutes"
+    assert f"pneumo: {said}" in shown.stderr.splitlines()
     assert "the trainer 'autoencoder' comes with pneumo-autoencoder" in shown.stdout
     assert list(fakes.iterdir()) == []
 
 
 def test_a_dry_run_of_some_tasks_plans_and_shows_only_these(with_tasks, pneumo, monkeypatch):
-    def estimate(plan, names, folder, finished):
+    def estimate(plan, plugins, names, folder, finished):
         for name in names:
             finished(name)
 
@@ -70,7 +72,9 @@ def test_a_killed_reproduction_continues_to_the_same_bits(
 ):
     monkeypatch.setenv("SABOTAGE", "SIGKILL@step:2:2")
     folder = fakes / "mine"
-    ended = pneumo("reproduce", "--only", "gan", "--output", str(folder), "--threads", "1")
+    ended = pneumo(
+        *("reproduce", "--only", "gan", "--preset", "quick", "--output", str(folder), "--threads", "1")
+    )
     assert ended.code == 1
     assert "SIGKILL" in ended.stderr
     page = (folder / "report.html").read_text()

@@ -4,6 +4,8 @@ import tomllib
 
 from pneumo_cli.plugins.discovery import discover
 from pneumo_cli.runtime.progress import Progress
+from pneumo_cli.training.estimate import estimate_run
+from pneumo_reproduce import plan as planning
 from pneumo_reproduce.plan import Plan, Request, make_plan, planned_again
 from pneumo_reproduce.source_report import source_report
 
@@ -75,6 +77,29 @@ def test_a_plan_has_the_number_of_images_and_the_layers(picky):
     task = plan_of(picky, "quick").task("cnn")
     assert sum(task["images"].values()) == 48
     assert task["layers"]["here"]["rows"][0] == ["Conv2d-1", [8, 16, 16], 224]
+
+
+def test_the_time_of_a_task_is_the_price_of_its_run_and_a_task_that_cannot_be_timed_has_none(
+    with_tasks, fakes, tmp_path, monkeypatch
+):
+    plugins, prices = discover(), []
+
+    def priced(registries, resolved, progress):
+        prices.append(estimate_run(registries, resolved, progress))
+        return prices[-1]
+
+    monkeypatch.setattr("pneumo_cli.training.estimate.estimate_run", priced)
+    plan = plan_of(plugins, "quick")
+    plan.write(tmp_path / "plan")
+    (tmp_path / "plan" / "tasks" / "cnn.toml").write_text("trainer = ")
+    before = sorted(fakes.rglob("*"))
+    done = []
+    planning.estimate(plan, plugins, ["cnn", "gan", "none"], tmp_path / "plan", done.append)
+    assert done == ["cnn", "gan"]
+    assert plan.task("cnn")["estimate"] is None
+    assert plan.task("gan")["estimate"] == round(prices[0].seconds) > 0
+    assert prices[0].trainer == "gan"
+    assert sorted(fakes.rglob("*")) == before
 
 
 def test_the_source_report_has_its_five_tasks_in_order():

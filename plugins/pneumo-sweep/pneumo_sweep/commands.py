@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pneumo_cli.cli.lazy import DeferredCommand, LazyGroup
-from pneumo_cli.cli.options import DeviceFlag, JsonFlag, RootFlag
-from pneumo_cli.cli.output import print_json, print_table, print_text
+from pneumo_cli.cli.options import CacheFlag, DeviceFlag, JsonFlag, RootFlag, ThreadsFlag
+from pneumo_cli.cli.output import print_json, print_line, print_table, print_text
+from pneumo_cli.runtime import terminal
 
 if TYPE_CHECKING:
     from pneumo_cli.plugins.discovery import Plugins
@@ -153,7 +154,7 @@ def add_commands(app: typer.Typer) -> None:
 
     @sweep.callback()
     def before() -> None:
-        """Train with many settings, and choose the best on the validation images.
+        """Try settings; choose the best on the validation images.
 
         For example: pneumo sweep cnn --preset quick --set lr=0.1,0.01,0.001. The test images are opened once, for
         the winner. `pneumo sweep TRAINER --help` shows all options, `pneumo sweep resume FOLDER` goes on.
@@ -206,8 +207,9 @@ def _trainer_command(plugins: Plugins, entry: Entry[TrainerSpec]) -> Any:
         command,
         own,
         text=f"Sweep: {entry.spec.summary}. Trials are ordinary runs, compared on the validation images. Settings "
-        "below are those of all trials; --no-evaluate-test leaves the test images sealed for the winner, too.",
+        "below are those of all trials; --no-evaluate-test keeps the test images sealed for the winner, too.",
         without=("report", "seeds"),
+        folded=("metric", "sampler", "prune", "with_seeds", "storage", "reports"),
     )
 
 
@@ -228,6 +230,8 @@ def resume(
     ] = None,
     device: DeviceFlag = None,
     data_root: RootFlag = None,
+    cache: CacheFlag = None,
+    threads: ThreadsFlag = None,
     json: JsonFlag = False,
     worker: Annotated[
         str | None, typer.Option("--worker", hidden=True, help="Carry out trials of this stage alone.")
@@ -240,7 +244,7 @@ def resume(
     from pneumo_sweep.sweep import Hands
     from pneumo_sweep.sweep import resume as go_on
 
-    machine = {"device": device, "data_root": data_root}
+    machine = {"device": device, "data_root": data_root, "cache": cache, "threads": threads}
     url = storage or os.environ.get(STORAGE_VARIABLE)
     caller = _caller(ctx.obj)
     if worker is not None:
@@ -259,7 +263,7 @@ def _caller(plugins: Plugins) -> Caller:
 
 
 def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    terminal.print_line(line)
 
 
 def _carried_out(work: Callable[[], SweepFolder], quiet: bool = False) -> SweepFolder:
@@ -294,11 +298,12 @@ def _print(folder: SweepFolder, as_json: bool) -> None:
         head, rows = result.table(_ROWS, _LINE)
         print_table(head, rows)
         if len(result.trials) > len(rows):
-            print(f"and {len(result.trials) - len(rows)} more, on the page")
+            print_text(f"and {len(result.trials) - len(rows)} more, on the page")
         print()
         for sentence in result.sentences():
             print_text(sentence)
-        print(f"\n{shlex.join(result.content['winner']['command'])}")
+        print()
+        print_line(shlex.join(result.content["winner"]["command"]))
     _say(f"pneumo: the page is {result.page}")
     if result.failures:
         name, reason = next(iter(result.failures.items()))

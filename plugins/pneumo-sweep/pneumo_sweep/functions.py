@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from pneumo_cli.runtime import terminal
 from pneumo_cli.runtime.home import StrPath, expanded_path
 from pneumo_cli.settings.field_types import to_text
 from pneumo_cli.workflows.background import carried_out, stoppable
@@ -134,4 +134,4 @@ def _caller(words: list[str], display: Shown, progress: bool | None) -> tuple[Ca
 
 
 def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    terminal.print_line(line)

@@ -58,7 +58,7 @@ def document(folder: SweepFolder, plan: Plan, results: Results, pictures: Path) 
         Section("settings", "What the settings do", tuple(_settings(plan, results, pictures))),
         Section("seeds", "Is the lead more than chance?", tuple(_seeds(plan, results))),
         Section("trials", "All trials", tuple(_trials(plan, results))),
-        Section("method", "Methods", tuple(_method(plan, results))),
+        Section("method", "Methods", tuple(_method(plan, results)), folded=True),
     )
     tried = ", ".join(one.name for one in plan.space.dimensions)
     return Document(
@@ -125,16 +125,26 @@ def _headlines(plan: Plan, results: Results) -> Iterator[Headline]:
         second = results.trials[results.ranking[1]]
         yield Headline(
             "Lead on the runner-up",
-            metric_text(metric, abs(winner["value"] - second["value"])),
+            _lead(metric, abs(winner["value"] - second["value"])),
             f"trial {second['trial']}, with the same seed",
         )
     if results.seeds.get("interval"):
         yield Headline(
             "Lead with further seeds",
-            metric_text(metric, results.seeds["difference"]),
+            _lead(metric, results.seeds["difference"]),
             f"mean of {len(results.seeds['seeds'])} paired differences",
             interval_text(metric, results.seeds["interval"], " to "),
         )
+
+
+def _lead(metric: str, value: float) -> str:
+    """A difference of two values in the digits of their metric.
+
+    >>> _lead("auc", 0.000914), _lead("auc", -0.0121)
+    ('+0.001', '-0.012')
+    """
+    label = metric_label(metric)
+    return f"{value * label.scale:+.{label.digits}f}"
 
 
 def _commands(folder: SweepFolder, plan: Plan, content: Mapping[str, Any]) -> Iterator[Block]:
@@ -169,7 +179,14 @@ def _curves(plan: Plan, results: Results, pictures: Path) -> Iterator[Block]:
     caption = (
         f"Training and validation by epoch; colors are values of {setting}, the thick line is the winner."
     )
-    yield Pictures((("curves.png", f"{caption} Epoch 0 is untrained; a loss far above the others is cut."),))
+    winner = results.trials[best]
+    yield Pictures(
+        (("curves.png", f"{caption} Epoch 0 is untrained; a loss far above the others is cut."),),
+        alternatives=(
+            f"Losses and {metric_label(plan.metric).label} of {len(drawn)} trials by epoch. The winner reaches "
+            f"{metric_text(plan.metric, winner['value'])} in epoch {winner['best_epoch']}.",
+        ),
+    )
 
 
 def _leading(plan: Plan, results: Results) -> str:
@@ -184,11 +201,19 @@ def _settings(plan: Plan, results: Results, pictures: Path) -> Iterator[Block]:
     names = {one.name: isinstance(one, Choices) for one in shown}
     scatter = figures.settings_scatter(rows, names, plan.metric, results.ranking[0])
     save(scatter, pictures / "settings.png")
-    yield Pictures((("settings.png", "The validation metric of each trial against each tried setting."),))
+    values = [row["value"] for row in rows]
+    yield Pictures(
+        (("settings.png", "The validation metric of each trial against each tried setting."),),
+        alternatives=(
+            f"Validation {metric_label(plan.metric).label} of {len(rows)} trials against {', '.join(names)}: from "
+            f"{metric_text(plan.metric, min(values))} to {metric_text(plan.metric, max(values))}.",
+        ),
+    )
     if results.importance:
         save(figures.importance_bars(results.importance), pictures / "importance.png")
         caption = "Importance of each setting for a result among the best (PED-ANOVA, Watanabe et al. 2023)."
-        yield Pictures((("importance.png", caption),))
+        shares = ", ".join(f"{name} {value:.2f}" for name, value in results.importance.items())
+        yield Pictures((("importance.png", caption),), alternatives=(f"Importance: {shares}.",))
         if len(results.ranking) < 4 * ENOUGH:
             yield Paragraph(f"From {len(results.ranking)} finished trials, importance is a rough estimate.")
     elif len(names) > 1:
@@ -205,7 +230,7 @@ def _seeds(plan: Plan, results: Results) -> Iterator[Block]:
             str(seed),
             metric_text(plan.metric, first),
             metric_text(plan.metric, second),
-            metric_text(plan.metric, plan.sign * (first - second)),
+            _lead(plan.metric, plan.sign * (first - second)),
         )
         for seed, first, second in zip(found["seeds"], found["winner"], found["runner_up"], strict=True)
     ]

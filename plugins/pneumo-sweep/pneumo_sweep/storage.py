@@ -121,7 +121,7 @@ def storage_errors(name: str, kind: type[PneumoError] = PneumoError, hint: str =
     except ImportError as error:
         driver = re.search(r"named '?([\w.]+)", one_line(error.__cause__ or error))
         missing = f" ({driver[1]})" if driver else ""
-        raise kind(f"the storage {name} needs the driver of its database{missing}: pip install it") from error
+        raise kind(f"the storage {name} needs the driver of its database{missing}: install it") from error
     except (SQLAlchemyError, optuna.exceptions.OptunaError, sqlite3.Error) as error:
         raise kind(_described(name, error) + hint) from error
     except RuntimeError as error:  # of Optuna's check of the version

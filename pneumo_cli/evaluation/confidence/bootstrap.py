@@ -5,14 +5,17 @@ Computes no intervals: :mod:`pneumo_cli.evaluation.confidence.intervals` does, f
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pneumo_cli.evaluation.arrays import Floats, Integers, sigmoid
+from pneumo_cli.evaluation.arrays import Floats, Integers, checked, logit_threshold_of, sigmoid
 from pneumo_cli.evaluation.calibration import bin_of
+
+if TYPE_CHECKING:
+    from pneumo_cli.evaluation.arrays import Values
 
 ECE_BINS = 15
 _CHUNK = 2**18  # numbers in one array of weights: a few arrays of 2 MiB at a time
@@ -236,3 +239,61 @@ class Sample:
         negatives += positives  # all images at or above
         precision = np.divide(positives, negatives, out=np.zeros_like(positives), where=negatives > 0)
         return area, np.einsum("bk,bk->b", steps, precision) / all_positives
+
+
+class ResampledMetrics(NamedTuple):
+    """The bootstrap of one classifier, to be paired with that of another one on the same images.
+
+    Attributes:
+        logits, logit_threshold: what it was computed from.
+        values: metric to its value on the images themselves.
+        resampled: metric to its values in the resamples, [B]; empty for a single patient.
+        behind: metric to the number of patients behind it.
+    """
+
+    logits: Floats
+    logit_threshold: float
+    values: Mapping[str, float]
+    resampled: Mapping[str, Floats]
+    behind: Mapping[str, float]
+
+
+def resampled_metrics(
+    logits: Values,
+    labels: Values,
+    patients: Sequence[str] | NDArray[np.generic],
+    *,
+    logit_threshold: float = 0.0,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> ResampledMetrics:
+    """Every metric of a classifier in the same resamples of patients, whichever classifier it is.
+
+    Args:
+        logits, labels, patients, logit_threshold, resamples, seed: as for
+            :func:`~pneumo_cli.evaluation.confidence.intervals.metric_intervals`.
+
+    Raises:
+        ValueError: as :func:`~pneumo_cli.evaluation.confidence.intervals.metric_intervals`.
+    """
+    scores, truth = checked(logits, labels)
+    codes = patient_codes(patients, truth.size)
+    sample = sample_at(scores, truth, codes, logit_threshold)
+    check_resamples(resamples)
+    chunks = []
+    if sample.patients >= 2:
+        chunks = [sample.metrics(times) for times in draws(sample.patients, truth.size, resamples, seed)]
+    resampled = {name: np.concatenate([chunk[name] for chunk in chunks]) for name in (chunks or [{}])[0]}
+    values = {name: float(value[0]) for name, value in sample.metrics(sample.once()).items()}
+    return ResampledMetrics(scores, logit_threshold, values, resampled, sample.patients_behind())
+
+
+def sample_at(scores: Floats, truth: Integers, codes: Integers, logit_threshold: float) -> Sample:
+    """The sample of a classifier that predicts positive from a logit on."""
+    return Sample(scores, truth, codes, logit_threshold=logit_threshold_of(0.5, logit_threshold))
+
+
+def check_resamples(resamples: int) -> None:
+    """Raise ValueError for fewer than two resamples."""
+    if resamples < 2:
+        raise ValueError(f"a bootstrap needs at least 2 resamples, not {resamples}")

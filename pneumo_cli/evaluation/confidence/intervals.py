@@ -19,8 +19,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pneumo_cli.compat import former_keywords
-from pneumo_cli.evaluation.arrays import Floats, Integers, checked, logit_threshold_of
-from pneumo_cli.evaluation.confidence.bootstrap import Sample, draws, effective, patient_codes
+from pneumo_cli.evaluation.arrays import Floats, checked
+from pneumo_cli.evaluation.confidence.bootstrap import (
+    ResampledMetrics,
+    Sample,
+    check_resamples,
+    draws,
+    effective,
+    patient_codes,
+    resampled_metrics,
+    sample_at,
+)
 from pneumo_cli.evaluation.confidence.bounds import (
     accelerated_ends,
     calibration_ends,
@@ -99,8 +108,8 @@ def metric_intervals(
     """
     scores, truth = checked(logits, labels)
     codes = patient_codes(patients, truth.size)
-    sample = _sample(scores, truth, codes, logit_threshold)
-    _check_resamples(resamples)
+    sample = sample_at(scores, truth, codes, logit_threshold)
+    check_resamples(resamples)
     if sample.patients < 2:
         return {}
     chunks, residuals = [], []
@@ -177,7 +186,7 @@ def share_interval(
     if values.ndim != 1 or not values.size or not ((values >= 0) & (values <= 1)).all():
         raise ValueError("hits must be numbers between 0 and 1, one for each of at least one image")
     codes = patient_codes(patients, values.size)
-    _check_resamples(resamples)
+    check_resamples(resamples)
     count = int(codes.max()) + 1
     if count < 2:
         return None
@@ -222,34 +231,29 @@ def difference_intervals(
     Raises:
         ValueError: as :func:`metric_intervals`.
     """
-    scores, truth = checked(first, labels)
-    other_scores, _ = checked(second, labels)
-    codes = patient_codes(patients, truth.size)
-    samples = (
-        _sample(scores, truth, codes, logit_thresholds[0]),
-        _sample(other_scores, truth, codes, logit_thresholds[1]),
+    one, two = (
+        resampled_metrics(scores, labels, patients, logit_threshold=threshold, resamples=resamples, seed=seed)
+        for scores, threshold in zip((first, second), logit_thresholds, strict=True)
     )
-    _check_resamples(resamples)
-    count = samples[0].patients
-    if count < 2:
-        return {}
-    equal = np.array_equal(scores, other_scores) and logit_thresholds[0] == logit_thresholds[1]
-    chunks = [
-        [sample.metrics(times) for sample in samples] for times in draws(count, truth.size, resamples, seed)
-    ]
-    values = [sample.metrics(sample.once()) for sample in samples]
-    behind = [sample.patients_behind() for sample in samples]
+    return resampled_differences(one, two)
+
+
+def resampled_differences(first: ResampledMetrics, second: ResampledMetrics) -> dict[str, Difference]:
+    """As :func:`difference_intervals`, from the bootstraps of the two on the same images."""
+    equal = np.array_equal(first.logits, second.logits) and first.logit_threshold == second.logit_threshold
     differences = {}
-    for name in values[0]:
-        value = float(values[0][name][0] - values[1][name][0])
-        drawn = np.concatenate([ours[name] - theirs[name] for ours, theirs in chunks])
+    for name, drawn_first in first.resampled.items():
+        value = first.values[name] - second.values[name]
+        drawn = drawn_first - second.resampled[name]
         if not math.isfinite(value) or np.isfinite(drawn).sum() < 2:
             continue
         if equal:
             differences[name] = Difference(0.0, 0.0, 0.0, 1.0)
             continue
         span = 2.0 if name == "mcc" else 1.0  # from the least to the largest value
-        low, high, p = difference_ends(value / span, drawn / span, min(each[name] for each in behind))
+        low, high, p = difference_ends(
+            value / span, drawn / span, min(first.behind[name], second.behind[name])
+        )
         differences[name] = Difference(value, span * low, span * high, p)
     return differences
 
@@ -302,15 +306,6 @@ def precision_recall_band(
     return _band(_precision_at, logits, labels, patients, points, resamples, seed)
 
 
-def _sample(scores: Floats, truth: Integers, codes: Integers, logit_threshold: float) -> Sample:
-    return Sample(scores, truth, codes, logit_threshold=logit_threshold_of(0.5, logit_threshold))
-
-
-def _check_resamples(resamples: int) -> None:
-    if resamples < 2:
-        raise ValueError(f"a bootstrap needs at least 2 resamples, not {resamples}")
-
-
 def _band(
     curve: Callable[[Floats, Floats, Floats], Floats],
     logits: Values,
@@ -322,7 +317,7 @@ def _band(
 ) -> Band:
     scores, truth = checked(logits, labels)
     sample = Sample(scores, truth, patient_codes(patients, truth.size))
-    _check_resamples(resamples)
+    check_resamples(resamples)
     if points < 2:
         raise ValueError(f"a band needs at least 2 points, not {points}")
     if not 0 < truth.sum() < truth.size:

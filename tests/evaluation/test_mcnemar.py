@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom, binomtest
 
-from pneumo_compare.mcnemar import mcnemar_test, of_counts
+from pneumo_cli.evaluation.confidence.mcnemar import mcnemar_test, of_counts
 
 
 @pytest.mark.parametrize("counts", [(0, 5), (1, 8), (8, 1), (3, 4), (30, 51), (900, 1000), (0, 1200)])

@@ -7,8 +7,8 @@ import pytest
 
 from pneumo_cli.evaluation.binary import binary_metrics
 from pneumo_cli.evaluation.calibration import Calibration
+from pneumo_cli.evaluation.confidence.paired import Pair, Scored, compare_pairs, holm
 from pneumo_cli.evaluation.metric_names import lower_is_better
-from pneumo_compare.paired import Scored, compare, holm
 
 
 def two_seeds(seed: int, better: float = 0.0) -> tuple[Scored, Scored, np.ndarray, np.ndarray]:
@@ -27,6 +27,14 @@ def two_seeds(seed: int, better: float = 0.0) -> tuple[Scored, Scored, np.ndarra
     signal = noise(1, 0.7) + 2.2 * labels - 1.1
     first, second = signal + noise(0.5, 0.5), signal + noise(0.5, 0.5) + better * (2 * labels - 1)
     return Scored(first), Scored(second), labels, patients.astype(str)
+
+
+def compare(
+    first: Scored, others: list[Scored], labels: np.ndarray, patients: np.ndarray, **options: int
+) -> tuple[list[Pair], dict[str, int]]:
+    """Each of the others with the first one."""
+    pairs = [(0, place) for place in range(1, len(others) + 1)]
+    return compare_pairs([first, *others], pairs, labels, patients, **options)
 
 
 def test_two_seeds_of_one_recipe_differ_significantly_in_at_most_seven_of_a_hundred_pairs() -> None:
@@ -132,3 +140,17 @@ def test_holm_steps_down_and_keeps_the_order() -> None:
 )
 def test_the_better_direction_of_a_metric(metric: str, lower: bool | None) -> None:
     assert lower_is_better(metric) is lower
+
+
+def test_all_pairs_have_the_differences_of_each_pair_alone_and_more_tests() -> None:
+    first, second, labels, patients = two_seeds(6, better=0.2)
+    third = Scored(0.7 * first.logits + 0.3 * second.logits, calibration=Calibration(2.0, 0.1))
+    classifiers = [first, second, third]
+    found, tests = compare_pairs(classifiers, [(0, 1), (0, 2), (1, 2)], labels, patients, resamples=100)
+    assert tests["primary"] == 3
+    for (one, other), pair in zip([(0, 1), (0, 2), (1, 2)], found, strict=True):
+        (alone,), _ = compare(classifiers[one], [classifiers[other]], labels, patients, resamples=100)
+        assert {name: tested.difference for name, tested in pair.metrics.items()} == {
+            name: tested.difference for name, tested in alone.metrics.items()
+        }
+        assert all(pair.metrics[name].p >= alone.metrics[name].p for name in pair.metrics)

@@ -6,26 +6,27 @@ DeLong's test of the AUC and McNemar's test of the predicted classes, which take
 checks.
 
 The ROC AUC, which needs no threshold, is the primary metric; its tests are adjusted (Holm 1979) for the number of
-classifiers only. All other metrics are a second family, adjusted for all of its tests. A difference with an
-adjusted p below 0.05 is significant.
-
-Works on arrays; :mod:`pneumo_compare.comparison` reads them.
+pairs only. All other metrics are a second family, adjusted for all of its tests. A difference with an adjusted p
+below 0.05 is significant. Holm's adjustment is valid however the tests depend on one another, as those of all pairs
+of some classifiers do.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pneumo_cli.evaluation.calibration import UNCALIBRATED, Calibration
+from pneumo_cli.evaluation.confidence.bootstrap import ResampledMetrics, resampled_metrics
 from pneumo_cli.evaluation.confidence.delong import Comparison, delong_test
-from pneumo_cli.evaluation.confidence.intervals import Difference, difference_intervals
-from pneumo_cli.evaluation.metric_names import lower_is_better
-from pneumo_compare.mcnemar import Discordance, mcnemar_test
+from pneumo_cli.evaluation.confidence.intervals import Difference, resampled_differences
+from pneumo_cli.evaluation.confidence.mcnemar import Discordance, mcnemar_test
+from pneumo_cli.evaluation.metric_names import lower_is_better, metric_label
 
 if TYPE_CHECKING:
     from pneumo_cli.evaluation.confidence.intervals import Patients
@@ -50,7 +51,7 @@ class Scored:
     logit_threshold: float = 0.0
     calibration: Calibration = UNCALIBRATED
 
-    @property
+    @cached_property
     def calibrated(self) -> Scored:
         """The same predicted classes and probabilities, from calibrated logits."""
         return Scored(
@@ -101,45 +102,47 @@ class Pair:
         return [name for name, tested in self.metrics.items() if tested.better]
 
 
-def compare(
-    first: Scored,
-    others: Sequence[Scored],
+def compare_pairs(
+    classifiers: Sequence[Scored],
+    pairs: Sequence[tuple[int, int]],
     labels: NDArray[np.int64],
     patients: Patients,
     *,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> tuple[list[Pair], dict[str, int]]:
-    """Compare classifiers with a first one, on the same images.
+    """Compare pairs of classifiers on the same images.
 
     Args:
+        pairs: (first, second), as places in ``classifiers``; the second one's difference from the first is tested.
         labels: [N] of 0 and 1.
         patients: the patient of each image, [N].
         resamples, seed: of the bootstrap.
 
     Returns:
-        a pair for each of the others, and the number of tests of each family, ``primary`` and ``other``. A metric
-        in which two necessarily agree (equal predicted classes, equal order of the images) is not tested: its
-        difference is :data:`NO_DIFFERENCE`.
+        a result for each pair, and the number of tests of each family, ``primary`` and ``other``. A metric in which
+        two necessarily agree (equal predicted classes, equal order of the images) is not tested: its difference is
+        :data:`NO_DIFFERENCE`.
 
     Raises:
         ValueError: as :func:`~pneumo_cli.evaluation.confidence.intervals.difference_intervals`.
     """
-    differences = [_differences(second, first, labels, patients, resamples, seed) for second in others]
-    for second, found in zip(others, differences, strict=True):
-        found |= dict.fromkeys(found.keys() & _equal_metrics(first, second), NO_DIFFERENCE)
+    resampled = _Resampled(labels, patients, resamples, seed)
+    differences = [_differences(classifiers[b], classifiers[a], resampled) for a, b in pairs]
+    for (a, b), found in zip(pairs, differences, strict=True):
+        found |= dict.fromkeys(found.keys() & _equal_metrics(classifiers[a], classifiers[b]), NO_DIFFERENCE)
     ps, tests = adjusted(differences)
-    pairs = [
+    results = [
         Pair(
-            _equal(first, second),
-            _equal_calls(first, second),
+            _equal(classifiers[a], classifiers[b]),
+            _equal_calls(classifiers[a], classifiers[b]),
             {name: tested(name, one, ps[i].get(name, one.p)) for name, one in differences[i].items()},
-            _delong(second, first, labels),
-            _calls(second, first, labels),
+            _delong(classifiers[b], classifiers[a], labels),
+            _calls(classifiers[b], classifiers[a], labels),
         )
-        for i, second in enumerate(others)
+        for i, (a, b) in enumerate(pairs)
     ]
-    return pairs, tests
+    return results, tests
 
 
 def adjusted(
@@ -183,28 +186,26 @@ def holm(ps: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def _differences(
-    second: Scored,
-    first: Scored,
-    labels: NDArray[np.int64],
-    patients: Patients,
-    resamples: int,
-    seed: int,
-) -> dict[str, Difference]:
-    def compute(one: Scored, other: Scored) -> dict[str, Difference]:
-        return difference_intervals(
-            one.logits,
-            other.logits,
-            labels,
-            patients,
-            logit_thresholds=(one.logit_threshold, other.logit_threshold),
-            resamples=resamples,
-            seed=seed,
-        )
+class _Resampled:
+    """The bootstrap of each classifier, computed once: with all pairs of K classifiers each is in K - 1 of them."""
 
-    differences = compute(second, first)
+    def __init__(self, labels: NDArray[np.int64], patients: Patients, resamples: int, seed: int) -> None:
+        self._of = partial(
+            resampled_metrics, labels=labels, patients=patients, resamples=resamples, seed=seed
+        )
+        self._known: dict[int, tuple[Scored, ResampledMetrics]] = {}
+
+    def of(self, scored: Scored) -> ResampledMetrics:
+        if id(scored) not in self._known:  # the object is kept, so that no other one gets its id
+            found = self._of(scored.logits, logit_threshold=scored.logit_threshold)
+            self._known[id(scored)] = scored, found
+        return self._known[id(scored)][1]
+
+
+def _differences(second: Scored, first: Scored, resampled: _Resampled) -> dict[str, Difference]:
+    differences = resampled_differences(resampled.of(second), resampled.of(first))
     if (second.calibration, first.calibration) != (UNCALIBRATED, UNCALIBRATED):
-        calibrated = compute(second.calibrated, first.calibrated)
+        calibrated = resampled_differences(resampled.of(second.calibrated), resampled.of(first.calibrated))
         differences |= {f"{name}_calibrated": calibrated[name] for name in _CALIBRATED if name in calibrated}
     return differences
 
@@ -260,3 +261,41 @@ def _calls(second: Scored, first: Scored, labels: NDArray[np.int64]) -> dict[str
         for name, own in subsets.items()
         if own.any()
     }
+
+
+def difference_text(metric: str, difference: Difference) -> str:
+    """A difference with its interval, in the digits of its metric.
+
+    >>> difference_text("auc", Difference(0.0121, -0.0004, 0.0199, 0.04))
+    '+0.012 (0.000 to +0.020)'
+    >>> difference_text("auc", Difference(-0.0121, -0.02, -0.0041, 0.04))
+    '-0.012 (-0.020 to -0.004)'
+    """
+    if difference == NO_DIFFERENCE:
+        return "0"
+    value, low, high = (_signed(metric, end) for end in difference[:3])
+    return f"{value} ({low} to {high})"
+
+
+def p_text(p: float) -> str:
+    """A p in a table.
+
+    >>> p_text(0.0004), p_text(0.0312), p_text(1.0)
+    ('< 0.001', '0.031', '1')
+    """
+    return "< 0.001" if p < 0.001 else "1" if p == 1 else f"{p:.3f}"
+
+
+def p_clause(p: float) -> str:
+    """A p in a sentence, after the letter.
+
+    >>> p_clause(0.0004), p_clause(0.0312)
+    ('< 0.001', '= 0.031')
+    """
+    return p_text(p) if p < 0.001 else f"= {p_text(p)}"
+
+
+def _signed(metric: str, value: float) -> str:
+    digits = metric_label(metric).digits
+    rounded = round(value, digits)
+    return f"{rounded:+.{digits}f}" if rounded else f"{0:.{digits}f}"
