@@ -44,6 +44,8 @@ class Preset:
         fallback: used instead, with a message that ends with ``hint``, if ``values`` names a model that is not
             installed and the user names no other.
         hint: how to install that model.
+        options: values of the options of datasets (``DatasetSpec.settings``), by the dataset's name, in a run on
+            that dataset: ``{"phantom": {"train_images": 5232}}``. Options that it does not have are ignored.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Preset:
     values: Mapping[str, Any] = field(default_factory=dict)
     fallback: Mapping[str, Any] = field(default_factory=dict)
     hint: str = ""
+    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _check(self)

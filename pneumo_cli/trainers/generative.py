@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from pneumo_cli.data.augmentation import EvaluationTransform
 from pneumo_cli.data.batch_inputs import Sources, Transforms
 from pneumo_cli.errors import UsageError
-from pneumo_cli.evaluation.result import Evaluation, RunSummary
+from pneumo_cli.evaluation.result import Evaluation, NamedFigure, RunSummary
 from pneumo_cli.runs.model_factory import build_registered
 from pneumo_cli.runtime.seeding import derive
 from pneumo_cli.settings.schema import GenerativeSettings
@@ -37,6 +37,8 @@ CHUNK = 64
 """Images per batch of :meth:`GenerativeTrainer.sample`: always a complete block of indices. The last bits of a
 matrix product depend on its size and on the position within it; an image must depend on its seed and index alone.
 """
+
+_COMPARED = 8  # real images above generated ones, at the top of a report
 
 _FORMER = {
     "darkest": "black_level",
@@ -228,6 +230,7 @@ class GenerativeTrainer(Trainer, former=_FORMER):
         """Compare generated images with real ones of held-out patients, if the settings ask for it."""
         if not self.compares(run):
             return None
+        from pneumo_cli.evaluation.generative.collapse import failures
         from pneumo_cli.evaluation.generative.fidelity import measure_fidelity
         from pneumo_cli.reports.fidelity_tables import fidelity_summary
 
@@ -243,4 +246,38 @@ class GenerativeTrainer(Trainer, former=_FORMER):
             seed=run.settings.seed,
             progress=run.progress,
         )
-        return fidelity_summary(fidelity)
+        found = fidelity_summary(fidelity)
+        what_to_do, epochs = self.remedy(run)
+        failed = tuple(f"{failure} {what_to_do}" for failure in failures(fidelity).values())
+        opening = (self.compared_images(run, found.verdict),)
+        own = RunSummary(figures=opening, notes=failed, warnings=failed, epochs=epochs if failed else 0)
+        return own + found
+
+    def remedy(self, run: Run) -> tuple[str, int]:
+        """What to do about images that have collapsed or are no better than noise.
+
+        Returns:
+            a sentence or two, and the number of epochs, in all, to resume the run with; 0: more do not help.
+        """
+        epochs = 2 * run.settings.epochs
+        return f"More epochs may help: resume the run with --epochs {epochs}.", epochs
+
+    def compared_images(self, run: Run, verdict: str = "") -> NamedFigure:
+        """Eight real images of held-out patients, evenly spaced, above the first eight generated ones.
+
+        Args:
+            verdict: on the generated images, for those who do not see them.
+        """
+        from pneumo_cli.reports.fidelity_tables import real_above_generated
+
+        split, positions = next(reversed(self.evaluation_parts(run).items()), ("train", run.data.split.train))
+        chosen = positions[
+            np.linspace(0, len(positions) - 1, min(_COMPARED, len(positions))).astype(np.int64)
+        ]
+        of = {"train": "training"}.get(split, split) + " images"
+        return real_above_generated(
+            run.data.gray_levels(chosen),
+            self.sample(run.model, run.settings.seed, np.arange(len(chosen))),
+            f"{of} of {self.only_class}" if self.only_class else of,
+            verdict,
+        )

@@ -24,22 +24,28 @@ _MIN_SCALE = 0.02  # of an error map, in gray levels from 0 to 1: below it the m
 
 
 def summary_figures(
-    trainer: GenerativeTrainer, run: Run, images: Tensor, split: str
+    trainer: GenerativeTrainer, run: Run, images: Tensor, split: str, verdict: str = ""
 ) -> tuple[NamedFigure, ...]:
     """Reconstructions with their errors, interpolations, and 16 samples if the model can generate any.
 
     Args:
         images: gray levels, uint8 [n, S, S], n at least 1; nine of them, evenly spaced, are shown.
         split: which the images are from.
+        verdict: on the reconstructions, for those who do not see them.
     """
     shown = images[np.linspace(0, len(images) - 1, _COLUMNS).astype(np.int64)]
-    figures = [_reconstructions(trainer, run, shown, split), _interpolations(trainer, run, shown, split)]
+    figures = [
+        _reconstructions(trainer, run, shown, split, verdict),
+        _interpolations(trainer, run, shown, split),
+    ]
     if trainer.can_sample(run.model):
         figures.append(_samples(trainer, run))
     return tuple(figures)
 
 
-def _reconstructions(trainer: GenerativeTrainer, run: Run, originals: Tensor, split: str) -> NamedFigure:
+def _reconstructions(
+    trainer: GenerativeTrainer, run: Run, originals: Tensor, split: str, verdict: str
+) -> NamedFigure:
     from pneumo_cli.reports import Row, labelled_rows
 
     inputs = trainer.from_gray_levels(originals.to(run.device.torch))
@@ -54,9 +60,11 @@ def _reconstructions(trainer: GenerativeTrainer, run: Run, originals: Tensor, sp
     )
     return NamedFigure(
         "reconstructions",
-        f"Nine {split} images, their reconstructions, and the absolute difference; black is 0 and white 1.",
+        f"Nine {split} images above their reconstructions. Last row: the absolute difference of gray levels (0 "
+        "black, 1 white), in the colors of the bar.",
         lambda: labelled_rows(rows),
-        "summary",
+        "opening",
+        f"Nine {split} images above their reconstructions and the absolute difference. {verdict}".strip(),
     )
 
 

@@ -199,11 +199,7 @@ def evaluate_reconstruction(task: Reconstruction, progress: Progress) -> RunSumm
     methods: dict[str, tuple[str, str, Reconstructor]] = {
         "": ("This model", f"{task.latent_values:,}", task.reconstruct),
         "pca": ("Principal components", f"{components.count:,}", components),
-        "bicubic": (
-            "Bicubic downsampling" + (" (none: no compression)" if bicubic.lossless else ""),
-            f"{bicubic.side:,} x {bicubic.side:,}",
-            bicubic,
-        ),
+        "bicubic": ("Bicubic downsampling", f"{bicubic.side:,} x {bicubic.side:,}", bicubic),
         "mean-image": ("Mean training image", "0", mean),
     }
     qualities = {
@@ -238,6 +234,8 @@ def evaluate_reconstruction(task: Reconstruction, progress: Progress) -> RunSumm
                 ),
             )
             for name, (title, values, _) in methods.items()
+            # An image of no more pixels than the latent has values is not compressed: that is no baseline.
+            if not (name == "bicubic" and bicubic.lossless)
         ),
         "Mean ± standard deviation over the gray images, clipped to [0, 1]. "
         f"The components were fitted on {components.fitted:,} of the {len(task.training):,} training images.",
@@ -247,7 +245,13 @@ def evaluate_reconstruction(task: Reconstruction, progress: Progress) -> RunSumm
         for name, (title, _, method) in methods.items()
         if name != "bicubic"
     }
-    summary = RunSummary(metrics, (table,), (), _notes(task, metrics, bicubic.lossless))
+    summary = RunSummary(
+        metrics,
+        (table,),
+        (),
+        _notes(task, bicubic.lossless),
+        verdict=_verdict(task, metrics, components.count),
+    )
     return summary + _evaluate_anomaly(task, errors, progress)
 
 
@@ -315,9 +319,8 @@ def _evaluate_anomaly(
     best = max(list(aucs)[1:], key=lambda title: abs(aucs[title][-1] - 0.5))
     note = (
         f"As an anomaly score the reconstruction error has an AUC of {own[-1]:.3f} on {splits[-1]} images: "
-        f"{task.other_classes} is {'harder' if own[-1] > 0.5 else 'easier'} to reconstruct than {task.only_class}, "
-        f"which was trained on. The best score without a network has {aucs[best][-1]:.3f} "
-        f"({best[0].lower()}{best[1:]})."
+        f"{task.other_classes} is {'harder' if own[-1] > 0.5 else 'easier'} to reconstruct than {task.only_class}. "
+        f"The best score without a network has {aucs[best][-1]:.3f} ({best[0].lower()}{best[1:]})."
     )
     metrics = {f"anomaly_auc_{split}": auc for split, auc in zip(splits, own, strict=True)}
     return RunSummary(metrics, (table,), (), (note,))
@@ -327,21 +330,26 @@ def _contrast(images: Tensor) -> NDArray[np.float64]:
     return images.flatten(1).double().std(1, correction=0).numpy()
 
 
-def _notes(task: Reconstruction, metrics: Mapping[str, float], lossless: bool) -> tuple[str, ...]:
-    """PSNR compared with the baselines, and whether there is any compression."""
+def _verdict(task: Reconstruction, metrics: Mapping[str, float], components: int) -> str:
+    """PSNR compared with that of principal components, in one sentence."""
     split = list(task.splits)[-1]
-    own, linear, mean = (metrics[f"psnr_{split}{name}"] for name in ("", "_pca", "_mean-image"))
-    notes = [
-        f"PSNR on {split} images is {own:.2f} dB; that of principal components of the training images is "
-        f"{linear:.2f} dB, of the mean image {mean:.2f} dB."
-    ]
+    own, linear = metrics[f"psnr_{split}"], metrics[f"psnr_{split}_pca"]
+    relation = "higher than" if own > linear else "not higher than"
+    return (
+        f"Reconstructions of {split} images have a PSNR of {own:.2f} dB, {relation} those from {components:,} "
+        f"principal components of the training images, which need no network ({linear:.2f} dB)."
+    )
+
+
+def _notes(task: Reconstruction, lossless: bool) -> tuple[str, ...]:
+    """Whether there is any compression."""
     if task.latent_values >= task.image_values:
-        notes.append(
+        return (
             f"The bottleneck is larger than the image ({task.latent_values:,} values against "
-            f"{task.image_values:,}), so a low error is easy: the identity has none."
+            f"{task.image_values:,}), so a low error is easy: the identity has none.",
         )
-    elif lossless:
-        notes.append(
-            f"The bottleneck ({task.latent_values:,} values) holds all of a gray image, so a low error is easy."
+    if lossless:
+        return (
+            f"The bottleneck ({task.latent_values:,} values) holds all of a gray image, so a low error is easy.",
         )
-    return tuple(notes)
+    return ()

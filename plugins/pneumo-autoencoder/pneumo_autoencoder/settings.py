@@ -12,6 +12,7 @@ from pneumo_cli.settings import GenerativeSettings, SplitPolicy
 class AutoencoderSettings(GenerativeSettings):
     """Task 5. Defaults are SOURCE 8."""
 
+    main_settings = ("images_of", "latent")
     split: SplitPolicy = Field(
         "last",
         description="how the training pool is divided: 'last' as in the report, the last images of each class "

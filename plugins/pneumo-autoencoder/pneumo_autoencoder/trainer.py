@@ -172,8 +172,10 @@ class AutoencoderTrainer(GenerativeTrainer):
             seed=run.settings.seed,
         )
         split, images = list(task.splits.items())[-1]
-        own = evaluate_reconstruction(task, run.progress) + RunSummary(
-            figures=summary_figures(self, run, images, split), notes=self._dead_channels(run, images)
+        own = evaluate_reconstruction(task, run.progress)
+        own += RunSummary(
+            figures=summary_figures(self, run, images, split, own.verdict),
+            notes=self._dead_channels(run, images),
         )
         return own + (super().summarize(run, evaluations) or RunSummary())
 
@@ -236,9 +238,9 @@ def _mse(images: Tensor, originals: Tensor) -> Tensor:
 
 
 def _keras_accuracy(images: Tensor, originals: Tensor) -> Tensor:
-    """Keras' categorical accuracy of images: the share of pixels whose largest channel is the same one, [B].
+    """Keras' categorical accuracy of images: the share of pixels whose largest channel stays the same, [B].
 
-    Meaningless here: the channels of a gray image are equal and the first counts as the largest, so it is how often
+    Of gray images it says nothing: their channels are equal and the first counts as the largest, so it is how often
     the first channel of the reconstruction is. The report's model is compiled with it; the report prints no value
     (SOURCE 8).
     """

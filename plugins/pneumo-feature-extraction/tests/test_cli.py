@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from pneumo_cli.installation import pip_install
 from pneumo_cli.testing import Invocation, invoke
 from pneumo_cli.training.runner import Runner
 
@@ -80,7 +81,7 @@ def test_without_efficientnet_lite0_its_presets_fall_back_to_a_small_model_and_s
             pytest.skip("efficientnet-lite0 is installed here")
         assert 'model = "resnet18"' in ended.stdout
         assert 'weights = "none"' in ended.stdout
-        (line,) = ended.stderr.splitlines()
-        assert f"efficientnet-lite0 of the preset {preset} is not installed" in line
-        assert "pip install ./examples/pneumo-efficientnet-lite" in line
+        line, hint = ended.stderr.splitlines()
+        assert f"efficientnet-lite0 is not installed: the preset {preset} uses resnet18, weights none" in line
+        assert pip_install("pneumo-efficientnet-lite") in hint
     assert list(work.iterdir()) == []

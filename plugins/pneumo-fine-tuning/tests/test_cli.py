@@ -158,9 +158,11 @@ def test_without_efficientnet_lite0_quick_falls_back_to_a_small_model_and_says_s
         pytest.skip("efficientnet-lite0 is installed here")
     assert 'model = "mobilenet-v3-small"' in ended.stdout
     assert 'weights = "none"' in ended.stdout
-    (line,) = ended.stderr.splitlines()
-    assert "efficientnet-lite0 of the preset quick is not installed" in line
-    assert "pip install" in line
+    line, hint = ended.stderr.splitlines()
+    assert line.startswith(
+        "pneumo: efficientnet-lite0 is not installed: the preset quick uses model mobilenet"
+    )
+    assert "pip install" in hint
     named = invoke("run", "fine-tuning", "--preset", "quick", "--model", "resnet18", "--print-config")
     assert named.stderr == ""
     assert 'weights = "imagenet"' in named.stdout

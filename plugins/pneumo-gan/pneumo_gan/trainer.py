@@ -13,6 +13,7 @@ The three task hooks:
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from pneumo_cli.trainers import Entry
     from pneumo_gan.settings import GanSettings
 
+_REPORT_UPDATES = 7_800  # of each network: 200 epochs of 39 batches (SOURCE 7)
 _GRID = 16  # samples saved after each epoch, 4 x 4 as in the report
 _KID_IMAGES = 400  # maximum for the KID of an epoch: a few seconds on two cores
 
@@ -161,30 +163,44 @@ class GanTrainer(GenerativeTrainer):
         return self.sample(run.model, derive(run.settings.seed, "fixed"), np.arange(_GRID))
 
     def summarize(self, run: Run, evaluations: Mapping[str, Evaluation]) -> RunSummary | None:
-        """Loss curves, what the report would select, and the fidelity of the images."""
-        from pneumo_cli.reports import lines
-
-        names = {"generator_loss": "Generator", "discriminator_loss": "Discriminator"}
-        history, best = list(run.history[1:]), run.best.epoch
-        figure = NamedFigure(
-            "losses",
-            "Mean loss of generator and discriminator over the epochs.",
-            lambda: lines(history, names, best=best),
-            "training",
-        )
-        notes = []
-        if history:
-            row = min(history, key=lambda row: row["train"]["generator_loss"])
-            notes.append(
-                "The source report names the epoch with the smallest mean generator loss: here epoch "
-                f"{row['epoch']} ({row['train']['generator_loss']:.3f}). It takes a falling generator loss for "
-                "success, but a small loss means that the discriminator was weak then, not that the images were "
-                "good."
-            )
-        own = RunSummary(figures=(figure,), notes=tuple(notes))
+        """Curves of losses and scores, what the report would select, and the fidelity of the images."""
         # keep = 'kid' compares images in every epoch, also where none are wanted for the report.
         fidelity = super().summarize(run, evaluations) if self.settings.fidelity_images else None
-        return (fidelity or RunSummary()) + own
+        if fidelity is None:
+            fidelity = RunSummary(figures=(self.compared_images(run),))
+        return fidelity + RunSummary(figures=_curves(run), notes=self._beside_the_report(run))
+
+    def _beside_the_report(self, run: Run) -> tuple[str, ...]:
+        """Where this run and the report differ."""
+        notes = []
+        history = run.history[1:]
+        row = min(history, key=lambda row: row["train"]["generator_loss"], default=None)
+        if row is not None and row["epoch"] != run.best.epoch:
+            notes.append(
+                f"The source report would name epoch {row['epoch']}, of the smallest generator loss "
+                f"({row['train']['generator_loss']:.3f}): that shows a weak discriminator, not good images."
+            )
+        if run.model_entry.spec.name == "gan":
+            notes.append(
+                "The discriminator's dropout follows the source report's text; its code as printed drops nothing."
+            )
+        return tuple(notes)
+
+    def remedy(self, run: Run) -> tuple[str, int]:
+        """More updates, up to those of the source report; then another recipe."""
+        updates = self.settings.epochs * run.updates_per_epoch
+        needed = -(-_REPORT_UPDATES // run.updates_per_epoch)
+        if updates < _REPORT_UPDATES:
+            return (
+                f"Each network had {updates:,} updates, and {_REPORT_UPDATES:,} in the source report: resume the "
+                f"run with --epochs {needed}.",
+                needed,
+            )
+        twice = 2 * self.settings.epochs
+        longer = f"resume the run with --epochs {twice}"
+        if run.resolved.preset.name == "strong":
+            return f"More epochs or another seed may help: {longer}.", twice
+        return f"The preset strong trains a generator that covers more; else {longer}.", twice
 
     def compares(self, run: Run) -> bool:
         """At the end, and in every epoch where the KID selects the checkpoint."""
@@ -222,6 +238,45 @@ class GanTrainer(GenerativeTrainer):
         real = self._real_features[key]
         images = self.sample(run.model, derive(run.settings.seed, "kid"), np.arange(len(real)))
         return float(kid(real, extractor(images), seed=run.settings.seed).mean)
+
+
+def _curves(run: Run) -> tuple[NamedFigure, ...]:
+    """Both losses in one axes, as in the report's figure 49, and both scores."""
+    from pneumo_cli.reports import lines
+
+    history, best = list(run.history[1:]), run.best.epoch
+    shown = {
+        "losses": ("Mean loss of generator and discriminator by epoch.", "Loss", "loss"),
+        "scores": (
+            "Mean score that the discriminator gives images by epoch; guessing gives 0.5.",
+            "Score",
+            "score",
+        ),
+    }
+    names = {
+        "losses": {"generator_loss": "Generator", "discriminator_loss": "Discriminator"},
+        "scores": {"real_score": "Real images", "fake_score": "Generated images"},
+    }
+    figures = []
+    for name, (caption, label, what) in shown.items():
+        last = (
+            ", ".join(
+                f"{title.lower()} {history[-1]['train'][metric]:.3f}" for metric, title in names[name].items()
+            )
+            if history
+            else "no epoch"
+        )
+        figures.append(
+            NamedFigure(
+                name,
+                caption,
+                partial(lines, history, names[name], best=best, label=label),
+                "training",
+                f"The {what} by epoch; in the last one: {last}.",
+                tuple(names[name]),
+            )
+        )
+    return tuple(figures)
 
 
 def adversarial_loss(logits: Tensor, target: float) -> Tensor:

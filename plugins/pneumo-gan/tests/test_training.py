@@ -16,10 +16,14 @@ from torch import Tensor, nn
 
 from pneumo_cli.data.loader import Batch
 from pneumo_cli.runs.checkpoints import Checkpoints
+from pneumo_cli.runtime.progress import Progress
+from pneumo_cli.settings.resolve import resolve
+from pneumo_cli.testing import installed_plugins
+from pneumo_cli.trainers.session import open_dataset
 from pneumo_gan.augmentation import discriminator_augmentation
 from pneumo_gan.model import build_gan
 from pneumo_gan.settings import GanSettings
-from pneumo_gan.trainer import GanTrainer
+from pneumo_gan.trainer import _REPORT_UPDATES, GanTrainer
 
 COUNT = 6
 
@@ -251,9 +255,10 @@ def test_the_report_evaluates_and_shows_the_images(finished: Path) -> None:
     titles = [table["title"] for table in summary["tables"]]
     assert titles == ["Distance to real images of held-out patients", "Memorization and diversity"]
     losses = [row["train"]["generator_loss"] for row in report["history"][1:]]
-    assert (
-        f"smallest mean generator loss: here epoch {1 + losses.index(min(losses))} " in summary["notes"][-1]
-    )
+    smallest = 1 + losses.index(min(losses))
+    named = [note for note in summary["notes"] if "smallest generator loss" in note]
+    assert [f"would name epoch {smallest}, " in note for note in named] == [True] * (smallest != 2)
+    assert "The discriminator's dropout follows the source report's text" in summary["notes"][-1]
     html, markdown = ((finished / f"report.{kind}").read_text() for kind in ("html", "md"))
     for text in (html, markdown):
         for title in titles:
@@ -262,6 +267,53 @@ def test_the_report_evaluates_and_shows_the_images(finished: Path) -> None:
     for name in ("losses", "closest-pairs", "neighbour-distances"):
         assert (finished / "figures" / f"{name}.png").is_file()
     assert "samples/animation.png" in markdown
+
+
+def test_the_report_opens_with_real_above_generated_images_and_shows_no_curve_twice(finished: Path) -> None:
+    report = json.loads((finished / "report.json").read_text())
+    groups = {figure["file"]: figure for figure in report["figures"]}
+    opening = groups["figures/real-and-generated.png"]
+    assert opening["group"] == "opening"
+    assert opening["caption"].startswith(
+        "Eight real test images of PNEUMONIA, and below them eight generated"
+    )
+    assert report["summary"]["verdict"].startswith("By KID the generated images are ")
+    assert opening["alternative"].endswith(report["summary"]["verdict"])
+    # Losses and scores have axes of their own; the learning rate is constant.
+    shown = [file for file, figure in groups.items() if figure["group"] == "training" and "figures/" in file]
+    assert shown == ["figures/losses.png", "figures/scores.png"]
+    assert (finished / "figures" / "curve-generator_loss.png").is_file()
+    page = (finished / "report.html").read_text()
+    assert "The learning rate was 0.0001 in all epochs." in page
+    assert "augmented" not in "".join(figure["caption"] for figure in report["figures"])
+
+
+def test_the_layers_of_both_networks_are_in_the_report(finished: Path) -> None:
+    model = json.loads((finished / "report.json").read_text())["model"]
+    layers = model["layers"]
+    assert layers["input_shape"] == [100]
+    assert sum(row["parameters"] for row in layers["rows"]) == model["parameters"] == model["trainable"]
+
+
+def test_a_run_that_was_too_short_says_so_and_what_to_do(finished: Path) -> None:
+    summary = json.loads((finished / "report.json").read_text())["summary"]
+    (warning,) = summary["warnings"]
+    assert summary["notes"][0] == warning
+    assert warning.startswith("The generated images ")
+    assert warning.endswith(
+        "Each network had 6 updates, and 7,800 in the source report: resume the run with --epochs 2600."
+    )
+
+
+def test_the_default_dataset_gives_as_many_updates_per_epoch_as_the_reports(work: Path) -> None:
+    plugins = installed_plugins()
+    resolved = resolve(plugins, plugins.trainers.get("gan"), {}, environ={})
+    data = open_dataset(
+        resolved.registered(plugins.datasets), resolved.machine, Progress(), options=resolved.options
+    )
+    images = sum(record.pool == "train" and record.label == 1 for record in data.records)
+    assert -(-images // resolved.trainer.batch_size) == 39
+    assert 39 * resolved.trainer.epochs == _REPORT_UPDATES
 
 
 def test_a_row_of_metrics_has_both_losses_and_mean_scores_and_no_sum(finished: Path) -> None:

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pneumo_phantom.canvas import Canvas, Field, Placement, bezier, blur, distance, smoothstep, tube
+from pneumo_phantom.canvas import (
+    Canvas,
+    Field,
+    Placement,
+    blur,
+    distance,
+    pixel_centres,
+    read_only,
+    smoothstep,
+)
 from pneumo_phantom.streams import clipped_normal, uniform
+from pneumo_phantom.tubes import bezier, tube
 
 _NOISE_SIZE = 128
 """Width of the coarsest noise grid: that of the smallest image."""
@@ -148,25 +159,43 @@ def develop(
     pixel = canvas.pixel
     primary = np.exp(-attenuation)
     signal = primary + _scattered(primary, attenuation, scanner.scatter)
-    measured = -np.log(signal)
-    measured = blur(measured, scanner.blur / pixel)
+    np.negative(np.log(signal, out=signal), out=signal)
+    measured = blur(signal, scanner.blur / pixel)
     # Quantum noise: the relative deviation grows with the square root of the attenuation.
-    noise_level = scanner.noise / math.sqrt(exposure.dose) * np.exp(0.5 * np.minimum(measured - 1.6, 1.2))
-    measured += noise_level * _noise(canvas.size, rng)
+    noise = np.minimum(measured - 1.6, 1.2)
+    noise *= 0.5
+    np.exp(noise, out=noise)
+    noise *= scanner.noise / math.sqrt(exposure.dose)
+    noise *= _noise(canvas.size, rng)
+    measured += noise
     if scanner.sharpening:
-        measured += scanner.sharpening * (measured - blur(measured, 0.045 / pixel))
+        detail = measured - blur(measured, 0.045 / pixel)
+        detail *= scanner.sharpening
+        measured += detail
 
     # Automatic exposure control measures the middle of the chest, as the chambers in the table do.
     chamber = (np.abs(canvas.x) < 0.55) & (np.abs(canvas.y) < 0.8)
     reference = float(np.mean(measured[chamber])) + 0.02 + exposure.darkness
     width = scanner.latitude * exposure.latitude
-    gray = 1 / (1 + np.exp((reference - measured) / np.float32(width)))
+    gray = reference - measured
+    gray /= np.float32(width)
+    np.exp(gray, out=gray)
+    gray += 1
+    np.divide(1, gray, out=gray)
     black_level = 1 / (1 + math.exp(reference / width))
-    gray = np.float32(scanner.ceiling) * np.clip((gray - black_level) / (1 - black_level), 0, 1)
-    gray = np.float32(0.02) + np.float32(0.98) * gray * _shutters(canvas, exposure)
+    gray -= black_level
+    gray /= 1 - black_level
+    np.clip(gray, 0, 1, out=gray)
+    gray *= np.float32(scanner.ceiling)
+    gray *= np.float32(0.98)
+    gray *= _shutters(canvas, exposure)
+    gray += np.float32(0.02)
     ink = _side_marker(canvas, exposure)
-    gray = gray + ink * (np.float32(0.97) - gray)
-    return np.asarray(np.rint(255 * np.clip(gray, 0, 1)), np.uint8)
+    ink *= np.float32(0.97) - gray
+    gray += ink
+    np.clip(gray, 0, 1, out=gray)
+    gray *= 255
+    return np.asarray(np.rint(gray, out=gray), np.uint8)
 
 
 def _scattered(primary: Field, attenuation: Field, amount: float) -> Field:
@@ -181,11 +210,22 @@ def _scattered(primary: Field, attenuation: Field, amount: float) -> Field:
 
 def upsample(field: Field, size: int) -> Field:
     """Bilinear upsampling of a square field to ``size`` pixels."""
-    place = np.clip((np.arange(size) + 0.5) * (len(field) / size) - 0.5, 0, len(field) - 1.001)
-    low = place.astype(int)
-    share = (place - low).astype(np.float32)
+    low, share = _finer_places(len(field), size)
     rows = field[low] + (field[low + 1] - field[low]) * share[:, None]
-    return np.asarray(rows[:, low] + (rows[:, low + 1] - rows[:, low]) * share, np.float32)
+    left = rows.take(low, 1)
+    fine = rows.take(low + 1, 1)
+    fine -= left
+    fine *= share
+    fine += left
+    return np.asarray(fine, np.float32)
+
+
+@lru_cache(maxsize=16)
+def _finer_places(cells: int, size: int) -> tuple[NDArray[np.intp], Field]:
+    """For each of ``size`` pixels, the cell before it and the share of the next one."""
+    place = np.clip((np.arange(size) + 0.5) * (cells / size) - 0.5, 0, cells - 1.001)
+    low = place.astype(np.intp)
+    return read_only(low), read_only((place - low).astype(np.float32))
 
 
 def _noise(size: int, rng: np.random.Generator) -> Field:
@@ -205,7 +245,7 @@ def _shutters(canvas: Canvas, exposure: Exposure) -> Field:
     left, right, top, bottom, tilt = exposure.collimation
     if min(left, right, top, bottom) > 1.4:
         return np.ones_like(canvas.x)
-    centres = ((np.arange(canvas.size) + 0.5) * (2 / canvas.size) - 1).astype(np.float32)
+    centres = pixel_centres(canvas.size)
     across = centres[None, :] + np.float32(tilt) * centres[:, None]
     down = centres[:, None] - np.float32(tilt) * centres[None, :]
     soft = 2.0 / canvas.size + 0.004
@@ -224,11 +264,17 @@ _LETTERS = {
 }
 
 
+@lru_cache(maxsize=16)
+def _film(size: int) -> Canvas:
+    """The film itself, whatever lies on it."""
+    return Canvas(size, Placement(1, 1, 0, 0, 0))
+
+
 def _side_marker(canvas: Canvas, exposure: Exposure) -> Field:
     """Coverage by the lead side marker, 0 to 1."""
     letter, across, down = exposure.marker
     height = exposure.scanner.marker
-    film = Canvas(canvas.size, Placement(1, 1, 0, 0, 0))
+    film = _film(canvas.size)
     position = np.array([-across if letter == "R" else across, down])
     curves = bezier(
         position + height * np.array(_LETTERS[letter]) * [0.8, 1.0], film.sample_count(2.5 * height, 0.6)

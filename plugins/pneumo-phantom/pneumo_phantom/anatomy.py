@@ -6,6 +6,7 @@ Lengths are in patient units (see :mod:`pneumo_phantom.canvas`): half the width 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -81,6 +82,7 @@ class Anatomy:
             chin=self.chin + clipped_normal(rng, 0, 0.10),
         )
 
+    @cached_property
     def thorax(self) -> Profile:
         """Half the width of the thorax at the lungs' outer border, as a function of y."""
         y = np.linspace(APEX, BASE, 25)

@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -51,7 +51,7 @@ class Canvas:
         self.size = size
         self.placement = placement
         self._cos, self._sin = math.cos(placement.angle), math.sin(placement.angle)
-        centres = ((np.arange(size) + 0.5) * (2.0 / size) - 1.0).astype(np.float32)
+        centres = pixel_centres(size)
         across = (centres - np.float32(placement.shift_x))[None, :]
         down = (centres - np.float32(placement.shift_y))[:, None]
         self.x: Field = (self._cos * across + self._sin * down) * np.float32(1 / placement.scale_x)
@@ -62,41 +62,97 @@ class Canvas:
         """Number of points that a stroke of ``length`` patient units needs to appear continuous."""
         return max(2, math.ceil(length / (spacing * self.pixel)))
 
+    def window(self, left: float, right: float, top: float, bottom: float) -> tuple[slice, slice]:
+        """Rows and columns that hold every pixel within these patient coordinates, at least; may be empty."""
+        x, y = 0.5 * (left + right) * self.placement.scale_x, 0.5 * (top + bottom) * self.placement.scale_y
+        half_x, half_y = (
+            0.5 * abs(right - left) * self.placement.scale_x,
+            0.5 * (bottom - top) * self.placement.scale_y,
+        )
+        cosine, sine = abs(self._cos), abs(self._sin)
+        row = self._sin * x + self._cos * y + self.placement.shift_y
+        column = self._cos * x - self._sin * y + self.placement.shift_x
+        return (
+            self._reach(row, sine * half_x + cosine * half_y),
+            self._reach(column, cosine * half_x + sine * half_y),
+        )
+
+    def _reach(self, middle: float, reach: float) -> slice:
+        """The pixels of an axis within ``reach`` of a place, in image coordinates, and two more on both sides."""
+        first, last = (int((middle + 1 + end) * self.size / 2) for end in (-reach, reach))
+        return slice(min(max(first - 2, 0), self.size), min(max(last + 3, 0), self.size))
+
     def rasterize(self, strokes: Iterable[Strokes]) -> Field:
         """Sum strokes to a field of attenuation; each point is distributed bilinearly over four pixels."""
         parts = list(strokes)
         if not parts:
             return np.zeros((self.size, self.size), np.float32)
-        x, y, mass = (np.concatenate(columns) for columns in zip(*parts, strict=True))
-        placed_x, placed_y = x * np.float32(self.placement.scale_x), y * np.float32(self.placement.scale_y)
+        x, y, mass = parts[0] if len(parts) == 1 else map(np.concatenate, zip(*parts, strict=True))
+        x, y = x * np.float32(self.placement.scale_x), y * np.float32(self.placement.scale_y)
         half = np.float32(self.size / 2)
-        # A margin of one pixel on each side receives points that are half outside.
-        column = (
-            self._cos * placed_x - self._sin * placed_y + np.float32(self.placement.shift_x + 1)
-        ) * half + 0.5
-        row = (
-            self._sin * placed_x + self._cos * placed_y + np.float32(self.placement.shift_y + 1)
-        ) * half + 0.5
+        # In place, since memory for new arrays would take as long as the arithmetic. A margin of one pixel on each
+        # side receives points that are half outside.
+        column = self._cos * x
+        column -= self._sin * y
+        column += np.float32(self.placement.shift_x + 1)
+        column *= half
+        column += 0.5
+        x *= self._sin
+        y *= self._cos
+        x += y
+        x += np.float32(self.placement.shift_y + 1)
+        x *= half
+        x += 0.5
+        row = x
         width = self.size + 2
         inside = (column >= 0) & (column < width - 1) & (row >= 0) & (row < width - 1)
-        column, row = column[inside], row[inside]
-        mass = mass[inside] * np.float32(1 / self.pixel**2)
+        total = np.zeros(width * width)
+        if not inside.all():
+            kept = np.flatnonzero(inside)
+            if not len(kept):
+                return total.reshape(width, width)[1:-1, 1:-1].astype(np.float32)
+            column, row, mass = column.take(kept), row.take(kept), mass.take(kept)
+        mass = mass * np.float32(1 / self.pixel**2)
+        left, top = np.floor(column), np.floor(row)
+        column -= left
+        row -= top
+        top *= np.float32(width)  # whole numbers, far below the 2**24 from which float32 would round them
+        top += left
         # bincount's own integer type, to which it would convert anything else four times.
-        left, top = column.astype(np.intp), row.astype(np.intp)
-        column -= left.astype(np.float32)
-        row -= top.astype(np.float32)
-        first = top * width + left
+        first = top.astype(np.intp)
+        start = int(first.min())  # strokes often cover a small part of the image
+        first -= start
         right = mass * column
         left_mass = mass - right
-        total = np.zeros(width * width)
-        for offset, share in (
-            (0, left_mass * (1 - row)),
-            (1, right * (1 - row)),
-            (width, left_mass * row),
-            (width + 1, right * row),
+        above = 1 - row
+        share = np.empty_like(mass)
+        for offset, part, height in (
+            (0, left_mass, above),
+            (1, right, above),
+            (width, left_mass, row),
+            (width + 1, right, row),
         ):
-            total[offset:] += np.bincount(first, share, minlength=width * width)[: width * width - offset]
+            sums = np.bincount(first, np.multiply(part, height, out=share))
+            total[start + offset : start + offset + len(sums)] += sums
         return total.reshape(width, width)[1:-1, 1:-1].astype(np.float32)
+
+
+@lru_cache(maxsize=16)
+def pixel_centres(size: int) -> Field:
+    """Places of the pixels of an axis in image coordinates, [size]; read-only."""
+    return read_only(((np.arange(size) + 0.5) * (2.0 / size) - 1.0).astype(np.float32))
+
+
+@lru_cache(maxsize=512)
+def steps(low: float, high: float, count: int) -> NDArray[np.float64]:
+    """``np.linspace``, read-only."""
+    return read_only(np.linspace(low, high, count))
+
+
+def read_only(field: NDArray[Any]) -> NDArray[Any]:
+    """The same array, which nobody can change any more, for a cache."""
+    field.setflags(write=False)
+    return field
 
 
 def smoothstep(signed: Field, softness: float) -> Field:
@@ -104,7 +160,8 @@ def smoothstep(signed: Field, softness: float) -> Field:
     ramp = np.asarray(signed * np.float32(0.5 / softness), np.float32)
     ramp += np.float32(0.5)
     np.minimum(np.maximum(ramp, 0, out=ramp), 1, out=ramp)
-    smooth = 3 - 2 * ramp
+    smooth = -2 * ramp
+    smooth += 3
     smooth *= ramp
     smooth *= ramp
     return smooth
@@ -136,29 +193,69 @@ class Profile:
     _LOW, _HIGH, _CELLS = -2.5, 2.5, 500
 
     def __init__(self, at: ArrayLike, values: ArrayLike) -> None:
-        grid = np.linspace(self._LOW, self._HIGH, self._CELLS + 1)
-        knots, heights = np.asarray(at, float), np.asarray(values, float)
-        slopes = np.gradient(heights, knots)
-        slopes[0] = slopes[-1] = 0
-        cell = np.clip(np.searchsorted(knots, grid) - 1, 0, len(knots) - 2)
-        width = knots[cell + 1] - knots[cell]
-        t = np.clip((grid - knots[cell]) / width, 0, 1)
+        cell, basis, slope = _hermite(
+            tuple(np.asarray(at, float).tolist()), self._LOW, self._HIGH, self._CELLS
+        )
+        heights = np.asarray(values, float)
+        slopes = np.zeros_like(heights)  # 0 at both ends
+        slopes[1:-1] = slope[0] * heights[:-2] + slope[1] * heights[1:-1] + slope[2] * heights[2:]
         self._table = (
-            (1 + 2 * t) * (1 - t) ** 2 * heights[cell]
-            + t * (1 - t) ** 2 * width * slopes[cell]
-            + t**2 * (3 - 2 * t) * heights[cell + 1]
-            + t**2 * (t - 1) * width * slopes[cell + 1]
+            basis[0] * heights[cell]
+            + basis[1] * slopes[cell]
+            + basis[2] * heights[cell + 1]
+            + basis[3] * slopes[cell + 1]
         ).astype(np.float32)
+        self._rise = np.diff(self._table)
+
+    @classmethod
+    def places(cls, at: Field) -> tuple[NDArray[np.intp], Field]:
+        """Where ``at`` is in the table of every profile: the cell, and the share of it, both shaped as ``at``."""
+        place = (at - np.float32(cls._LOW)) * np.float32(cls._CELLS / (cls._HIGH - cls._LOW))
+        place = np.minimum(np.maximum(place, 0), np.float32(cls._CELLS - 1e-3))
+        cell = np.floor(place)
+        place -= cell
+        return cell.astype(np.intp), place
 
     def __call__(self, at: Field) -> Field:
         """Values at ``at``, of any shape."""
-        scale = self._CELLS / (self._HIGH - self._LOW)
-        place = np.clip((at - np.float32(self._LOW)) * np.float32(scale), 0, np.float32(self._CELLS - 1e-3))
-        whole = np.floor(place)
-        place -= whole
-        cell = whole.astype(np.intp)
-        low = self._table.take(cell)
-        return np.asarray(low + (self._table.take(cell + 1) - low) * place, np.float32)
+        return self.at(*self.places(at))
+
+    def at(self, cell: NDArray[np.intp], share: Field) -> Field:
+        """Values at some :meth:`places`, which several profiles may have in common."""
+        values: Field = self._rise.take(cell)
+        values *= share
+        values += self._table.take(cell)
+        return values
+
+
+@lru_cache(maxsize=64)
+def _hermite(
+    knots: tuple[float, ...], low: float, high: float, cells: int
+) -> tuple[NDArray[np.intp], NDArray[np.float64], NDArray[np.float64]]:
+    """What a spline through values at ``knots`` has in common with every other one.
+
+    Returns:
+        the interval of each of the ``cells + 1`` points from ``low`` to ``high``; the factors of the values at its
+        ends and of the slopes there, [4, cells + 1]; the factors of three values in the slope at the middle one,
+        [3, knots - 2], as in ``np.gradient``.
+    """
+    at, grid = np.array(knots), np.linspace(low, high, cells + 1)
+    cell = np.clip(np.searchsorted(at, grid) - 1, 0, len(at) - 2)
+    width = at[cell + 1] - at[cell]
+    t = np.clip((grid - at[cell]) / width, 0, 1)
+    basis = (
+        (1 + 2 * t) * (1 - t) ** 2,
+        t * (1 - t) ** 2 * width,
+        t**2 * (3 - 2 * t),
+        t**2 * (t - 1) * width,
+    )
+    before, after = np.diff(at)[:-1], np.diff(at)[1:]
+    slope = (
+        -after / (before * (before + after)),
+        (after - before) / (before * after),
+        before / (after * (before + after)),
+    )
+    return cell, np.stack(basis), np.stack(slope)
 
 
 class Texture:
@@ -174,23 +271,44 @@ class Texture:
     def __init__(self, rng: np.random.Generator, grain: float) -> None:
         lattice = rng.standard_normal((self._CELLS, self._CELLS), np.float32)
         # First row and column are repeated at the end, so that the neighbour is always one index further.
-        self._lattice = np.pad(lattice, (0, 1), mode="wrap").ravel()
+        around = np.empty((self._CELLS + 1, self._CELLS + 1), np.float32)
+        around[:-1, :-1] = lattice
+        around[-1, :-1] = lattice[0]
+        around[:, -1] = around[:, 0]
+        self._lattice = around.ravel()
+        self._rise = np.diff(self._lattice)
         self._scale = np.float32(1 / grain)
 
     def __call__(self, x: Field, y: Field) -> Field:
-        u, v = x * self._scale + 4096, y * self._scale + 4096
+        u, v = x * self._scale, y * self._scale
+        u += 4096
+        v += 4096
         whole_u, whole_v = np.floor(u), np.floor(v)
         u -= whole_u
         v -= whole_v
-        u *= u * (3 - 2 * u)
-        v *= v * (3 - 2 * v)
+        for share in (u, v):
+            slope = -2 * share
+            slope += 3
+            slope *= share
+            share *= slope
         last, row = self._CELLS - 1, self._CELLS + 1
-        corner = (whole_v.astype(np.intp) & last) * row + (whole_u.astype(np.intp) & last)
-        corners = [self._lattice.take(corner + offset) for offset in (0, 1, row, row + 1)]
-        upper = corners[0] + (corners[1] - corners[0]) * u
-        lower = corners[2] + (corners[3] - corners[2]) * u
-        # 1.5 compensates for the variance lost in interpolation.
-        return np.asarray((upper + (lower - upper) * v) * np.float32(1.5), np.float32)
+        corner, column = whole_v.astype(np.intp), whole_u.astype(np.intp)
+        corner &= last
+        corner *= row
+        column &= last
+        corner += column
+        upper = self._rise.take(corner)
+        upper *= u
+        upper += self._lattice.take(corner)
+        corner += row
+        lower: Field = self._rise.take(corner)
+        lower *= u
+        lower += self._lattice.take(corner)
+        lower -= upper
+        lower *= v
+        lower += upper
+        lower *= np.float32(1.5)  # compensates for the variance lost in interpolation
+        return lower
 
 
 def blur(field: Field, sigma: float) -> Field:
@@ -200,8 +318,7 @@ def blur(field: Field, sigma: float) -> Field:
     weights = (weights / weights.sum()).astype(np.float32)
     rows, columns = field.shape
     for axis, length in ((0, rows), (1, columns)):
-        padding = ((reach, reach), (0, 0)) if axis == 0 else ((0, 0), (reach, reach))
-        padded = np.pad(np.asarray(field, np.float32), padding, mode="symmetric")
+        padded = np.asarray(field, np.float32).take(_mirrored(length, reach), axis)
         shifts = [
             padded[k : k + length] if axis == 0 else padded[:, k : k + length] for k in range(2 * reach + 1)
         ]
@@ -214,57 +331,7 @@ def blur(field: Field, sigma: float) -> Field:
     return field
 
 
-def tube(
-    curves: Field, radius: Field | float, strength: Field | float, canvas: Canvas, hollow: float = 0.0
-) -> Strokes:
-    """Strokes of tubes seen from the side.
-
-    Args:
-        curves: centre lines [tubes, points, 2].
-        radius: in patient units, broadcast to [tubes, points].
-        strength: attenuation in the middle of the tube, broadcast likewise.
-        canvas: determines the number of points across.
-        hollow: 0 a solid cylinder, 1 a thin wall (bright along both edges).
-    """
-    radius = np.broadcast_to(np.asarray(radius, np.float32), curves.shape[:2])
-    along = differences(curves)
-    length = np.maximum(np.hypot(along[..., 0], along[..., 1]), 1e-6)
-    # The end points carry half a step.
-    length_share = length.copy()
-    length_share[:, 0] *= 0.5
-    length_share[:, -1] *= 0.5
-    # Two points across suffice below a pixel; a wall needs a third between its edges.
-    count = min(max(3 if hollow else 2, canvas.sample_count(2 * float(radius.max()), 0.9)), 40)
-    across = ((np.arange(count) + 0.5) * (2.0 / count) - 1.0).astype(np.float32)
-    solid = np.sqrt(1 - across**2)
-    wall = np.where(np.abs(across) > 0.6, 1.6, 0.5)
-    profile = ((1 - hollow) * solid + hollow * wall).astype(np.float32)
-    offset = across * radius[..., None]
-    x = curves[..., 0, None] - (along[..., 1] / length)[..., None] * offset
-    y = curves[..., 1, None] + (along[..., 0] / length)[..., None] * offset
-    mass = (length_share * radius * np.float32(2.0 / count) * strength)[..., None] * profile
-    return Strokes(*(np.ascontiguousarray(part, np.float32).ravel() for part in (x, y, mass)))
-
-
-def differences(curves: Field) -> Field:
-    """Central differences along axis 1, one-sided at the ends."""
-    along = np.empty_like(curves)
-    along[:, 1:-1] = 0.5 * (curves[:, 2:] - curves[:, :-2])
-    along[:, 0] = curves[:, 1] - curves[:, 0]
-    along[:, -1] = curves[:, -1] - curves[:, -2]
-    return along
-
-
-@lru_cache(maxsize=512)
-def _bernstein(degree: int, count: int) -> Field:
-    """Bernstein polynomials at ``count`` even steps, [degree + 1, count]."""
-    t = np.linspace(0, 1, count)
-    basis = [math.comb(degree, k) * t**k * (1 - t) ** (degree - k) for k in range(degree + 1)]
-    return np.stack(basis).astype(np.float32)
-
-
-def bezier(points: NDArray[np.floating], count: int) -> Field:
-    """Curves [curves, count, 2] of the Bezier control points [curves, degree + 1, 2]."""
-    control = np.asarray(points, np.float32)
-    basis = _bernstein(control.shape[1] - 1, count)
-    return np.asarray(np.einsum("kt,ckd->ctd", basis, control), np.float32)
+@lru_cache(maxsize=64)
+def _mirrored(length: int, reach: int) -> NDArray[np.intp]:
+    """Indices of an axis with ``reach`` more on both sides, mirrored at its borders."""
+    return read_only(np.pad(np.arange(length), reach, mode="symmetric"))

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pneumo_cli import UnreadableImage, UsageError
 from pneumo_cli.data import Dataset, DatasetRequest, Pool, Record
 from pneumo_phantom.rendering import NATIVE_SIZE, SMALLEST_SIZE, Subject, render
+from pneumo_phantom.settings import TRAIN_IMAGES
 from pneumo_phantom.streams import Purpose, random_stream
 
 VERSION = 2
@@ -52,9 +53,10 @@ class PhantomDataset(Dataset):
         train_images: images in the train pool, NORMAL : PNEUMONIA = 1 : 2.86, as in SOURCE 1.
         test_images: images in the test pool, 1 : 1.67.
         seed: another seed gives other patients from the same distribution.
+        further_images: images of further patients in the train pool, in the same ratio; all other images stay.
 
     Raises:
-        UsageError: a pool would have fewer than 8 images, or the seed is negative.
+        UsageError: a pool would have fewer than 8 images, or the seed or the further images are negative.
     """
 
     name = "phantom"
@@ -65,29 +67,43 @@ class PhantomDataset(Dataset):
         "of them, and no result on them holds for people."
     )
 
-    def __init__(self, train_images: int = 1200, test_images: int = 300, seed: int = 0) -> None:
+    def __init__(
+        self,
+        train_images: int = TRAIN_IMAGES,
+        test_images: int = 300,
+        seed: int = 0,
+        further_images: int = 0,
+    ) -> None:
         for pool, count in (("train", train_images), ("test", test_images)):
             if count < 8:
                 raise UsageError(f"phantom: {count} images in the {pool} pool; at least 8 are needed")
         if seed < 0:
             raise UsageError(f"phantom: the seed is {seed}; it has to be 0 or more")
+        if further_images < 0:
+            raise UsageError(f"phantom: {further_images} further images; it has to be 0 or more")
         self.seed = seed
         self.place = f"rendered on demand (generator version {VERSION}, seed {seed})"
         self._subjects: dict[str, tuple[Subject, int]] = {}
         counts: dict[Pool, int] = {"train": train_images, "test": test_images}
-        self.records = tuple(
-            sorted(self._make_records(counts), key=lambda record: (record.label, record.name))
-        )
+        records = list(self._make_records(counts, random_stream(Purpose.COHORT, self.seed)))
+        if further_images:
+            # Another stream and higher numbers, so that the patients above stay who they are.
+            rng = random_stream(Purpose.COHORT, self.seed, 1)
+            patients = len({record.patient for record in records})
+            records += self._make_records({"train": further_images}, rng, patients)
+        self.records = tuple(sorted(records, key=lambda record: (record.label, record.name)))
 
-    def _make_records(self, counts: dict[Pool, int]) -> Iterator[Record]:
-        rng = random_stream(Purpose.COHORT, self.seed)
+    def _make_records(
+        self, counts: dict[Pool, int], rng: np.random.Generator, numbered: int = 0
+    ) -> Iterator[Record]:
+        """Records of new patients, numbered from ``numbered`` + 1 on."""
         groups = [
             _Group(pool, label, _split_into_patients(rng, images))
             for pool, total in counts.items()
             for label, images in enumerate(_class_counts(pool, total))
         ]
         # Numbered at random across groups, so that a patient's number reveals neither label nor pool.
-        numbers = iter(rng.permutation(sum(len(group.images) for group in groups)) + 1)
+        numbers = iter(rng.permutation(sum(len(group.images) for group in groups)) + numbered + 1)
         for group in groups:
             for count in group.images:
                 number = int(next(numbers))
@@ -157,4 +173,6 @@ def _split_into_patients(rng: np.random.Generator, images: int) -> tuple[int, ..
 
 def open_dataset(request: DatasetRequest) -> PhantomDataset:
     """The registered factory; the request's root and cache are not used."""
-    return PhantomDataset()
+    return PhantomDataset(
+        further_images=int(request.options.get("train_images", TRAIN_IMAGES)) - TRAIN_IMAGES
+    )

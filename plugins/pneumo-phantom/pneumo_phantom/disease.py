@@ -18,16 +18,15 @@ from pneumo_phantom.canvas import (
     Field,
     Strokes,
     Texture,
-    bezier,
     distance,
     gaussian,
     saturate,
     smoothstep,
-    tube,
 )
 from pneumo_phantom.soft_tissue import LUNG_AIR, Chest
 from pneumo_phantom.streams import uniform
-from pneumo_phantom.vessels import Tree
+from pneumo_phantom.tubes import bezier, tube
+from pneumo_phantom.vessels import Branches
 
 _LOBES: dict[str, tuple[float, float, float, float, float]] = {
     # name: centre x, centre y, half width, half height, probability
@@ -95,25 +94,26 @@ class Disease:
             rib_drop=anatomy.rib_drop * (1 - 0.10 * self.overinflation),
         )
 
-    def opacity(self, canvas: Canvas, chest: Chest, tree: Tree, vessels: Field) -> Field:
+    def opacity(self, canvas: Canvas, chest: Chest, branches: Branches, vessels: Field) -> Field:
         """Path length of water that the disease adds, a field; ``vessels`` is that of the healthy vessels."""
         if self == HEALTHY:
             return np.zeros_like(chest.lung)
         rng = np.random.Generator(np.random.Philox(self.seed))
         coarse, fine = Texture(rng, 0.22), Texture(rng, 0.085)
-        roughness = 0.7 * coarse(canvas.x, canvas.y) + 0.4 * fine(canvas.x, canvas.y)
+        finely = 0.4 * fine(canvas.x, canvas.y)
+        roughness = 0.7 * coarse(canvas.x, canvas.y) + finely
         # The finest texture on a rotated lattice, so that no grid is visible.
         acini = 0.75 * Texture(rng, 0.062)(0.8 * canvas.x + 0.6 * canvas.y, 0.8 * canvas.y - 0.6 * canvas.x)
-        acini += 0.4 * fine(canvas.x, canvas.y)
+        acini += finely
         filled = self._filled(canvas, roughness, acini)
         # A vessel is visible against air only, not within a consolidation as dense as itself.
         total = (LUNG_AIR * chest.lung - vessels) * filled
         # Air bronchograms: airways stay open within a consolidation.
         if self.consolidations:
-            airways = canvas.rasterize([tree.down_to(3).strokes(canvas, 1.5, widening=1.4)])
+            airways = canvas.rasterize(branches.strokes(1.5, widening=1.4, last=3))
             total -= np.minimum(airways * filled, 0.5 * np.maximum(total, 0))
         if self.interstitial:
-            total += self._interstitial(canvas, chest, tree, rng, roughness)
+            total += self._interstitial(canvas, chest, branches, rng, roughness)
         if self.bands:
             total += chest.shade * canvas.rasterize([self._bands(canvas)])
         for side, height in zip((-1, 1), self.effusion, strict=True):
@@ -127,21 +127,34 @@ class Disease:
         """Share of the air replaced by fluid at each pixel, 0 to 1."""
         x, y = canvas.x, canvas.y
         air = np.ones_like(x)
+        roughest = max(float(roughness.max()), 0)
         for region in self.consolidations:
+            reach = 1.01 + region.softness + region.ragged * roughest
+            (centre_x, centre_y), (width, height) = region.centre, region.radius
+            left, right = centre_x - reach * width, centre_x + reach * width
+            # The other lung is not affected, see _within_lobe.
+            left, right = (left, min(right, 0.04)) if _is_right(region.lobe) else (max(left, -0.04), right)
+            if left >= right:
+                continue
+            part = canvas.window(left, right, centre_y - reach * height, centre_y + reach * height)
             radius = distance(
-                (x - np.float32(region.centre[0])) / np.float32(region.radius[0]),
-                (y - np.float32(region.centre[1])) / np.float32(region.radius[1]),
+                (x[part] - np.float32(centre_x)) / np.float32(width),
+                (y[part] - np.float32(centre_y)) / np.float32(height),
             )
-            inner = smoothstep(1 - radius + np.float32(region.ragged) * roughness, region.softness)
-            mottled = 1 - np.float32(region.patchy) * (1 - 0.7 * acini)
-            air *= 1 - np.clip(region.density * inner * mottled, 0, 1) * _within_lobe(region.lobe, x, y)
+            inner = smoothstep(1 - radius + np.float32(region.ragged) * roughness[part], region.softness)
+            mottled = 1 - np.float32(region.patchy) * (1 - 0.7 * acini[part])
+            lobe = _within_lobe(region.lobe, x[part], y[part])
+            air[part] *= 1 - np.clip(region.density * inner * mottled, 0, 1) * lobe
         for patch_x, patch_y, size, density in self.patches:
-            squared = ((x - np.float32(patch_x)) ** 2 + (y - np.float32(patch_y)) ** 2) / np.float32(size**2)
-            air *= 1 - np.clip(density * gaussian(squared) * (1 + 0.6 * acini), 0, 1)
+            reach = 4.7 * size  # beyond it, float32 does not tell what is left from nothing
+            part = canvas.window(patch_x - reach, patch_x + reach, patch_y - reach, patch_y + reach)
+            across, down = x[part] - np.float32(patch_x), y[part] - np.float32(patch_y)
+            squared = (across**2 + down**2) / np.float32(size**2)
+            air[part] *= 1 - np.clip(density * gaussian(squared) * (1 + 0.6 * acini[part]), 0, 1)
         return 1 - air
 
     def _interstitial(
-        self, canvas: Canvas, chest: Chest, tree: Tree, rng: np.random.Generator, roughness: Field
+        self, canvas: Canvas, chest: Chest, branches: Branches, rng: np.random.Generator, roughness: Field
     ) -> Field:
         """Streaks, thickened bronchial walls, a reticular pattern of thickened septa, and perihilar haze."""
         amount = self.interstitial
@@ -149,10 +162,8 @@ class Disease:
         across, down = 0.6 * canvas.x + 0.8 * canvas.y, 0.6 * canvas.y - 0.8 * canvas.x
         septa = 1 - np.minimum(np.abs(Texture(rng, 0.08)(across, down)), 1.2) / 0.6
         streaks = canvas.rasterize(
-            [
-                tree.down_to(1).strokes(canvas, 0.55 * amount, widening=2.0, hollow=1.0),
-                tree.down_to(3).strokes(canvas, 1.5 * amount, widening=1.6),
-            ]
+            branches.strokes(0.55 * amount, widening=2.0, hollow=1.0, last=1)
+            + branches.strokes(1.5 * amount, widening=1.6, last=3)
         )
         haze = 0.09 * central * np.clip(1 + 0.8 * roughness, 0, 3)
         uneven = np.clip(0.9 + 0.5 * roughness, 0.2, 2)
@@ -171,9 +182,13 @@ class Disease:
         return tube(curves, 0.022, 0.16, canvas)
 
 
+def _is_right(lobe: str) -> bool:
+    return lobe.startswith("right")
+
+
 def _within_lobe(lobe: str, x: Field, y: Field) -> Field:
     """A lobe's bounds: sharp at the minor fissure, which the beam meets edge-on; the others are not visible."""
-    side = smoothstep(-x - 0.02 if lobe.startswith("right") else x - 0.02, 0.05)
+    side = smoothstep(-x - 0.02 if _is_right(lobe) else x - 0.02, 0.05)
     below_fissure = y - np.float32(0.10) * (x + np.float32(0.6)) + np.float32(0.07)
     if lobe == "right upper":
         side *= smoothstep(-below_fissure, 0.025)
@@ -220,7 +235,7 @@ def _bacteria(severity: float, seed: int, rng: np.random.Generator) -> Disease:
         )
     effusion = [0.0, 0.0]
     if rng.random() < 0.25 * severity:
-        effusion[0 if names[lobes[0]].startswith("right") else 1] = uniform(rng, 0.2, 0.7)
+        effusion[0 if _is_right(names[lobes[0]]) else 1] = uniform(rng, 0.2, 0.7)
     return Disease(
         consolidations=tuple(consolidations),
         interstitial=uniform(rng, 0.4, 0.75) * (0.4 + 0.6 * severity),

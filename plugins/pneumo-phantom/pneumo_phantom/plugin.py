@@ -16,4 +16,5 @@ def register_datasets() -> Iterable[DatasetSpec]:
         summary="Synthetic paediatric chest radiographs, generated from simulated anatomy; no download",
         factory="pneumo_phantom.dataset:open_dataset",
         synthetic=True,
+        settings="pneumo_phantom.settings:PhantomSettings",
     )

@@ -120,10 +120,11 @@ def render(subject: Subject, image: int, size: int) -> NDArray[np.uint8]:
     x, y = canvas.x, canvas.y
     water = chest.tissue * (1 + 0.012 * patient.mottle(x, y)) - LUNG_AIR * chest.lung
     water -= np.minimum(draw_air(canvas, anatomy, visit.rng), 0.6 * water)
-    vessels = saturate(canvas.rasterize([patient.tree.strokes(canvas, 3.4 * anatomy.vessels)]), 0.19)
+    branches = patient.tree.branches(canvas)
+    vessels = saturate(canvas.rasterize(branches.strokes(3.4 * anatomy.vessels)), 0.19)
     crowding = draw_hila(chest) + 0.008 * patient.parenchyma(x, y)
     vessels = chest.shade * (vessels + anatomy.vessels * crowding)
-    water += vessels + patient.disease.opacity(canvas, chest, patient.tree, vessels)
+    water += vessels + patient.disease.opacity(canvas, chest, branches, vessels)
 
     attenuation = _WATER * np.maximum(water, 0)
     attenuation += draw_bones(canvas, anatomy, exposure.yaw) + draw_wires(canvas, exposure)

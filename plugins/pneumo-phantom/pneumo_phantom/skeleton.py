@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pneumo_phantom.anatomy import Anatomy
 from pneumo_phantom.canvas import (
     Canvas,
     Field,
     Strokes,
-    bezier,
     chord,
-    differences,
     distance,
     gaussian,
+    read_only,
     smoothstep,
-    tube,
+    steps,
 )
+from pneumo_phantom.tubes import bezier, differences, tube
 
 _RIBS = 12
 _CAGE_DEPTH = 0.62
@@ -42,20 +45,16 @@ def _ribs(canvas: Canvas, anatomy: Anatomy, yaw: float) -> Strokes:
     bright edge of a radiograph at the side.
     """
     count = canvas.sample_count(2.3, 1.1)
-    number = np.repeat(np.arange(_RIBS), 2)
-    side = np.tile([-1.0, 1.0], _RIBS)
-    end = np.interp(number, [0, 1, 5, 8, 9, 10, 11], [0.93, 0.84, 0.80, 0.72, 0.62, 0.45, 0.33]) * np.pi
+    course = _course(count)
+    number, side, sine, cosine = course.number, course.side, course.sine, course.cosine
     drop = anatomy.rib_drop * np.interp(number, [0, 1, 4, 11], [0.55, 0.75, 1.0, 1.1])
     head = anatomy.first_rib + anatomy.rib_spacing * number + np.asarray(anatomy.rib_wobble)
     lateral = head + drop / 2
-    reach = anatomy.thorax()(lateral.astype(np.float32)) + 0.015
+    reach = anatomy.thorax(lateral.astype(np.float32)) + 0.015
     reach = np.maximum(reach, np.interp(number, [0, 1, 2, 3], [0.46, 0.62, 0.5, 0]))
-    theta = (end[:, None] * np.linspace(0, 1, count)).astype(np.float32)
-    sine, cosine = np.sin(theta), np.cos(theta)
-    x = side[:, None] * (0.10 + (reach[:, None] - 0.10) * sine**0.9)
+    x = side[:, None] * (0.10 + (reach[:, None] - 0.10) * course.outward)
     z = -_CAGE_DEPTH * cosine
-    arch = 0.05 * np.sin(np.minimum(2 * theta, np.pi))
-    y = head[:, None] + drop[:, None] * (0.2 * (1 - cosine) + 0.6 * theta / np.float32(np.pi)) - arch
+    y = head[:, None] + drop[:, None] * course.downward - course.arch
     magnification = 1 + 0.05 * z
     spine_x = anatomy.spine(head.astype(np.float32))[:, None] * (cosine > 0) * cosine
     x = (x * np.cos(yaw) + z * np.sin(yaw)) * magnification + spine_x
@@ -70,7 +69,6 @@ def _ribs(canvas: Canvas, anatomy: Anatomy, yaw: float) -> Strokes:
         * np.interp(number, [0, 1, 2], [0.35, 0.65, 1.0])[:, None]
         * (0.62 + 0.38 * np.clip(cosine + 0.3, 0, 1))
     )
-    ending = np.clip((1 - np.linspace(0, 1, count)) / 0.10, 0, 1)
     rows = max(5, canvas.sample_count(2 * anatomy.rib_width, 0.95))
     across = (np.arange(rows) + 0.5) * (2 / rows) - 1
     cortex = np.where(np.abs(across) > 0.66, 1.30, 0.86)
@@ -79,24 +77,68 @@ def _ribs(canvas: Canvas, anatomy: Anatomy, yaw: float) -> Strokes:
     length = np.sqrt(step_x**2 + step_y**2 + step_z**2)
     slant = step_y / np.maximum(np.hypot(step_x, step_z), 1e-6)
     sheets = side[:, None] * np.array([-0.016, 0.016])[:, None, None] * sine
-    points_x = x[..., None] - (across * (half_height * slant)[..., None]) * (step_x / length)[..., None]
-    points_y = y[..., None] + across * half_height[..., None]
+    points_x = across * (half_height * slant)[..., None]
+    points_x *= (step_x / length)[..., None]
+    np.subtract(x[..., None], points_x, out=points_x)
+    points_y = across * half_height[..., None]
+    points_y += y[..., None]
     mass = (
         0.5
         * density
-        * (1 - 0.3 * sine**6)
-        * ending
+        * course.flank
+        * course.ending
         * length
         * half_height
         * (2 / rows)
         / np.sqrt(1 + slant**2)
     )
-    masses = mass[..., None] * cortex
-    return Strokes(
-        np.concatenate([(points_x + sheet[..., None]).astype(np.float32).ravel() for sheet in sheets]),
-        np.tile(points_y.astype(np.float32).ravel(), 2),
-        np.tile(masses.astype(np.float32).ravel(), 2),
+    points = np.empty((3, 2, *points_x.shape), np.float32)
+    np.add(points_x, sheets[..., None], out=points[0], casting="same_kind")
+    points[1] = points_y
+    points[2] = mass[..., None] * cortex
+    return Strokes(*points.reshape(3, -1))
+
+
+class _Course(NamedTuple):
+    """What the ribs of all chests have in common, of 24 ribs at ``count`` points: [24] or [24, count].
+
+    Attributes:
+        number, side: 0 to 11 from above; -1 right, 1 left.
+        sine, cosine: of the angle from the back to the front.
+        outward, downward, arch: the shape, seen from the front.
+        flank: less density at the side, where the cortex is seen along the beam.
+        ending: 1, falling to 0 at the cartilage, [count].
+    """
+
+    number: NDArray[np.intp]
+    side: NDArray[np.float64]
+    sine: Field
+    cosine: Field
+    outward: Field
+    downward: Field
+    arch: Field
+    flank: Field
+    ending: Field
+
+
+@lru_cache(maxsize=32)
+def _course(count: int) -> _Course:
+    number = np.repeat(np.arange(_RIBS), 2)
+    end = np.interp(number, [0, 1, 5, 8, 9, 10, 11], [0.93, 0.84, 0.80, 0.72, 0.62, 0.45, 0.33]) * np.pi
+    theta = (end[:, None] * steps(0, 1, count)).astype(np.float32)
+    sine, cosine = np.sin(theta), np.cos(theta)
+    course = _Course(
+        number=number,
+        side=np.tile([-1.0, 1.0], _RIBS),
+        sine=sine,
+        cosine=cosine,
+        outward=sine**0.9,
+        downward=0.2 * (1 - cosine) + 0.6 * theta / np.float32(np.pi),
+        arch=0.05 * np.sin(np.minimum(2 * theta, np.pi)),
+        flank=1 - 0.3 * sine**6,
+        ending=np.clip((1 - steps(0, 1, count)) / 0.10, 0, 1),
     )
+    return _Course(*map(read_only, course))
 
 
 def _spine(canvas: Canvas, anatomy: Anatomy, yaw: float) -> Field:
@@ -130,7 +172,7 @@ def _spine(canvas: Canvas, anatomy: Anatomy, yaw: float) -> Field:
 
 def _shoulder(canvas: Canvas, anatomy: Anatomy, side: int, angle: float, yaw: float) -> Iterator[Strokes]:
     """Clavicle, the scapula's thick borders, and the humerus of one side."""
-    lift = float(np.clip((angle - 0.9) / 1.2, 0, 1))
+    lift = min(max((angle - 0.9) / 1.2, 0.0), 1.0)
     top = anatomy.shoulder
     front = _CAGE_DEPTH * np.sin(yaw)
     count = canvas.sample_count(1.2)
@@ -140,7 +182,7 @@ def _shoulder(canvas: Canvas, anatomy: Anatomy, side: int, angle: float, yaw: fl
     clavicle[:, 0] *= side
     clavicle[:2, 0] += front
     curve = bezier(clavicle[None], count)
-    t = np.linspace(-1, 1, count)
+    t = steps(-1, 1, count)
     yield tube(curve, 0.038 + 0.018 * t**2, 0.34, canvas, hollow=0.45)
 
     glenoid = np.array([1.06 + 0.03 * lift, top + 0.12 - 0.08 * lift])
@@ -157,7 +199,7 @@ def _shoulder(canvas: Canvas, anatomy: Anatomy, side: int, angle: float, yaw: fl
     )
     borders[..., 0] *= side
     strength = np.array([0.30, 0.08, 0.22, 0.12])[:, None]
-    faded = strength * np.sin(np.pi * np.clip(np.linspace(0.06, 1.0, count), 0, 1)) ** 0.6
+    faded = strength * np.sin(np.pi * np.clip(steps(0.06, 1.0, count), 0, 1)) ** 0.6
     yield tube(bezier(borders, count), np.array([0.026, 0.016, 0.026, 0.018])[:, None], faded, canvas)
 
     direction = np.array([np.sin(angle), np.cos(angle)])
@@ -167,7 +209,7 @@ def _shoulder(canvas: Canvas, anatomy: Anatomy, side: int, angle: float, yaw: fl
     length = canvas.sample_count(1.5)
     yield tube(
         np.linspace(shaft[0], shaft[1], length, dtype=np.float32)[None],
-        0.055 + 0.045 * np.exp(-np.linspace(0, 12, length)),
+        0.055 + 0.045 * np.exp(-steps(0, 12, length)),
         0.34,
         canvas,
         hollow=0.65,
@@ -179,12 +221,15 @@ def _scapulae(canvas: Canvas, anatomy: Anatomy) -> Field:
     total = np.zeros_like(canvas.x)
     top = anatomy.shoulder
     for side, angle in zip((-1, 1), anatomy.arm, strict=True):
-        lift = float(np.clip((angle - 0.9) / 1.2, 0, 1))
-        x = canvas.x * np.float32(side)
-        y = canvas.y - np.float32(top)
+        lift = min(max((angle - 0.9) / 1.2, 0.0), 1.0)
+        # Both end within this window: blade and head, and their soft edges.
+        window = canvas.window(0.6 * side, 1.4 * side, top - 0.15, top + 0.95)
+        x = canvas.x[window] * np.float32(side)
+        y = canvas.y[window] - np.float32(top)
         outer = 1.05 - 0.14 * y + 0.13 * lift - x
         inner = x - (0.68 + 0.24 * y + 0.12 * lift)
-        total += (
+        part = total[window]
+        part += (
             0.07
             * smoothstep(outer, 0.03)
             * smoothstep(inner, 0.03)
@@ -195,5 +240,5 @@ def _scapulae(canvas: Canvas, anatomy: Anatomy) -> Field:
         radius = distance(x - np.float32(head_x), y - np.float32(head_y)) / np.float32(0.105)
         along = (x - np.float32(head_x)) * math.sin(angle) + (y - np.float32(head_y)) * math.cos(angle)
         plate = 1 - 0.55 * gaussian(((along - 0.075) / 0.016) ** 2)
-        total += 0.30 * chord(radius) * plate
+        part += 0.30 * chord(radius) * plate
     return total

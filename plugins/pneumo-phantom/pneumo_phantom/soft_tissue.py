@@ -8,10 +8,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pneumo_phantom.anatomy import APEX, HILA, Anatomy
-from pneumo_phantom.canvas import Canvas, Field, Profile, bezier, chord, distance, gaussian, smoothstep, tube
+from pneumo_phantom.canvas import Canvas, Field, Profile, chord, distance, gaussian, smoothstep
 from pneumo_phantom.streams import uniform
+from pneumo_phantom.tubes import bezier, tube
+
+Places = tuple[NDArray[np.intp], Field]
+"""What :meth:`Profile.places` returns."""
 
 LUNG_AIR = 0.74
 """Share of air in a healthy, inflated lung."""
@@ -44,7 +49,8 @@ def draw_chest(canvas: Canvas, anatomy: Anatomy, yaw: float) -> Chest:
     side = np.where(x < 0, np.float32(-1), np.float32(1))
     # On rotation, the lung on that side appears narrower and the other wider.
     off_centre = np.abs(x) * (1 + 0.10 * np.float32(yaw) * side)
-    outer = anatomy.thorax()(y)
+    places = Profile.places(y)
+    outer = anatomy.thorax.at(*places)
     ratio = off_centre / outer
     soft = 1.5 * canvas.pixel + 0.008
 
@@ -57,11 +63,11 @@ def draw_chest(canvas: Canvas, anatomy: Anatomy, yaw: float) -> Chest:
     depth = anatomy.lung_depth * chord(ratio) * (0.45 + 0.55 * smoothstep(y - apex - 0.12, 0.28))
     outline = inside * np.maximum(above, sulcus)
 
-    middle = _mediastinum(canvas, anatomy, yaw)
+    middle = _mediastinum(canvas, anatomy, yaw, places)
     lung = np.maximum(depth * outline - middle, 0)
     hila = [(x - np.float32(hx)) ** 2 + (y - np.float32(hy)) ** 2 for hx, hy in HILA]
     return Chest(
-        tissue=_body(canvas, anatomy, outer, off_centre),
+        tissue=_body(canvas, anatomy, off_centre, places),
         lung=lung,
         shade=np.clip(lung / anatomy.lung_depth, 0, 1),
         inside=inside * above,
@@ -74,9 +80,12 @@ def draw_air(canvas: Canvas, anatomy: Anatomy, rng: np.random.Generator) -> Fiel
     """Air in the trachea and main bronchi, the stomach and the bowel."""
     x, y = canvas.x, canvas.y
     carina = -0.36
-    shift = anatomy.spine(y) - np.float32(0.03) * smoothstep(y + 0.9, 0.4)
-    bore = 0.062 + 0.012 * smoothstep(-1.15 - y, 0.06)
-    trachea = 2 * bore * chord(np.abs(x - shift) / bore) * smoothstep(carina + 0.02 - y, 0.05)
+    # The trachea, from far above the image down to its soft end, next to the spine.
+    window = canvas.window(-0.25, 0.25, -5, carina + 0.08)
+    down = y[window]
+    shift = anatomy.spine(down) - np.float32(0.03) * smoothstep(down + 0.9, 0.4)
+    bore = 0.062 + 0.012 * smoothstep(-1.15 - down, 0.06)
+    trachea = 2 * bore * chord(np.abs(x[window] - shift) / bore) * smoothstep(carina + 0.02 - down, 0.05)
     bronchi = np.array(
         [
             [[-0.03, carina - 0.02], [-0.12, carina + 0.08], [-0.22, carina + 0.24]],
@@ -84,7 +93,8 @@ def draw_air(canvas: Canvas, anatomy: Anatomy, rng: np.random.Generator) -> Fiel
         ]
     )
     curve = bezier(bronchi, canvas.sample_count(0.4))
-    air = 1.25 * trachea + canvas.rasterize([tube(curve, 0.042, 0.075, canvas)])
+    air = canvas.rasterize([tube(curve, 0.042, 0.075, canvas)])
+    air[window] += 1.25 * trachea
 
     dome = anatomy.domes[1]
     bubbles = [(0.46, dome + 0.10 + anatomy.stomach * 0.7, anatomy.stomach, 0.7 * anatomy.stomach)]
@@ -93,10 +103,12 @@ def draw_air(canvas: Canvas, anatomy: Anatomy, rng: np.random.Generator) -> Fiel
         height = width * uniform(rng, 0.6, 1)
         bubbles.append((uniform(rng, -0.1, 0.75), dome + uniform(rng, 0.35, 0.8), width, height))
     for centre_x, centre_y, width, height in bubbles:
+        window = canvas.window(centre_x - width, centre_x + width, centre_y - height, centre_y + height)
         radius = distance(
-            (x - np.float32(centre_x)) / np.float32(width), (y - np.float32(centre_y)) / np.float32(height)
+            (x[window] - np.float32(centre_x)) / np.float32(width),
+            (y[window] - np.float32(centre_y)) / np.float32(height),
         )
-        air += 1.5 * height * chord(radius)
+        air[window] += 1.5 * height * chord(radius)
     return air
 
 
@@ -115,18 +127,18 @@ def _diaphragm(anatomy: Anatomy, off_centre: Field, side: Field) -> Field:
     return np.asarray(dome + (0.98 - dome) * outward**1.9 + 0.12 * inward**2, np.float32)
 
 
-def _mediastinum(canvas: Canvas, anatomy: Anatomy, yaw: float) -> Field:
+def _mediastinum(canvas: Canvas, anatomy: Anatomy, yaw: float, places: Places) -> Field:
     """Path through heart, great vessels and thymus, which contain no air."""
     # Structures in front of the spine move with the rotation.
     x = canvas.x - np.float32(0.35 * np.sin(yaw))
-    right, left = (border(canvas.y) for border in anatomy.mediastinum())
+    right, left = (border.at(*places) for border in anatomy.mediastinum())
     half, middle = 0.5 * (left + right), 0.5 * (left - right)
     ratio = np.abs(x - middle) / half
     depth = 1.25 - 0.28 * smoothstep(canvas.y + 0.05, 0.35)
     return np.asarray(depth * chord(ratio), np.float32)
 
 
-def _body(canvas: Canvas, anatomy: Anatomy, outer: Field, off_centre: Field) -> Field:
+def _body(canvas: Canvas, anatomy: Anatomy, off_centre: Field, places: Places) -> Field:
     """Path through trunk, neck, head and arms, as if solid."""
     x, y = canvas.x, canvas.y
     top = anatomy.shoulder
@@ -134,16 +146,23 @@ def _body(canvas: Canvas, anatomy: Anatomy, outer: Field, off_centre: Field) -> 
     width = Profile(
         [-1.9, top - 0.46, top - 0.28, top - 0.12, top, top + 0.3, 0.4, 1.3, 2.0],
         [0.44, 0.46, 0.64, 0.95, 1.10, 1.0 + wall, 1.0 + wall, 1.0 + wall, 1.0 + wall],
-    )(y)
-    deep = Profile([-1.9, top - 0.35, top, top + 0.45, 0.6, 1.6], [0.72, 0.76, 0.90, 1.0, 1.03, 1.06])(y)
-    trunk = anatomy.depth * deep * np.sqrt(chord(off_centre / width))
-    chin = distance(
-        (x - np.float32(0.04)) / np.float32(0.52), (y - np.float32(anatomy.chin - 0.42)) / np.float32(0.44)
+    ).at(*places)
+    deep = Profile([-1.9, top - 0.35, top, top + 0.45, 0.6, 1.6], [0.72, 0.76, 0.90, 1.0, 1.03, 1.06]).at(
+        *places
     )
-    total = np.maximum(trunk, 1.35 * np.sqrt(chord(chin)))
+    trunk = anatomy.depth * deep * np.sqrt(chord(off_centre / width))
+    total = np.asarray(trunk, np.float32)
+    window = canvas.window(-0.5, 0.58, anatomy.chin - 0.88, anatomy.chin + 0.04)
+    chin = distance(
+        (x[window] - np.float32(0.04)) / np.float32(0.52),
+        (y[window] - np.float32(anatomy.chin - 0.42)) / np.float32(0.44),
+    )
+    np.maximum(total[window], 1.35 * np.sqrt(chord(chin)), out=total[window])
     for sign, angle in zip((-1, 1), anatomy.arm, strict=True):
-        total = np.maximum(total, _arm(x * np.float32(sign), y, top, angle))
-    return np.asarray(total, np.float32)
+        window = canvas.window(0.7 * sign, 3.0 * sign, top - 2, top + 2.2)
+        arm = _arm(x[window] * np.float32(sign), y[window], top, angle)
+        np.maximum(total[window], arm, out=total[window])
+    return total
 
 
 def _arm(x: Field, y: Field, top: float, angle: float) -> Field:

@@ -32,4 +32,4 @@ def uniform(rng: np.random.Generator, low: float, high: float) -> float:
 
 def clipped_normal(rng: np.random.Generator, mean: float, deviation: float) -> float:
     """A normal random number, clipped at two standard deviations to keep the anatomy plausible."""
-    return mean + deviation * float(np.clip(rng.standard_normal(), -2.0, 2.0))
+    return mean + deviation * min(max(float(rng.standard_normal()), -2.0), 2.0)

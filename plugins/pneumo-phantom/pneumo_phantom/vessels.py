@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pneumo_phantom.anatomy import HILA
-from pneumo_phantom.canvas import Canvas, Strokes, bezier, tube
+from pneumo_phantom.canvas import Canvas, Field, Strokes, steps
+from pneumo_phantom.tubes import CentreLines, bezier, centre_lines, tube_along
 
 
 @dataclass(frozen=True)
@@ -25,23 +26,39 @@ class Tree:
     radius: NDArray[np.float64]
     generation: NDArray[np.int64]
 
-    def strokes(self, canvas: Canvas, strength: float, widening: float = 1.0, hollow: float = 0.0) -> Strokes:
-        """The tree as tubes; ``strength`` is the attenuation per unit of diameter."""
-        parts = []
-        for generation in np.unique(self.generation):
+    def branches(self, canvas: Canvas) -> Branches:
+        """The tree as seen on a canvas."""
+        lines, widths = [], []
+        for generation in range(int(self.generation.max()) + 1):
             chosen = self.generation == generation
             control, radius = self.control[chosen], self.radius[chosen]
             reach = np.hypot(*(control[:, 2] - control[:, 0]).T).max()
             count = canvas.sample_count(float(reach), 1.2)
-            curves = bezier(control, count)
-            width = radius[:, :1] + (radius[:, 1:] - radius[:, :1]) * np.linspace(0, 1, count)
-            parts.append(tube(curves, widening * width, 2 * strength * width, canvas, hollow))
-        return Strokes(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+            lines.append(centre_lines(bezier(control, count)))
+            widths.append(radius[:, :1] + (radius[:, 1:] - radius[:, :1]) * steps(0, 1, count))
+        return Branches(canvas, tuple(lines), tuple(widths))
 
-    def down_to(self, generation: int) -> Tree:
-        """The tree without its branches beyond ``generation``."""
-        kept = self.generation <= generation
-        return Tree(self.control[kept], self.radius[kept], self.generation[kept])
+
+@dataclass(frozen=True)
+class Branches:
+    """A tree on a canvas: centre lines and radii [branches, points] of each generation, from the hilum on."""
+
+    canvas: Canvas
+    lines: tuple[CentreLines, ...]
+    radius: tuple[Field, ...]
+
+    def strokes(
+        self, strength: float, widening: float = 1.0, hollow: float = 0.0, last: int | None = None
+    ) -> list[Strokes]:
+        """The branches as tubes, a generation each; ``strength`` is the attenuation per unit of diameter.
+
+        ``last`` is the last generation that is drawn; None: all are.
+        """
+        drawn = slice(None if last is None else last + 1)
+        return [
+            tube_along(lines, widening * radius, 2 * strength * radius, self.canvas, hollow)
+            for lines, radius in zip(self.lines[drawn], self.radius[drawn], strict=True)
+        ]
 
 
 def grow_tree(rng: np.random.Generator, generations: int = 5, stems: int = 10) -> Tree:

@@ -81,6 +81,26 @@ def test_a_patients_number_does_not_reveal_the_label(phantom: PhantomDataset) ->
     assert abs(np.mean(numbers[0]) - np.mean(numbers[1])) < 0.1 * largest
 
 
+def test_further_images_are_of_further_patients_and_leave_all_others_as_they_are() -> None:
+    small, large = PhantomDataset(60, 30), PhantomDataset(60, 30, further_images=200)
+    before, after = ({record.name: record for record in one.records} for one in (small, large))
+    assert before.items() <= after.items()
+    added = [after[name] for name in after.keys() - before.keys()]
+    assert {record.pool for record in added} == {"train"}
+    assert Counter(record.label for record in added) == {0: 52, 1: 148}
+    assert {record.patient for record in added}.isdisjoint(record.patient for record in small.records)
+    assert len({record.digest for record in large.records}) == len(large.records)
+    assert large.fingerprint == PhantomDataset(60, 30, further_images=200).fingerprint != small.fingerprint
+
+
+def test_further_images_are_drawn_as_the_others_and_do_not_change_them() -> None:
+    small, large = PhantomDataset(8, 8), PhantomDataset(8, 8, further_images=8)
+    for record in small.records[:2]:
+        assert np.array_equal(small.read(record, 128), large.read(record, 128))
+    (added, *_) = (record for record in large.records if record not in small.records)
+    assert np.array_equal(large.read(added, 128), PhantomDataset(8, 8, further_images=8).read(added, 128))
+
+
 def test_a_new_version_of_the_generator_changes_every_digest(monkeypatch: pytest.MonkeyPatch) -> None:
     before = PhantomDataset(20, 20)
     monkeypatch.setattr(dataset_module, "VERSION", dataset_module.VERSION + 1)
@@ -95,10 +115,10 @@ def test_it_states_that_it_is_synthetic(phantom: PhantomDataset) -> None:
     assert "no patient" in phantom.origin
 
 
-@pytest.mark.parametrize(("train", "test", "seed"), [(7, 100, 0), (100, 0, 0), (100, 100, -1)])
-def test_counts_and_seeds_out_of_bounds_are_refused(train: int, test: int, seed: int) -> None:
+@pytest.mark.parametrize("arguments", [(7, 100, 0), (100, 0, 0), (100, 100, -1), (100, 100, 0, -1)], ids=str)
+def test_counts_and_seeds_out_of_bounds_are_refused(arguments: tuple[int, ...]) -> None:
     with pytest.raises(UsageError, match="phantom: "):
-        PhantomDataset(train, test, seed)
+        PhantomDataset(*arguments)
 
 
 def test_a_record_of_another_dataset_is_unreadable(phantom: PhantomDataset) -> None:

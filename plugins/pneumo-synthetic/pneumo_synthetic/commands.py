@@ -8,9 +8,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pneumo_cli.cli.options import CheckpointFlag, DeviceFlag, JsonFlag, RootFlag, RunPath, formerly
-from pneumo_cli.cli.output import print_json, print_table, print_text
+from pneumo_cli.cli.options import (
+    CacheFlag,
+    CheckpointFlag,
+    DeviceFlag,
+    JsonFlag,
+    RootFlag,
+    RunPath,
+    ThreadsFlag,
+    formerly,
+)
+from pneumo_cli.cli.output import print_json, print_line, print_table, print_text
 from pneumo_cli.runtime.progress import for_stderr
+from pneumo_cli.runtime.terminal import print_message
 
 if TYPE_CHECKING:
     from pneumo_cli.workflows.caller import Caller
@@ -71,18 +81,19 @@ def generate(
         bool, typer.Option("--overwrite", help="Replace images generated into the folder before.")
     ] = False,
     device: DeviceFlag = None,
+    threads: ThreadsFlag = None,
 ) -> None:
-    """Generate images with a trained generative network. The same seed and index give the same image."""
+    """Generate images with a trained GAN or autoencoder. The same seed and index give the same image."""
     from pneumo_synthetic.functions import Request, generated
     from pneumo_synthetic.generate import MANIFEST
 
     request = Request(count, seed, first, only or "", reconstruct or (), interpolate, steps)
-    done = generated(_caller(ctx), run, request, out, checkpoint, device, overwrite=overwrite)
-    print(out)
-    print(
-        f"pneumo: {done.count} images by {done.trained.name}, {checkpoint} checkpoint of epoch "
-        f"{done.trained.epoch}, in {out}; {MANIFEST} lists them",
-        file=sys.stderr,
+    machine = {"device": device, "threads": threads}
+    done = generated(_caller(ctx), run, request, out, checkpoint, machine, overwrite=overwrite)
+    print_line(out)
+    print_message(
+        f"{done.count} images by {done.trained.name}, {checkpoint} checkpoint of epoch "
+        f"{done.trained.epoch}, in {out}; {MANIFEST} lists them"
     )
 
 
@@ -108,12 +119,17 @@ def evaluate_images(
     checkpoint: CheckpointFlag = "best",
     device: DeviceFlag = None,
     data_root: RootFlag = None,
+    cache: CacheFlag = None,
+    threads: ThreadsFlag = None,
     json: JsonFlag = False,
 ) -> None:
-    """Measure the images of a run: distance to real ones, copies, diversity, reconstruction."""
+    """Measure how close generated images are to real ones.
+
+    Distances, copies, diversity, reconstruction."""
     from pneumo_synthetic.functions import evaluated
 
-    flags = {"fidelity_images": count, "extractor": extractor, "device": device, "data_root": data_root}
+    machine = {"device": device, "data_root": data_root, "cache": cache, "threads": threads}
+    flags = {"fidelity_images": count, "extractor": extractor, **machine}
     _show(evaluated(_caller(ctx), run, against, flags, checkpoint), json)
 
 
@@ -128,12 +144,14 @@ def tstr(
     checkpoint: CheckpointFlag = "best",
     device: DeviceFlag = None,
     data_root: RootFlag = None,
+    cache: CacheFlag = None,
+    threads: ThreadsFlag = None,
     json: JsonFlag = False,
 ) -> None:
-    """Train classifiers on synthetic images and test them on real ones."""
+    """Train on synthetic images, test on real ones."""
     from pneumo_synthetic.functions import tested
 
-    flags = {"device": device, "data_root": data_root}
+    flags = {"device": device, "data_root": data_root, "cache": cache, "threads": threads}
     _show(tested(_caller(ctx), runs, flags, seeds, checkpoint), json)
 
 
@@ -148,10 +166,14 @@ def _show(result: dict[str, Any], as_json: bool) -> None:
         print_json(result)
         return
     for table in result["tables"]:
-        print(table["title"])
+        print_line(table["title"])
         print_table(table["head"], table["rows"])
         if table["note"]:
             print_text(table["note"])
         print()
-    for note in result["notes"]:
+    warnings = result.get("warnings", [])
+    for note in filter(None, (result.get("verdict"), *warnings)):
         print_text(note)
+    for note in result["notes"]:
+        if note not in warnings:
+            print_text(note)

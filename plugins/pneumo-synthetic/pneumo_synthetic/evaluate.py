@@ -61,7 +61,7 @@ def compare(
         raise UsageError(f"{resolved.entry.spec.name} generates no images")
     count = settings.fidelity_images or GenerativeSettings().fidelity_images
     data = open_data(plugins, resolved, progress, size=_smallest(trained), only=classes.pop())
-    _record_access(trained[0], resolved, data)
+    _record_access(trained[0], resolved, data, plugins, "evaluate-images", trained[0].entry.spec.kind)
     fidelity = measure_fidelity(
         {one.name: _sampled(one, count, data.size, settings.seed) for one in trained},
         training=data.gray_levels(data.split.train),
@@ -111,7 +111,7 @@ def train_on_synthetic(
     synthetic_labels = torch.cat(
         [torch.full((len(images),), label) for label, images in enumerate(synthetic)]
     )
-    _record_access(trained[0], resolved, data, by="tstr")
+    _record_access(trained[0], resolved, data, plugins, "tstr", "classifier")
     return tstr(
         Labelled(data.gray_levels(data.split.train), torch.from_numpy(labels)),
         Labelled(torch.cat(synthetic), synthetic_labels),
@@ -123,11 +123,11 @@ def train_on_synthetic(
 
 
 def _record_access(
-    first: Trained, resolved: Resolved, data: PreparedData, by: str = "evaluate-images"
+    first: Trained, resolved: Resolved, data: PreparedData, plugins: Plugins, by: str, task: str
 ) -> None:
     """Record one test-set access, by the first run."""
-    access = access_now(first.folder.path, first.checkpoint, first.epoch, by=by)
-    record_access(resolved.machine.data_home, data.dataset, access)
+    access = access_now(first.folder.path, first.checkpoint, first.epoch, by, task)
+    record_access(resolved.machine.data_home, data.dataset, access, plugins)
 
 
 def _check_comparable(trained: Sequence[Trained]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -85,7 +85,9 @@ def generate(
 
     def work(caller: Caller) -> NDArray[np.uint8]:
         done = generated(
-            caller, expanded_path(run), request, target, checkpoint, device, overwrite=overwrite, keep=True
+            *(caller, expanded_path(run), request, target, checkpoint, {"device": device}),
+            overwrite=overwrite,
+            keep=True,
         )
         return np.stack(done.images)
 
@@ -202,16 +204,20 @@ def generated(
     request: Request,
     out: Path | None,
     checkpoint: str,
-    device: str | None,
+    machine: Mapping[str, Any],
     *,
     overwrite: bool,
     keep: bool = False,
 ) -> Generated:
-    """Generate images into a folder, or only in memory (``keep``)."""
+    """Generate images into a folder, or only in memory (``keep``).
+
+    Args:
+        machine: ``device``, ``threads``; None: the run's own.
+    """
     folder = RunFolder.open(run)
     if out is not None:
         generating.check_target(out, overwrite=overwrite)
-    trained = load_trained(caller.plugins, folder, checkpoint, {"device": device})
+    trained = load_trained(caller.plugins, folder, checkpoint, machine)
     done = Generated(trained)
     if request.reconstruct:
         paths = generating.image_files(request.reconstruct)
@@ -247,7 +253,7 @@ def evaluated(
     """Evaluate the images of a run, and keep the result with it.
 
     Args:
-        flags: ``fidelity_images``, ``extractor``, ``device``, ``data_root``; None: not given.
+        flags: ``fidelity_images``, ``extractor``, and settings of the machine; None: not given.
 
     Returns:
         what is kept.
@@ -268,8 +274,7 @@ def evaluated(
         resolved = reopen_settings(plugins, folder, flags)
     facts: dict[str, Any] = {}
     if other is not None:
-        device = {"device": flags.get("device")}
-        pair = [load_trained(plugins, one, checkpoint, device) for one in (folder, other)]
+        pair = [load_trained(plugins, one, checkpoint, _machine(flags)) for one in (folder, other)]
         summary = compare(pair, plugins, resolved, caller.progress)
         facts["against"] = pair[1].name
     else:
@@ -285,11 +290,15 @@ def tested(
 ) -> dict[str, Any]:
     """Train classifiers on the images of runs, and keep the result with the first run; returns what is kept."""
     folders = [RunFolder.open(path) for path in runs]
-    device = {"device": flags["device"]}
-    trained = [load_trained(caller.plugins, folder, checkpoint, device) for folder in folders]
+    trained = [load_trained(caller.plugins, folder, checkpoint, _machine(flags)) for folder in folders]
     summary = train_on_synthetic(trained, caller.plugins, flags, seeds, caller.progress)
     facts = {"runs": [one.name for one in trained], "seeds": seeds}
     return keep_summary(folders[0], checkpoint, summary, facts)
+
+
+def _machine(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """What a model without data needs of the flags."""
+    return {name: flags.get(name) for name in ("device", "threads")}
 
 
 def _paths(given: StrPath | Sequence[StrPath]) -> list[Path]:

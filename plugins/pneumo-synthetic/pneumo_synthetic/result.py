@@ -38,7 +38,8 @@ class ImagesResult(ShownAsCard):
     @property
     def notes(self) -> list[str]:
         """Sentences that a reader needs to interpret the numbers."""
-        return [*(table["note"] for table in self.content["tables"] if table["note"]), *self.content["notes"]]
+        found = [self.content.get("verdict"), *self.content["notes"]]
+        return [*(table["note"] for table in self.content["tables"] if table["note"]), *filter(None, found)]
 
     def _card(self) -> Card:
         columns = {

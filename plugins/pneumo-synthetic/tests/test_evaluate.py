@@ -72,7 +72,8 @@ def test_an_evaluation_is_two_tables_and_conclusions(copied: Path, pneumo) -> No
     for title in ("generated", "Real, other patients", "PCA Gaussian", "Mean image", "Noise"):
         assert rows.count(title) == 2  # in both tables
     assert lines[-1]
-    assert any(line.startswith("KID to held-out images is ") and "pixels at 32 px" in line for line in lines)
+    assert "By KID the generated images are " in ended.stdout
+    assert "(pixels at 32 px)" in ended.stdout
     assert max(ended.stdout.count("\n\n\n"), ended.stdout.count("<")) == 0
 
 
@@ -123,7 +124,7 @@ def test_images_that_were_not_evaluated_at_the_end_of_a_run_can_be_evaluated_lat
     )
     ended = pneumo("evaluate-images", run, "--extractor", "pixels")
     assert ended.code == 0, ended.stderr
-    assert "for 1,000 (generated) images" in ended.stdout
+    assert "of 1,000 (generated) images" in ended.stdout
 
 
 @pytest.mark.parametrize(
