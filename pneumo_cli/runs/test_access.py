@@ -3,6 +3,10 @@
 A test set is unbiased only as long as nothing is selected by its results. pneumo selects nothing by them, but
 people may, run after run. So each access is recorded, below the folder of imported datasets, under a fingerprint
 of the images themselves. Further accesses are allowed, and their number is shown with the results.
+
+All are recorded; those that may have spoilt a choice are counted. A choice is made between models for the same
+task, so evaluations of models of other kinds (a GAN's, for a classifier) do not count, and the runs of one
+reproduction are one look, as those of a group are. Nobody is warned about synthetic images.
 """
 
 from __future__ import annotations
@@ -10,18 +14,20 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterator
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pneumo_cli.runs.folder import group_of
+from pneumo_cli.runs.folder import GROUP_SETTINGS, group_of
 from pneumo_cli.runtime import atomic
 
 if TYPE_CHECKING:
     from pneumo_cli.data.records import Dataset
+    from pneumo_cli.registry import Registries
     from pneumo_cli.runs.run import Run
 
 _log = logging.getLogger("pneumo")
@@ -37,6 +43,8 @@ class Access:
         checkpoint: ``best`` or ``last``.
         epoch: of the checkpoint.
         by: the command: ``run``, ``evaluate``, ``evaluate-images`` or ``tstr``.
+        kind: of the models that were evaluated (``TrainerSpec.kind``); empty: not stated.
+        part_of: the folder of the reproduction that the run is a part of; empty: of none.
     """
 
     when: str
@@ -44,6 +52,8 @@ class Access:
     checkpoint: str
     epoch: int
     by: str
+    kind: str = ""
+    part_of: str = ""
 
 
 class AccessLog:
@@ -117,47 +127,100 @@ def record_test_access(run: Run, checkpoint: str, *, by: str) -> None:
         return
     group = group_of(run.folder.path) if by == "run" else None
     if group is not None:
-        access, again = access_now(group, checkpoint, run.settings.epochs, by), True
+        access, again = access_now(group, checkpoint, run.settings.epochs, by, run.spec.kind), True
     else:
         epoch = run.best.epoch if by == "run" else run.epoch
-        access = access_now(run.folder.path, checkpoint, epoch or 0, by)
+        access = access_now(run.folder.path, checkpoint, epoch or 0, by, run.spec.kind)
         again = by == "run" and not run.folder.report_json.exists()
-    run.test_accesses = record_access(run.machine.data_home, run.data.dataset, access, again=again)
+    run.test_accesses = record_access(
+        run.machine.data_home, run.data.dataset, access, run.registries, again=again
+    )
     if not run.test_accesses:
         run.note("this access to the test images could not be recorded: their number is not known")
 
 
-def access_now(run: Path, checkpoint: str, epoch: int, by: str) -> Access:
+def access_now(run: Path, checkpoint: str, epoch: int, by: str, kind: str) -> Access:
     """An access at this moment, by the run in the folder ``run``."""
     when = datetime.now(UTC).isoformat(timespec="seconds")
-    return Access(when, str(run.absolute()), checkpoint, epoch, by)
+    path = run.absolute()
+    part_of = _reproduction_of(path) if by == "run" else ""
+    return Access(when, str(path), checkpoint, epoch, by, kind, part_of)
 
 
-def record_access(home: Path, dataset: Dataset, access: Access, *, again: bool = False) -> int:
-    """Record an access to a dataset's test images, and warn if it is not the first.
+def record_access(
+    home: Path, dataset: Dataset, access: Access, registries: Registries, *, again: bool = False
+) -> int:
+    """Record an access to a dataset's test images, and warn if it is not the first of models of its kind.
 
     Args:
         home: the folder of imported datasets.
+        registries: of the trainers, whose kinds lines of earlier versions do not state.
         again: do not count an access that equals an earlier one in all but its time.
 
     Returns:
-        the number of accesses so far; 0 if it could not be recorded.
+        the number of evaluations of this kind so far (:func:`count_accesses`); 0 if it could not be recorded.
     """
     log = AccessLog(home, fingerprint_of_test(dataset))
     try:
         accesses = log.all()
-        if not (again and any(replace(access, when=other.when) == other for other in accesses)):
+        if not (again and any(_same(access, other) for other in accesses)):
             accesses = log.add(access)
     except OSError as error:
         _log.warning("accesses to the test images cannot be recorded in %s: %s", log.path, error.strerror)
         return 0
-    if len(accesses) > 1 and not dataset.synthetic:
+    kinds = {name: entry.spec.kind for name, entry in registries.trainers.named().items()}
+    count = count_accesses(accesses, access.kind, kinds)
+    if count > 1 and not dataset.synthetic:
         _log.warning(
-            "this test set has now been evaluated on %d times (%s): results are biased where models are selected "
-            "by them",
-            *(len(accesses), log.path),
+            "these test images have now been evaluated on %d times for the same task (%s): results are biased "
+            "where models are selected by them",
+            *(count, log.path),
         )
-    return len(accesses)
+    return count
+
+
+def count_accesses(accesses: Sequence[Access], kind: str, kinds: Mapping[str, str]) -> int:
+    """The number of evaluations of models of one kind; the runs of a reproduction are one.
+
+    A line of an earlier version counts unless its run shows that its kind was another: by its settings, or, where
+    they are gone, by the trainer's name in its path.
+
+    Args:
+        kind: of the models.
+        kinds: of the trainers' models, by the trainer's name.
+    """
+    looks: set[str | int] = set()
+    for number, one in enumerate(accesses):
+        if (one.kind or _kind_of(one, kinds) or kind) == kind:
+            part_of = one.part_of or (_reproduction_of(Path(one.run)) if one.by == "run" else "")
+            looks.add(part_of or number)
+    return len(looks)
+
+
+def _same(access: Access, other: Access) -> bool:
+    """Whether two accesses are equal in all but their time; an older line has fewer fields."""
+    same_time = replace(access, when=other.when)
+    return (same_time if other.kind else replace(same_time, kind="", part_of="")) == other
+
+
+def _kind_of(access: Access, kinds: Mapping[str, str]) -> str:
+    """The kind of the models of a line that does not state it; empty where nothing shows it."""
+    if access.by == "tstr":
+        return "classifier"
+    path = Path(access.run)
+    for name in ("run.toml", GROUP_SETTINGS):
+        try:
+            trainer = tomllib.loads((path / name).read_text(encoding="utf-8"))["trainer"]
+        except (OSError, ValueError, KeyError):
+            continue
+        return kinds.get(str(trainer), "")
+    return kinds.get(path.parent.name, "")
+
+
+def _reproduction_of(run: Path) -> str:
+    """The folder of the reproduction that a run is a part of (``…/tasks/TRAINER/RUN``); empty: of none."""
+    tasks = run.parent.parent
+    return str(tasks.parent) if tasks.name == "tasks" and (tasks.parent / "plan.json").is_file() else ""
 
 
 def _read(file: Path) -> list[Access]:
@@ -171,6 +234,7 @@ def _parsed(line: str) -> Access | None:
     try:
         values: Any = json.loads(line)
         texts = {name: str(values[name]) for name in ("when", "run", "checkpoint", "by")}
-        return Access(**texts, epoch=int(values["epoch"]))
+        later = {name: str(values[name]) for name in ("kind", "part_of") if name in values}
+        return Access(**texts, **later, epoch=int(values["epoch"]))
     except (ValueError, TypeError, KeyError):
         return None

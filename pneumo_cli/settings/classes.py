@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from pneumo_cli.errors import UsageError
+from pneumo_cli.errors import UsageError, nearest
 from pneumo_cli.registry import Entry
 from pneumo_cli.runtime.plugin_errors import plugin_errors
 from pneumo_cli.settings.field_types import field_type, plain, to_text
@@ -23,7 +23,10 @@ from pneumo_cli.specs import DatasetSpec, ExtensionSpec, ObserverSpec, TrainerSp
 
 _Settings = TypeVar("_Settings", TrainerSettings, DatasetSettings, PartSettings)
 RESERVED = frozenset(
-    {"config", "help", "origin", "plugin", "preset", "print_config", "run", "trainer", "with"}
+    {
+        *("config", "dry_run", "help", "json", "origin", "plugin", "preset", "print_config", "run"),
+        *("trainer", "with"),
+    }
 )
 """Names of flags, keys and tables that are no settings."""
 
@@ -97,6 +100,9 @@ def _problem(cls: type[TrainerSettings | DatasetSettings | PartSettings]) -> str
             return f"the field {name} has a name that pneumo uses itself: rename it"
         if reason := _field_problem(name, info):
             return f"the field {name} {reason}"
+    for name in getattr(cls, "main_settings", None) or ():
+        if name not in cls.model_fields:
+            return f"main_settings names {name!r}, which is no field; {nearest(str(name), cls.model_fields)}"
     return _defaults_problem(cls)
 
 

@@ -139,7 +139,7 @@ def _look_up(registries: Registries, name: str, origin: str) -> PartEntry:
         raise UsageError(f"{text} ({origin})")
     raise UsageError(
         f"unknown extension or observer {name!r} ({origin}); {nearest(name, part_names(registries))} "
-        "(pneumo list-extensions shows what is installed; pip install the plugin that brings it)"
+        "(pneumo list-extensions shows what is installed; install the plugin that brings it)"
     )
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import tomli_w
 
 from pneumo_cli.errors import UsageError, nearest
+from pneumo_cli.installation import with_places
 from pneumo_cli.registry import Entry, Registries, Registry, Spec
 from pneumo_cli.settings.classes import options_class
 from pneumo_cli.settings.classes import settings_class as settings_class
@@ -25,6 +26,7 @@ from pneumo_cli.settings.parts import (
     PartEntry,
     chosen_parts,
     flag,
+    flat_name,
     found_as,
     listed,
     part_fields,
@@ -242,6 +244,11 @@ def resolve(
     dataset = chosen_dataset(registries, recorded.get("dataset", named), prefer=prefer)
     check_flags(registries, dataset, given)
     dataset_class = options_class(dataset) if dataset is not None else DatasetSettings
+    # Not over what a run has recorded: one of an earlier version had the dataset as it is without options.
+    if dataset is not None and "dataset" not in recorded:
+        for name, value in chosen.options.get(dataset.spec.name, {}).items():
+            if name in dataset_class.model_fields and origins[name] == "default":
+                values[name], origins[name] = value, f"preset {chosen.name}"
     origins = {n: o for n, o in origins.items() if n not in options or n in dataset_class.model_fields}
     general = [LayeredValues(cls, values, origins) for cls in (trainer_class, dataset_class, MachineSettings)]
     trainer, own_options, machine, *settings = validated([*general, *parts])
@@ -256,10 +263,33 @@ def resolve(
     return Resolved(entry, chosen, trainer, machine, origins, own_options, taking_part, recorded)
 
 
+def with_preset(registries: Registries, resolved: Resolved, preset: str) -> Resolved:
+    """The same request with another preset: what flags, variables and files have set stays.
+
+    Raises:
+        UsageError: the trainer has no such preset, or these settings do not go with it.
+    """
+    given: dict[str, Any] = {}
+    for settings in (resolved.trainer, resolved.options, resolved.machine):
+        for name in type(settings).model_fields:
+            if not _by_trainer(resolved.origins[name]):
+                given[name] = getattr(settings, name)
+    for part in resolved.parts:
+        for name in type(part.settings).model_fields:
+            given[flat_name(part.name, name)] = getattr(part.settings, name)
+    if resolved.parts:
+        given["with"] = [part.asked_as or part.name for part in resolved.parts]
+    return resolve(registries, resolved.entry, given, preset=preset, environ={})
+
+
+def _by_trainer(origin: str) -> bool:
+    """Whether a value is one of the trainer's own choice."""
+    return origin == "default" or origin.startswith("preset ")
+
+
 def _who_chose(entry: Entry[TrainerSpec], origin: str) -> str:
     """The distribution that chose a name, for :meth:`~pneumo_cli.registry.Registry.get`; empty: a user did."""
-    chosen = origin == "default" or origin.startswith("preset ")
-    return entry.provenance.distribution if chosen else ""
+    return entry.provenance.distribution if _by_trainer(origin) else ""
 
 
 def resolve_machine(flags: Mapping[str, Any], *, environ: Mapping[str, str] | None = None) -> MachineSettings:
@@ -327,7 +357,7 @@ def _with_an_installed_model(registries: Registries, preset: Preset) -> Preset:
     model = preset.values.get("model")
     if model is None or not preset.fallback or registries.models.knows(model):
         return preset
-    instead = ", ".join(f"{name} = {value}" for name, value in preset.fallback.items())
-    message = "the model %s of the preset %s is not installed, so it uses %s; %s"
-    _log.warning(message, model, preset.name, instead, preset.hint)
+    instead = ", ".join(f"{name} {value}" for name, value in preset.fallback.items())
+    _log.warning("%s is not installed: the preset %s uses %s", model, preset.name, instead)
+    _log.warning("%s", with_places(preset.hint))
     return replace(preset, values={**preset.values, **preset.fallback})

@@ -19,7 +19,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, Self, TypeAlias
+from typing import Any, ClassVar, Literal, Self, TypeAlias
 
 from platformdirs import user_cache_path, user_data_path
 from pydantic import Field, ValidationInfo, field_validator, model_validator
@@ -110,7 +110,14 @@ class _Settings(BaseSettings):
 
 
 class TrainerSettings(_Settings):
-    """The recipe of any trainer. Defaults are those of the source report (SOURCE 1 and 2)."""
+    """The recipe of any trainer. Defaults are those of the source report (SOURCE 1 and 2).
+
+    Attributes:
+        main_settings: names of settings that ``pneumo run NAME --help`` shows besides those that every trainer has
+            (dataset, model, epochs, lr, …); ``--help-all`` shows all. None: the first three of the class's own.
+    """
+
+    main_settings: ClassVar[tuple[str, ...] | None] = None
 
     model: str = Field("", description="registered model to train; empty: the trainer's own default")
     dataset: str = Field("phantom", description="registered dataset to train on")
@@ -250,6 +257,8 @@ class ClassificationSettings(TrainerSettings):
 class TransferSettings(ClassificationSettings):
     """Settings of the trainers that start from pre-trained weights. Defaults are SOURCE 5."""
 
+    main_settings: ClassVar[tuple[str, ...] | None] = ("weights",)
+
     lr: float = Field(0.005, gt=0, le=10, description="learning rate (of the head if layer_decay < 1)")
     weights: str = Field(
         "imagenet",
@@ -275,6 +284,8 @@ class TransferSettings(ClassificationSettings):
 
 class GenerativeSettings(TrainerSettings):
     """Settings of the generative trainers, which learn the images of one class (SOURCE 7 and 8)."""
+
+    main_settings: ClassVar[tuple[str, ...] | None] = ("images_of",)
 
     images_of: str = Field("PNEUMONIA", description="class to learn; empty: all classes")
     extractor: str = Field(
@@ -325,6 +336,10 @@ class MachineSettings(_Settings):
     report: bool = Field(
         True,
         description="write the report's pages and figures; without them report.json and the predictions only",
+    )
+    print_figures: bool = Field(
+        False,
+        description="write each figure of the report also as PDF and at 300 dpi, which takes some seconds",
     )
 
     @field_validator("device")

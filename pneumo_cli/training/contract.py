@@ -263,6 +263,8 @@ def checked_summary(value: object) -> RunSummary | None:
         tables=checked_tables(value.tables),
         figures=_all(value.figures, NamedFigure, "figures"),
         notes=_all(value.notes, str, "notes"),
+        warnings=_all(value.warnings, str, "warnings"),
+        verdict=str(value.verdict),
     )
 
 

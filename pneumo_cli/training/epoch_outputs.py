@@ -21,9 +21,14 @@ from pneumo_cli.training.contract import checked_metrics
 
 
 class EpochOutputs:
-    """Collects what ``train_step`` returns, on each of the ``ranks`` that share the epoch."""
+    """Collects what ``train_step`` returns, on each of the ``ranks`` that share the epoch.
+
+    Attributes:
+        restored: the number of images, on all ranks, of the steps before the epoch was resumed.
+    """
 
     def __init__(self, ranks: Ranks) -> None:
+        self.restored = 0
         self._ranks = ranks
         self._sizes: list[int] = []
         self._means: dict[str, list[torch.Tensor]] = {}
@@ -105,6 +110,7 @@ class EpochOutputs:
     def restore(self, state: Mapping[str, Any], step: int) -> None:
         """Resume an epoch of which ``step`` steps are done. The first rank keeps all earlier outputs."""
         self._first_step = step
+        self.restored = int(sum(state["sizes"]))
         if not self._ranks.first or not len(state["sizes"]):
             return
         self._sizes = state["sizes"].tolist()

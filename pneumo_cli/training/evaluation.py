@@ -15,6 +15,7 @@ import torch
 from pneumo_cli.errors import EXITS, Interrupted, PneumoError
 from pneumo_cli.evaluation.result import Evaluation, ReportSection, RunSummary
 from pneumo_cli.runtime.seeding import seed_all
+from pneumo_cli.trainers.model_summary import recorded_layers
 from pneumo_cli.training.breaches import Breach, method, trainer_of
 from pneumo_cli.training.contract import (
     checked_calibration,
@@ -118,7 +119,27 @@ def report_run(
         summary = or_noted(run, partial(summarize, run, trainer, described), None, "the summary of the run")
         sections = _sections(run, hooks, described)
     return write_report(
-        run, described, command=command, sample_loaders=sample_loaders, summary=summary, sections=sections
+        run,
+        described,
+        command=command,
+        sample_loaders=sample_loaders,
+        layers=recorded_layers(run),
+        summary=summary,
+        sections=sections,
+        next_steps=or_noted(run, partial(_next_steps, run, trainer, summary), [], "the next steps"),
+    )
+
+
+def _next_steps(run: Run, trainer: Trainer, summary: RunSummary | None) -> list[str]:
+    """The commands that help next, as far as the trainer's models can be used."""
+    from pneumo_cli.reports.next_steps import next_steps
+
+    return next_steps(
+        run,
+        predicts=trainer.as_classifier() is not None or trainer.as_predictor() is not None,
+        generates=trainer.as_generator() is not None,
+        epochs=summary.epochs if summary else 0,
+        failed=bool(summary and summary.warnings),
     )
 
 

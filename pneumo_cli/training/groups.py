@@ -35,6 +35,7 @@ from pneumo_cli.runtime.progress import NOTICE, Progress
 from pneumo_cli.runtime.signals import callers_interruption
 from pneumo_cli.settings.resolve import Resolved, plain_values
 from pneumo_cli.trainers.session import make_trainer, set_up
+from pneumo_cli.training.estimate import say_if_long
 from pneumo_cli.training.reevaluation import predict_members
 from pneumo_cli.training.runner import Runner, open_runner
 
@@ -132,9 +133,11 @@ class Group:
                     self._lock_file.close()
         if self.failures:
             name, reason = next(iter(self.failures.items()))
+            others = f"the report of the others is in {self.folder.path}; "
             raise PneumoError(
-                f"{len(self.failures)} of {len(self.members)} members failed ({name}: {reason}); the report of the "
-                f"others is in {self.folder.path}; to try again: pneumo resume {self.folder.path}"
+                f"{len(self.failures)} of {len(self.members)} members failed ({name}: {reason}); "
+                f"{others if any(map(self.finished, self.members)) else ''}"
+                f"to try again: pneumo resume {self.folder.path}"
             )
 
     def _try_member(self, member: GroupMember) -> None:
@@ -161,6 +164,8 @@ class Group:
         if folder is not None and (folder.checkpoints / "last.pt").is_file():
             runner.resume(folder)
         else:
+            if self._folder is None and self._ranks.first:
+                say_if_long(runner.run, len(self.members))
             runner.start(partial(self._make_member_folder, member))
             self._folder = self._folder or GroupFolder(runner.run.folder.path.parent.parent)
         self._interruption.check(runner.interrupted)  # by a signal after the member's last check
@@ -230,6 +235,7 @@ class Group:
     def _report(self) -> None:
         """Evaluate the ensemble, and write the group's report."""
         from pneumo_cli.reports.group_report import write_group_report
+        from pneumo_cli.reports.next_steps import next_steps_of_group
 
         finished = tuple(member for member in self.members if self.finished(member))
         if not finished:
@@ -242,7 +248,9 @@ class Group:
         if self._averages:
             result = self._with_ensemble(result)
         if self._ranks.first:
-            report = write_group_report(result)
+            generates = make_trainer(self.resolved).as_generator() is not None
+            steps = next_steps_of_group(result, self._plugins, generates=generates)
+            report = write_group_report(result, steps)
             self._plugins.notify("group_finished", folder=self.folder.path, report=report)
         self._ranks.barrier()
 
@@ -265,7 +273,10 @@ class Group:
                     test_accesses = record_access(
                         self.resolved.machine.data_home,
                         data.dataset,
-                        access_now(self.folder.path, "best", settings.epochs, "run"),
+                        access_now(
+                            *(self.folder.path, "best", settings.epochs, "run"), self.resolved.entry.spec.kind
+                        ),
+                        self._plugins,
                         again=not self.folder.report_json.exists(),
                     )
             found = predict_members(runner, self.folder.member(member.name), "best", splits)

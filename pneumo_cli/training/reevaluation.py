@@ -214,8 +214,10 @@ def reevaluate_ensemble(
         check_task(folder, runner.run.data.dataset)
     accesses = 0
     if split == "test":
-        access = access_now(home.path, checkpoint, first.run.settings.epochs, "evaluate")
-        accesses = record_access(first.run.machine.data_home, data.dataset, access)
+        access = access_now(
+            *(home.path, checkpoint, first.run.settings.epochs, "evaluate"), first.run.spec.kind
+        )
+        accesses = record_access(first.run.machine.data_home, data.dataset, access, first.run.registries)
     members = [predict_members(runner, folder, checkpoint, [split])[split] for runner, folder in runners]
     evaluation = evaluate_ensemble(members, data.dataset.records, seed=first.run.settings.seed, point=point)
     runs = [{"folder": str(one.folder), "epoch": one.epoch, "metrics": one.metrics()} for one in members]

@@ -259,8 +259,8 @@ class Runner:
         rate = self.learning_rate
         self.steps.schedule("epoch")
         self.saver.keep_if_best(validation.metrics if run.monitor.side == "validation" else train)
-        throughput = len(per_image["index"]) / seconds
-        self.finish_epoch(train, validation.metrics, rate, throughput)
+        computed = len(per_image["index"]) - outputs.restored
+        self.finish_epoch(train, validation.metrics, rate, computed / seconds if computed else None)
 
     def finish_epoch(
         self,

@@ -16,8 +16,10 @@ from pneumo_cli.runs.run import Best, Run
 from pneumo_cli.training.epoch_outputs import EpochOutputs
 from pneumo_cli.training.state import best_state, training_state
 
-_QUICK = 0.2  # seconds
-_SHARE = 0.1  # of the time, for slow saves
+QUICK = 0.2
+"""Seconds of a save that each epoch has."""
+SHARE = 0.1
+"""Of the time, for slower saves."""
 
 
 class Saver:
@@ -54,7 +56,7 @@ class Saver:
     def save_epoch(self) -> None:
         """Write ``last`` between two epochs, if that is worth its time."""
         run = self._run
-        worth = self._took < max(_QUICK, _SHARE * self._unsaved)
+        worth = self._took < max(QUICK, SHARE * self._unsaved)
         if len(run.history) - 1 in (0, run.settings.epochs) or run.ranks.largest(int(worth)):
             self.save(EpochOutputs(run.ranks))
 

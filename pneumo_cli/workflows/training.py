@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import gettempdir
 from typing import Any
 
+from pneumo_cli.data.loader import check_batch
 from pneumo_cli.errors import Interrupted, PneumoError, UsageError, nearest
 from pneumo_cli.inference.ensemble import check_distinct, checkpoint_digest
 from pneumo_cli.registry import REGISTERED
@@ -20,6 +21,7 @@ from pneumo_cli.runtime.progress import Progress
 from pneumo_cli.settings.resolve import Resolved
 from pneumo_cli.trainers.loading import check_checkpoint
 from pneumo_cli.trainers.session import Setup, set_up
+from pneumo_cli.training.estimate import Estimate, estimate_run, say_if_long
 from pneumo_cli.training.groups import Group
 from pneumo_cli.training.reevaluation import reevaluate, reevaluate_ensemble
 from pneumo_cli.training.runner import Runner, open_runner
@@ -82,6 +84,15 @@ def start(caller: Caller, resolved: Resolved, make_folder: Callable[[], RunFolde
     return _carry_out(caller, setup, None, make_folder)
 
 
+def estimate(caller: Caller, resolved: Resolved) -> Estimate:
+    """What a new run, or a group, would cost: a few of its steps are timed. Nothing is written.
+
+    Raises:
+        UsageError: the request cannot be met.
+    """
+    return estimate_run(caller.plugins, resolved, caller.progress)
+
+
 def resume(caller: Caller, path: Path, flags: Mapping[str, Any]) -> Path:
     """Continue an interrupted run or group, or extend a finished one (``epochs``); return its folder.
 
@@ -107,10 +118,10 @@ def _check_unfinished(folder: RunFolder, resolved: Resolved, *, longer: bool) ->
     path, done, epochs = folder.path, finished_epochs(folder), resolved.trainer.epochs
     if done is not None and done >= epochs:
         if longer and epochs < done:
-            raise UsageError(f"{path} has {done} epochs already; --epochs is the new total")
+            raise UsageError(f"{path} has {_epochs(done)} already; --epochs is the new total")
         report = folder.report_html if folder.report_html.is_file() else folder.report_json
         raise Finished(
-            f"{path} is finished ({done} epochs): {report}; "
+            f"{path} is finished ({_epochs(done)}): {report}; "
             f"to extend it: pneumo resume {path} --epochs {done + 1}",
             path,
         )
@@ -121,14 +132,21 @@ def _check_unfinished(folder: RunFolder, resolved: Resolved, *, longer: bool) ->
         )
 
 
+def _epochs(n: int) -> str:
+    return f"{n} epoch{'' if n == 1 else 's'}"
+
+
 def _check_unfinished_group(caller: Caller, folder: GroupFolder, resolved: Resolved) -> None:
     group = Group(caller.plugins, (), resolved, Progress(), Ranks(), [], folder)
     trained = max((finished_epochs(folder.member(member.name)) or 0 for member in group.members), default=0)
     if trained > resolved.trainer.epochs:
-        raise UsageError(f"members of {folder.path} have {trained} epochs already; --epochs is the new total")
+        raise UsageError(
+            f"members of {folder.path} have {_epochs(trained)} already; --epochs is the new total"
+        )
     if group.complete and group.reported():
         raise Finished(
-            f"{folder.path} is finished ({len(group.members)} members of {trained} epochs): {folder.report_html}; "
+            f"{folder.path} is finished ({len(group.members)} members of {_epochs(trained)}): "
+            f"{folder.report_html}; "
             f"to extend it: pneumo resume {folder.path} --epochs {trained + 1}",
             folder.path,
         )
@@ -172,6 +190,7 @@ def _in_processes(caller: Caller, setup: Setup) -> Path:
             _log.warning(
                 "other processes do the work, which the registered plugin %s does not observe", plugin.name
             )
+    check_batch(setup.resolved.trainer.batch_size, count)
     quiet = not (caller.console or caller.displays)
     outcome = launch(count, caller.command[1:], quiet=quiet)
     if outcome.code:
@@ -197,6 +216,8 @@ def _on_rank(
         return group.folder.path
     runner = _open(caller, setup, progress, ranks)
     if folder is None:
+        if ranks.first:
+            say_if_long(runner.run)
         runner.start(make_folder)
     else:
         runner.resume(folder)

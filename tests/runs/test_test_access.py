@@ -14,7 +14,15 @@ import pytest
 import torch
 
 from pneumo_cli.data.records import Record
-from pneumo_cli.runs.test_access import Access, AccessLog, access_now, fingerprint_of_test, record_access
+from pneumo_cli.registry import Registries
+from pneumo_cli.runs.test_access import (
+    Access,
+    AccessLog,
+    access_now,
+    count_accesses,
+    fingerprint_of_test,
+    record_access,
+)
 from pneumo_cli.testing import TinyDataset
 
 _PLUGIN = """
@@ -58,6 +66,9 @@ def sealed(install: Callable[..., None], tmp_path: Path, monkeypatch: pytest.Mon
     home = tmp_path / "fresh-home"
     monkeypatch.setenv("PNEUMO_DATA_HOME", str(home))
     return home
+
+
+KINDS = {"cnn": "classifier", "gan": "gan"}
 
 
 def accesses(home: Path) -> list[dict]:
@@ -120,7 +131,7 @@ def test_each_access_is_logged_warned_about_and_counted_in_the_report(sealed, pn
     again = pneumo("evaluate", folder, "--json")
     assert again.code == 0, again.stderr
     assert json.loads(again.stdout)["test_accesses"] == 2
-    assert "this test set has now been evaluated on 2 times" in again.stderr
+    assert "these test images have now been evaluated on 2 times for the same task" in again.stderr
     assert pneumo("evaluate", folder, "--on", "validation", "--json").code == 0, "no test-set access"
 
     third = pneumo(*command, "--seed", "2")
@@ -128,7 +139,7 @@ def test_each_access_is_logged_warned_about_and_counted_in_the_report(sealed, pn
     report = json.loads((other / "report.json").read_text())
     assert report["test_access"] == {"count": 3}
     (rule,) = (rule for rule in report["caveats"] if rule["rule"] == "test-opened-again")
-    assert "3 test-set accesses with this data" in rule["text"]
+    assert "2 earlier evaluations of the same task on these test images" in rule["text"]
     assert "3 times" in third.stderr
     logged = accesses(sealed)
     assert [(access["by"], access["checkpoint"], Path(access["run"]).name) for access in logged] == [
@@ -203,7 +214,8 @@ def test_damaged_and_unrelated_lines_are_ignored(tmp_path: Path) -> None:
     whole = json.dumps(dataclasses.asdict(Access("2026-01-01T00:00:00+00:00", "/runs/a", "best", 3, "run")))
     log.path.write_bytes(f'{whole}\n[1]\nnull\n{{"when": 1}}\n\xff\n{whole[:20]}'.encode("latin-1"))
     assert [access.run for access in log.all()] == ["/runs/a"]
-    assert record_access(tmp_path, dataset, access_now(Path("b"), "best", 1, "evaluate")) == 2
+    access = access_now(Path("b"), "best", 1, "evaluate", "classifier")
+    assert record_access(tmp_path, dataset, access, Registries()) == 2
     assert [Path(access.run).name for access in log.all()] == ["a", "b"]
 
 
@@ -211,7 +223,8 @@ def test_accesses_at_the_same_moment_are_all_kept(tmp_path: Path) -> None:
     dataset = TinyDataset()
 
     def record(number: int) -> None:
-        record_access(tmp_path, dataset, access_now(Path(f"run{number}"), "best", 1, "run"))
+        access = access_now(Path(f"run{number}"), "best", 1, "run", "classifier")
+        record_access(tmp_path, dataset, access, Registries())
 
     threads = [threading.Thread(target=record, args=(number,)) for number in range(12)]
     for thread in threads:
@@ -221,3 +234,48 @@ def test_accesses_at_the_same_moment_are_all_kept(tmp_path: Path) -> None:
     kept = AccessLog(tmp_path, fingerprint_of_test(dataset)).all()
     assert sorted(Path(one.run).name for one in kept) == sorted(f"run{number}" for number in range(12))
     assert not [name for name in os.listdir(tmp_path / "test-access") if name.endswith(".tmp")]
+
+
+def test_evaluations_of_other_tasks_are_recorded_and_not_counted(sealed, pneumo) -> None:
+    common = ("--dataset", "sealed", "--epochs", "1", "--output", "out")
+    assert pneumo("run", "painter", *common).code == 0
+    ended = pneumo("run", "fake", *common)
+    assert ended.code == 0, ended.stderr
+    assert "evaluated on" not in ended.stderr
+    (folder,) = Path("out/fake").iterdir()
+    assert json.loads((folder / "report.json").read_text())["test_access"] == {"count": 1}
+    assert sorted(one["kind"] for one in accesses(sealed)) == ["classifier", "painter"]
+
+
+def test_the_runs_of_one_reproduction_are_one_look_and_a_later_evaluation_is_another(tmp_path: Path) -> None:
+    def access(folder: str, name: str, by: str = "run") -> Access:
+        return access_now(tmp_path / folder / "tasks" / name / "2026", "best", 1, by, "classifier")
+
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "plan.json").touch()
+    runs = [access("a", "cnn"), access("a", "fine-tuning")]
+    assert count_accesses(runs, "classifier", KINDS) == 1
+    assert count_accesses([*runs, access("b", "cnn")], "classifier", KINDS) == 2
+    assert count_accesses([*runs, access("a", "cnn", "evaluate")], "classifier", KINDS) == 2
+    assert count_accesses([access("c", "cnn"), access("c", "fine-tuning")], "classifier", KINDS) == 2
+    older = [dataclasses.replace(run, kind="", part_of="") for run in runs]
+    assert count_accesses(older, "classifier", KINDS) == 1, "as long as its folder is there"
+
+
+def test_a_line_of_an_earlier_version_counts_unless_its_run_shows_another_task(tmp_path: Path) -> None:
+    def older(run: Path, by: str = "run") -> Access:
+        return Access("2026-01-01T00:00:00+00:00", str(run), "best", 3, by)
+
+    run = tmp_path / "elsewhere"
+    run.mkdir()
+    (run / "run.toml").write_text('trainer = "gan"\n')
+    for access, classifiers, gans in (
+        (older(run), 0, 1),
+        (older(Path("/gone/runs/gan/2026-01-01-a1b2")), 0, 1),
+        (older(Path("/gone/runs/cnn/2026-01-01-a1b2")), 1, 0),
+        (older(Path("/gone/renamed")), 1, 1),
+        (older(run, "tstr"), 1, 0),
+    ):
+        assert count_accesses([access], "classifier", KINDS) == classifiers, access
+        assert count_accesses([access], "gan", KINDS) == gans, access

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pneumo_cli.errors import UsageError
 from pneumo_cli.plugins.discovery import discover
-from pneumo_cli.registry import Provenance
+from pneumo_cli.registry import Entry, Provenance
 from pneumo_cli.runs.folder import RunFolder
 from pneumo_cli.runs.record import reopen_settings
 from pneumo_cli.settings.resolve import Resolved, resolve, resolve_options
-from pneumo_cli.specs import DatasetSpec
+from pneumo_cli.specs import DatasetSpec, Preset
 
 MODULE = """
 from pydantic import Field
@@ -145,3 +146,25 @@ def test_a_run_whose_dataset_is_not_installed_is_read_without_its_options(resolv
     recorded.write_text(text.replace("DATASET", "clinic"))
     with pytest.raises(UsageError, match="unknown setting 'floor'"):
         resolved("clinic", config=recorded)
+
+
+def test_a_preset_sets_an_option_of_the_dataset_that_it_names_alone(plugins, fakes: Path) -> None:
+    entry = plugins.trainers.get("fake")
+    preset = Preset(name="large", summary="Large", options={"clinic": {"ward": "east", "beds": 3}})
+    large = Entry(replace(entry.spec, presets=(preset, *entry.spec.presets)), entry.provenance)
+
+    def ward(dataset: str, preset: str = "large", **options) -> tuple[str, str]:
+        settings = resolve(plugins, large, {"dataset": dataset}, preset=preset, environ={}, **options)
+        return settings.options.ward, settings.origins["ward"]
+
+    assert ward("clinic") == ("east", "preset large")
+    assert ward("clinic", "quick") == ("all", "default")
+    assert ward("archive") == ("west", "default")
+    (fakes / "pneumo.toml").write_text('ward = "north"\n')
+    assert ward("clinic") == ("north", "pneumo.toml")
+    # A run of before the option was recorded without it, and is resumed on the same images.
+    (fakes / "run.toml").write_text(
+        'trainer = "fake"\npreset = "large"\ndataset = "clinic"\n[run]\ndataset = "a-test:clinic"\n'
+    )
+    of_a_run = resolve(plugins, large, {}, config=fakes / "run.toml", environ={})
+    assert (of_a_run.options.ward, of_a_run.origins["ward"]) == ("all", "default")

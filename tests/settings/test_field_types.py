@@ -129,7 +129,7 @@ def parsed(command: Any, *arguments: str) -> dict[str, Any]:
     params = command.make_context("of-kinds", list(arguments)).params
     values = {name: None if value == () else value for name, value in params.items()}  # as typer does
     values = with_lists([*own, *parameters(RecipeOfKinds, "", {})], values)
-    for name in ("preset", "config", "print_config"):
+    for name in ("preset", "config", "print_config", "dry_run", "json"):
         del values[name]
     return {"with": values.pop("_with"), **values}
 

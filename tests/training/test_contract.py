@@ -176,7 +176,8 @@ def test_a_figures_name_is_that_of_a_file(name: Any) -> None:
 
 
 def test_groups_that_no_report_has_are_refused() -> None:
-    with pytest.raises(ValueError, match="there are results, summary, explanations, training, samples"):
+    groups = "opening, errors, results, summary, explanations, training, samples"
+    with pytest.raises(ValueError, match=f"there are {groups}"):
         NamedFigure("curve", "A curve.", lambda: None, "result")
     with pytest.raises(ValueError, match="there are summary, explanations"):
         RunSummary(group="evaluations")

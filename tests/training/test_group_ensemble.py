@@ -136,7 +136,7 @@ def test_resuming_a_finished_group_changes_nothing_and_says_so(whole: Path, pneu
     before = {path: path.stat().st_mtime_ns for path in whole.rglob("*") if path.is_file()}
     ended = pneumo("resume", whole)
     assert ended.code == 0
-    assert "is finished (2 members of 1 epochs)" in ended.stderr
+    assert "is finished (2 members of 1 epoch)" in ended.stderr
     assert {path: path.stat().st_mtime_ns for path in whole.rglob("*") if path.is_file()} == before
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from PIL import Image
 
 from pneumo_cli.reports.figures.spread import side_by_side
-from pneumo_cli.reports.group_report import spread
+from pneumo_cli.reports.group_report import FEW_MEMBERS, caveats_of, spread
 from tests.training.comparison import only_run, report_of
 
 
@@ -22,6 +23,7 @@ def generative(processes, tmp_path_factory) -> Path:
     assert ended.code == 0, ended.stderr
     assert "ENSEMBLE" not in ended.stdout
     assert ended.stdout.splitlines()[1].startswith("whole  ")
+    assert "The spread is over two runs, and says little" in ended.stdout
     return only_run(folder)
 
 
@@ -84,3 +86,28 @@ def test_images_of_several_runs_are_shown_in_their_order_and_a_damaged_one_is_le
 
 def test_the_spread_of_one_member_has_no_standard_deviation() -> None:
     assert spread({"a": {"test": {"auc": 0.5}}})["test"]["auc"]["sd"] is None
+
+
+@pytest.mark.parametrize(
+    ("finished", "seeds", "words"),
+    [
+        (2, [1, 2], "over two runs, and says little: .* thirty times as large .* --seeds 5 would say more"),
+        (2, [1], "More folds or seeds would say more"),
+        (3, [1, 2, 3], "over three runs, a rough estimate: .* or six times as large"),
+        (4, [1, 2, 3, 4], ""),
+        (1, [1, 2], ""),
+    ],
+)
+def test_a_spread_over_two_or_three_runs_is_said_to_say_little(finished, seeds, words) -> None:
+    members = [{"state": "finished"}] * finished + [{"state": "failed"}]
+    found = [
+        rule["text"]
+        for rule in caveats_of({"members": members, "seeds": seeds}, {})
+        if rule["rule"] == FEW_MEMBERS
+    ]
+    assert len(found) == bool(words)
+    assert not words or re.search(words, found[0])
+
+
+def test_the_page_of_two_members_warns_in_its_caveats(generative: Path) -> None:
+    assert "The spread is over two runs, and says little" in (generative / "report.md").read_text()

@@ -9,7 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from pneumo_cli.api import hookimpl
+from pneumo_cli.plugins.discovery import discover
 from pneumo_cli.runs.checkpoints import Checkpoints
+from pneumo_cli.runs.folder import RunFolder
+from pneumo_cli.runs.record import reopen_settings
+from pneumo_cli.trainers.session import set_up
+from pneumo_cli.training.runner import open_runner
 from tests.training.comparison import assert_same_results, assert_same_training, only_run, report_of
 
 KILLED_WHILE_TRAINING = (
@@ -189,3 +195,33 @@ def test_a_second_process_on_one_run_is_refused_and_changes_nothing(processes, t
 
 def is_stopped(process: int) -> bool:
     return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+
+class _Slow:
+    """Takes a tenth of a second for each step."""
+
+    @hookimpl
+    def step_finished(self) -> None:
+        time.sleep(0.1)
+
+
+def test_the_speed_of_a_resumed_epoch_counts_only_images_since_the_resumption(
+    processes, tmp_path: Path, fakes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of an epoch's five steps two are left, or none."""
+    monkeypatch.setenv("SABOTAGE", "")  # the saboteur is part of the recipe
+    left = {"step:2:3": 2, "evaluate:4": 0}
+    for point, steps in left.items():
+        folder = tmp_path / point
+        folder.mkdir()
+        flags = ("--checkpoint-minutes", "1e-9", "--no-report")
+        processes.run(folder, "run", "fake", *flags, SABOTAGE=f"SIGTERM@{point}")
+        run = RunFolder.open(only_run(folder))
+        plugins = discover()
+        setup = set_up(plugins, reopen_settings(plugins, run, {}))
+        runner = open_runner(setup, [*plugins.observing(), ("slow", _Slow())])
+        runner.resume(run)
+        row = next(row for row in runner.run.history if row["epoch"] == 2)
+        images = len(runner.run.data.split.train)
+        assert row.get("images_per_second", 0) <= images * steps / 5 / (0.1 * steps or 1), (point, row)
+        assert ("images_per_second" in row) == (steps > 0)
