@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from pneumo_cli.errors import PneumoError, UsageError, named_type, nearest
+from pneumo_cli.installation import pip_install
 from pneumo_cli.specs import (
     DatasetSpec,
     ExtensionSpec,
@@ -60,6 +61,7 @@ _BUNDLED = {
     "pneumo-export": {"command": "export", "function": "export"},
     "pneumo-reproduce": {"command": "reproduce", "function": "reproduce"},
     "pneumo-sweep": {"command": "sweep", "function": "sweep resume_sweep"},
+    "pneumo-ui": {"command": "ui"},
     "pneumo-synthetic": {
         "command": "generate evaluate-images judge tstr usefulness",
         "function": "generate evaluate_images tstr",
@@ -93,7 +95,7 @@ def absent_text(distribution: str, why: str = "") -> str:
         why: see :meth:`Registries.why_absent`.
     """
     why = why or (
-        f"is not installed: pip install {distribution} (pneumo list-plugins shows what is installed, disabled or "
+        f"is not installed: {pip_install(distribution)} (pneumo list-plugins shows what is installed, disabled or "
         "broken)"
     )
     return f"comes with {distribution}, which {why}"
@@ -266,7 +268,7 @@ class Registry(Generic[Spec]):
             raise UsageError(f"the {self.noun} {name!r} {absent_text(bundled)}")
         raise UsageError(
             f"unknown {self.noun} {name!r}; {self._suggestion(name)} "
-            f"({self.listing} shows what is installed; pip install the plugin that brings it)"
+            f"({self.listing} shows what is installed; install the plugin that brings it)"
         )
 
     def _suggestion(self, name: str) -> str:

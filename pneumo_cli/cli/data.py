@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,10 +18,11 @@ from pneumo_cli.cli.data_options import (
     takes_dataset_options,
 )
 from pneumo_cli.cli.lazy import LazyGroup
-from pneumo_cli.cli.options import JsonFlag
-from pneumo_cli.cli.output import print_json
+from pneumo_cli.cli.options import JsonFlag, ThreadsFlag
+from pneumo_cli.cli.output import print_json, print_line
 from pneumo_cli.errors import DataError, PneumoError, UsageError
 from pneumo_cli.runtime.progress import for_stderr
+from pneumo_cli.runtime.terminal import print_message
 from pneumo_cli.workflows.datasets import dataset_entry, open_chosen
 
 _SPLITS = "patient|source|given"
@@ -58,6 +58,7 @@ def check(
     split_seed: SplitSeedFlag = 42,
     data_home: HomeFlag = None,
     cache: CacheFlag = None,
+    threads: ThreadsFlag = None,
     no_decode: Annotated[
         bool,
         typer.Option(
@@ -67,16 +68,22 @@ def check(
     json: JsonFlag = False,
     **options: Any,
 ) -> None:
-    """Count classes, patients and unused files; find identical files, leaks, unreadable images (exit code 1)."""
+    """Count classes and patients; find leaks and unreadable images.
+
+    Also label conflicts, identical and unused files. Exit code 1 on problems."""
     from pneumo_cli.data.examination import examine, examined
     from pneumo_cli.data.prepare import SplitRequest, prepare
+    from pneumo_cli.runtime.threads import limit_threads
     from pneumo_cli.settings.resolve import resolve_machine
 
     splits = ctx.obj.splits
     if split not in _SPLITS.split("|") and not splits.find(split):
         names = ", ".join([*_SPLITS.split("|"), *splits.names()])
         raise UsageError(f"--split is {names}, not {split!r}")
-    machine = resolve_machine({"data_root": data_root, "data_home": data_home, "cache": cache})
+    machine = resolve_machine(
+        {"data_root": data_root, "data_home": data_home, "cache": cache, "threads": threads}
+    )
+    limit_threads(machine.threads)
     progress = for_stderr()
     opened = open_chosen(
         ctx.obj, dataset, machine, progress, root_given=data_root is not None, options=options
@@ -121,7 +128,9 @@ def import_(
     cache: CacheFlag = None,
     **options: Any,
 ) -> None:
-    """Check a dataset, copy or unpack it into pneumo's data folder, and remember its location."""
+    """Check a dataset, and copy or unpack it into pneumo's data folder.
+
+    Its location is remembered."""
     from pneumo_cli.data.imports import import_data
     from pneumo_cli.runtime.plugin_errors import plugin_errors
     from pneumo_cli.settings.resolve import resolve_machine, resolve_options
@@ -150,7 +159,9 @@ def download(
     data_home: HomeFlag = None,
     cache: CacheFlag = None,
 ) -> None:
-    """Download a dataset from where its authors publish it, and remember its location."""
+    """Download a dataset from where its authors publish it.
+
+    Its location is remembered."""
     from pneumo_cli.data.imports import remember
     from pneumo_cli.runtime.plugin_errors import plugin_errors
     from pneumo_cli.settings.resolve import resolve_machine
@@ -172,9 +183,7 @@ def download(
 
 
 def _print_root(root: Path, name: str) -> None:
-    print(root)
-    print(
-        f"pneumo: location remembered; next: pneumo data check --dataset {name}, or pneumo run cnn --dataset "
-        f"{name}",
-        file=sys.stderr,
+    print_line(root)
+    print_message(
+        f"location remembered; next: pneumo data check --dataset {name}, or pneumo run cnn --dataset {name}"
     )

@@ -18,14 +18,18 @@ _CLASSES_BESIDE = 3  # with more, or with labels, the table has a row for each
 _LONGEST = 24  # letters of a class name in that table
 
 
+def _several(n: int, noun: str) -> str:
+    return f"{n} {noun}{'' if n == 1 else 's'}"
+
+
 def findings_of(found: Examination) -> dict[str, Any]:
     """Everything that was found, as JSON-compatible values; ``problems`` are sentences."""
     from pneumo_cli.data.examination import facts
 
     dataset, excluded, unreadable = found.dataset, len(found.split.excluded), found.unreadable
     problems = [
-        f"{pair.first} and {pair.second} share {pair.patients} patients ({pair.images} images of {pair.second}) "
-        f"and {pair.identical} identical images"
+        f"{pair.first} and {pair.second} share {_several(pair.patients, 'patient')} "
+        f"({_several(pair.images, 'image')} of {pair.second}) and {_several(pair.identical, 'identical image')}"
         for pair in found.overlaps.pairs
         if pair.leaks
     ]
@@ -33,6 +37,15 @@ def findings_of(found: Examination) -> dict[str, Any]:
         problems.append(
             f"{excluded:,} images of the training pool show a patient of the test pool, or are identical to one of "
             "its images (the split 'patient' leaves them out)"
+        )
+    if conflicts := [group for group in found.overlaps.identical if group.labels > 1]:
+        example = " = ".join(_some(conflicts[0].names))
+        count = len(conflicts)
+        problems.append(
+            f"label conflict: 1 image has files with different labels ({example}): correct or remove them"
+            if count == 1
+            else f"label conflicts: {count:,} images have files with different labels (such as {example}): "
+            "correct or remove them"
         )
     if unreadable:
         problems.append(
@@ -86,7 +99,8 @@ def print_findings(findings: Mapping[str, Any]) -> None:
         print_text("Images of {channels} channels, {bits} bits".format(**findings))
     print()
     _print_classes(findings["splits"], findings["labels"])
-    print(f"\nSplit policy: {findings['split']}. Shared between splits:")
+    print()
+    print_text(f"Split policy: {findings['split']}. Shared between splits:")
     print_table(
         ["splits", "patients", "their images", "identical images"],
         [
@@ -95,20 +109,27 @@ def print_findings(findings: Mapping[str, Any]) -> None:
         ],
     )
     groups = findings["identical"]
-    crossing = sum(group["patients"] > 1 for group in groups)
-    print(f"\nGroups of identical images: {len(groups):,} (with different patient keys: {crossing:,})")
-    _print_some(("  =  ".join(_some(group["names"])) for group in groups), len(groups))
+    crossing, conflicts = (sum(group[key] > 1 for group in groups) for key in ("patients", "labels"))
+    print()
+    print_text(
+        f"Groups of identical images: {len(groups):,} (with different patient keys: {crossing:,}, with different "
+        f"labels: {conflicts:,})"
+    )
+    groups = sorted(groups, key=lambda group: group["labels"] < 2)
+    _print_some(map(_identical, groups), len(groups))
     unreadable = findings["unreadable"]
-    print(f"Unreadable images: {len(unreadable):,}")
+    print_text(f"Unreadable images: {len(unreadable):,}")
     _print_some((f"{item['name']}: {item['reason']}" for item in unreadable), len(unreadable))
     unused = findings["unused"]
-    print(f"Files not used: {sum(kind['count'] for kind in unused):,}")
+    print_text(f"Files not used: {sum(kind['count'] for kind in unused):,}")
     _print_some(map(_unused, unused), len(unused))
     print()
     for problem in findings["problems"]:
         print_text(f"problem: {problem}")
     if not findings["problems"]:
-        print(f"No leak between the splits{', and every image can be read' if findings['decoded'] else ''}.")
+        print_text(
+            f"No leak between the splits{', and every image can be read' if findings['decoded'] else ''}."
+        )
     if not findings["decoded"]:
         print("The images were not decoded: without --no-decode, damaged ones are found too.")
 
@@ -162,6 +183,10 @@ def _print_classes(splits: Sequence[Mapping[str, Any]], labels: Sequence[Mapping
     )
 
 
+def _identical(group: Mapping[str, Any]) -> str:
+    return "  =  ".join(_some(group["names"])) + ("  (label conflict)" if group["labels"] > 1 else "")
+
+
 def _some(names: Sequence[str]) -> list[str]:
     more = len(names) - _NAMES
     return [*names[:_NAMES], f"{more:,} more"] if more > 0 else list(names)
@@ -170,9 +195,9 @@ def _some(names: Sequence[str]) -> list[str]:
 def _print_some(lines: Iterable[str], count: int) -> None:
     """The first few of ``count`` lines, and how many more there are."""
     for line, _ in zip(lines, range(_LISTED), strict=False):
-        print(f"  {line}")
+        print_text(line, "  ")
     if count > _LISTED:
-        print(f"  and {count - _LISTED:,} more (all of them: --json)")
+        print_text(f"and {count - _LISTED:,} more (all of them: --json)", "  ")
 
 
 def _unused(kind: Mapping[str, Any]) -> str:

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from pneumo_cli.cli.options import CacheFlag as CacheFlag
+from pneumo_cli.cli.options import HomeFlag as HomeFlag
 from pneumo_cli.cli.options import RootFlag
 from pneumo_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from pneumo_cli.registry import Registries
 
+DATASET_PANEL = "Options of datasets"
 _Command = TypeVar("_Command", bound=Callable[..., None])
 
 
@@ -37,8 +40,6 @@ FractionFlag = Annotated[
     ),
 ]
 SplitSeedFlag = Annotated[int, typer.Option("--split-seed", help="Seed of the split.")]
-HomeFlag = Annotated[str | None, typer.Option("--data-home", help="Folder of imported datasets.")]
-CacheFlag = Annotated[str | None, typer.Option("--cache", help="Folder of decoded images.")]
 
 
 def takes_dataset_options(command: _Command) -> _Command:
@@ -74,5 +75,5 @@ def option_parameters(registries: Registries) -> list[inspect.Parameter]:
 
     flags = []
     for name, (cls, datasets) in all_options(registries).items():
-        flags += parameters(cls, f"Options of datasets ({', '.join(sorted(datasets))})", {}, [name])
+        flags += parameters(cls, f"{DATASET_PANEL} ({', '.join(sorted(datasets))})", {}, [name])
     return sorted(flags, key=lambda flag: flag.name)

@@ -11,7 +11,7 @@ from typing import Any
 import typer
 
 from pneumo_cli.cli.options import JsonFlag
-from pneumo_cli.cli.output import print_json
+from pneumo_cli.cli.output import print_json, print_line, print_text
 from pneumo_cli.errors import Interrupted, PneumoError
 from pneumo_cli.plugins.discovery import Plugin, Plugins, health_checks
 from pneumo_cli.runtime.streams import stdout_to_stderr
@@ -24,9 +24,9 @@ def add_commands(app: typer.Typer) -> None:
 
 
 def doctor(ctx: typer.Context, json: JsonFlag = False) -> None:
-    """Check versions, devices, precisions, folders and plugins of this machine (exit code 1 on problems).
+    """Check this machine: versions, devices, folders, plugins.
 
-    Imports everything that the plugins name, and tells how long each plugin takes to load.
+    Exit code 1 on problems. Imports everything that the plugins name, and tells how long each plugin takes to load.
     """
     sections = {"versions": _versions, "devices": _devices, "folders": _folders}
     results = {name: _guarded(section) for name, section in sections.items()}
@@ -43,10 +43,10 @@ def doctor(ctx: typer.Context, json: JsonFlag = False) -> None:
         print_json(results)
     else:
         for name, values in results.items():
-            print(name.upper())
+            print_line(name.upper())
             width = max((len(key) for key in values), default=0)
             for key, value in values.items():
-                print(f"  {key:<{width}}  {_text(value)}")
+                print_text(_text(value), f"  {key:<{width}}  ")
             print()
     if not healthy:
         raise typer.Exit(1)

@@ -1,15 +1,14 @@
-"""Commands that start without pydantic, and plain-text help that is readable in a terminal of any width.
+"""Commands that start without pydantic.
 
 typer parses an option whose value is None with pydantic, whose import takes longer than everything else together.
 Its own ``--help`` and completion options are None if they are not given; False means the same and needs no
-parsing. typer's own help puts options into tables that leave 20 characters for the text of a trainer's flags.
+parsing.
 """
 
 from __future__ import annotations
 
 import inspect
-import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from copy import copy
 from functools import partial
 from typing import Any, cast
@@ -19,74 +18,73 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command_from_info, get_command_name
 from typer.models import CommandInfo
 
-from pneumo_cli.cli.data_options import with_dataset_options
+from pneumo_cli.cli.command_names import unknown_command
+from pneumo_cli.cli.data_options import DATASET_PANEL, with_dataset_options
+from pneumo_cli.cli.help_pages import (
+    help_all_option,
+    help_row,
+    help_text,
+    panel_of,
+    shows_all,
+    without_bounds,
+    write_sections,
+)
 from pneumo_cli.cli.path_arguments import with_homes
-from pneumo_cli.errors import UsageError, nearest
+from pneumo_cli.errors import UsageError
 from pneumo_cli.registry import Registries, absent_text, bundled_in
-from pneumo_cli.runtime.streams import encodable
 
-WIDEST = 100
-"""The width of help in wider terminals, in characters."""
 WHOLE = 400
 """More characters than the first sentence of a command's help has."""
 
 _COMPLETION = ("install_completion", "show_completion")
-_DEFAULT_IN_WORDS = re.compile(r"\[default: \((.*?)\)(\]|;)")
-_TYPE = re.compile(r" <(?:list\[)?(\w+)[^>]*>$")
-_RANGES = {r"\b(\d+)<=x<=(\d+)\]": r"\1 to \2]", r"\bx>=(\d+)\]": r"at least \1]"}
-_METAVARS = {"str": "TEXT", "int": "INTEGER", "float": "NUMBER", "path": "PATH", "Path": "PATH"}
-
-
-def write_sections(formatter: Any, rows: Iterable[tuple[str, tuple[str, str]]]) -> None:
-    """Write (title, (name, text)) rows into a help, one section per title."""
-    sections: dict[str, list[tuple[str, str]]] = {}
-    for title, row in rows:
-        sections.setdefault(title, []).append(row)
-    for title, own in sections.items():
-        with formatter.section(title):
-            formatter.write_dl(own)
-
-
-def panel_of(item: Any, default: str) -> str:
-    """The section of the help that a command or a parameter stands in."""
-    panel = getattr(item, "rich_help_panel", None)
-    return panel if isinstance(panel, str) else default
-
-
-def _help_row(parameter: Any, ctx: Any) -> tuple[str, str] | None:
-    """A parameter's name and text in plain words: ``TEXT`` for typer's ``<str>``, and no type for an argument."""
-    record = parameter.get_help_record(ctx)
-    if record is None:
-        return None
-    name, text = record
-    is_argument = parameter.param_type_name == "argument"
-    for range_text, words in _RANGES.items():
-        text = re.sub(range_text, words, text)
-    name = _TYPE.sub(lambda found: "" if is_argument else f" {_METAVARS.get(found[1], 'TEXT')}", name)
-    return name, _DEFAULT_IN_WORDS.sub(
-        r"[default: \1\2", text
-    )  # typer puts parentheses around such a default
 
 
 class LazyCommand(TyperCommand):
-    """A command whose ``--help`` costs nothing unless it is asked for, with options in sections."""
+    """A command whose ``--help`` costs nothing unless it is asked for, with options in sections.
+
+    Options for few users stand in ``--help-all`` alone, if there are any.
+    """
+
+    _help_all: Any = None
+
+    def main_params(self, parameters: list[Any]) -> list[Any]:
+        """The parameters that ``--help`` shows, in order: all but the options of some datasets."""
+        return [one for one in parameters if not panel_of(one, "").startswith(DATASET_PANEL)]
+
+    def main_section(self, parameter: Any) -> str:
+        """The title of the section of ``--help`` that a parameter stands in."""
+        return panel_of(parameter, {"argument": "Arguments", "option": "Options"}[parameter.param_type_name])
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        parameters = super().get_params(ctx)
+        help_option = self.get_help_option(ctx)
+        if help_option is not None and len(self.main_params(parameters)) < len(parameters):
+            self._help_all = self._help_all or help_all_option(help_option)
+            parameters.append(self._help_all)
+        return parameters
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
-        usual = {"argument": "Arguments", "option": "Options"}
-        write_sections(
-            formatter,
-            (
-                (panel_of(parameter, usual[parameter.param_type_name]), row)
-                for parameter in self.get_params(ctx)
-                if (row := _help_row(parameter, ctx)) is not None
-            ),
-        )
+        parameters = self.get_params(ctx)
+        if shows_all(ctx):
+            rows = [(LazyCommand.main_section(self, one), help_row(one, ctx)) for one in parameters]
+        else:
+            shown = self.main_params(parameters)
+            rows = [(self.main_section(one), without_bounds(help_row(one, ctx))) for one in shown]
+        write_sections(formatter, [(section, row) for section, row in rows if row is not None])
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        super().format_epilog(ctx, formatter)
+        shown = [one for one in self.get_params(ctx) if not one.hidden]
+        more = len(shown) - len(self.main_params(shown))
+        if more and not shows_all(ctx):
+            formatter.write_paragraph()
+            formatter.write_text(f"{more} more options: {ctx.command_path} --help-all")
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         return [piece.replace("{", "").replace("}", "") for piece in super().collect_usage_pieces(ctx)]
 
     def get_help(self, ctx: Any) -> str:
-        return encodable(super().get_help(ctx))
+        return help_text(ctx, self.format_help)
 
     def get_help_option(self, ctx: Any) -> Any:
         return _false_by_default(super().get_help_option(ctx))
@@ -111,8 +109,15 @@ class DeferredCommand(TyperCommand):
 class LazyGroup(TyperGroup):
     """The same for a group and its completion options; the first sentence of each command's help is not cut."""
 
+    commands_title = "Commands"
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        self.format_commands(ctx, formatter)
+        rows = (one.get_help_record(ctx) for one in self.get_params(ctx))
+        write_sections(formatter, [("Options", row) for row in rows if row is not None])
+
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        write_sections(formatter, self.command_rows(ctx, lambda command: "Commands"))
+        write_sections(formatter, self.command_rows(ctx, lambda command: self.commands_title))
 
     def command_rows(self, ctx: Any, title: Callable[[Any], str]) -> list[tuple[str, tuple[str, str]]]:
         """The visible commands, each with the title of its section."""
@@ -136,12 +141,13 @@ class LazyGroup(TyperGroup):
                 raise UsageError(
                     f"the command {' '.join(path)!r} {absent_text(bundled, ctx.obj.why_absent(bundled))}"
                 )
-            names = [row[0] for _, row in self.command_rows(ctx, lambda command: "")]
-            raise UsageError(f"unknown command {' '.join(path)!r}; {nearest(name, names)}")
+            rows = self.command_rows(ctx, lambda command: "")
+            known = {row[0]: self.get_command(ctx, row[0]) for _, row in rows}
+            raise UsageError(unknown_command(ctx, args, known))
         return super().resolve_command(ctx, args)
 
     def get_help(self, ctx: Any) -> str:
-        return encodable(super().get_help(ctx))
+        return help_text(ctx, self.format_help)
 
     def get_help_option(self, ctx: Any) -> Any:
         return _false_by_default(super().get_help_option(ctx))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from pneumo_cli.cli.options import JsonFlag
-from pneumo_cli.cli.output import cell_text, print_columns, print_json, print_table
+from pneumo_cli.cli.output import cell_text, print_columns, print_json, print_line, print_text
 from pneumo_cli.plugins.discovery import Plugins
 
 if TYPE_CHECKING:
@@ -88,14 +88,18 @@ def list_plugins(ctx: typer.Context, json: JsonFlag = False) -> None:
             }
         )
         return
-    print_table(
-        ["plugin", "from", "state", "hooks"],
-        [[name, where, state, cell_text(hooks)] for name, where, state, hooks in states],
-    )
+    columns = {
+        "plugin": [name for name, *_ in states],
+        "from": [str(where) for _, where, _, _ in states],
+        "state": [state for _, _, state, _ in states],
+        "hooks": [cell_text(hooks) for *_, hooks in states],
+    }
+    print_columns(columns, ("from",), prose=24)
     for problem in plugins.problems:
-        print(f"\nproblem: {problem}")
+        print()
+        print_text(f"problem: {problem}")
         for line in problem.traceback.rstrip().splitlines():
-            print(f"    {line}")
+            print_line(f"    {line}")
 
 
 def _print(parts: Table, attributes: Sequence[str], as_json: bool) -> None:
@@ -105,4 +109,4 @@ def _print(parts: Table, attributes: Sequence[str], as_json: bool) -> None:
     columns = {name: [cell_text(row[name]) for row in parts] for name in ("name", *attributes)}
     columns["from"] = [f"{row['distribution']} {row['version']}" for row in parts]
     columns["summary"] = [row["summary"] for row in parts]
-    print_columns(columns, ("from", "presets", "model", "kind", "synthetic"), wrapped=36)
+    print_columns(columns, ("from", "presets", "model", "kind", "synthetic"), prose=36)

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pneumo_cli.cli.options import JsonFlag
-from pneumo_cli.cli.output import print_columns, print_json
+from pneumo_cli.cli.output import print_columns, print_json, print_text
+from pneumo_cli.runtime.streams import is_terminal
+from pneumo_cli.runtime.terminal import line_width, print_message
 
 if TYPE_CHECKING:
     from pneumo_cli.runs.index import ListedRun, Problem
@@ -53,9 +55,9 @@ def list_runs(
     parts: Annotated[bool, typer.Option("--parts", hidden=True)] = False,
     json: JsonFlag = False,
 ) -> None:
-    """List the runs below a folder, with their state and results; a group of runs takes one line."""
+    """List the runs below a folder, with their results. A group of runs takes one line."""
     if parts:
-        print("pneumo: --parts is called --members now", file=sys.stderr)
+        print_message("--parts is called --members now")
     from pneumo_cli.workflows.run_list import problem_table, run_row, select
 
     selection = select(
@@ -69,7 +71,7 @@ def list_runs(
         members=members or parts,
     )
     if selection.note:
-        print(f"pneumo: {selection.note}", file=sys.stderr)
+        print_message(selection.note)
     if json:
         rows = [run_row(run) for run in selection.listed]
         print_json({"runs": rows, "problems": problem_table(selection.problems)})
@@ -81,6 +83,7 @@ def _print_runs(runs: list[ListedRun], problems: list[Problem]) -> None:
     from pneumo_cli.workflows.run_list import DROPPED_FIRST, run_columns
 
     if runs:
-        print_columns(run_columns(runs), DROPPED_FIRST)
+        width = line_width(sys.stdout) if is_terminal(sys.stdout) else 0
+        print_columns(run_columns(runs, width), DROPPED_FIRST)
     for problem in problems:
-        print(f"problem: {problem.path}: {problem.reason}")
+        print_text(f"problem: {problem.path}: {problem.reason}")

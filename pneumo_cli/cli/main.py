@@ -16,17 +16,27 @@ import typer
 from typer.main import get_command_name
 
 from pneumo_cli.cli import data, doctor, list_plugins, list_runs, predict, runs, show
-from pneumo_cli.cli.lazy import WIDEST, LazyGroup, make_lazy, panel_of, write_sections
+from pneumo_cli.cli.command_names import usage_message
+from pneumo_cli.cli.help_pages import WIDEST, panel_of, write_sections
+from pneumo_cli.cli.lazy import LazyGroup, make_lazy
 from pneumo_cli.errors import EXITS, PneumoError, UsageError, with_type
 from pneumo_cli.plugins.discovery import CommandProblem, Plugin, Plugins, discover
 from pneumo_cli.runtime.progress import NOTICE
-from pneumo_cli.runtime.streams import degrade_output
+from pneumo_cli.runtime.streams import degrade_output, open_missing
+from pneumo_cli.runtime.terminal import MessageFormatter, print_message
 from pneumo_cli.workflows.failures import known_failure
 
-_EPILOG = "Start with: pneumo run cnn --preset quick. Research software, no medical device."
+_EPILOG = "Research software, no medical device."
+_FIRST_STEPS = (
+    ("pneumo run cnn --preset quick", "Train a network on synthetic radiographs."),
+    ("pneumo list-runs", "What was trained, and how good it is."),
+    ("pneumo predict RUN FILE...", "Predict images with a trained model."),
+)
+_PANELS = ("Runs", "Images", "Data", "What is installed", "For authors of plugins")
+_ORDER = ("run", "list-runs", "evaluate", "compare", "resume", "sweep", "export", "reproduce", "predict")
 _PLUGIN_FLAG = (
     "--plugin FILE.py",
-    "Also use a plugin of one file; anywhere before --, may be repeated (or PNEUMO_PLUGINS).",
+    "Also use a plugin of one file; may be repeated.",
 )
 
 
@@ -34,8 +44,23 @@ class _Commands(LazyGroup):
     """The top level: commands in sections, ``run`` first. typer's own help takes longer to import than pneumo."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        names = super().list_commands(ctx)
-        return ["run", *(name for name in names if name != "run")]
+        places = {name: place for place, name in enumerate(_ORDER)}
+        return sorted(super().list_commands(ctx), key=lambda name: places.get(name, len(places)))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find a command; ``train`` is ``run``, ``help`` is ``--help``, and ``version`` is ``--version``."""
+        name, *words = args or [""]
+        if self.get_command(ctx, name) is None:
+            if name == "train":
+                args = ["run", *words]
+            elif name == "help" and words:
+                return self.resolve_command(ctx, [*words, "--help"])
+            elif name == "help" and not ctx.resilient_parsing:
+                typer.echo(ctx.get_help())
+                raise typer.Exit
+            elif name == "version":
+                _version(not ctx.resilient_parsing)
+        return super().resolve_command(ctx, args)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         self.format_usage(ctx, formatter)
@@ -43,10 +68,13 @@ class _Commands(LazyGroup):
         formatter.write_text(self.help or "")
         # `--plugin` is read before the commands are there, which depend on it (_plugin_files).
         options = [_PLUGIN_FLAG, *(p.get_help_record(ctx) for p in self.get_params(ctx))]
+        panels = {panel: place for place, panel in enumerate(_PANELS)}
+        commands = self.command_rows(ctx, lambda command: panel_of(command, "From plugins"))
         write_sections(
             formatter,
             [
-                *self.command_rows(ctx, lambda command: panel_of(command, "From plugins")),
+                *(("Start with", row) for row in _FIRST_STEPS),
+                *sorted(commands, key=lambda row: panels.get(row[0], len(panels))),
                 *(("Options", record) for record in options if record is not None),
             ],
         )
@@ -59,7 +87,7 @@ def build_app(plugins: Plugins) -> typer.Typer:
     app = typer.Typer(
         name="pneumo",
         cls=_Commands,
-        help="Deep learning on chest radiographs: train, evaluate and compare, with plugins for every part.",
+        help="Deep learning on chest radiographs: train, evaluate and compare.",
         epilog=_EPILOG,
         no_args_is_help=True,
         rich_markup_mode=None,
@@ -76,7 +104,7 @@ def build_app(plugins: Plugins) -> typer.Typer:
     ) -> None:
         if ctx.invoked_subcommand != "list-plugins":  # that one shows them itself, in full
             for problem in plugins.problems:
-                print(f"pneumo: {problem}", file=sys.stderr)
+                print_message(problem)
 
     runs.add_commands(app, plugins)
     for module in (predict, show, list_runs, list_plugins, data, doctor):
@@ -159,14 +187,16 @@ def _group_name(group: Any) -> str:
 
 def main() -> None:
     """Run the program: one line on stderr and the right exit code for everything that goes wrong."""
+    open_missing()
     degrade_output()
     debug = os.environ.get("PNEUMO_DEBUG", "") not in ("", "0")
-    logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, format="pneumo: %(message)s")
+    logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING)
     logging.getLogger("pneumo").setLevel(logging.DEBUG if debug else logging.INFO)
     if not debug:  # silences its long warning about an unwritable home folder
         logging.getLogger("matplotlib").setLevel(logging.ERROR)
     for handler in logging.getLogger().handlers:
         handler.setLevel(logging.DEBUG if debug else NOTICE)
+        handler.setFormatter(MessageFormatter())
     try:
         files, arguments = _plugin_files(sys.argv[1:])
         if files:  # here, so that processes that a command starts load them, too
@@ -225,10 +255,8 @@ def _plugin_files(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def _described(error: Exception) -> tuple[str, int]:
-    format_message = getattr(error, "format_message", None)
-    if format_message is not None:  # typer's own usage errors
-        text = " ".join(str(format_message()).split()).removesuffix(".")
-        return f"{text[:1].lower()}{text[1:]}", int(getattr(error, "exit_code", 2))
+    if hasattr(error, "format_message"):  # typer's own usage errors
+        return usage_message(error), int(getattr(error, "exit_code", 2))
     return known_failure(error) or f"{with_type(error)} (PNEUMO_DEBUG=1 shows the traceback)", 1
 
 
@@ -241,5 +269,5 @@ def _fail(message: str, code: int, debug: bool) -> int:
         traceback.print_exc()
     note_error(message)
     if first_rank() or code == 1:
-        print(f"pneumo: {message}", file=sys.stderr, flush=True)
+        print_message(message)
     return code

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from pneumo_cli.cli.output import print_line, print_text
 from pneumo_cli.errors import PneumoError, UsageError
 from pneumo_cli.specs import load_reference
 
@@ -61,7 +62,7 @@ class ModelLayers:
         if self.table is not None:
             _print_table(self.table, facts, self.stages, self.size)
             return
-        print(self.note)
+        print_text(self.note)
         if self.model is None:
             return
         print()
@@ -190,7 +191,7 @@ def _print_table(table: LayerTable, facts: Mapping[str, str], stages: Sequence[n
     if len(shown) > _READABLE and stages:
         from pneumo_cli.trainers.model_summary import stage_rows
 
-        print(f"{len(stages)} stages with {len(shown)} layers; --json lists each layer")
+        print_text(f"{len(stages)} stages with {len(shown)} layers; --json lists each layer")
         shown = stage_rows(stages, (3, size, size))
     rows = [(row.name, str([*row.shape]), f"{row.parameters:,}") for row in shown]
     _print_columns([("LAYER", "OUTPUT SHAPE", "PARAMETERS"), *rows])
@@ -212,10 +213,10 @@ def _print_columns(rows: Sequence[Sequence[str]]) -> None:
     *widths, last = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         start = "  ".join(cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=True))
-        print(f"{start}  {row[-1]:>{last}}")
+        print_line(f"{start}  {row[-1]:>{last}}")
 
 
 def _print_totals(totals: Mapping[str, str]) -> None:
     print()
     for title, value in totals.items():
-        print(f"{title:<20}  {value}")
+        print_text(value, f"{title:<20}  ")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from pneumo_cli.runtime.terminal import print_message
 
 RunPath = Annotated[
     Path,
@@ -29,7 +30,27 @@ PointFlag = Annotated[
         show_default="the run's own",
     ),
 ]
-RootFlag = Annotated[str | None, typer.Option("--data-root", help="Folder or zip archive of the images.")]
+RootFlag = Annotated[
+    str | None, typer.Option("--data-root", metavar="PATH", help="Folder or zip archive of the images.")
+]
+CacheFlag = Annotated[
+    str | None,
+    typer.Option("--cache", metavar="PATH", help="Folder of decoded images; may be deleted at any time."),
+]
+HomeFlag = Annotated[
+    str | None, typer.Option("--data-home", metavar="PATH", help="Folder of imported datasets.")
+]
+ThreadsFlag = Annotated[
+    int | None,
+    typer.Option(
+        "--threads",
+        min=0,
+        max=1024,
+        help="CPU threads; 0: one per usable core. On a busy machine fewer are faster.",
+        show_default=False,
+    ),
+]
+"""Whoever opens a dataset has ``--data-root``, ``--cache`` and ``--threads``; who only computes, the last one."""
 CheckpointFlag = Annotated[str, typer.Option("--checkpoint", metavar="best|last", help="Checkpoint to load.")]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -40,7 +61,7 @@ def formerly(app: typer.Typer, name: str, command: Callable[..., Any]) -> None:
 
     @functools.wraps(command)
     def renamed(*arguments: Any, **options: Any) -> Any:
-        print(f"pneumo: {name} is called {current} now", file=sys.stderr)
+        print_message(f"{name} is called {current} now")
         return command(*arguments, **options)
 
     app.command(name, hidden=True)(renamed)

@@ -1,14 +1,17 @@
-"""How results are printed on stdout: aligned columns for people, JSON for programs."""
+"""How results are printed on stdout: aligned columns for people, JSON for programs.
+
+On a terminal no line is wider than it, and words stay whole; elsewhere a row takes one line, whatever its length.
+Control characters of names and texts are shown escaped; in JSON they have its own escapes.
+"""
 
 from __future__ import annotations
 
-import shutil
 import sys
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pneumo_cli.runtime.streams import holds_all_characters
+from pneumo_cli.runtime.streams import holds_all_characters, is_terminal, printable
+from pneumo_cli.runtime.terminal import line_width, print_message, wrapped
 
 
 def print_json(value: Any) -> None:
@@ -17,52 +20,66 @@ def print_json(value: Any) -> None:
 
 
 def json_text(value: Any, indent: int | None = None) -> str:
-    """A value as JSON for stdout: with ASCII escapes where its encoding lacks characters.
+    """A value as JSON for stdout: with ASCII escapes for control characters, and where its encoding lacks others.
 
     Raises:
         ValueError: the value holds a NaN or an infinity, which JSON lacks.
     """
     import json
 
-    return json.dumps(value, indent=indent, ensure_ascii=not holds_all_characters(), allow_nan=False)
+    text = json.dumps(value, indent=indent, ensure_ascii=not holds_all_characters(), allow_nan=False)
+    if text.isascii() and "\x7f" not in text:
+        return text
+    return "".join(
+        letter
+        if letter == "\n" or letter.isprintable()
+        else json.dumps(letter)[1:-1].replace("\x7f", "\\u007f")
+        for letter in text
+    )
 
 
-def print_text(text: str) -> None:
-    """Print a paragraph; on a terminal it is wrapped to the window's width."""
-    print(textwrap.fill(text, shutil.get_terminal_size().columns) if sys.stdout.isatty() else text)
+def print_text(text: object, start: str = "") -> None:
+    """Print a text on a line; on a terminal it is wrapped between words to the window's width.
+
+    Args:
+        start: before it; further lines are indented by as much.
+    """
+    line, start = printable(str(text)), printable(start)
+    for part in wrapped(line, line_width(sys.stdout), start) if is_terminal(sys.stdout) else [start + line]:
+        print(part)
+
+
+def print_line(text: object) -> None:
+    """Print a line that is to be copied as a whole, such as a path; it is not wrapped."""
+    print(printable(str(text)))
 
 
 def print_table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print aligned columns; on a terminal the last one is wrapped to the window's width."""
+    """Print aligned columns; on a terminal wide ones are wrapped between words to the window's width."""
+    from pneumo_cli.workflows.tables import text_table
+
     cells = [[str(value) for value in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(headers, *cells, strict=True)]
-    room = 0
-    if sys.stdout.isatty():
-        room = shutil.get_terminal_size().columns - sum(widths[:-1]) - 2 * (len(widths) - 1)
-    for row in [[header.upper() for header in headers], *cells]:
-        start = "".join(cell.ljust(width) + "  " for cell, width in zip(row[:-1], widths[:-1], strict=True))
-        last = textwrap.wrap(row[-1], room) if room >= 20 else [row[-1]]
-        print((start + (last[0] if last else "")).rstrip())
-        for line in last[1:]:
-            print(" " * len(start) + line)
+    width = line_width(sys.stdout) if is_terminal(sys.stdout) else 0
+    for line in text_table([header.upper() for header in headers], cells, width=width):
+        print(line)
 
 
-def print_columns(
-    columns: Mapping[str, Sequence[str]], dropped_first: Sequence[str], wrapped: int = 0
-) -> None:
-    """Print a table; on a terminal, only the columns that fit into the window's width.
+def print_columns(columns: Mapping[str, Sequence[str]], dropped_first: Sequence[str], prose: int = 0) -> None:
+    """Print a table; on a terminal, only the columns that fit into the window's width, and stderr names the others.
 
     Args:
         columns: title to cells.
         dropped_first: titles of the columns to leave out, in this order.
-        wrapped: the width that the last column may be wrapped to; 0: it is not wrapped.
+        prose: the width that the last column may be wrapped to; 0: it is not wrapped.
     """
     shown = columns
-    if sys.stdout.isatty():
+    if is_terminal(sys.stdout):
         from pneumo_cli.workflows.tables import fitting
 
-        shown = fitting(columns, dropped_first, shutil.get_terminal_size().columns, wrapped)
+        shown = fitting(columns, dropped_first, line_width(sys.stdout), prose)
     print_table(list(shown), list(zip(*shown.values(), strict=True)))
+    if left_out := [title for title in columns if title not in shown]:
+        print_message(f"left out: {', '.join(left_out)}; a wider terminal or --json shows them")
 
 
 def cell_text(value: object) -> str:

@@ -8,9 +8,17 @@ from typing import Annotated, Any
 
 import typer
 
-from pneumo_cli.cli.options import CheckpointFlag, DeviceFlag, JsonFlag, PointFlag, PrecisionFlag
+from pneumo_cli.cli.options import (
+    CheckpointFlag,
+    DeviceFlag,
+    JsonFlag,
+    PointFlag,
+    PrecisionFlag,
+    ThreadsFlag,
+)
 from pneumo_cli.errors import PneumoError, UsageError
 from pneumo_cli.runtime.progress import for_stderr
+from pneumo_cli.runtime.terminal import print_message
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -72,12 +80,11 @@ def predict(
     checkpoint: CheckpointFlag = "best",
     device: DeviceFlag = None,
     precision: PrecisionFlag = None,
-    threads: Annotated[
-        int | None,
-        typer.Option("--threads", help="CPU threads; 0: all.", min=0, show_default="the run's own"),
-    ] = None,
+    threads: ThreadsFlag = None,
 ) -> None:
-    """Predict image files: probabilities and decisions of a classifier, numbers, masks. No medical device."""
+    """Predict images with a trained model.
+
+    Prints probabilities and decisions of a classifier, or numbers and masks. No medical device."""
     if as_json and as_csv:
         raise UsageError("--json and --csv exclude each other: ask for one of them")
     if prevalence is not None and not 0 < prevalence < 1:
@@ -122,7 +129,7 @@ def predict(
             advance(1)
     print_explanation(predictor, counts)
     if left_out.kinds:
-        print(f"pneumo: {left_out}", file=sys.stderr)
+        print_message(left_out)
     if counts.failed or left_out.may_be_images:
         raise typer.Exit(1)
 

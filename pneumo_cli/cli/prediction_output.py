@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import csv
-import shutil
 import sys
-import textwrap
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,13 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pneumo_cli.cli.output import json_text
+from pneumo_cli.cli.output import json_text, print_line, print_text
 from pneumo_cli.cli.prediction_values import NumbersAndMasks, values_of
 from pneumo_cli.inference.predict import AnyPredictor
 from pneumo_cli.inference.prediction import Prediction
 from pneumo_cli.reports.formatting import DISCLAIMER
 from pneumo_cli.runs.index import bare
-from pneumo_cli.runtime.streams import printable
+from pneumo_cli.runtime.streams import is_terminal, printable
+from pneumo_cli.runtime.terminal import display_width, line_width, print_message
 from pneumo_cli.workflows.prediction_rows import checks, row_of
 
 
@@ -47,16 +46,21 @@ class Text(Writer):
     @contextmanager
     def open(self) -> Iterator[Writer]:
         self._widths = self.values.widths()
-        room = shutil.get_terminal_size().columns - sum(self._widths) - 2 * len(self._widths) - 2
-        longest = max((len(printable(str(file))) for file in self.files), default=4)
-        self._file = max(len("file"), min(longest, max(20, room - 12) if sys.stdout.isatty() else longest))
+        longest = max((display_width(printable(str(file))) for file in self.files), default=4)
+        if is_terminal(sys.stdout):
+            room = line_width(sys.stdout) - sum(self._widths) - 2 * len(self._widths) - 2
+            longest = min(longest, max(20, room - 12))
+        self._file = max(len("file"), longest)
         self._print_row("FILE", self.values.head, "NOTE")
         yield self
 
     def write(self, prediction: Prediction) -> None:
         name = printable(str(prediction.file))
-        if len(name) > self._file:
-            name = "…" + name[1 - self._file :]
+        if display_width(name) > self._file:
+            name = name[1 - self._file :]
+            while display_width(name) >= self._file:
+                name = name[1:]
+            name = f"…{name}"
         if prediction.error:
             self._print_row(name, ["–"] * len(self._widths), prediction.error)
         else:
@@ -67,7 +71,11 @@ class Text(Writer):
             f"{cell:>{width}}" if right else f"{cell:<{width}}"
             for cell, width, right in zip(cells, self._widths, self.values.right, strict=True)
         ]
-        print("  ".join([f"{file:<{self._file}}", *padded, note]).rstrip())
+        start = "  ".join([file + " " * (self._file - display_width(file)), *padded])
+        if note:
+            print_text(note, f"{start}  ")
+        else:
+            print_line(start.rstrip())
 
     def _note(self, prediction: Prediction) -> str:
         """Why not to trust a prediction, and what to do about it; empty without such a reason."""
@@ -203,9 +211,8 @@ def print_explanation(predictor: AnyPredictor, counts: Counts) -> None:
         verb = "predicted" if isinstance(values, NumbersAndMasks) else "classified"
         lines.append(f"{counts.failed} of {counts.files} files could not be {verb}")
     lines.append(DISCLAIMER)
-    width = shutil.get_terminal_size().columns if sys.stderr.isatty() else 10_000
     for line in lines:
-        print(textwrap.fill(f"pneumo: {line}", width, subsequent_indent=" " * 8), file=sys.stderr)
+        print_message(line)
 
 
 def _synthetic_warning(predictor: AnyPredictor) -> str:

@@ -13,6 +13,7 @@ import typer
 from pneumo_cli.cli.data_options import takes_dataset_options
 from pneumo_cli.cli.lazy import DeferredCommand, LazyGroup
 from pneumo_cli.cli.options import (
+    CacheFlag,
     CheckpointFlag,
     DeviceFlag,
     JsonFlag,
@@ -20,15 +21,19 @@ from pneumo_cli.cli.options import (
     PrecisionFlag,
     RootFlag,
     RunPath,
+    ThreadsFlag,
 )
-from pneumo_cli.cli.output import print_json, print_table
+from pneumo_cli.cli.output import print_json, print_table, print_text
+from pneumo_cli.errors import PneumoError, UsageError
 from pneumo_cli.plugins.discovery import Plugins
 from pneumo_cli.runtime.progress import for_stderr
 from pneumo_cli.runtime.streams import printable
+from pneumo_cli.runtime.terminal import print_message
 
 if TYPE_CHECKING:
     from pneumo_cli.registry import Entry
     from pneumo_cli.runs.folder import GroupFolder
+    from pneumo_cli.settings.resolve import Resolved
     from pneumo_cli.specs import TrainerSpec
     from pneumo_cli.workflows.caller import Caller
 
@@ -40,6 +45,8 @@ def add_commands(app: typer.Typer, plugins: Plugins) -> None:
 
     class Trainers(LazyGroup):
         """The subcommands of ``pneumo run``: one per registered trainer."""
+
+        commands_title = "Trainers"
 
         def list_commands(self, ctx: Any) -> list[str]:
             return list(plugins.trainers.named())
@@ -54,7 +61,9 @@ def add_commands(app: typer.Typer, plugins: Plugins) -> None:
 
     @trainers.callback()
     def run() -> None:
-        """Run a trainer; `pneumo run NAME --help` shows its settings."""
+        """Train a model, evaluate it, and write a report.
+
+        For example: pneumo run cnn --preset quick. `pneumo run NAME --help` shows a trainer's settings."""
 
     app.add_typer(
         trainers,
@@ -70,36 +79,60 @@ def add_commands(app: typer.Typer, plugins: Plugins) -> None:
 def _trainer_command(plugins: Plugins, entry: Entry[TrainerSpec]) -> Any:
     """The command of one trainer, with its settings as flags; imports the trainer's settings."""
     from pneumo_cli.cli.trainer_flags import keyword, trainer_command
+    from pneumo_cli.settings.resolve import resolve
 
     def command(
-        preset: str | None, config: Path | None, print_config: bool, _with: list[str] | None, **values: Any
+        preset: str | None,
+        config: Path | None,
+        dry_run: bool,
+        print_config: bool,
+        json: bool,
+        _with: list[str] | None,
+        **values: Any,
     ) -> None:
-        _run(plugins, entry, {**values, "with": _with}, preset, config, print_config)
+        if json and not dry_run:
+            raise UsageError("--json goes with --dry-run; the results of a run are in its report.json")
+        resolved = resolve(plugins, entry, {**values, "with": _with}, preset=preset, config=config)
+        if print_config:
+            print(resolved.explained(), end="")
+        elif dry_run:
+            _estimate(plugins, resolved, json)
+        else:
+            from pneumo_cli.workflows import training
 
+            _carry_out(lambda: training.start(_caller(plugins), resolved))
+
+    dry_run = typer.Option(
+        "--dry-run", help="Time a few steps and print what the run would cost; train and write nothing."
+    )
     print_config = typer.Option(
         "--print-config", help="Print the settings and where each came from; run nothing."
     )
-    own = [keyword("print_config", Annotated[bool, print_config], False)]
-    return trainer_command(plugins, entry, command, own, text=f"{entry.spec.summary}.")
+    as_json = typer.Option("--json", help="Print JSON (with --dry-run).")
+    own = [
+        keyword("dry_run", Annotated[bool, dry_run], False),
+        keyword("print_config", Annotated[bool, print_config], False),
+        keyword("json", Annotated[bool, as_json], False),
+    ]
+    return trainer_command(plugins, entry, command, own, text=f"{entry.spec.summary}.", folded=("json",))
 
 
-def _run(
-    plugins: Plugins,
-    entry: Entry[TrainerSpec],
-    flags: dict[str, Any],
-    preset: str | None,
-    config: Path | None,
-    print_config: bool,
-) -> None:
-    from pneumo_cli.settings.resolve import resolve
+def _estimate(plugins: Plugins, resolved: Resolved, as_json: bool) -> None:
+    """Print what a run would cost.
 
-    resolved = resolve(plugins, entry, flags, preset=preset, config=config)
-    if print_config:
-        print(resolved.explained(), end="")
-        return
+    Raises:
+        PneumoError: its first steps fail.
+    """
+    print_message("timing a few steps …")
     from pneumo_cli.workflows import training
 
-    _carry_out(lambda: training.start(_caller(plugins), resolved))
+    estimate = training.estimate(_caller(plugins), resolved)
+    if as_json:
+        print_json(estimate.content())
+    else:
+        print_table(["item", "estimate"], estimate.rows())
+    if estimate.problem:
+        raise PneumoError(f"the run would fail: {estimate.problem}")
 
 
 def resume(
@@ -111,15 +144,24 @@ def resume(
     device: DeviceFlag = None,
     precision: PrecisionFlag = None,
     data_root: RootFlag = None,
+    cache: CacheFlag = None,
+    threads: ThreadsFlag = None,
 ) -> None:
-    """Resume an interrupted run, or extend a finished one with --epochs."""
+    """Resume an interrupted run, or extend a finished one (--epochs)."""
     from pneumo_cli.workflows import training
 
-    flags = {"epochs": epochs, "device": device, "precision": precision, "data_root": data_root}
+    flags = {
+        "epochs": epochs,
+        "device": device,
+        "precision": precision,
+        "data_root": data_root,
+        "cache": cache,
+        "threads": threads,
+    }
     try:
         _carry_out(lambda: training.resume(_caller(ctx.obj), run, flags))
     except training.Finished as finished:
-        print(f"pneumo: {finished}", file=sys.stderr)
+        print_message(finished)
 
 
 def _caller(plugins: Plugins) -> Caller:
@@ -143,7 +185,7 @@ def _carry_out(work: Callable[[], Path]) -> None:
     except ProcessesFailed as failed:
         raise typer.Exit(failed.exit_code) from None
     except FolderUnknown as unknown:  # they have said more
-        print(f"pneumo: {unknown}", file=sys.stderr)
+        print_message(unknown)
         return
     if is_group(folder) and first_rank() and not launched():
         _print_spread(GroupFolder(folder))
@@ -173,15 +215,25 @@ def evaluate(
     device: DeviceFlag = None,
     precision: PrecisionFlag = None,
     data_root: RootFlag = None,
+    cache: CacheFlag = None,
+    threads: ThreadsFlag = None,
     json: JsonFlag = False,
     **options: Any,
 ) -> None:
-    """Evaluate a run's checkpoint again, on its own or other data. Accesses to the test set are counted."""
+    """Evaluate a run again, on its own or other data. Accesses to the test set are counted."""
     from pneumo_cli.evaluation.metric_names import average_of
     from pneumo_cli.workflows import training
 
-    flags = {"dataset": dataset, "device": device, "precision": precision, "data_root": data_root, **options}
-    flags["operating_point"] = operating_point
+    flags = {
+        "dataset": dataset,
+        "operating_point": operating_point,
+        "device": device,
+        "precision": precision,
+        "data_root": data_root,
+        "cache": cache,
+        "threads": threads,
+        **options,
+    }
     result = training.evaluate(_caller(ctx.obj), [run, *(others or [])], flags, on, checkpoint)
     if json:
         print_json(result)
@@ -206,7 +258,7 @@ def evaluate(
     else:
         model = f"{checkpoint} checkpoint of epoch {result['epoch']}"
     point = f", operating point {result['operating_point']}" if "operating_point" in result else ""
-    print(f"pneumo: {result['images']} {on} images of {result['dataset']}, {model}{point}", file=sys.stderr)
+    print_message(f"{result['images']} {on} images of {result['dataset']}, {model}{point}")
 
 
 def _print_classes(classes: Sequence[Mapping[str, Any]]) -> None:
@@ -227,6 +279,7 @@ def _print_classes(classes: Sequence[Mapping[str, Any]]) -> None:
 def _print_spread(folder: GroupFolder) -> None:
     """Print mean and standard deviation of the metrics; those of an ensemble of classifiers in their own column."""
     from pneumo_cli.evaluation.metric_names import in_order, metric_label, metric_text, sd_text
+    from pneumo_cli.reports.group_report import FEW_MEMBERS
     from pneumo_cli.runs.report_format import read_report
 
     report = read_report(folder.report_json)
@@ -240,4 +293,9 @@ def _print_spread(folder: GroupFolder) -> None:
             rows.append(row + ([metric_text(name, ensemble.get(split, {}).get(name))] if ensemble else []))
     head = ["split", "metric", "mean", "sd", "lowest", "highest"]
     print_table([*head, "ensemble"] if ensemble else head, rows)
-    print(f"pneumo: {len(report['members'])} members; their report: {folder.report_html}", file=sys.stderr)
+    for caveat in report.get("caveats", []):
+        if caveat["rule"] == FEW_MEMBERS:
+            print_text(caveat["text"])
+    print_message(f"{len(report['members'])} members; their report: {folder.report_html}")
+    for command in report["next"]:
+        print_message(f"next: {command}")

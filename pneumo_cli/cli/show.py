@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pneumo_cli.cli.options import JsonFlag
-from pneumo_cli.cli.output import cell_text, print_json, print_table
+from pneumo_cli.cli.output import cell_text, print_json, print_table, print_text
 from pneumo_cli.errors import PneumoError, UsageError, nearest
 from pneumo_cli.plugins.discovery import Plugins
 
@@ -47,7 +47,9 @@ def show(
     ] = None,
     json: JsonFlag = False,
 ) -> None:
-    """Show a trainer's settings and layers, a model's layers, a dataset, or the settings of an extension."""
+    """Show a trainer, model, dataset or extension in detail.
+
+    Settings and layers of a trainer, layers of a model, options of a dataset, settings of an extension."""
     plugins: Plugins = ctx.obj
     if plugins.trainers.knows(name):
         flags = {"model": model, "image_size": image_size}
@@ -62,10 +64,10 @@ def show(
         _show_part(plugins.observers.get(name), json)
     else:
         shown = (plugins.trainers, plugins.models, plugins.datasets, plugins.extensions, plugins.observers)
-        names = [n for registry in shown for n in registry.names()]
-        raise UsageError(
-            f"unknown trainer, model, dataset, extension or observer {name!r}; {nearest(name, names)}"
-        )
+        hint = nearest(name, [n for registry in shown for n in registry.names()])
+        if hint.startswith("known:"):
+            hint = "see pneumo list-trainers, list-models, list-datasets and list-extensions"
+        raise UsageError(f"unknown trainer, model, dataset, extension or observer {name!r}; {hint}")
 
 
 def _show_trainer(
@@ -102,7 +104,7 @@ def _show_trainer(
             }
         )
         return
-    print(f"{entry.spec.name}: {entry.spec.summary}  ({entry.provenance})")
+    print_text(f"{entry.spec.name}: {entry.spec.summary}  ({entry.provenance})")
     print("\nPresets")
     print_table(
         ["name", "summary", "sets"],
@@ -111,7 +113,8 @@ def _show_trainer(
             for p in entry.spec.presets
         ],
     )
-    print(f"\nSettings with the preset {resolved.preset.name}")
+    print()
+    print_text(f"Settings with the preset {resolved.preset.name}")
     print_table(
         ["setting", "value", "from", "meaning"],
         [
@@ -119,7 +122,8 @@ def _show_trainer(
             for name, info in fields.items()
         ],
     )
-    print(f"\nLayers of {setup.model.spec.name} ({setup.model.provenance}) for images of {size} px")
+    print()
+    print_text(f"Layers of {setup.model.spec.name} ({setup.model.provenance}) for images of {size} px")
     layers.show(facts)
 
 
@@ -131,8 +135,9 @@ def _show_model(plugins: Plugins, entry: Entry[ModelSpec], size: int | None, as_
     if as_json:
         print_json({"model": spec.name, "kind": spec.kind} | _origin_of(entry) | {"layers": layers.plain()})
         return
-    print(f"{spec.name}: {spec.summary}  ({entry.provenance}, kind {spec.kind})")
-    print(f"\nLayers for images of {layers.size} px")
+    print_text(f"{spec.name}: {spec.summary}  ({entry.provenance}, kind {spec.kind})")
+    print()
+    print_text(f"Layers for images of {layers.size} px")
     layers.show({})
 
 
@@ -167,20 +172,25 @@ def _show_dataset(entry: Entry[DatasetSpec], as_json: bool) -> None:
             }
         print_json(content)
         return
-    print(f"{spec.name}: {spec.summary}  ({entry.provenance})")
+    print_text(f"{spec.name}: {spec.summary}  ({entry.provenance})")
     if spec.instructions:
-        print(f"\n{spec.instructions}")
+        print()
+        for line in spec.instructions.splitlines():
+            print_text(line)
     if isinstance(opened, str):
-        print(f"\n{opened}")
+        print()
+        print_text(opened)
     elif opened is not None:
-        print(f"\nImages   {len(opened.records):,} (channels: {opened.channels}, bits: {opened.bits})")
-        print(f"Classes  {', '.join(opened.classes) or 'none'}")
+        print()
+        print_text(f"{len(opened.records):,} (channels: {opened.channels}, bits: {opened.bits})", "Images   ")
+        print_text(", ".join(opened.classes) or "none", "Classes  ")
         for target in opened.targets:
-            print(f"Target   {target.name} ({target.kind}): {target.summary}")
+            print_text(f"{target.name} ({target.kind}): {target.summary}", "Target   ")
     if options.model_fields:
         print("\nOptions")
         _print_details(options)
-    print(f"\nTo check its images: pneumo data check --dataset {spec.name}")
+    print()
+    print_text(f"To check its images: pneumo data check --dataset {spec.name}")
 
 
 def _opened(entry: Entry[DatasetSpec]) -> Dataset | str:
@@ -212,14 +222,15 @@ def _show_part(entry: PartEntry, as_json: bool) -> None:
             | {"fields": setting_details(settings, spec.name)}
         )
         return
-    print(f"{spec.name}: {spec.summary}  ({entry.provenance}, {kind})")
+    print_text(f"{spec.name}: {spec.summary}  ({entry.provenance}, {kind})")
     for title, names in zip(("Inside of", "Not with"), order.values(), strict=False):
         if names:
-            print(f"{title:<10} {', '.join(names)}")
+            print_text(", ".join(names), f"{title:<10} ")
     if settings.model_fields:
         print("\nSettings")
         _print_details(settings, spec.name)
-    print(f"\nTo use it: pneumo run NAME --with {spec.name}")
+    print()
+    print_text(f"To use it: pneumo run NAME --with {spec.name}")
 
 
 def _print_details(cls: type[BaseModel], part: str = "") -> None:

@@ -9,12 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pneumo_cli.cli.lazy import WIDEST, LazyCommand
+from pneumo_cli.cli.help_pages import WIDEST
+from pneumo_cli.cli.lazy import LazyCommand
 from pneumo_cli.plugins.discovery import Plugins
 
 if TYPE_CHECKING:
     from pneumo_cli.registry import Entry
+    from pneumo_cli.settings.schema import TrainerSettings
     from pneumo_cli.specs import TrainerSpec
+
+_FIRST = ("dataset", "data_root", "model", "epochs", "batch_size", "lr", "image_size")
+_LAST = ("seed", "device", "output")
+_OWN = 3  # settings of a trainer that names none
 
 
 def trainer_command(
@@ -25,8 +31,11 @@ def trainer_command(
     *,
     text: str,
     without: Sequence[str] = (),
+    folded: Sequence[str] = (),
 ) -> Any:
     """The command, which has its presets in ``--help``; imports the trainer's settings.
+
+    ``--help`` has the settings that most people change, ``--help-all`` all of them.
 
     Args:
         function: receives ``preset``, ``config``, ``_with``, the parameters ``own``, and all settings as
@@ -34,6 +43,7 @@ def trainer_command(
         own: the command's own parameters, before ``--with``. A setting with the name of one has no flag.
         text: the beginning of its help.
         without: settings that have no flag, either.
+        folded: the command's own parameters that stand in ``--help-all`` alone.
     """
     from pneumo_cli.cli.data_options import option_parameters
     from pneumo_cli.cli.flags import parameters, part_parameters, with_parameters
@@ -61,8 +71,20 @@ def trainer_command(
     ]
     flags += part_parameters(plugins, [one.name for one in flags])
 
+    places = {name: place for place, name in enumerate(main_settings(recipe))}
+    for one in (preset, config, *own, parts):
+        if one.name not in folded:
+            places[one.name] = -1
+
     class Trainer(LazyCommand):
         """The command, with its presets in ``--help``."""
+
+        def main_params(self, parameters: list[Any]) -> list[Any]:
+            shown = [one for one in parameters if one.name in places or one.name in ("help", "help_all")]
+            return sorted(shown, key=lambda one: places.get(one.name, -1))
+
+        def main_section(self, parameter: Any) -> str:
+            return "Settings" if places.get(parameter.name, -1) >= 0 else super().main_section(parameter)
 
         def format_options(self, ctx: Any, formatter: Any) -> None:
             with formatter.section("Presets"):
@@ -83,6 +105,22 @@ def trainer_command(
     return typer.main.get_command(app)
 
 
+def main_settings(recipe: type[TrainerSettings]) -> list[str]:
+    """The settings that ``--help`` shows, in order.
+
+    Those that most people change in any trainer, and between them what the trainer itself declares
+    (``TrainerSettings.main_settings``), or else the first three that are its own.
+    """
+    from pneumo_cli.settings import schema
+
+    own = recipe.main_settings
+    if own is None:
+        bases = (cls for cls in recipe.__mro__ if cls.__module__ == schema.__name__)
+        general = {name for cls in bases for name in getattr(cls, "model_fields", ())}
+        own = tuple(name for name in recipe.model_fields if name not in general)[:_OWN]
+    return [*dict.fromkeys((*_FIRST, *own, *_LAST))]
+
+
 def keyword(name: str, annotation: Any, default: Any = None) -> inspect.Parameter:
     """A parameter of a command that is made from a list of parameters."""
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
@@ -92,8 +130,8 @@ def _options(spec: TrainerSpec) -> list[inspect.Parameter]:
     """What is no setting itself, and decides which settings there are or where they come from."""
     names = [preset.name for preset in spec.presets]
     preset = typer.Option(
-        help="Named set of values, listed above.",
-        metavar="|".join(names),
+        help="One of the sets of values above.",
+        metavar="NAME",
         show_default=names[0],
         autocompletion=lambda incomplete: [name for name in names if name.startswith(incomplete)],
     )
@@ -103,8 +141,8 @@ def _options(spec: TrainerSpec) -> list[inspect.Parameter]:
     parts = typer.Option(
         "--with",
         metavar="NAME",
-        help="An extension or observer (pneumo list-extensions) that takes part; several, the outermost first, "
-        "with commas or repeated.",
+        help="An extension or observer (pneumo list-extensions); several, the outermost first, with commas or "
+        "repeated.",
         show_default=False,
         callback=lambda names: names or None,
     )

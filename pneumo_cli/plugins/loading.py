@@ -18,6 +18,7 @@ from typing import Any
 
 from pneumo_cli.errors import Interrupted, UsageError, with_type
 from pneumo_cli.registry import PluginFile, Provenance
+from pneumo_cli.runtime.terminal import print_message
 
 HEAVY = (
     *("torch", "torchvision", "timm", "tensorflow", "jax", "transformers", "lightning", "monai"),
@@ -75,7 +76,7 @@ class Watch:
         while not ended.wait(_PATIENCE / 10):
             if self._doing not in ("", named) and time.monotonic() - self._since >= _PATIENCE:
                 named = self._doing
-                print(f"pneumo: still {named}", file=sys.stderr, flush=True)
+                print_message(f"still {named}")
 
 
 class Cost:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pneumo_cli.api import hookimpl
 from pneumo_cli.runtime.signals import callers_interruption
+from pneumo_cli.runtime.terminal import EscapingFormatter
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,7 +27,7 @@ class _RunLog(logging.FileHandler):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, encoding="utf-8")
-        self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        self.setFormatter(EscapingFormatter("%(asctime)s %(levelname)s %(message)s"))
         self._caller = callers_interruption()
 
     def filter(self, record: logging.LogRecord) -> bool:

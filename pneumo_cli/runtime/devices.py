@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from pneumo_cli.errors import UsageError
-from pneumo_cli.runtime.threads import usable_cores
+from pneumo_cli.runtime.threads import limit_threads, usable_cores
 
 # Parameters of mallopt(3).
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
@@ -105,12 +105,13 @@ def device_name(device: torch.device) -> str:
 
 
 def set_threads(wanted: int) -> None:
-    """Set the number of CPU threads.
+    """Set the number of CPU threads, of torch and of reading and decoding.
 
     Args:
         wanted: the setting ``threads``; 0: as ``OMP_NUM_THREADS`` says, else one per usable core (torch counts all
             cores of the machine, which may be many more than a container may use).
     """
+    limit_threads(wanted)
     if wanted or "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(wanted or min(usable_cores(), torch.get_num_threads()))
 

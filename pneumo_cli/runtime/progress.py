@@ -73,13 +73,13 @@ class TerminalProgress(Progress):
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as Bars
 
-        from pneumo_cli.runtime.streams import is_terminal
+        from pneumo_cli.runtime.streams import is_terminal, printable
 
         columns = (
-            TextColumn("{task.description:<22}"),
+            TextColumn("{task.description:<22}", markup=False),
             BarColumn(bar_width=None),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"),
+            TextColumn("{task.fields[rate]}", markup=False),
             TimeRemainingColumn(compact=True),
             TextColumn("left"),
         )
@@ -87,7 +87,7 @@ class TerminalProgress(Progress):
         # stdout is the terminal, too.
         redirect, console = is_terminal(sys.stdout), Console(stderr=True)
         with Bars(*columns, console=console, transient=True, expand=True, redirect_stdout=redirect) as bars:
-            task = bars.add_task(name, total=total, rate="")
+            task = bars.add_task(printable(name), total=total, rate="")
 
             def advance(count: int) -> None:
                 speed = bars.tasks[0].speed

@@ -8,6 +8,7 @@ import codecs
 import contextlib
 import io
 import os
+import re
 import sys
 import unicodedata
 from collections.abc import Iterator
@@ -28,8 +29,22 @@ _NEAREST = {
     "·": ".",
     "°": " deg",
 }
+_CONTROLS = re.compile(
+    "[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u061c\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069\\ud800-\\udc7f\\udd00-\\udfff]"
+)
+"""Control characters but tabs and line feeds, overrides of the direction of text, and what is no character. Bytes
+that could not be decoded are left to those who write the text."""
 _HANDLER = "pneumo-nearest"
 _ESCAPING_HANDLER = "pneumo-nearest-escape"
+
+
+def open_missing() -> None:
+    """Let what is written to a stream that is closed (``>&-``), or that there is none of, be lost."""
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            # Kept open: else the next file that is opened takes its number, and what C code prints goes there.
+            file = open(os.devnull, "r" if name == "stdin" else "w", encoding="utf-8")  # noqa: SIM115
+            setattr(sys, name, file)
 
 
 def degrade_output() -> None:
@@ -45,9 +60,14 @@ def degrade_output() -> None:
 
 
 def encodable(text: str) -> str:
-    """The text with what stdout cannot show replaced, as :func:`degrade_output` does."""
+    """The text with what stdout cannot show replaced, as :func:`degrade_output` does.
+
+    A program that prints a result does so on a stdout of its own, which is not changed.
+    """
+    if text.isascii():
+        return text
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    return text.encode(encoding, _HANDLER).decode(encoding) if not holds_all_characters() else text
+    return text.encode(encoding, _HANDLER).decode(encoding)
 
 
 def holds_all_characters() -> bool:
@@ -65,6 +85,15 @@ def printable(name: str) -> str:
     return "".join(
         letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in name
     )
+
+
+def with_visible_controls(page: str) -> str:
+    r"""A text of many lines with control characters shown as escapes: those of terminals and of text direction.
+
+    >>> with_visible_controls("one\ntwo\x1b[2J")
+    'one\ntwo\\x1b[2J'
+    """
+    return _CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode(), page)
 
 
 def is_terminal(stream: TextIO | None) -> bool:

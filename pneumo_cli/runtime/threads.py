@@ -10,10 +10,11 @@ import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextvars import copy_context
+from contextvars import ContextVar, copy_context
 from pathlib import Path
 from typing import TypeVar
 
+_limit: ContextVar[int] = ContextVar("threads", default=0)
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -28,6 +29,11 @@ def usable_cores() -> int:
         return cores
 
 
+def limit_threads(wanted: int) -> None:
+    """Let :func:`ordered_map` use at most this many threads, in this context; 0: one per usable core."""
+    _limit.set(wanted)
+
+
 def ordered_map(function: Callable[[Item], Result], items: Iterable[Item]) -> Generator[Result, None, None]:
     """Yield ``function(item)`` in the order of ``items``, computed ahead in threads.
 
@@ -36,7 +42,7 @@ def ordered_map(function: Callable[[Item], Result], items: Iterable[Item]) -> Ge
     (``contextlib.closing``) where the consumer may stop early. The threads have the caller's context, so that what
     they log belongs to the run that they work for, and what they call of pneumo computes in its turn.
     """
-    workers = usable_cores()
+    workers = _limit.get() or usable_cores()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="pneumo-data")
     pending: deque[Future[Result]] = deque()
     try:

@@ -10,6 +10,7 @@ from contextvars import ContextVar
 from typing import Self
 
 from pneumo_cli.runtime.progress import NOTICE, Progress, for_stderr
+from pneumo_cli.runtime.terminal import print_message
 from pneumo_cli.workflows.notebook_view import NotebookView
 
 _log = logging.getLogger("pneumo")
@@ -73,7 +74,7 @@ def in_notebook() -> bool:
 
 def _print(message: str) -> None:
     if not logging.getLogger().handlers:  # else the program shows messages itself
-        print(f"pneumo: {message}", file=sys.stderr, flush=True)
+        print_message(message)
 
 
 class _Messages(logging.Handler):

@@ -1,4 +1,4 @@
-"""The functions of ``import pneumo_cli as pneumo``: ``run``, ``resume`` and ``evaluate``.
+"""The functions of ``import pneumo_cli as pneumo``: ``run``, ``estimate``, ``resume`` and ``evaluate``.
 
 Each does what the command of its name does, with the same settings, checks and numbers, and returns the result as
 Python values. What goes wrong is a :class:`~pneumo_cli.errors.PneumoError` with the line that the command prints.
@@ -7,7 +7,7 @@ Python values. What goes wrong is a :class:`~pneumo_cli.errors.PneumoError` with
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,8 @@ from pneumo_cli.plugins.discovery import Plugins
 from pneumo_cli.runtime.home import StrPath, expanded_path
 from pneumo_cli.runtime.progress import NOTICE
 from pneumo_cli.settings.dataset_options import all_options
-from pneumo_cli.settings.resolve import resolve
+from pneumo_cli.settings.resolve import Resolved, resolve
+from pneumo_cli.training.estimate import Estimate
 from pneumo_cli.workflows import training
 from pneumo_cli.workflows.argument_types import refuse_unknown
 from pneumo_cli.workflows.background import carried_out, stoppable
@@ -70,18 +71,65 @@ def run(
     """
     with one_line_errors(), progress_for(progress) as shown:
         plugins = installed()
-        if not isinstance(trainer, str):
-            raise UsageError(f"a trainer is asked for by its name, not {named_type(trainer)}")
-        if "with" in settings:
-            raise UsageError("with: name extensions as extensions=[…], and observers as observers=[…]")
         objects, parts = _observers(observers)
-        parts = [*_listed("extensions", extensions), *parts]
         path = None if config is None else expanded_path(config)
-        given = {name: flag_value(value) for name, value in settings.items()} | {"with": parts or None}
-        resolved = resolve(plugins, plugins.trainers.get(trainer), given, preset=preset, config=path)
+        resolved = _resolved(
+            plugins, trainer, preset, path, [*_listed("extensions", extensions), *parts], settings
+        )
         command = run_command(trainer, resolved, preset=preset, config=path)
         caller = _caller(plugins, command, shown, objects)
         return _finished(lambda: training.start(caller, resolved))
+
+
+def estimate(
+    trainer: str,
+    *,
+    preset: str | None = None,
+    config: StrPath | None = None,
+    extensions: Sequence[str] = (),
+    progress: bool | None = None,
+    **settings: Any,
+) -> Estimate:
+    """What a run would cost on this machine: what ``pneumo run TRAINER --dry-run`` does.
+
+    A few steps of it are made and timed, with a model that is thrown away. Nothing is written, caches are left as
+    they are, and no test image is evaluated. Times are of the machine as busy as it is now; expect them within a
+    factor of 1.5.
+
+    Args:
+        trainer, preset, config, extensions, progress, settings: as of :func:`run`.
+
+    Returns:
+        images, steps, parameters, and the estimated time, memory and disk; printed, a line each. Where the steps
+        fail, as without enough memory, its ``problem`` says why.
+
+    Raises:
+        UsageError: the request cannot be met.
+        Interrupted: by Ctrl-C.
+    """
+    with one_line_errors(), progress_for(progress) as shown:
+        plugins = installed()
+        path = None if config is None else expanded_path(config)
+        resolved = _resolved(plugins, trainer, preset, path, _listed("extensions", extensions), settings)
+        caller = _caller(plugins, (), shown)
+        return carried_out(lambda: training.estimate(caller, resolved))
+
+
+def _resolved(
+    plugins: Plugins,
+    trainer: object,
+    preset: str | None,
+    config: Path | None,
+    parts: list[Any],
+    settings: Mapping[str, Any],
+) -> Resolved:
+    """The settings of a run that a function call asks for."""
+    if not isinstance(trainer, str):
+        raise UsageError(f"a trainer is asked for by its name, not {named_type(trainer)}")
+    if "with" in settings:
+        raise UsageError("with: name extensions as extensions=[…], and observers as observers=[…]")
+    given = {name: flag_value(value) for name, value in settings.items()} | {"with": parts or None}
+    return resolve(plugins, plugins.trainers.get(trainer), given, preset=preset, config=config)
 
 
 def resume(
@@ -91,6 +139,8 @@ def resume(
     device: str | None = None,
     precision: str | None = None,
     data_root: StrPath | None = None,
+    cache: StrPath | None = None,
+    threads: int | None = None,
     observers: Sequence[object] = (),
     progress: bool | None = None,
     **others: Any,
@@ -100,7 +150,7 @@ def resume(
     Args:
         run: its folder, or its result.
         epochs: the new total; None: as it was. A finished run is then returned as it is.
-        device, precision, data_root: as of :func:`run`; None: as they were.
+        device, precision, data_root, cache, threads: as of :func:`run`; None: as they were.
         observers: objects, as of :func:`run`. Registered ones take part again by themselves.
         progress: as of :func:`run`.
         others: refused; the other settings of a run stay what they were.
@@ -110,15 +160,21 @@ def resume(
         PneumoError, Interrupted: as :func:`run`.
     """
     with one_line_errors(), progress_for(progress) as shown:
-        refuse_unknown(others, ("epochs", "device", "precision", "data_root"))
+        machine = {
+            "device": device,
+            "precision": precision,
+            "data_root": data_root,
+            "cache": cache,
+            "threads": threads,
+        }
+        refuse_unknown(others, ("epochs", *machine))
         objects, parts = _observers(observers)
         if parts:
             raise UsageError(
                 f"{parts[0]}: a run goes on with the registered observers that it was started with"
             )
         path = expanded_path(run)
-        changed = {"epochs": epochs, "device": device, "precision": precision, "data_root": data_root}
-        flags = {name: flag_value(value) for name, value in changed.items()}
+        flags = {name: flag_value(value) for name, value in {"epochs": epochs, **machine}.items()}
         caller = _caller(installed(), command_line("resume", path.absolute(), **flags), shown, objects)
         return _finished(lambda: training.resume(caller, path, flags))
 
@@ -133,6 +189,8 @@ def evaluate(
     device: str | None = None,
     precision: str | None = None,
     data_root: StrPath | None = None,
+    cache: StrPath | None = None,
+    threads: int | None = None,
     progress: bool | None = None,
     **options: Any,
 ) -> EvaluationResult:
@@ -146,7 +204,7 @@ def evaluate(
         checkpoint: ``best`` or ``last``.
         dataset: another registered dataset; None: the run's own.
         operating_point: the threshold to decide at; None: the run's own.
-        device, precision, data_root, progress: as of :func:`run`.
+        device, precision, data_root, cache, threads, progress: as of :func:`run`; None: as the run had them.
         options: of the dataset, by name.
 
     Raises:
@@ -161,7 +219,13 @@ def evaluate(
         paths = [expanded_path(one) for one in runs]
         if not paths:
             raise UsageError("there is no run to evaluate: name one or several")
-        machine = {"device": device, "precision": precision, "data_root": data_root}
+        machine = {
+            "device": device,
+            "precision": precision,
+            "data_root": data_root,
+            "cache": cache,
+            "threads": threads,
+        }
         given = {"dataset": dataset, "operating_point": operating_point, **machine, **options}
         flags = {name: flag_value(value) for name, value in given.items()}
         first, *further = (path.absolute() for path in paths)

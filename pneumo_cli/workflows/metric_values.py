@@ -8,6 +8,7 @@ from typing import Any, SupportsFloat, TypeVar
 from pneumo_cli.errors import nearest
 from pneumo_cli.evaluation.metric_names import in_order, interval_text, metric_label, metric_text
 from pneumo_cli.runtime.json_values import mapping, number, number_ends, text
+from pneumo_cli.runtime.streams import encodable
 
 _SHOWN = 8  # metrics of a table
 _ALSO_CALLED = {
@@ -45,7 +46,7 @@ class Metric(float):
 
     def __str__(self) -> str:
         ends = interval_text(self.name, self.interval)
-        return metric_text(self.name, float(self)) + (f" ({ends})" if ends else "")
+        return encodable(metric_text(self.name, float(self)) + (f" ({ends})" if ends else ""))
 
     __repr__ = __str__
 

@@ -15,7 +15,9 @@ import numpy as np
 import torch
 
 from pneumo_cli.errors import Interrupted, UsageError
+from pneumo_cli.evaluation.decision_rule import DecisionRule
 from pneumo_cli.evaluation.multi.points import MultiPoint
+from pneumo_cli.evaluation.multi.rule import Rule
 from pneumo_cli.evaluation.operating_points import OperatingPoint
 from pneumo_cli.inference.given_images import Given, given_images
 from pneumo_cli.inference.predict import BATCH, AnyPredictor
@@ -26,6 +28,7 @@ from pneumo_cli.inference.run_network import RunNetwork
 from pneumo_cli.plugins.discovery import Plugins
 from pneumo_cli.runtime.home import expanded_path
 from pneumo_cli.runtime.progress import Progress
+from pneumo_cli.runtime.streams import encodable, printable
 from pneumo_cli.runtime.turns import kept_switches
 from pneumo_cli.trainers.loading import check_checkpoint
 from pneumo_cli.workflows.background import carried_out
@@ -103,6 +106,10 @@ class Model:
         facts: what is known of it: ``run``, ``model``, ``checkpoint``, ``epoch``, ``dataset``, ``synthetic``
             (whether its training images were; None: unknown); of an ensemble ``runs``, a list of these.
         operating_point: what is decided by: its name, and its threshold on the logit; None for numbers and masks.
+        operating_points: all that :meth:`decisions` knows; for numbers and masks none.
+        calibration: how its probabilities were calibrated: ``temperature`` and ``bias`` of the logits (of several
+            classes one each), ``images`` of validation, and the ``prevalence`` among these for which they hold.
+            None: they were not.
     """
 
     def __init__(self, plugins: Plugins, paths: Sequence[Path], opening: Callable[..., AnyPredictor]) -> None:
@@ -113,6 +120,10 @@ class Model:
         self._predictor, self._explaining = predictor, predictor if _has_network(predictor) else None
         classifier = predictor if isinstance(predictor, Predictor) else None
         self.operating_point: OperatingPoint | MultiPoint | None = classifier.point if classifier else None
+        self.operating_points: Sequence[OperatingPoint | MultiPoint] = (
+            classifier.rule.points if classifier else ()
+        )
+        self.calibration = _calibration(classifier.rule) if classifier else None
         self._outputs = Outputs(
             task=classifier.rule.task if classifier else "values",
             classes=tuple(classifier.rule.classes) if classifier else (),
@@ -197,6 +208,29 @@ class Model:
                     return
                 yield prediction
 
+    def decisions(self, prediction: Prediction) -> dict[str, tuple[str, ...]]:
+        """What is predicted for an image at each operating point, by the point's name; of numbers and masks empty.
+
+        Args:
+            prediction: of this model, without ``error``.
+        """
+        if not isinstance(self._predictor, Predictor):
+            return {}
+        logits = np.array([prediction.logits or prediction.logit])
+        found = {}
+        for point in self._predictor.rule.points:
+            decided = self._predictor.rule.at(point.name).decide(logits)[0]
+            chosen = np.flatnonzero(decided) if self.task == "multilabel" else [decided]
+            found[point.name] = tuple(self.classes[int(place)] for place in chosen)
+        return found
+
+    def threshold(self, point: OperatingPoint | MultiPoint) -> float | None:
+        """The calibrated probability from which class 1 of two is predicted at a point; None for other tasks."""
+        rule = self._predictor.rule if isinstance(self._predictor, Predictor) else None
+        if isinstance(rule, DecisionRule) and isinstance(point, OperatingPoint):
+            return rule.probability_at(point)
+        return None
+
     def _predicted(
         self, given: Iterable[Given], maps: bool, bits: int | None
     ) -> Generator[Prediction, None, None]:
@@ -229,7 +263,14 @@ class Model:
 
     def __repr__(self) -> str:
         what = ", ".join(self.classes or self.units)
-        return f"Model({', '.join(map(str, self._paths))}: {what}; {self.size} x {self.size} pixels)"
+        paths = ", ".join(map(str, self._paths))
+        return encodable(printable(f"Model({paths}: {what}; {self.size} x {self.size} pixels)"))
+
+
+def _calibration(rule: Rule) -> Mapping[str, Any] | None:
+    if not rule.is_calibrated:
+        return None
+    return {**rule.calibration.plain(), "images": rule.images, "prevalence": rule.assumed or rule.prevalence}
 
 
 def _is_share(value: Any) -> bool:

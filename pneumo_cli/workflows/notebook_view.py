@@ -10,7 +10,7 @@ import importlib
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pneumo_cli.api import hookimpl
@@ -19,6 +19,7 @@ from pneumo_cli.evaluation.metric_names import metric_label, metric_text
 from pneumo_cli.reports.formatting import duration, lowered
 from pneumo_cli.runtime.json_values import mapping, number, text
 from pneumo_cli.runtime.progress import Advance, Progress
+from pneumo_cli.runtime.streams import encodable, printable
 from pneumo_cli.workflows.tables import STYLE, aligned, html_table
 
 if TYPE_CHECKING:
@@ -33,13 +34,25 @@ _SIDES = {"train": "training", "validation": "validation"}
 
 @dataclass
 class _Stage:
-    """A long step. ``began`` is a reading of the clock."""
+    """A long step.
+
+    Attributes:
+        first: the units that were done first, perhaps before the run was resumed: not counted for the rate.
+        began: a reading of the clock when they were done.
+    """
 
     name: str
     total: int
     unit: str
     done: int = 0
-    began: float = field(default_factory=time.monotonic)
+    first: int = 0
+    began: float = 0.0
+
+    def add(self, count: int) -> None:
+        """Note that ``count`` further units are done."""
+        if not self.done:
+            self.first, self.began = count, time.monotonic()
+        self.done += count
 
     def words(self) -> str:
         """Such as ``64 of 128 images · 12/s · 5 s left``."""
@@ -47,8 +60,8 @@ class _Stage:
             f"{self.done:,} of {self.total:,} {self.unit}" if self.total else f"{self.done:,} {self.unit}"
         ]
         seconds = time.monotonic() - self.began
-        if self.done and seconds > 0:
-            rate = self.done / seconds
+        if self.done > self.first and seconds > 0:
+            rate = (self.done - self.first) / seconds
             parts.append(f"{rate:,.0f}/s" if rate >= 10 else f"{rate:.2g}/s")
             if self.total > self.done:
                 parts.append(f"{duration((self.total - self.done) / rate)} left")
@@ -77,7 +90,7 @@ class NotebookView(Progress):
         self._update()
 
         def advance(count: int) -> None:
-            stage.done += count
+            stage.add(count)
             self._update()
 
         try:
@@ -183,7 +196,7 @@ class NotebookView(Progress):
         """The present state in plain text, for outputs without HTML."""
         lines = [*self._earlier, *([self._title] if self._title else [])]
         lines += aligned(self._epochs, list(self._epochs)[1:]) if self._epochs else []
-        lines += map(text, self._messages)
+        lines += (printable(text(message)) for message in self._messages)
         lines += [f"{stage.name}: {stage.words()}" for stage in self._stages[-1:]]
         return "\n".join([*lines, *([self._state] if self._state else [])])
 
@@ -212,4 +225,4 @@ class _Page:
         return self.page
 
     def __repr__(self) -> str:
-        return self.plain
+        return encodable(self.plain)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import html
 import os
 import shutil
-import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +18,8 @@ from pneumo_cli.errors import PneumoError, one_line
 from pneumo_cli.runs.folder import RunFolder
 from pneumo_cli.runs.index import BUNDLE, read_report
 from pneumo_cli.runtime.json_values import text
-from pneumo_cli.runtime.streams import printable
+from pneumo_cli.runtime.streams import encodable, printable
+from pneumo_cli.runtime.terminal import wrapped
 from pneumo_cli.workflows.failures import one_line_errors
 from pneumo_cli.workflows.tables import STYLE, aligned, fitting, html_table
 
@@ -73,12 +73,14 @@ class Card:
         """For terminals and logs."""
         lines = [f"{self.title}: {self.facts}" if self.facts else self.title]
         width = shutil.get_terminal_size().columns
-        lines += textwrap.wrap(self.sentence, width)
-        lines += aligned(fitting(self.columns, self._dropped_first(), width)) if self.columns else []
-        lines += textwrap.wrap(self.below, width)
+        lines += wrapped(self.sentence, width)
+        lines += (
+            aligned(fitting(self.columns, self._dropped_first(), width), width=width) if self.columns else []
+        )
+        lines += wrapped(self.below, width)
         lines += [f"{name.lower():<9}{len(of)} (.{name.lower()})" for name, of in self.remarks.items() if of]
         lines += [f"{label:<9}{_below_here(path)}" for label, path in self.files.items()]
-        return "\n".join(printable(line) for line in lines)
+        return encodable("\n".join(printable(line) for line in lines))
 
     def _dropped_first(self) -> list[str]:
         """The columns to leave out in a narrow terminal: from the right, those of validation images first."""
@@ -173,7 +175,7 @@ class Report:
         return f"there is no page {self.path}: the run is not finished, or was started with report=False"
 
     def __repr__(self) -> str:
-        return f"Report: {self.path}" if self.path.is_file() else self._missing()
+        return encodable(printable(f"Report: {self.path}" if self.path.is_file() else self._missing()))
 
     def _repr_html_(self) -> str:
         try:

@@ -238,7 +238,7 @@ class RunResult(ShownAsCard):
         run, finished, page = self._listed, self._finished, self._files.report_html
         facts = [run.state]
         if not self._group:
-            facts.append(f"{run.epochs} of {count(run.of)} epochs")
+            facts.append(f"{run.epochs} of {count(run.of)} epoch{'' if run.of == 1 else 's'}")
         elif run.members is not None:
             facts.append(run.members.kind)
         if seconds := self.seconds:

@@ -12,10 +12,11 @@ from typing import Any, SupportsIndex, overload
 from pneumo_cli.errors import PneumoError
 from pneumo_cli.evaluation.metric_names import interval_text, metric_label, metric_text, sd_text
 from pneumo_cli.runs.group_index import find_runs
-from pneumo_cli.runs.index import WHOLE, ListedRun, Problem
+from pneumo_cli.runs.index import FINISHED, WHOLE, ListedRun, Problem
 from pneumo_cli.runs.query import in_sequence, matching, what_sorts, why_none
 from pneumo_cli.runtime.home import expanded_path
 from pneumo_cli.runtime.json_values import text, value_text
+from pneumo_cli.runtime.streams import encodable, printable
 from pneumo_cli.workflows.argument_types import checking
 from pneumo_cli.workflows.report_view import Card
 from pneumo_cli.workflows.results import RunResult
@@ -152,9 +153,11 @@ class Runs(list[RunResult]):
 
     def __repr__(self) -> str:
         width = shutil.get_terminal_size().columns
-        lines = aligned(fitting(run_columns(self._listed), DROPPED_FIRST, width)) if self else []
+        columns = run_columns(self._listed, width)
+        lines = aligned(fitting(columns, DROPPED_FIRST, width), width=width) if self else []
         lines += [self.note] if self.note else [] if lines else ["(no runs)"]
-        return "\n".join([*lines, *(f"problem: {row['path']}: {row['problem']}" for row in self.problems)])
+        problems = (printable(f"problem: {row['path']}: {row['problem']}") for row in self.problems)
+        return encodable("\n".join([*lines, *problems]))
 
     __str__ = __repr__
 
@@ -205,10 +208,14 @@ def run_row(run: ListedRun) -> dict[str, Any]:
     }
 
 
-def run_columns(listed: Sequence[ListedRun]) -> dict[str, list[str]]:
-    """The table that ``pneumo list-runs`` prints: title to cells."""
-    return {
-        "run": [run.name for run in listed],
+def run_columns(listed: Sequence[ListedRun], width: int = 0) -> dict[str, list[str]]:
+    """The table that ``pneumo list-runs`` prints: title to cells.
+
+    Args:
+        width: of the terminal, in which states may have no column: they then stand where test results are missing.
+    """
+    columns = {
+        "run": [printable(run.name) for run in listed],
         "trainer": [run.trainer for run in listed],
         "model": [run.model for run in listed],
         "dataset": [run.dataset for run in listed],
@@ -220,6 +227,12 @@ def run_columns(listed: Sequence[ListedRun]) -> dict[str, list[str]]:
         "validation": [_headline_cell(run, "validation") for run in listed],
         "test": [_headline_cell(run, "test") for run in listed],
     }
+    if width and "state" not in fitting(columns, DROPPED_FIRST, width):
+        cells = zip(listed, columns["test"], strict=True)
+        columns["test"] = [
+            run.state if test == "–" and run.state != FINISHED else test for run, test in cells
+        ]
+    return columns
 
 
 def _headline_cell(run: ListedRun, split: str) -> str:

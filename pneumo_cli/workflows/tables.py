@@ -6,18 +6,20 @@ import html
 import importlib
 import math
 import shutil
-import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Self, SupportsIndex, overload
 
 from pneumo_cli.errors import PneumoError, nearest
+from pneumo_cli.installation import pip_install
 from pneumo_cli.runtime.json_values import text
-from pneumo_cli.runtime.streams import printable
+from pneumo_cli.runtime.streams import encodable, printable
+from pneumo_cli.runtime.terminal import display_width, wrapped
 
 _FIRST, _LAST = 30, 10  # rows that are shown of a longer table
 _WIDEST = 60  # characters of a cell in a terminal, unless it is the last one
 _PROSE = 30  # characters that are kept for the last column, which may be a text
 _LONGEST, _UNWRAPPED = 400, 40  # characters of a cell in a notebook, and of one that is not wrapped
+_NARROWEST = 16  # columns of a cell that is wrapped
 _BETWEEN = "  "
 _NUMBER, _LONG = ' class="number"', ' class="long"'
 
@@ -97,7 +99,7 @@ class Table(list[dict[str, Any]]):
         try:
             pandas = importlib.import_module("pandas")
         except ImportError as error:
-            raise PneumoError("pandas is not installed: pip install pandas") from error
+            raise PneumoError(f"pandas is not installed: {pip_install('pandas')}") from error
         return pandas.DataFrame(list(self), columns=self.columns)
 
     def __repr__(self) -> str:
@@ -108,7 +110,7 @@ class Table(list[dict[str, Any]]):
         if len(self) > _FIRST + _LAST:
             lines.insert(_FIRST + 1, f"… {len(self) - _FIRST - _LAST:,} more rows")
         more = f"… and the columns {', '.join(map(text, hidden))}" if hidden else ""
-        return "\n".join([*lines, *textwrap.wrap(more, shutil.get_terminal_size().columns)])
+        return encodable("\n".join([*lines, *wrapped(more, shutil.get_terminal_size().columns)]))
 
     __str__ = __repr__
 
@@ -152,35 +154,100 @@ def html_table(
     return f"<table><thead><tr>{titles}</tr></thead><tbody>{''.join(body)}</tbody></table>"
 
 
-def aligned(columns: Mapping[str, Sequence[str]], numeric: Iterable[str] = ()) -> list[str]:
-    """The lines of a table in plain text, its head first; numbers are right-aligned."""
+def aligned(columns: Mapping[str, Sequence[str]], numeric: Iterable[str] = (), width: int = 0) -> list[str]:
+    """The lines of a table in plain text, its head first; numbers are right-aligned.
+
+    Args:
+        width: as for :func:`text_table`.
+    """
     right = set(numeric)
-    blocks = []
-    for name, cells in columns.items():
-        lines = [printable(text(cell)) for cell in (name, *cells)]
-        width = max(map(len, lines))
-        blocks.append([line.rjust(width) if name in right else line.ljust(width) for line in lines])
-    return [_BETWEEN.join(row).rstrip() for row in zip(*blocks, strict=True)]
+    return text_table(
+        columns, list(zip(*columns.values(), strict=True)), [name in right for name in columns], width
+    )
+
+
+def text_table(
+    head: Iterable[str], rows: Iterable[Sequence[str]], right: Sequence[bool] = (), width: int = 0
+) -> list[str]:
+    """The lines of a table in plain text. Control characters are escaped.
+
+    Args:
+        right: which columns are right-aligned; empty: none.
+        width: of the terminal: wide columns are wrapped between words, and a name that is too long for its row
+            stands on a line of its own. 0: each row is one line, and such a name widens its own alone.
+    """
+    cells = [[printable(" ".join(cell.splitlines())) for cell in row] for row in (tuple(head), *rows)]
+    widths = [max(map(display_width, column)) for column in zip(*cells, strict=True)]
+    if not width:
+        names = [display_width(row[0]) for row in cells if row]
+        widths[:1] = [max((one for one in names if one <= _WIDEST), default=0)] if names else []
+    else:
+        widths = _narrowed(widths, cells, width - len(_BETWEEN) * (len(widths) - 1))
+    lines = []
+    for row in cells:
+        parts = [
+            wrapped(cell, own) if width and display_width(cell) > own else [cell]
+            for cell, own in zip(row, widths, strict=True)
+        ]
+        if width and parts and any(display_width(line) > widths[0] for line in parts[0]):
+            lines += parts[0]
+            parts[0] = []
+        for place in range(max(map(len, parts), default=0)):
+            line = [part[place] if place < len(part) else "" for part in parts]
+            lines.append(_BETWEEN.join(map(_padded, line, widths, right or [False] * len(line))).rstrip())
+    return lines
+
+
+def _narrowed(widths: Sequence[int], cells: Sequence[Sequence[str]], room: int) -> list[int]:
+    """Widths that take at most ``room`` together: the widest columns become narrower, words permitting."""
+    words = [
+        max((display_width(word) for cell in column for word in cell.split()), default=0)
+        for column in zip(*cells, strict=True)
+    ]
+    narrowed = list(widths)
+    while sum(narrowed) > room:
+        loose = [place for place, width in enumerate(narrowed) if width > max(_NARROWEST, words[place])]
+        if not loose:
+            break
+        narrowed[max(loose, key=lambda place: narrowed[place])] -= 1
+    if sum(narrowed) > room and narrowed:
+        narrowed[0] = max(min(_NARROWEST, narrowed[0]), room - sum(narrowed[1:]))
+    return narrowed
+
+
+def _padded(cell: str, width: int, right: bool) -> str:
+    space = " " * (width - display_width(cell))
+    return space + cell if right else cell + space
 
 
 def fitting(
-    columns: Mapping[str, Sequence[str]], dropped_first: Sequence[str], width: int, wrapped: int = 0
+    columns: Mapping[str, Sequence[str]], dropped_first: Sequence[str], width: int, prose: int = 0
 ) -> dict[str, Sequence[str]]:
     """The columns that fit into a width.
 
     Args:
         columns: title to cells.
         dropped_first: titles of the columns to leave out, in this order.
-        wrapped: the width that the last column may be wrapped to; 0: it is not wrapped.
+        prose: the width that the last column may be wrapped to; 0: it is not wrapped.
     """
-    shown = dict(columns)
+    needed = {
+        name: max(map(display_width, (name, *cells))) + len(_BETWEEN) for name, cells in columns.items()
+    }
+    if needed:
+        first, *_, last = [*columns, *columns]
+        needed[first] = min(needed[first], width // 2)  # a longer name stands on a line of its own
+        needed[last] = min(needed[last], prose + len(_BETWEEN)) if prose else needed[last]
+    left_out: set[str] = set()
+    room = width + len(_BETWEEN) - sum(needed.values())
     for title in dropped_first:
-        widths = [max(map(len, (name, *cells))) for name, cells in shown.items()]
-        widths[-1] = min(widths[-1], wrapped or widths[-1])
-        if sum(widths) + len(_BETWEEN) * (len(widths) - 1) <= width:
-            break
-        shown.pop(title, None)
-    return shown
+        if room < 0 and title in columns:
+            left_out.add(title)
+            room += needed[title]
+    for title in reversed(dropped_first):  # a narrow one may fit after all
+        if title in left_out and needed[title] <= room:
+            left_out.remove(title)
+            room -= needed[title]
+    return {name: cells for name, cells in columns.items() if name not in left_out}
 
 
 def numeric_columns(table: Table) -> list[str]:
@@ -208,7 +275,7 @@ def _cells(table: Table) -> dict[str, list[str]]:
 def _shown_columns(table: Table) -> tuple[dict[str, list[str]], list[str]]:
     """The columns that fit into the terminal, as text, and the names of the others."""
     cells = {name: [text(cell) for cell in column] for name, column in _cells(table).items()}
-    widths = {name: min(_WIDEST, max(map(len, (name, *column)))) for name, column in cells.items()}
+    widths = {name: min(_WIDEST, max(map(display_width, (name, *column)))) for name, column in cells.items()}
     last = next(reversed(cells))
     widths[last] = min(widths[last], _PROSE)  # at least; it gets what the others leave
     room = shutil.get_terminal_size().columns - widths[last]
@@ -259,5 +326,10 @@ def _value(value: Any) -> str:
 
 
 def cut(cell: str, longest: int) -> str:
-    """A text, at most of a length; … for what is left out."""
-    return cell if len(cell) <= longest else f"{cell[: longest - 1]}…"
+    """A text of at most as many columns of a terminal; … for what is left out."""
+    if display_width(cell) <= longest:
+        return cell
+    cell = cell[: longest - 1]
+    while display_width(cell) > longest - 1:
+        cell = cell[:-1]
+    return f"{cell}…"

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from pneumo_cli.cli.data_findings import print_findings
+from tests.programs import disabled
 
 
 def checked(pneumo, *flags: str) -> dict:
@@ -62,6 +65,25 @@ def test_without_decoding_damaged_images_go_unnoticed_and_the_text_says_so(pneum
     assert "decoding" not in quick.stderr
     findings = checked(pneumo, "--dataset", "torn", "--no-decode")
     assert (findings["decoded"], findings["unreadable"]) == (False, [])
+
+
+def test_one_image_in_two_classes_is_a_label_conflict(pneumo, fakes, monkeypatch) -> None:
+    monkeypatch.setenv("PNEUMO_DISABLE_PLUGINS", disabled("pneumo-datasets"))
+    for pool in ("train", "test"):
+        for label in ("NORMAL", "PNEUMONIA"):
+            folder = fakes / "films" / pool / label
+            folder.mkdir(parents=True)
+            for place in range(4):
+                noise = np.random.default_rng([len(pool), len(label), place]).integers(0, 256, (8, 8))
+                Image.fromarray(noise.astype(np.uint8)).save(folder / f"{place}.png")
+    normal, pneumonia = (fakes / "films" / "train" / label for label in ("NORMAL", "PNEUMONIA"))
+    (pneumonia / "twin.png").write_bytes((normal / "0.png").read_bytes())
+    ended = pneumo("data", "check", "--dataset", "folder", "--data-root", "films", "--no-decode")
+    assert ended.code == 1, ended.stderr
+    pair = "train/NORMAL/0.png = train/PNEUMONIA/twin.png"
+    assert f"problem: label conflict: 1 image has files with different labels ({pair})" in ended.stdout
+    assert "train/NORMAL/0.png  =  train/PNEUMONIA/twin.png  (label conflict)" in ended.stdout
+    assert "No leak" not in ended.stdout
 
 
 def test_leaks_are_found_without_decoding(pneumo) -> None:
@@ -133,7 +155,7 @@ def test_a_large_dataset_fits_80_columns_and_long_lists_are_cut(
         "  and 5 more (all of them: --json)",
         "  and 10 more (all of them: --json)",
         "  and 1 more (all of them: --json)",
-        "Groups of identical images: 25 (with different patient keys: 25)",
+        "Groups of identical images: 25 (with different patient keys: 25, with different labels: 0)",
         "Files not used: 42",
     ):
         assert rest in lines

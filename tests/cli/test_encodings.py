@@ -5,9 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
+
+from pneumo_cli.cli.main import build_app
+from pneumo_cli.plugins.discovery import discover
 
 ENCODINGS = ("ascii", "cp1252", "latin-1")
 COMMANDS = (
@@ -31,6 +37,51 @@ def test_no_command_ends_with_an_error_of_the_encoding(encoding: str, pneumo) ->
         expected = pneumo(*command)
         assert (ended.code, ended.stdout.count("\n")) == (expected.code, expected.stdout.count("\n")), command
         assert "Unicode" not in ended.stderr
+
+
+def test_the_help_of_every_command_and_every_list_can_be_printed_in_ascii(
+    pneumo, fakes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PNEUMO_DISABLE_PLUGINS", "")
+    plugins = discover()
+    root = typer.main.get_command(build_app(plugins))
+    commands = list(paths(root, typer.Context(root, obj=plugins)))
+    assert {("data", "audit"), ("run", "gan"), ("list-runs",), ("compare",), ("sweep", "cnn")} <= {*commands}
+    for path in commands:
+        ended = pneumo(*path, "--help", encoding="ascii", plugins=plugins)
+        assert ended.code == 0, (path, ended.stderr)
+        assert "Usage" in ended.stdout
+    for path in commands:
+        if path[0].startswith("list-"):
+            assert pneumo(*path, encoding="ascii", plugins=plugins).code == 0, path
+
+
+def paths(group: Any, ctx: Any, above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The names of all commands below a group, hidden ones included."""
+    for name in group.list_commands(ctx):
+        command = group.get_command(ctx, name)
+        yield (*above, name)
+        if hasattr(command, "list_commands"):
+            yield from paths(command, typer.Context(command, obj=ctx.obj, parent=ctx), (*above, name))
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_errors_and_logs_with_any_character_are_printed(encoding: str, pneumo, fakes: Path) -> None:
+    for command in (
+        ("resume", "läufe/胸\x1b[1m"),
+        ("predict", "胸–é", "ü.png"),
+        ("run", "fäke"),
+        ("show", "胸"),
+        ("list-runs", "胸"),
+        ("run", "fake", "--lr", "胸"),
+        ("run", "fake", "--config", "é.toml"),
+        ("胸",),
+    ):
+        ended = pneumo(*command, encoding=encoding)
+        assert ended.code == 2, (command, ended.stderr)
+        (line,) = ended.stderr.splitlines()
+        assert line.startswith("pneumo: ")
+        assert line.isprintable()
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)

@@ -83,13 +83,13 @@ def test_lists_say_where_everything_comes_from(pneumo) -> None:
 def test_the_fields_of_a_trainers_settings_are_the_flags_of_its_command(pneumo) -> None:
     from pneumo_cli.settings.schema import ClassificationSettings, MachineSettings
 
-    shown = pneumo("run", "fake", "--help").stdout
+    shown = pneumo("run", "fake", "--help-all").stdout
     for name in (*ClassificationSettings.model_fields, *MachineSettings.model_fields):
         assert "--" + name.replace("_", "-") in shown
     first = ("\n  --preset ", "\n  --config ", "\n  --print-config ", "\n  --with ")
     assert sorted(first, key=shown.index) == [*first]
     assert "--latent" not in shown
-    assert "--latent" in pneumo("run", "duel", "--help").stdout
+    assert "--latent" in pneumo("run", "duel", "--help-all").stdout
 
 
 def test_a_list_without_rows_has_its_head(pneumo, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,14 +100,17 @@ def test_a_list_without_rows_has_its_head(pneumo, monkeypatch: pytest.MonkeyPatc
 
 
 def test_help_is_whole_in_a_narrow_terminal(pneumo, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    assert max(map(len, pneumo("--help").stdout.splitlines())) <= 40
     monkeypatch.setenv("COLUMNS", "60")
-    for command in ((), ("run",), ("run", "fake"), ("data",), ("predict",), ("list-runs",)):
-        shown = pneumo(*command, "--help").stdout
+    commands = [(), ("run",), ("run", "fake"), ("data",), ("predict",), ("list-runs",)]
+    for command in [*((*one, "--help") for one in commands), ("run", "fake", "--help-all")]:
+        shown = pneumo(*command).stdout
         assert max(map(len, shown.splitlines())) <= 60
         assert "…," not in shown
         _, _, text = shown.partition("\n\n")  # what follows the line of usage
         assert not [line for line in text.splitlines() if line.endswith("...")]
-    settings = pneumo("run", "fake", "--help").stdout
+    settings = pneumo("run", "fake", "--help-all").stdout
     assert "--skip-unreadable / --no-skip-unreadable" in settings
     assert [settings.index(f"\n{group}:\n") for group in ("Options", "Recipe", "Machine")]
     assert "(phantom)" not in settings

@@ -80,7 +80,7 @@ def config(pneumo, *arguments: str):
 
 
 def test_a_flag_has_a_short_form_where_no_other_has_this_name(installed, pneumo) -> None:
-    text = pneumo("run", "fake", "--help").stdout
+    text = pneumo("run", "fake", "--help-all").stdout
     assert "\nExtension blend (--with blend):\n" in text
     assert "\nObserver diary (--with diary):\n" in text
     assert "--blend-alpha, --alpha NUMBER" in text

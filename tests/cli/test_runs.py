@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from pneumo_cli.runtime.launch import Outcome
 
@@ -37,21 +39,29 @@ def test_off_a_terminal_there_are_no_bars_and_no_color(ended) -> None:
     assert "\r" not in ended.stderr
 
 
-def test_the_last_lines_of_a_run_name_folder_report_and_a_next_command_that_works(
+def test_the_last_lines_of_a_run_name_folder_report_and_next_commands_that_work(
     ended, folder: Path, pneumo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(folder)
     monkeypatch.setenv("SABOTAGE", "")  # as for the run: the saboteur is an extension
-    last = dict(line.split(maxsplit=1) for line in ended.stderr.splitlines()[-3:])
-    assert Path(last["report"]).is_file()
-    assert Path(last["folder"]).is_dir()
-    program, *command = last["next"].split()
-    assert program == "pneumo"
-    evaluated = pneumo(*command, "--json")
-    assert evaluated.code == 0, evaluated.stderr
-    report = json.loads((Path(last["folder"]) / "report.json").read_text())
-    assert json.loads(evaluated.stdout)["metrics"] == pytest.approx(report["evaluations"]["test"])
-    assert len(list(Path(last["folder"]).joinpath("evaluations").iterdir())) == 1
+    lines = ended.stderr.splitlines()
+    place = next(place for place, line in enumerate(lines) if line.startswith("next "))
+    named = dict(line.split(maxsplit=1) for line in lines[place - 2 : place])
+    assert Path(named["report"]).is_file()
+    assert Path(named["folder"]).is_dir()
+    commands = [shlex.split(line.removeprefix("next")) for line in lines[place:]]
+    assert [command[:2] for command in commands] == [["pneumo", "predict"], ["pneumo", "run"]], (
+        "no test access"
+    )
+    Image.new("L", (32, 32), 90).save(folder / "x.png")
+    predicted = pneumo(*(word.replace("IMAGE", "x.png") for word in commands[0][1:]))
+    assert predicted.code == 0, predicted.stderr
+    repeated = pneumo(*commands[1][1:], "--print-config")
+    assert repeated.code == 0, repeated.stderr
+    assert "seeds = 3" in repeated.stdout
+    assert json.loads(Path(named["report"]).with_name("report.json").read_text())["next"] == [
+        shlex.join(command) for command in commands
+    ]
 
 
 def test_a_run_is_evaluated_on_another_dataset_without_its_own_data_root(
@@ -75,3 +85,14 @@ def test_processes_that_succeed_and_cannot_note_their_folder_are_no_failure(
     ended = pneumo("run", "fake", "--devices", 2, "--device", "cpu")
     assert ended.code == 0, ended.stderr
     assert "have succeeded, but could not note its folder" in ended.stderr
+
+
+def test_a_batch_below_the_number_of_devices_is_refused_before_anything_is_written(
+    pneumo, fakes: Path
+) -> None:
+    ended = pneumo("run", "fake", "--devices", 2, "--batch-size", 1, "--device", "cpu")
+    assert ended.code == 2
+    assert ended.stderr.splitlines() == [
+        "pneumo: batch size 1 is below the number of devices, 2: increase it, or use fewer devices"
+    ]
+    assert list(fakes.iterdir()) == []

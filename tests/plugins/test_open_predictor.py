@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from pneumo_cli.errors import PneumoError
+from pneumo_cli.installation import pip_install
 from pneumo_cli.plugins.discovery import discover
 
 
@@ -94,4 +95,4 @@ def test_for_an_exported_model_the_missing_plugin_is_named(pneumo, fakes) -> Non
     (fakes / "model.onnx").write_bytes(b"onnx")
     done = pneumo("predict", "model.onnx", "x.png")
     assert (done.code, done.stdout) == (2, "")
-    assert done.stderr == "pneumo: model.onnx: no plugin here reads it: pip install pneumo-export\n"
+    assert done.stderr == f"pneumo: model.onnx: no plugin here reads it: {pip_install('pneumo-export')}\n"

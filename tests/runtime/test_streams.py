@@ -12,7 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pneumo_cli.runtime.signals import Interruption, interruptible
-from pneumo_cli.runtime.streams import degrade_output, encodable, stdout_to_stderr
+from pneumo_cli.runtime.streams import degrade_output, encodable, open_missing, stdout_to_stderr
+
+
+def test_what_is_written_to_a_closed_stream_is_lost_without_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout", None)
+    monkeypatch.setattr("sys.stderr", None)
+    open_missing()
+    for stream in (sys.stdout, sys.stderr):
+        print("\u2013", file=stream)
+        stream.flush()
+        stream.close()
 
 
 def printed(text: str, encoding: str, errors: str = "strict") -> bytes:

@@ -214,5 +214,5 @@ def test_no_setting_has_the_name_of_a_parameter() -> None:
     assert not options & own.keys()
     assert {"dataset", "operating_point"} <= {name for name in own if name in names}
     assert {name for name in inspect.signature(resume).parameters if name in names} == {
-        *("epochs", "device", "precision", "data_root")
+        *("epochs", "device", "precision", "data_root", "cache", "threads")
     }

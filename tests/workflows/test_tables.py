@@ -11,8 +11,10 @@ from types import ModuleType
 import pytest
 
 from pneumo_cli import PneumoError, Table
+from pneumo_cli.runtime.terminal import display_width
 from pneumo_cli.workflows.metric_values import metrics_of
 from pneumo_cli.workflows.report_view import Card
+from pneumo_cli.workflows.tables import cut, text_table
 
 ROWS = [{"epoch": 0, "loss": 0.693147, "rate": 1e-5}, {"epoch": 1, "loss": 0.51234, "auc": 0.9}]
 
@@ -55,6 +57,25 @@ def test_a_long_table_shows_its_ends_and_counts_the_rest(monkeypatch: pytest.Mon
     page = table._repr_html_()
     assert "960 more rows" in page
     assert page.count("<tr") == 1 + 40 + 1
+
+
+def test_wide_characters_take_two_columns_of_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    wide = Table(
+        [{"name": "\u80ba" * 30, "site": "\u75c5" * 30, "auc": 0.9}, {"name": "a", "site": "b", "auc": 0.8}]
+    )
+    lines = repr(wide).splitlines()
+    assert max(map(display_width, lines)) <= 60
+    assert cut("\u80ba" * 9, 8) == "\u80ba" * 3 + "…"
+    assert cut("abc", 3) == "abc"
+
+
+def test_off_a_terminal_a_long_name_is_whole_and_widens_no_other_row() -> None:
+    name = "x" * 240
+    head, long, short = text_table(["run", "state"], [(name, "finished"), ("two  spaces\t", "running")])
+    assert long == f"{name}  finished"
+    assert short == r"two  spaces\t  running"
+    assert head == "run            state"
 
 
 def test_what_comes_from_data_cannot_change_a_page_or_a_terminal() -> None:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pneumo_cli.cli.options import JsonFlag
-from pneumo_cli.cli.output import print_json
+from pneumo_cli.cli.output import print_json, print_line, print_text
 from pneumo_cli.errors import UsageError
+from pneumo_cli.installation import pip_install
 from pneumo_cli.runtime.streams import printable
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def add_commands(app: typer.Typer) -> None:
         if kind not in KINDS:
             instead = f", not {kind!r}" if kind else ""
             raise UsageError(f"--kind is {', '.join(KINDS[:-1])} or {KINDS[-1]}{instead}")
-        print(make_package(ctx.obj, name, kind, output))
+        print_line(make_package(ctx.obj, name, kind, output))
 
     @app.command(rich_help_panel=_PANEL)
     def check(
@@ -74,7 +75,8 @@ def add_commands(app: typer.Typer) -> None:
         else:
             skipped = sum(result.outcome == "skipped" for result in results)
             left_out = f", {skipped} left out" if skipped else ""
-            print(f"\n{name}: {len(results) - skipped - broken} checks ok, {broken} broken{left_out}")
+            print()
+            print_text(f"{name}: {len(results) - skipped - broken} checks ok, {broken} broken{left_out}")
         if broken:
             raise typer.Exit(1)
 
@@ -83,7 +85,7 @@ def _checked(plugins: Any, name: str, dataset: str | None, root: Path | None, js
     try:
         import pytest  # noqa: F401
     except ModuleNotFoundError:
-        raise UsageError("pneumo check needs pytest: pip install 'pneumo-cli[testing]'") from None
+        raise UsageError(f"pneumo check needs pytest: {pip_install('pneumo-cli[testing]')}") from None
     from pneumo_author.checks import run_checks
     from pneumo_author.parts import named_parts
 

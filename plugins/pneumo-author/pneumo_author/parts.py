@@ -87,7 +87,7 @@ def named_parts(plugins: Plugins, name: str) -> list[Part]:
         suggested = nearest(name, known)
         similar = suggested if suggested.endswith("?") else "pneumo list-plugins shows what is installed"
         raise UsageError(
-            f"there is no plugin, distribution or part {name!r}; {similar} (pip install it, or name its file with "
+            f"there is no plugin, distribution or part {name!r}; {similar} (install it, or name its file with "
             "--plugin FILE.py)"
         )
     return found

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pneumo_chest_xray.plugin import INSTRUCTIONS
 from pneumo_cli import PneumoError
-from pneumo_cli.runtime import Progress
+from pneumo_cli.runtime import Progress, pip_install
 
 KAGGLE_NAME = "paultimothymooney/chest-xray-pneumonia"
 
@@ -28,7 +28,7 @@ def download(target: Path, progress: Progress) -> Path:
             import kagglehub
         except ImportError:
             raise PneumoError(
-                "downloading chest-xray needs kagglehub (pip install 'pneumo-chest-xray[download]'); "
+                f"downloading chest-xray needs kagglehub ({pip_install('pneumo-chest-xray[download]')}); "
                 f"without it, {INSTRUCTIONS}"
             ) from None
         try:

@@ -11,6 +11,7 @@ import pytest
 
 from pneumo_chest_xray.download import KAGGLE_NAME, download
 from pneumo_cli.errors import PneumoError
+from pneumo_cli.installation import pip_install
 from pneumo_cli.runtime.progress import Progress
 
 BY_HAND = r"kaggle\.com/.*rscbjbr9sj.*pneumo data import PATH"
@@ -32,7 +33,7 @@ def test_without_kagglehub_the_error_says_how_to_get_the_data_by_hand(
     monkeypatch.setitem(sys.modules, "kagglehub", None)
     with pytest.raises(PneumoError, match=BY_HAND) as caught:
         download(tmp_path, Progress())
-    assert "pip install 'pneumo-chest-xray[download]'" in str(caught.value)
+    assert pip_install("pneumo-chest-xray[download]") in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from pneumo_cli import DataError, UnreadableImage, UsageError
 from pneumo_cli.data import ImageFiles
+from pneumo_cli.runtime import pip_install
 
 SUFFIXES = (".csv", ".tsv", ".parquet")
 """Of tables, in lower case."""
@@ -190,7 +191,7 @@ class _Parquet(Table):
             from pyarrow import parquet
         except ImportError:
             raise UsageError(
-                f"{name} is a Parquet file, which needs pyarrow: pip install 'pneumo-datasets[parquet]'"
+                f"{name} is a Parquet file, which needs pyarrow: {pip_install('pneumo-datasets[parquet]')}"
             ) from None
         try:
             self._file = parquet.ParquetFile(io.BytesIO(data))

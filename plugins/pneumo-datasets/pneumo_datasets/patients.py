@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from pneumo_cli import DataError, UnreadableImage, UsageError
 from pneumo_cli.data import ImageFiles
-from pneumo_cli.runtime import Progress
+from pneumo_cli.runtime import Progress, pip_install
 from pneumo_datasets.file_search import FileSearch
 from pneumo_datasets.manifest import PATH_COLUMNS, PATIENT_COLUMNS, find_column, open_table
 from pneumo_datasets.settings import PatientSettings
@@ -217,7 +217,7 @@ def _reader() -> Callable[[bytes], str]:
         import pydicom
     except ImportError:
         raise UsageError(
-            "patients from DICOM headers need pneumo-dicom: pip install 'pneumo-datasets[dicom]'"
+            f"patients from DICOM headers need pneumo-dicom: {pip_install('pneumo-datasets[dicom]')}"
         ) from None
 
     def patient_id(data: bytes) -> str:

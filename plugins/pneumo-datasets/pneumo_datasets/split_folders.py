@@ -78,13 +78,13 @@ def with_test_pool(
         rarest = ", ".join(f"{classes[label]} ({len(patients[label])})" for label in few[:_SHOWN])
         fewer = ", or fewer classes (--classes)" if len(classes) > 2 else ""
         raise DataError(
-            f"{place} has no test images, and too few patients of {rarest} to set {fraction:.0%} of the images "
-            f"aside for a test: add images, a test folder, or another --test-fraction{fewer}"
+            f"{place} has no test images, and too few patients of {rarest} to set {100 * fraction:.0f} % of the "
+            f"images aside for a test: add images, a test folder, or another --test-fraction{fewer}"
         )
     for position in chosen:
         records[position] = replace(records[position], pool="test")
     without = ", without those for validation" if any(record.validation for record in records) else ""
     return records, (
-        f"The data have no test set: {len(chosen):,} of the images (about {fraction:.0%}{without}) were set aside "
-        f"for it, by patient and stratified by class, with the seed {SEED}.",
+        f"The data have no test set: {len(chosen):,} of the images (about {100 * fraction:.0f} %{without}) were "
+        f"set aside for it, by patient and stratified by class, with the seed {SEED}.",
     )

@@ -161,7 +161,7 @@ def test_without_a_test_folder_a_share_of_the_patients_is_set_aside_and_said(
     patients = {pool: {r.patient for r in dataset.records if r.pool == pool} for pool in ("train", "test")}
     assert not patients["train"] & patients["test"]
     assert Counter(record.label for record in dataset.records if record.pool == "test") == {0: 8, 1: 6}
-    assert any("no test set: 14 of the images (about 20%) were set aside" in note for note in dataset.notes)
+    assert any("no test set: 14 of the images (about 20 %) were set aside" in note for note in dataset.notes)
     again = opened("folder", tree(names, "again"), patient_pattern=r"(.+)-\d")
     assert again.fingerprint == dataset.fingerprint
 
@@ -215,7 +215,7 @@ def test_dicom_files_without_suffix_are_read_by_their_content(tmp_path: Path, op
         ([*numbered("a", 5), *numbered("\x1b[31mb", 5)], {}, r"class '\\x1b\[31mb' with characters that cannot be"),
         (["train/1.png", "test/2.png"], {}, "has no class folders"),
         (["1.png", "2.png"], {}, "has no class folders"),
-        ([*numbered("a", 1), *numbered("b", 9)], {}, "too few patients of a .1. to set 20% of the images aside"),
+        ([*numbered("a", 1), *numbered("b", 9)], {}, "too few patients of a .1. to set 20 % of the images aside"),
         (["test/a/1.png", "test/b/1.png"], {}, "no training images of a"),
         ([*numbered("a", 5), *numbered("b", 5)], {"classes": "a,x"}, "no class folder 'x'; it has: a, b"),
         ([*numbered("a", 5), *numbered("b", 5)], {"classes": "a,b,A"}, "'a' is named twice"),

@@ -157,5 +157,5 @@ def test_without_pydicom_it_says_what_to_install(
     tree: Tree, opened: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "pydicom", None)
-    with pytest.raises(UsageError, match=r"pip install 'pneumo-datasets\[dicom\]'"):
+    with pytest.raises(UsageError, match=r"pip install '\S*pneumo-datasets\[dicom\]'"):
         opened("folder", tree(NAMES), patient="dicom")

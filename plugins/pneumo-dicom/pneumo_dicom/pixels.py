@@ -18,6 +18,7 @@ from PIL import Image
 
 from pneumo_cli.data import check_jpeg
 from pneumo_cli.errors import UnreadableImage
+from pneumo_cli.installation import pip_install
 from pneumo_dicom.bit_fields import Stored, aligned
 from pneumo_dicom.jpeg_lossless import decode_jpeg_lossless
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from pydicom.pixels.decoders.base import Decoder
     from pydicom.uid import UID
 
-INSTALL = "pip install 'pydicom>=3' 'pyjpegls>=1.5'"
+INSTALL = pip_install("pydicom>=3", "pyjpegls>=1.5")
 """How to install this distribution's dependencies, for an error message."""
 
 _RLE = "1.2.840.10008.1.2.5"

@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from pneumo_cli.errors import PneumoError, UsageError
+from pneumo_cli.installation import pip_install
 from pneumo_cli.runs.index import BUNDLE
 
 DESCRIPTION = BUNDLE
 GRAPH = "model.onnx"
 PROGRAM = "model.pt2"
 CARD = "README.md"
-INSTALL = "pip install onnx onnxscript onnxruntime"
+INSTALL = pip_install("onnx", "onnxscript", "onnxruntime")
 
 _OWN = {DESCRIPTION, GRAPH, PROGRAM, CARD, "run.toml", "environment.json"}
 _OWN |= {"checkpoints/best.pt", "checkpoints/manifest.json"}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pneumo_cli.evaluation.metric_names import metric_label, metric_text
 from pneumo_cli.reports.formatting import count
 from pneumo_cli.runtime.json_values import mapping, number, sequence, text
+from pneumo_cli.runtime.percentages import share
 
 if TYPE_CHECKING:
     from pneumo_cli.evaluation.multi.rule import MultiRule
@@ -40,7 +41,7 @@ for name in sys.argv[1:]:
         logits = logits.astype(np.float64)
         others = [np.logaddexp.reduce(np.delete(logits, place)) for place in range(len(logits))]
         predicted = [np.argmax(logits - others - thresholds)]
-    found = ", ".join(f"{classes[place]} {probabilities[place]:.1%}" for place in predicted)
+    found = ", ".join(f"{classes[place]} {100 * probabilities[place]:.1f} %" for place in predicted)
     print(f"{name}: {found or 'none'}")
 """
 """Use of an exported graph without pneumo: run in a bundle's folder, with image files as arguments."""
@@ -144,11 +145,11 @@ def calibration_rows(rule: MultiRule) -> list[tuple[str, ...]]:
     return [
         (
             text(name),
-            "–" if share is None else f"{share:.1%}",
+            "–" if found is None else share(found, 1),
             f"{own.temperature:.4f}",
             f"{own.bias:+.4f}",
         )
-        for name, share, own in zip(rule.classes, shares, rule.calibration.classes, strict=True)
+        for name, found, own in zip(rule.classes, shares, rule.calibration.classes, strict=True)
     ]
 
 

@@ -8,9 +8,11 @@ from typing import Annotated
 
 import typer
 
-from pneumo_cli.cli.options import CheckpointFlag, JsonFlag
-from pneumo_cli.cli.output import print_json
+from pneumo_cli.cli.options import CheckpointFlag, JsonFlag, ThreadsFlag
+from pneumo_cli.cli.output import print_json, print_line
+from pneumo_cli.runtime.percentages import share
 from pneumo_cli.runtime.progress import for_stderr
+from pneumo_cli.runtime.terminal import print_message
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -51,9 +53,15 @@ def export(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an existing file or bundle.")
     ] = False,
+    threads: ThreadsFlag = None,
     json: JsonFlag = False,
 ) -> None:
-    """Export a model for use elsewhere, after comparing its predictions with the run's."""
+    """Export a model for use elsewhere: ONNX, torch.export, bundle.
+
+    Its predictions are compared with the run's before anything is kept."""
+    from pneumo_export.exportable import check_exportable
+
+    check_exportable(ctx.obj, run)
     from pneumo_cli.reports.formatting import DISCLAIMER
     from pneumo_cli.workflows.caller import Caller
     from pneumo_export.functions import exported
@@ -62,21 +70,21 @@ def export(
         Caller(ctx.obj, progress=for_stderr()),
         *(run, out, form, checkpoint, operating_point, check_on or ()),
         overwrite=overwrite,
+        threads=threads,
         stdin=sys.stdin,
     )
     if json:
         print_json({"path": str(result.path), "format": form, "checks": result.checks})
         return
-    print(result.path)
+    print_line(result.path)
     for check in result.checks:
         pixels = (
-            f"; {check['differing_pixels']:.2%} of the pixels of masks differ"
+            f"; {share(check['differing_pixels'], 2)} of the pixels of masks differ"
             if "differing_pixels" in check
             else ""
         )
-        print(
-            f"pneumo: largest difference of {result.compared} on {check['images']} images, {check['runtime']} "
-            f"against the run in fp32: {check['largest_difference']:.1e}{pixels}",
-            file=sys.stderr,
+        print_message(
+            f"largest difference of {result.compared} on {check['images']} images, {check['runtime']} "
+            f"against the run in fp32: {check['largest_difference']:.1e}{pixels}"
         )
-    print(f"pneumo: {DISCLAIMER}", file=sys.stderr)
+    print_message(DISCLAIMER)

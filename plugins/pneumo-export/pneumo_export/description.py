@@ -22,6 +22,7 @@ from pneumo_cli.errors import PneumoError, UsageError
 from pneumo_cli.evaluation.decision_rule import DecisionRule
 from pneumo_cli.evaluation.multi.rule import MultiRule, Rule, rule_from_state
 from pneumo_cli.runtime.json_values import mapping
+from pneumo_cli.runtime.percentages import share
 
 FORMAT, FORMAT_OF_CLASSES, FORMAT_OF_VALUES = 2, 3, 4
 """The version of descriptions: of two classes; of K classes or labels, which version 0.2 cannot read; of numbers
@@ -287,9 +288,8 @@ def thresholds(rule: Rule) -> dict[str, float | list[float]]:
 def _holds_for(rule: DecisionRule) -> str:
     if not rule.is_calibrated:
         return "not calibrated"
-    return (
-        f"for a prevalence of {rule.prevalence:.1%} of {rule.classes[1]}, as in the images of the calibration"
-    )
+    prevalence = f"{share(rule.prevalence, 1)} of {rule.classes[1]}"
+    return f"for a prevalence of {prevalence}, as in the images of the calibration"
 
 
 def _packed(value: Any) -> Any:

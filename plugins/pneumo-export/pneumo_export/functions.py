@@ -13,16 +13,20 @@ import numpy as np
 from pneumo_cli.data.input_paths import expand, read_file
 from pneumo_cli.data.level_decoding import decode_levels
 from pneumo_cli.data.resizing import resize
-from pneumo_cli.errors import PneumoError, UnreadableImage, UsageError
+from pneumo_cli.errors import PneumoError, UnreadableImage
 from pneumo_cli.inference.predictors import RunPredictor
-from pneumo_cli.runs.folder import RunFolder, is_group
+from pneumo_cli.runs.folder import RunFolder
+from pneumo_cli.runs.record import reopen_settings
 from pneumo_cli.runtime.home import StrPath, expanded_path
+from pneumo_cli.runtime.streams import encodable
 from pneumo_cli.trainers.loading import check_checkpoint, load_trained
 from pneumo_cli.trainers.requirements import check_plugins
+from pneumo_cli.trainers.session import make_trainer
 from pneumo_cli.workflows.caller import Caller
 from pneumo_cli.workflows.plugin_functions import carry_out
 from pneumo_cli.workflows.tables import Table
 from pneumo_export import export as exporting
+from pneumo_export.exportable import check_exportable, not_exportable
 from pneumo_export.graph import Exportable
 
 
@@ -45,6 +49,9 @@ class ExportResult:
 
     def __fspath__(self) -> str:
         return str(self.path)
+
+    def __str__(self) -> str:
+        return encodable(repr(self))
 
 
 def export(
@@ -104,23 +111,26 @@ def exported(
     check_on: Sequence[str],
     *,
     overwrite: bool,
+    threads: int | None = None,
     stdin: TextIO | None = None,
 ) -> ExportResult:
     """Export a run's model; arguments as of :func:`export`, and where ``-`` reads the names of images."""
+    check_exportable(caller.plugins, run)
     check_checkpoint(checkpoint)
-    exporting.check_format(form)
-    if is_group(run):
-        raise UsageError(
-            f"{run} is a group of runs: export its members one by one (pneumo predict averages them)"
-        )
     folder = RunFolder.open(run)
     check_plugins(caller.plugins, folder)
+    # The reference is fp32 on the CPU, whatever the run was trained with.
+    machine = {"device": "cpu", "precision": "fp32", "threads": threads}
+    resolved = reopen_settings(caller.plugins, folder, machine)
+    trainer = make_trainer(resolved)
+    if trainer.as_classifier() is None and trainer.as_predictor() is None:
+        raise not_exportable(run, resolved.entry.spec.name)
+    exporting.check_format(form)
     name = f"{run.absolute().parent.name}-{run.absolute().name}"
     target = out or Path(name + exporting.FORMATS[form])
     exporting.check_target(target, form, overwrite)
     files = list(expand(list(check_on), stdin)) if check_on else []
-    # The reference is fp32 on the CPU, whatever the run was trained with.
-    trained = load_trained(caller.plugins, folder, checkpoint, {"device": "cpu", "precision": "fp32"})
+    trained = load_trained(caller.plugins, folder, checkpoint, machine)
     predictor = exporting.exportable(trained, operating_point or "")
     done = exporting.export(
         predictor,

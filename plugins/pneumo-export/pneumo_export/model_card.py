@@ -13,6 +13,7 @@ from pneumo_cli.evaluation.metric_names import metric_label
 from pneumo_cli.evaluation.multi.rule import MultiRule
 from pneumo_cli.reports.formatting import count
 from pneumo_cli.runtime.json_values import mapping, number, sequence, text
+from pneumo_cli.runtime.percentages import share
 from pneumo_export import class_card, value_card
 from pneumo_export.description import AnyDescription, Description, ValueDescription
 
@@ -46,7 +47,7 @@ threshold = next(point["cut"] for point in rule["points"] if point["name"] == ru
 for name in sys.argv[1:]:
     LOAD
     (logit,), (probability,) = session.run(["logit", "probability"], {"images": images})
-    print(f"{name}: {about['classes'][int(logit >= threshold)]} ({about['classes'][1]} {probability:.1%})")
+    print(f"{name}: {about['classes'][int(logit >= threshold)]} ({about['classes'][1]} {100 * probability:.1f} %)")
 """
 """Use of an exported graph without pneumo: run in a bundle's folder, with image files as arguments."""
 
@@ -160,7 +161,7 @@ def _scope(description: AnyDescription) -> tuple[str, str]:
     return (
         f"It distinguishes only {negative} and {positive}, and predicts one of them for any image.",
         f"Its probability is calibrated for the prevalence of {positive} in its validation images "
-        f"({rule.prevalence:.0%}); at a lower prevalence it is too high."
+        f"({share(rule.prevalence)}); at a lower prevalence it is too high."
         if rule.is_calibrated
         else "Its probability is not calibrated.",
     )
@@ -276,9 +277,9 @@ def _operating_points(description: Description) -> str:
     fitted = (
         "The probability is the sigmoid of logit / temperature + bias, with the temperature "
         f"{rule.calibration.temperature:.4f} and the bias {rule.calibration.bias:+.4f} (part of the graph). Both "
-        f"were fitted on {rule.images:,} validation images, of which {rule.prevalence:.1%} were {rule.classes[1]}; "
-        "for another prevalence p, add log(p / (1 - p)) and subtract that of this one (`pneumo predict "
-        "--prevalence p` does). "
+        f"were fitted on {rule.images:,} validation images, of which {share(rule.prevalence, 1)} were "
+        f"{rule.classes[1]}; for another prevalence p, add log(p / (1 - p)) and subtract that of this one "
+        "(`pneumo predict --prevalence p` does). "
         if rule.is_calibrated
         else "The probability was not calibrated on validation images: it is the sigmoid of the logit. "
     )

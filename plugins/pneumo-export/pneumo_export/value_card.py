@@ -29,7 +29,7 @@ for name in sys.argv[1:]:
     LOAD
     for (title, what), (found,) in zip(predicts.items(), session.run([*predicts], {"images": images})):
         if what["kind"] == "mask":
-            print(f"{name}: {title} {(found >= 0.5).mean():.1%} of the image")
+            print(f"{name}: {title} {100 * (found >= 0.5).mean():.1f} % of the image")
         else:
             print(f"{name}: {title} {found:.4f} {what['unit']}")
 """

@@ -158,7 +158,7 @@ def test_the_model_card_s_program_predicts_the_same_without_pneumo(
     for line, one in zip(done.stdout.splitlines(), predict(bundle, *files)["predictions"], strict=True):
         found = {
             name: float(share) / 100
-            for name, share in re.findall(r"(\w+) ([\d.]+)%", line.rpartition(":")[2])
+            for name, share in re.findall(r"(\w+) ([\d.]+) %", line.rpartition(":")[2])
         }
         assert list(found) == one["predicted"]
         for name, share in found.items():

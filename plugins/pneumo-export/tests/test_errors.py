@@ -109,6 +109,20 @@ def test_generative_models_are_not_exported(trained_run: Callable[..., Path], pn
     assert "classifies no images" in done.stderr
 
 
+def test_a_generative_run_is_refused_before_torch_is_needed(fakes: Path, pneumo: Pneumo) -> None:
+    """Its settings say so; it needs no checkpoint, and names what makes its images."""
+    run = fakes / "made"
+    run.mkdir()
+    (run / "run.toml").write_text('[run]\ntrainer = "pneumo-fake:painter"\n')
+    for arguments in ((), ("--format", "onyx"), ("--checkpoint", "first")):
+        done = pneumo("export", run, *arguments)
+        assert (done.code, done.stdout, len(done.stderr.splitlines())) == (2, "", 1), done.stderr
+        assert (
+            "is a run of painter, which classifies no images and predicts no numbers or masks" in done.stderr
+        )
+        assert f"pneumo generate {run} --out DIR" in done.stderr
+
+
 def test_a_group_of_runs_is_not_exported(run: Path, pneumo: Pneumo, tmp_path: Path) -> None:
     settings = (run / "run.toml").read_text()
     (tmp_path / "group.toml").write_text(settings.replace("\nseeds = 1\n", "\nseeds = 2\n"))

@@ -105,7 +105,7 @@ def values(
         target = tmp_path_factory.mktemp("export") / "values"
         done = pneumo("export", run, "--out", target)
         assert done.code == 0, done.stderr
-        said = r"largest difference of age, lungs on 16 images.* [0-9.]+% of the pixels of masks differ"
+        said = r"largest difference of age, lungs on 16 images.* [0-9.]+ % of the pixels of masks differ"
         assert len(re.findall(said, done.stderr)) == 2
         exported["values"] = target
     return exported["values"]
@@ -240,7 +240,7 @@ def test_models_of_color_and_of_16_bits_predict_the_same(
             check=True,
         )
         shown = (
-            f"{own['predictions'][1]['probability']:.1%}"
+            f"{100 * own['predictions'][1]['probability']:.1f} %"
             if trainer == "fake"
             else f"{own['predictions'][1]['numbers']['age']:.2f}"
         )
