@@ -219,3 +219,12 @@ def trained_run(
         return trained_folders[key]
 
     return train
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """A headless Chromium (playwright's ``Browser``); see :mod:`tests.browser`."""
+    from tests.browser import chromium
+
+    with chromium() as started:
+        yield started

@@ -5,6 +5,8 @@ from pneumo_cli.errors import Interrupted as Interrupted
 from pneumo_cli.errors import PneumoError as PneumoError
 from pneumo_cli.errors import UnreadableImage as UnreadableImage
 from pneumo_cli.errors import UsageError as UsageError
+from pneumo_cli.training.estimate import Estimate as Estimate
+from pneumo_cli.workflows.functions import estimate as estimate
 from pneumo_cli.workflows.functions import evaluate as evaluate
 from pneumo_cli.workflows.functions import resume as resume
 from pneumo_cli.workflows.functions import run as run

@@ -221,10 +221,7 @@ def decoded_images(dataset: Dataset, size: int, cache: Path, progress: Progress)
         raise DataError(f"the dataset {dataset.name} holds no images")
     folder = cache / "decoded"
     prepare_folder(folder)
-    code = code_identity(dataset)
-    names = ("", *(target.name for target in dataset.targets if target.kind == "mask"))
-    shapes: dict[int, tuple[int, int]] = {}
-    layers = [_Layer(dataset, size, folder, code, shapes, name) for name in names]
+    layers = _layers(dataset, size, folder)
     entries = [layer.open() for layer in layers]
     if (name := _changed(layers, entries)) is not None:
         _log.warning(
@@ -237,6 +234,56 @@ def decoded_images(dataset: Dataset, size: int, cache: Path, progress: Progress)
     if entries[0] is None:
         # What format 2 had for the same records, whatever dataset it was made from.
         _remove(folder / f"{dataset.fingerprint[:32]}-{size}.u8")
+    return _decoded(layers, made)
+
+
+def cached_images(dataset: Dataset, size: int, cache: Path) -> DecodedImages | None:
+    """The images at ``size`` x ``size``, if the cache has all of them; None: it has not. Nothing is written."""
+    layers = _layers(dataset, size, cache / "decoded")
+    entries = [entry for layer in layers if (entry := layer.open()) is not None]
+    return _decoded(layers, entries) if len(entries) == len(layers) else None
+
+
+def blank_images(dataset: Dataset, size: int, folder: Path) -> DecodedImages:
+    """Images of which none is decoded, for :func:`decode_some`: zeros, in sparse files that take no space.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    layers = _layers(dataset, size, folder)
+    shapes = [(len(dataset.records), *layer.shape) for layer in layers]
+    rows = [
+        np.memmap(layer.path, layer.dtype, "w+", shape=shape)
+        for layer, shape in zip(layers, shapes, strict=True)
+    ]
+    return _decoded(layers, [_Entry(array, {}, "") for array in rows])
+
+
+@stdout_to_stderr()
+def decode_some(dataset: Dataset, images: DecodedImages, positions: NDArray[np.int64]) -> None:
+    """Decode some records into blank images, in threads; unreadable ones stay blank.
+
+    Args:
+        images: of :func:`blank_images`.
+        positions: of the records, int64 [n].
+    """
+    for layer in _layers(dataset, images.images.shape[-1], Path()):
+        array = images.masks[layer.mask] if layer.mask else images.images
+        with closing(ordered_map(layer.read, positions.tolist())) as rows:
+            for position, row in zip(positions, rows, strict=True):
+                if not isinstance(row, str):
+                    array[position] = row
+
+
+def _layers(dataset: Dataset, size: int, folder: Path) -> list[_Layer]:
+    """The images of a dataset, and their masks for each target that has some."""
+    code = code_identity(dataset)
+    names = ("", *(target.name for target in dataset.targets if target.kind == "mask"))
+    shapes: dict[int, tuple[int, int]] = {}
+    return [_Layer(dataset, size, folder, code, shapes, name) for name in names]
+
+
+def _decoded(layers: list[_Layer], made: list[_Entry]) -> DecodedImages:
     unreadable: dict[int, str] = {}
     for entry in made:
         unreadable = entry.unreadable | unreadable

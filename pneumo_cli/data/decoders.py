@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from pneumo_cli.data.formats import SUFFIXES
+from pneumo_cli.installation import pip_install
 from pneumo_cli.specs import MAGIC_BYTES, DecoderSpec, load_reference
 
 _BUILT_IN = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
@@ -104,5 +105,5 @@ def what_is_missing(data: bytes) -> str:
     for one in _ELSEWHERE:
         offset, magic = one.magic
         if one.name not in registered and data[offset:].startswith(magic):
-            return f"{one.title}: pip install {one.distribution} to read it"
+            return f"{one.title}: {pip_install(one.distribution)} to read it"
     return ""

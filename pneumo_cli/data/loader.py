@@ -118,8 +118,8 @@ class Loader:
     ) -> None:
         if batch_size < 1:
             raise UsageError(f"the batch size has to be at least 1, not {batch_size}")
-        if shuffle_seed is not None and batch_size < world:
-            raise UsageError(f"batch size {batch_size} is below the number of devices, {world}: increase it")
+        if shuffle_seed is not None:
+            check_batch(batch_size, world)
         self.batch_size = batch_size
         self.device = device
         self.epoch = epoch
@@ -182,6 +182,14 @@ class Loader:
             return Batch(images, labels, index, self._inputs.stage)
         targets = self._targets.of(self._inputs, positions, index, epoch)
         return Batch(images, labels, index, self._inputs.stage, targets)
+
+
+def check_batch(batch_size: int, world: int) -> None:
+    """Raise UsageError if a batch has no image for some of ``world`` processes."""
+    if batch_size < world:
+        raise UsageError(
+            f"batch size {batch_size} is below the number of devices, {world}: increase it, or use fewer devices"
+        )
 
 
 def count_batches(count: int, batch_size: int, world: int, smallest: int) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pneumo_cli.compat import FormerNames
-from pneumo_cli.data.cache import decoded_images
+from pneumo_cli.data.cache import DecodedImages, decoded_images
 from pneumo_cli.data.files import UNREADABLE
 from pneumo_cli.data.folds import fold_split
 from pneumo_cli.data.records import Dataset, Record, Task
@@ -170,6 +170,7 @@ def prepare(
     progress: Progress,
     skip_unreadable: bool,
     only: str = "",
+    decode: Callable[[Dataset, int, Path, Progress], DecodedImages] = decoded_images,
 ) -> PreparedData:
     """Split and decode a dataset.
 
@@ -181,6 +182,7 @@ def prepare(
         progress: shows long steps.
         skip_unreadable: exclude unreadable images, after splitting, so that the others stay in their sets.
         only: the class to keep; empty: all. The split is made before, so that it is the same for every class.
+        decode: what gives the images, :func:`~pneumo_cli.data.cache.decoded_images` or one with its arguments.
 
     Raises:
         DataError: there are unreadable images that are not to be skipped, a class has no image for training or
@@ -198,7 +200,7 @@ def prepare(
         )
     if not any(record.pool == "test" for record in dataset.records):
         raise DataError(f"the dataset {dataset.name} ({dataset.place}) has no test images")
-    decoded = decoded_images(dataset, size, cache, progress)
+    decoded = decode(dataset, size, cache, progress)
     # Files that a failed download left empty are identical, but not images of one patient.
     records = [
         replace(record, digest=UNREADABLE + record.name) if position in decoded.unreadable else record

@@ -116,12 +116,12 @@ KNOWN: Mapping[str, MetricLabel] = {
         "Diversity", 2, "the mean difference of two generated images relative to that of two real ones"
     ),
     "coverage": MetricLabel(
-        "Coverage", 3, "the share of real images with a generated one in their neighbourhood", share=True
+        "Coverage", 3, "the share of real images with a generated one in their neighborhood", share=True
     ),
     "density": MetricLabel(
         "Density",
         2,
-        "the number of real images' neighbourhoods that hold a generated one; real ones: about 1",
+        "the number of real images' neighborhoods that hold a generated one; real ones: about 1",
     ),
     "near_copies": MetricLabel(
         "Near copies", 3, "the share of generated images nearer to a training image than 99 % of real ones"
@@ -150,7 +150,12 @@ KNOWN: Mapping[str, MetricLabel] = {
         3,
         "the discriminator's score of generated images, 0 to 1; guessing gives 0.5",
     ),
-    "loss": MetricLabel("Loss", 4, "the quantity that training minimises; lower is better"),
+    "loss": MetricLabel("Loss", 4, "the quantity that training minimizes; lower is better"),
+    "keras_accuracy": MetricLabel(
+        "Keras accuracy",
+        4,
+        "the share of pixels whose largest channel stays the same; of gray images it says nothing",
+    ),
 }
 """Known metrics, in the order in which a report shows them."""
 
@@ -205,6 +210,44 @@ _COMPARED: Mapping[str, str] = {
     "noise": "noise",
 }
 
+_INITIALISMS = frozenset(
+    [
+        "auc",
+        "auprc",
+        "auroc",
+        "bce",
+        "dsc",
+        "ece",
+        "f1",
+        "fid",
+        "fnr",
+        "fpr",
+        "hd",
+        "hd95",
+        "iou",
+        "kid",
+        "kl",
+        "lpips",
+        "mae",
+        "mape",
+        "mcc",
+        "mse",
+        "nll",
+        "npv",
+        "ppv",
+        "pr",
+        "psnr",
+        "r2",
+        "rmse",
+        "roc",
+        "ssim",
+        "tnr",
+        "tpr",
+        "vae",
+    ]
+)
+"""Words in names of metrics that are written in capitals."""
+
 _DISTANCE = re.compile(rf"({'|'.join(_DISTANCES)})_(spread_)?(?:({'|'.join(_COMPARED)})_)?(.+)")
 """A distance's name states the set compared with real images, if not the generated one, and the feature extractor:
 ``kid_efficientnet-lite0``, ``kid_spread_noise_pixels``."""
@@ -227,7 +270,7 @@ def metric_label(name: str, task: str = "binary") -> MetricLabel:
         return replace(known, label=_averaged(known.label, average_of(name, task)), meaning=meaning)
     match = _DISTANCE.fullmatch(name)
     if not match:
-        return MetricLabel(" ".join(name.replace("_", " ").split()).capitalize() or "Unnamed")
+        return MetricLabel(_from_name(name) or "Unnamed")
     distance, spread, compared, extractor = match.groups()
     family = KNOWN[_DISTANCES[distance]]
     label = family.label
@@ -235,6 +278,14 @@ def metric_label(name: str, task: str = "binary") -> MetricLabel:
     label += ", spread" if spread else ""
     meaning = KNOWN[_family(name)].meaning if is_known(name) else ""
     return MetricLabel(f"{label} ({extractor})", family.digits, meaning, scale=family.scale)
+
+
+def _from_name(name: str) -> str:
+    """A label made from the words of a name: ``Lesion dice``, ``MAE``, ``Mean IOU``."""
+    words = [
+        word.upper() if word.lower() in _INITIALISMS else word for word in name.replace("_", " ").split()
+    ]
+    return " ".join([words[0] if words[0].isupper() else words[0].capitalize(), *words[1:]]) if words else ""
 
 
 def average_of(name: str, task: str) -> str:

@@ -16,6 +16,7 @@ import numpy as np
 
 from pneumo_cli.compat import FormerNames
 from pneumo_cli.evaluation.arrays import Floats, Integers, checked
+from pneumo_cli.runtime.percentages import share
 
 if TYPE_CHECKING:
     from pneumo_cli.evaluation.arrays import Values
@@ -105,7 +106,7 @@ def choose_operating_points(
         return OperatingPoint(name, float(logit_thresholds[place]), f"{rule}: {result}.")
 
     youden_rule = "The largest sum of sensitivity and specificity (Youden's J)"
-    screening_rule = f"The highest threshold with a sensitivity of at least {sensitivity:.1%}"
+    screening_rule = f"The highest threshold with a sensitivity of at least {share(sensitivity, 1)}"
     cost_rule = (
         f"The lowest cost, where a false negative costs {miss_cost:g} false positives"
         f" ({cost.min() / truth.size:.3f} false positives per image)"

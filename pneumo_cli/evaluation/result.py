@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-FIGURE_GROUPS = ("results", "summary", "explanations", "training", "samples")
+FIGURE_GROUPS = ("opening", "errors", "results", "summary", "explanations", "training", "samples")
 SUMMARY_GROUPS = ("summary", "explanations")
 
 _FORMER_GROUPS = {"judgement": "summary", "why": "explanations"}
@@ -29,7 +29,10 @@ class NamedFigure:
         name: the file's stem, lower-case words joined by ``-``; of two with one name the second gets a number.
         caption: one or two sentences for the report.
         draw: makes the matplotlib figure; called once before training too, so that its errors are found early.
-        group: its section of the report: ``results``, ``summary``, ``explanations``, ``training`` or ``samples``.
+        group: its section of the report: ``opening`` (above all others), ``errors``, ``results``, ``summary``,
+            ``explanations``, ``training`` or ``samples``.
+        alternative: what it shows in words, for those who do not see it, with the result; empty: the caption.
+        curves: the metrics that it shows by epoch; the general figure of curves leaves them out.
 
     Raises:
         ValueError: the name cannot be that of a file, or there is no such group.
@@ -39,6 +42,8 @@ class NamedFigure:
     caption: str
     draw: Callable[[], Figure]
     group: str = "results"
+    alternative: str = ""
+    curves: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not _STEM.fullmatch(self.name) or len(self.name) > _LONGEST:
@@ -120,6 +125,9 @@ class RunSummary:
         notes: sentences that a reader needs to interpret the numbers.
         group: its section of the report: ``summary`` (the quality of generated images) or ``explanations``
             (which regions a model uses).
+        warnings: sentences on what went wrong, and what to do.
+        verdict: the main result in one sentence; may be empty.
+        epochs: that may mend what the warnings say, in all: to resume the run with; 0: no warning asks for more.
 
     Raises:
         ValueError: there is no such group.
@@ -130,6 +138,9 @@ class RunSummary:
     figures: tuple[NamedFigure, ...] = ()
     notes: tuple[str, ...] = ()
     group: str = "summary"
+    warnings: tuple[str, ...] = ()
+    verdict: str = ""
+    epochs: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "group", _group(self.group, SUMMARY_GROUPS, "a RunSummary"))
@@ -141,6 +152,9 @@ class RunSummary:
             self.figures + other.figures,
             self.notes + other.notes,
             self.group,
+            self.warnings + other.warnings,
+            " ".join(filter(None, (self.verdict, other.verdict))),
+            max(self.epochs, other.epochs),
         )
 
     def content(self) -> dict[str, Any]:
@@ -154,7 +168,13 @@ class RunSummary:
             }
             for table in self.tables
         ]
-        return {"metrics": plain(self.metrics), "tables": tables, "notes": list(self.notes)}
+        return {
+            "metrics": plain(self.metrics),
+            "tables": tables,
+            "notes": list(self.notes),
+            "warnings": list(self.warnings),
+            "verdict": self.verdict,
+        }
 
 
 def _group(given: Any, allowed: tuple[str, ...], what: str) -> str:

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from pneumo_cli.compat import former_keywords
 from pneumo_cli.evaluation.grad_cam import GradCam, enlarged
 from pneumo_cli.evaluation.result import NamedTable
+from pneumo_cli.runtime.percentages import share
 
 MOST = 32
 BORDER = 0.1
@@ -165,11 +166,11 @@ class SaliencyChecks:
         )
         expected = (
             f"below {_UNCHANGED} with all weights randomised",
-            f"both below {_ON_BORDER:.0%}; evenly spread mass: {self.border_area:.0%}",
+            f"both below {share(_ON_BORDER)}; evenly spread mass: {share(self.border_area)}",
             f"highest above elsewhere by {_STANDARD_ERRORS:g} standard errors",
         )
         checks = ("Randomised weights", "Evidence on the border", "Occlusion of a fifth of the image")
-        note = f"On {self.images} images; the border is the outer {BORDER:.0%} on each side."
+        note = f"On {self.images} images; the border is the outer {share(BORDER)} on each side."
         if self.empty:
             note += f" {self.empty} of them have no map: there is no evidence for the predicted class."
         rows = tuple(zip(checks, measured, expected, self.results, strict=True))
@@ -389,7 +390,7 @@ def _per_class(values: NDArray[np.float64], predicted: Tensor) -> tuple[float, f
 
 def _shares(classes: tuple[str, str], shares: tuple[float, float]) -> str:
     pairs = zip(classes, shares, strict=True)
-    return ", ".join(f"{name} {share:.0%}" for name, share in pairs if np.isfinite(share)) or "–"
+    return ", ".join(f"{name} {share(value)}" for name, value in pairs if np.isfinite(value)) or "–"
 
 
 def _number(value: float) -> str:

@@ -17,6 +17,7 @@ from pneumo_cli.compat import FormerNames
 from pneumo_cli.data.records import Task
 from pneumo_cli.evaluation.orientation import Presentation
 from pneumo_cli.reports.formatting import DISCLAIMER, percent
+from pneumo_cli.runtime.streams import encodable
 
 _LARGE = 384  # pixels, of an image that is shown alone
 
@@ -93,6 +94,9 @@ class Prediction(FormerNames, former={"unlike": "out_of_distribution", "novelty"
         if self.other_part:
             found.append(f"shows {self.other_part}, no chest, as the file says")
         return tuple(found)
+
+    def __str__(self) -> str:
+        return encodable(repr(self))
 
     def _repr_html_(self) -> str:
         cells = "".join(f"<td>{cell}</td>" for cell in self.html_cells(_LARGE))

@@ -23,6 +23,7 @@ from pneumo_cli.inference.ensemble import check_distinct
 from pneumo_cli.inference.predictor import BatchPrediction, Predictor, Sized
 from pneumo_cli.inference.run_network import RunNetwork, run_facts
 from pneumo_cli.inference.values import EnsembleValues, RunValuePredictor, ValuePredictor
+from pneumo_cli.installation import pip_install
 from pneumo_cli.plugins.discovery import PluginProblem, Plugins
 from pneumo_cli.plugins.requests import PredictorRequest
 from pneumo_cli.registry import Registries
@@ -306,7 +307,7 @@ def _open(plugins: Plugins, path: Path, request: PredictorRequest) -> Predictor 
         if failures:
             raise UsageError(f"{path} cannot be read: {'; '.join(map(str, failures))}")
         if reader := _READERS.get(path.suffix.lower()):
-            raise UsageError(f"{path}: no plugin here reads it: pip install {reader}")
+            raise UsageError(f"{path}: no plugin here reads it: {pip_install(reader)}")
     for problem in failures:
         _log.warning("%s", problem)
     if predictor is None:

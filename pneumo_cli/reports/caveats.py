@@ -10,6 +10,7 @@ from typing import Any
 
 from pneumo_cli.evaluation.metric_names import metric_label
 from pneumo_cli.reports.formatting import count, listing, lowered
+from pneumo_cli.reports.formatting import share as in_percent
 from pneumo_cli.runtime.json_values import mapping, number, sequence, text
 
 _FEW = 100  # validation images
@@ -46,15 +47,17 @@ def shared_patients(report: Report) -> str:
         if patients:
             share = images / max(1, number(_row(report, second).get("images")) or 0)
             leaks.append(
-                f"{count(patients)} patients are in both splits, with {count(images)} of the {second} images "
-                f"({share:.0%})"
+                f"{_several(patients, 'patient')} in both splits, with {count(images)} of the {second} images "
+                f"({in_percent(share)})"
             )
         if identical:
-            leaks.append(f"{count(identical)} {second} images are identical to {first} images")
+            leaks.append(f"{_several(identical, f'{second} image')} identical to {first} images")
         if pixels:
-            leaks.append(f"{count(pixels)} {second} images have the same pixels as another file in {first}")
+            leaks.append(
+                f"{_several(pixels, f'{second} image')} the same in pixels as another file in {first}"
+            )
         if near:
-            leaks.append(f"{count(near)} {second} images are near-duplicates of {first} images")
+            leaks.append(f"{_several(near, f'{second} image')} near-duplicates of {first} images")
         if leaks:
             sentences.append(f"Data leakage from {first} to {second}: {'; '.join(leaks)}.")
             sentences.append(f"The {second} results are too optimistic.")
@@ -68,9 +71,8 @@ def image_level_split(report: Report) -> str:
     if _split(report).get("policy") not in _IMAGE_LEVEL or not images or not patients or patients >= images:
         return ""
     return (
-        f"Training and validation were split by image, and the {count(images)} images are from {count(patients)} "
-        "patients: the model is validated on patients that it was trained on. --split patient keeps all images of "
-        "a patient in one split."
+        f"Split by image, and the {count(images)} images are from {count(patients)} patients: training patients "
+        "are in validation. --split patient keeps them apart."
     )
 
 
@@ -94,11 +96,11 @@ def few_test_patients(report: Report) -> str:
     if not few or "accuracy" not in mapping(mapping(report.get("evaluations")).get("test")):
         return ""
     named = listing(f"{text(name)} ({count(patients[name])})" for name in few[:_NAMED])
-    one, kind = ("label", "labels") if _task(report) == "multilabel" else ("class", "classes")
+    kind = "labels" if _task(report) == "multilabel" else "classes"
     which = f"{named}" if len(few) <= _NAMED else f"{len(few)} of {len(patients)} {kind}, such as {named}"
     return (
-        f"Few test patients of {which}: the results for them are very uncertain, and count as much in a macro "
-        f"average as those for any other {one}."
+        f"Few test patients of {which}: the results for them are very uncertain, and weigh as much as any others "
+        "in a macro average."
     )
 
 
@@ -113,9 +115,8 @@ def unknown_patients(report: Report) -> str:
     if known or not images or images != number(dataset.get("patients")):
         return ""
     return (
-        "Which images are of one patient is not known, and each counts as a patient of its own. If patients have "
-        "several images, the same patient may be in training and test, the results are too optimistic, and the "
-        "confidence intervals are too narrow."
+        "Patients are not known, each image counts as one: the same patient may be in training and test, the "
+        "results too optimistic, and the intervals too narrow."
     )
 
 
@@ -144,44 +145,44 @@ def one_seed(report: Report) -> str:
     if seed is None or not mapping(report.get("evaluations")):
         return ""
     return (
-        f"One run with one seed ({text(seed)}): the confidence intervals do not include the variation between "
-        "seeds. Repeat the run with several seeds (--seeds 3) before interpreting small differences."
+        f"One seed ({text(seed)}): the intervals do not include the variation between seeds. Before interpreting "
+        "small differences, run with --seeds 3."
     )
 
 
 def chosen_by_accuracy(report: Report) -> str:
-    """Accuracy on imbalanced data favours the larger class."""
+    """Accuracy on imbalanced data favors the larger class."""
     counts = _counts(report, "validation").values()
     if mapping(report.get("monitor")).get("metric") != "accuracy" or not counts:
         return ""
 
-    def auc_instead(of: str) -> str:
-        return f" --monitor auc does not depend on the {of}." if "monitor" in _settings(report) else ""
-
+    instead = " --monitor auc does not." if "monitor" in _settings(report) else ""
     if _task(report) == "multilabel":
         images = number(_row(report, "validation").get("images")) or 0
         if sum(counts) > (1 - _IMBALANCED) * images * len(counts):
             return ""
         return (
-            "The checkpoint was selected by accuracy, and most labels are absent from most validation images: "
-            f"models that detect few of them are preferred.{auc_instead('frequency of the labels')}"
+            "Selected by accuracy, and most labels are absent from most validation images: that favors models that "
+            f"detect few of them.{instead}"
         )
     if max(counts) <= _IMBALANCED * sum(counts):
         return ""
+    larger = in_percent(max(counts) / sum(counts))
     return (
-        f"The checkpoint was selected by accuracy, and {max(counts) / sum(counts):.0%} of the validation images "
-        f"are of one class: models that favour this class are preferred.{auc_instead('class balance')}"
+        f"Selected by accuracy, and {larger} of the validation images are of one class: that favors models that "
+        f"prefer this class.{instead}"
     )
 
 
 def test_opened_again(report: Report) -> str:
     """Test images that influenced a choice no longer test it."""
-    accesses = number(mapping(report.get("test_access")).get("count"))
-    if accesses is None or accesses < 2:
+    earlier = (number(mapping(report.get("test_access")).get("count")) or 1) - 1
+    if earlier < 1 or mapping(report.get("dataset")).get("synthetic"):
         return ""
+    several = f"{count(earlier)} earlier evaluations" if earlier > 1 else "One earlier evaluation"
     return (
-        f"{count(accesses)} test-set accesses with this data, this run included: if earlier test results "
-        "influenced the recipe, the test results are too optimistic."
+        f"{several} of the same task on these test images: if that influenced the recipe, the test results are "
+        "too optimistic."
     )
 
 
@@ -280,6 +281,10 @@ RULES: Mapping[str, Callable[[Report], str]] = {
     "plugin-files": plugin_files,
 }
 """All rules by name, in the order in which a report shows them."""
+
+
+def _several(n: float, noun: str) -> str:
+    return f"1 {noun} is" if n == 1 else f"{count(n)} {noun}s are"
 
 
 def _task(report: Report) -> str:

@@ -1,28 +1,19 @@
-"""The results of K exclusive classes or K labels in sentences and tables: main result, calibration, errors.
+"""The results of K exclusive classes or K labels in sentences: main result, calibration.
 
 :mod:`pneumo_cli.reports.results` has those of two classes, and places both. Nothing here raises.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pneumo_cli.evaluation.metric_names import interval_text, metric_text
-from pneumo_cli.reports.document import Block, Folded, Paragraph, Table
-from pneumo_cli.reports.formatting import count, in_hundred, listing, of_hundred
+from pneumo_cli.reports.formatting import in_hundred, listing, of_hundred, share
 from pneumo_cli.runtime.json_values import mapping, number, number_ends, sequence, text
 
 _NAMED = 5  # classes that a sentence names
-_SHOWN = 20  # errors before the rest is folded, but at least one of each class
 _OTHER_PREVALENCE = 0.02  # as for two classes
-_COLUMNS = {
-    "name": "Image",
-    "patient": "Patient",
-    "subtype": "Subtype",
-    "truth": "Truth",
-    "predicted": "Predicted",
-}
 
 
 def main_result(
@@ -89,76 +80,15 @@ def calibration_remarks(details: Mapping[str, Any], split: str) -> list[str]:
     if not changed:
         return [*sentences, f"{valid}, and nearly the same frequencies were found in the {split} images."]
     largest = sorted(changed, key=lambda name: -abs(changed[name][1] - changed[name][0]))[:_NAMED]
-    named = listing(f"{name} {changed[name][0]:.0%} there, {changed[name][1]:.0%} here" for name in largest)
+    named = listing(
+        f"{name} {share(changed[name][0])} there, {share(changed[name][1])} here" for name in largest
+    )
     most = f", most of all {named}" if len(changed) > len(largest) else f": {named}"
     return [
         *sentences,
         f"{valid}, and that of the {split} images differs{most}. The probability of a {each} that is rarer here is "
         "too high, that of a more frequent one too low.",
     ]
-
-
-def errors(details: Mapping[str, Any], split: str) -> Iterator[Block]:
-    """The misclassified images of a split, class by class, the most confident errors first."""
-    found = mapping(details.get("errors"))
-    rows = [mapping(row) for row in sequence(found.get("rows"))]
-    wrong, images = number(found.get("count")), number(found.get("of"))
-    if wrong is None:
-        return
-    labels = details.get("task") == "multilabel"
-    all_images = f"the {count(images)} {split} images" if images else f"the {split} images"
-    if not wrong:
-        yield Paragraph(f"None of {all_images} is misclassified.")
-        return
-    what = "At least one label is wrong" if labels else "Misclassified"
-    share = f" ({wrong / images:.1%})" if images else ""
-    of_classes = {text(name): number(n) or 0 for name, n in mapping(found.get("classes")).items()}
-    numbers = ", ".join(f"{name} {count(n)}" for name, n in of_classes.items() if n)
-    by = "Wrong decisions by label" if labels else "By true class"
-    most = max(1, _SHOWN // max(1, len(of_classes)))
-    own = {name: [row for row in rows if row.get("class") == name] for name in of_classes}
-    shown = [row for of in own.values() for row in of[:most]]
-    rest = [row for of in own.values() for row in of[most:]]
-    note = (
-        f"P: calibrated probability. {by}: {numbers}. The most confident errors of each "
-        f"{'label' if labels else 'class'} come first"
-    )
-    if any(
-        (number(row.get("true_probability")) or 0) > (number(row.get("probability")) or 0) for row in rows
-    ):
-        note += ". The class is predicted before calibration, so it need not have the highest probability"
-    if len(rows) != sum(of_classes.values()):
-        note += f"; predictions/{split}.csv holds all predictions"
-    title = f"{what}: {count(wrong)} of {all_images}{share}"
-    if not shown:
-        yield Paragraph(f"{title}.")
-        return
-    yield _error_table(shown, labels, title=title, note=f"{note}.")
-    if rest:
-        title = "1 more error" if len(rest) == 1 else f"{count(len(rest))} more errors"
-        yield Folded(title, (_error_table(rest, labels),))
-
-
-def _error_table(
-    rows: Sequence[Mapping[str, Any]], labels: bool, *, title: str = "", note: str = ""
-) -> Table:
-    keys = [key for key in _COLUMNS if any(text(row.get(key)) for row in rows)]
-    if all(
-        text(row.get("subtype")) in ("", text(row.get("class"))) for row in rows
-    ):  # the subtypes are the classes
-        keys = [key for key in keys if key != "subtype"]
-    probabilities = {"probability": "P (label)" if labels else "P (predicted)"}
-    if any(number(row.get("true_probability")) is not None for row in rows):
-        probabilities["true_probability"] = "P (truth)"
-    body = tuple(
-        (
-            *(text(row.get(key)) for key in keys),
-            *("–" if (p := number(row.get(key))) is None else f"{p:.3f}" for key in probabilities),
-        )
-        for row in rows
-    )
-    head = (*(_COLUMNS[key] for key in keys), *probabilities.values())
-    return Table(head, body, frozenset(range(len(keys), len(head))), title=title, note=note)
 
 
 def _by_class(found: Sequence[Mapping[str, Any]], metric: str) -> dict[str, float]:

@@ -36,9 +36,15 @@ class Table:
 
 @dataclass(frozen=True)
 class Pictures:
-    """Figures: (path in the run folder, caption)."""
+    """Figures: (path in the run folder, caption).
+
+    ``alternatives`` say the result in words, for those who do not see the pictures, one per figure; where there is
+    none, the caption does. ``compact`` pictures are set beside each other.
+    """
 
     items: tuple[tuple[str, str], ...]
+    alternatives: tuple[str, ...] = ()
+    compact: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,11 +67,12 @@ Block: TypeAlias = Paragraph | Table | Pictures | Commands | Folded
 
 @dataclass(frozen=True)
 class Section:
-    """A section of the report; ``anchor`` is unique."""
+    """A section of the report; ``anchor`` is unique. A ``folded`` one shows its title until it is opened."""
 
     anchor: str
     title: str
     blocks: tuple[Block, ...]
+    folded: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,6 +95,7 @@ class Document:
         summary: what was done, for readers who do not program.
         verdict: the main result in one sentence; may be empty.
         headline_title: the images on which the headline metrics were measured.
+        opening: what is shown before the headline metrics, such as pictures.
     """
 
     title: str
@@ -99,3 +107,4 @@ class Document:
     headlines: tuple[Headline, ...]
     sections: tuple[Section, ...]
     version: str
+    opening: tuple[Block, ...] = ()

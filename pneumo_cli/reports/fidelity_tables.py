@@ -12,14 +12,23 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from pneumo_cli.evaluation.generative.fidelity import HALVINGS, REAL, SUBSETS, Fidelity, MeasuredSet
+from pneumo_cli.evaluation.generative.collapse import failures
+from pneumo_cli.evaluation.generative.fidelity import HALVINGS, SUBSETS, Fidelity, MeasuredSet
 from pneumo_cli.evaluation.result import NamedFigure, NamedTable, RunSummary
+from pneumo_cli.runtime.percentages import share
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from pneumo_cli.evaluation.generative.distances import Kid
     from pneumo_cli.evaluation.generative.memorization import Memorization
+
+_WORSE_THAN = {
+    "noise": "worse than noise",
+    "mean-image": "farther from real ones than copies of the mean training image",
+    "pca-gaussian": "farther from real ones than a PCA Gaussian, which needs no network",
+}
+"""What it means to have a larger distance than a baseline, from the worst one on."""
 
 
 def fidelity_summary(found: Fidelity) -> RunSummary:
@@ -36,23 +45,62 @@ def fidelity_summary(found: Fidelity) -> RunSummary:
         tables=(_distance_table(found), _memorization_table(found)),
         figures=tuple(_figures(found)),
         notes=tuple(_notes(found)),
+        verdict=_verdict(found),
     )
+
+
+def real_above_generated(real: Tensor, generated: Tensor, of: str, verdict: str = "") -> NamedFigure:
+    """The figure that opens the report of a generator: real images above generated ones.
+
+    Args:
+        real, generated: uint8 [n, S, S] both.
+        of: what the real images are, ``test images of PNEUMONIA``.
+        verdict: on the generated images, for those who do not see them; may be empty.
+    """
+    count = "Eight" if len(real) == 8 else f"{len(real)}"
+    caption = f"{count} real {of}, and below them {count.lower()} generated images, not selected."
+
+    def draw() -> Figure:
+        from pneumo_cli.reports.figures import galleries
+
+        figure: Figure = galleries.labelled_rows(
+            (("Real", real.numpy()), ("Generated", generated.numpy())),
+        )
+        return figure
+
+    return NamedFigure("real-and-generated", caption, draw, "opening", f"{caption} {verdict}".strip())
+
+
+def _verdict(found: Fidelity) -> str:
+    """How far the generated images are from real ones, in one sentence; of several sets, one for each."""
+    kids = {slug: row.kid.mean for slug, row in found.measured.items()}
+    real = f"other real patients have {_number(1000 * kids['real'])}"
+    sentences = []
+    for slug in found.samples:
+        alone = len(found.samples) == 1
+        who = "the generated images" if alone else f"the images of {found.measured[slug].title}"
+        worse = next((one for one in _WORSE_THAN if kids[slug] >= kids[one]), "")
+        relation = (
+            _WORSE_THAN[worse] if worse else "nearer to real ones than every baseline without a network"
+        )
+        baseline = f" against {_number(1000 * kids[worse])}" if worse else ""
+        sentences.append(
+            f"By KID {who} are {relation}: {_number(1000 * kids[slug])}{baseline} (× 1000, lower is better); "
+            f"{real}."
+        )
+    return " ".join(sentences)
 
 
 def _distance_table(found: Fidelity) -> NamedTable:
     extractor, n = found.extractor, found.n
     subset = next(iter(found.measured.values())).kid.subset_size
     note = (
-        f"In features of {extractor.name}, {extractor.dimension:,} an image; lower is better. {n} images of "
-        f"each row against {n} real ones, means over {HALVINGS} divisions of the held-out patients into "
-        f"halves: one half is the reference, the other the row “{REAL}”. KID: mean ± standard deviation over "
-        f"the divisions and {SUBSETS} subsets of {subset} images in each."
+        f"Lower is better. In {extractor.dimension:,} features ({extractor.name}), {n} images of each row against "
+        f"{n} real ones; means over {HALVINGS} divisions of the held-out patients into halves. KID: mean ± "
+        f"standard deviation over the divisions and {SUBSETS} subsets of {subset} images in each."
     )
     if n < extractor.dimension:
-        note += (
-            f" With {n} images, fewer than the {extractor.dimension:,} features, the Fréchet distance is mostly "
-            "bias: compare it within this table only, and rely on KID, which is unbiased."
-        )
+        note += " With fewer images than features the Fréchet distance is mostly bias: rely on KID."
     return NamedTable(
         "Distance to real images of held-out patients",
         ("Images", "KID × 1000", "Fréchet distance"),
@@ -66,8 +114,8 @@ def _memorization_table(found: Fidelity) -> NamedTable:
         (
             row.title,
             f"{row.memorization.ratio:.2f}",
-            f"{row.memorization.near_copies:.1%}",
-            f"{row.memorization.copies:.1%}",
+            share(row.memorization.near_copies, 1),
+            share(row.memorization.copies, 1),
             f"{row.diversity:.2f}",
             f"{row.manifold.density:.2f}",
             f"{row.manifold.coverage:.2f}",
@@ -78,54 +126,39 @@ def _memorization_table(found: Fidelity) -> NamedTable:
         f"{len(images):,} ({found.measured[slug].title})" for slug, images in found.samples.items()
     )
     note = (
-        f"Nearest: median distance to the nearest of {len(found.training):,} training images, for {sizes} "
-        f"images, as a multiple of that of {found.held_out:,} held-out images. Near: share of images nearer "
-        "to a training image than 99 % of held-out images are; smooth images are near to many. Copies: those "
-        "of them that are also much nearer to one training image than to the next 50, less than half as far "
-        "as a held-out image would be; flipped or shifted copies are not detected. Diversity: mean distance "
-        "between two images, as a multiple of that of held-out images. Density and coverage (Naeem et al. "
-        "2020, k = 5) use the features above."
+        f"Nearest: median distance to the nearest of {len(found.training):,} training images, of {sizes} images, "
+        f"as a multiple of that of {found.held_out:,} held-out images. Near: share nearer to a training image than "
+        "99 % of held-out images are. Copies: those much nearer to one training image than to all others; flipped "
+        "or shifted copies are not detected. Diversity: mean distance between two images, as a multiple of that of "
+        "held-out images. Density and coverage: Naeem et al. 2020, k = 5."
     )
     head = ("Images", "Nearest", "Near", "Copies", "Diversity", "Density", "Coverage")
     return NamedTable("Memorization and diversity", head, rows, note)
 
 
 def _notes(found: Fidelity) -> Iterator[str]:
-    measured = found.measured
-    bounds = ", ".join(
-        f"{name} {_number(1000 * measured[slug].kid.mean)}"
-        for slug, name in (
-            ("real", "other real patients have"),
-            ("pca-gaussian", "a PCA Gaussian"),
-            ("mean-image", "the mean image"),
-            ("noise", "noise"),
-        )
-    )
+    measured, failed = found.measured, failures(found)
     for slug, images in found.samples.items():
         row = measured[slug]
         title = f"{row.title}: " if len(found.samples) > 1 else ""
-        yield (
-            f"{title}KID to held-out images is {_thousandths(row.kid)} (× 1000; {found.extractor.name}); {bounds}."
-        )
         yield title + _on_copies(len(images), row.memorization)
+        if slug in failed:  # which the warning says
+            continue
         yield (
-            f"{title}Two generated images differ {row.diversity:.2f} times as much as two real ones, and the "
-            f"generated images cover {row.manifold.coverage:.0%} of the real images' neighbourhoods (other real "
-            f"patients: {measured['real'].manifold.coverage:.0%})."
+            f"{title}Two generated images differ {row.diversity:.2f} times as much as two real ones, and cover "
+            f"{share(row.manifold.coverage)} of the real images' neighborhoods (other real patients: "
+            f"{share(measured['real'].manifold.coverage)})."
         )
 
 
 def _on_copies(count: int, found: Memorization) -> str:
     near, copies = round(found.near_copies * count), round(found.copies * count)
-    sentence = (
-        f"{near:,} of {count:,} images ({found.near_copies:.1%}) are nearer to a training image than 99 % of "
-        "held-out images are (1 % is expected)"
-    )
     if copies:
-        return (
-            f"{sentence}; {copies:,} of these are near to a single training image and look like copies of it."
-        )
-    return f"{sentence}; none of these is near to a single training image only, so no copies were found."
+        return f"{copies:,} of {count:,} images look like a copy of a training image."
+    return (
+        f"No copies of training images were found among {count:,} images; {near:,} ({share(found.near_copies, 1)}) "
+        "are nearer to a training image than 99 % of held-out images are."
+    )
 
 
 def _thousandths(value: Kid) -> str:
@@ -141,6 +174,7 @@ def _number(value: float) -> str:
 def _figures(found: Fidelity) -> Iterator[NamedFigure]:
     rows = {slug: found.measured[slug] for slug in found.samples}
     for slug, row in rows.items():
+        on_copies = _on_copies(len(found.samples[slug]), row.memorization)
         yield NamedFigure(
             "closest-pairs" if len(rows) == 1 else f"closest-pairs-{slug}",
             f"{row.title.capitalize()}: the images nearest to a training image, above that training image, "
@@ -148,6 +182,7 @@ def _figures(found: Fidelity) -> Iterator[NamedFigure]:
             f"{row.memorization.threshold:.2f}).",
             partial(_draw_pairs, row, found.samples[slug], found.training),
             group="summary",
+            alternative=f"Generated images above their nearest training images. {on_copies}",
         )
     yield NamedFigure(
         "neighbour-distances",

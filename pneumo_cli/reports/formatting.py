@@ -2,15 +2,23 @@
 
 Nothing here raises: a report may be of another version, or edited by hand. Metrics have their own digits
 (:mod:`pneumo_cli.evaluation.metric_names`).
+
+Contents write ``-0.1`` and ``12 %``, with a hyphen and a space; both renderers set the minus sign and keep the
+percent sign on its line with :func:`typeset`. Commands and names of files stay as they are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+import shlex
+from collections.abc import Iterable, Sequence
 from datetime import datetime
+from pathlib import PurePath
 from typing import Any
 
 from pneumo_cli.runtime.json_values import number, text
+from pneumo_cli.runtime.percentages import percent as percent
+from pneumo_cli.runtime.percentages import share as share
 
 DISCLAIMER = "Research software, no medical device: not for diagnosis, and not to be used on patients."
 """Shown with every result."""
@@ -22,15 +30,14 @@ def count(value: Any) -> str:
     return "–" if found is None else f"{found:,.0f}"
 
 
-def percent(probability: float) -> str:
-    """A probability in percent; never 0 or 100 %, of which no model can be sure.
+def typeset(text: str) -> str:
+    """Text with minus signs before numbers, and percent signs that stay with theirs.
 
-    >>> percent(0.9996), percent(0.314), percent(1e-9)
-    ('> 99.9 %', '31.4 %', '< 0.1 %')
+    >>> typeset("from -0.1 to 12 % or 12%, run-1 of 2026-11-27")
+    'from −0.1 to 12\\xa0% or 12\\xa0%, run-1 of 2026-11-27'
     """
-    if probability > 0.999:
-        return "> 99.9 %"
-    return "< 0.1 %" if probability < 0.001 else f"{100 * probability:.1f} %"
+    signed = re.sub(r"(?<![\w./\\–-])-(?=\.?\d)", "\N{MINUS SIGN}", text)
+    return re.sub(r"(?<=\d) ?%(?!\w)", "\N{NO-BREAK SPACE}%", signed)
 
 
 def lowered(label: str) -> str:
@@ -83,3 +90,20 @@ def listing(parts: Iterable[str]) -> str:
     """
     *others, last = parts
     return f"{', '.join(others)} and {last}" if others else last
+
+
+def command_text(words: Sequence[Any]) -> str:
+    """A recorded command line as it was typed, ready to copy.
+
+    >>> command_text(["/opt/bin/pneumo", "run", "gan", "--images-of", "a b"])
+    "pneumo run gan --images-of 'a b'"
+    """
+    if not words:
+        return ""
+    program, *arguments = map(text, words)
+    # What cannot be typed is said in a remark: Caller.recorded.
+    remarks = [word for word in arguments if word.startswith("# ")]
+    typed = [word for word in arguments if word not in remarks]
+    name = PurePath(program).name
+    start = ["python", "-m", "pneumo_cli"] if name == "__main__.py" else [name]
+    return " ".join([shlex.join([*start, *typed]), *remarks])

@@ -10,8 +10,9 @@ from urllib.parse import quote
 
 from pneumo_cli.reports.content import document
 from pneumo_cli.reports.document import Block, Commands, Document, Folded, Paragraph, Pictures, Table
-from pneumo_cli.reports.formatting import DISCLAIMER
+from pneumo_cli.reports.formatting import DISCLAIMER, typeset
 from pneumo_cli.reports.images import inside
+from pneumo_cli.runtime.streams import with_visible_controls
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]#|~$])")
 
@@ -33,23 +34,24 @@ def render_markdown(report: Mapping[str, Any], folder: Path) -> str:
 def render_document(page: Document, folder: Path) -> str:
     """Render a document as :func:`render_markdown` does, with figures linked relative to ``folder``."""
     blocks = [f"# {escaped(page.title)}", escaped(page.byline)]
-    blocks += [f"> {DISCLAIMER}", escaped(page.summary)]
+    blocks += [f"> {DISCLAIMER}", _prose(page.summary)]
     if page.verdict:
-        blocks.append(f"**{escaped(page.verdict)}**")
+        blocks.append(f"**{_prose(page.verdict)}**")
     if page.cautions:
         blocks.append("**Caveats**")
-        blocks.append("\n".join(f"- {escaped(caution)}" for caution in page.cautions))
+        blocks.append("\n".join(f"- {_prose(caution)}" for caution in page.cautions))
     if page.headlines:
         head = tuple(item.label for item in page.headlines)
-        rows = [tuple(item.value for item in page.headlines)]
+        rows = [tuple(typeset(item.value) for item in page.headlines)]
         if any(item.interval for item in page.headlines):
-            rows.append(tuple(item.interval and f"95 %: {item.interval}" for item in page.headlines))
+            rows.append(tuple(item.interval and f"95 %: {typeset(item.interval)}" for item in page.headlines))
         blocks += [f"**{escaped(page.headline_title)}**", _table(Table(head, tuple(rows)))]
+    blocks += [text for block in page.opening for text in _block(block, folder)]
     for section in page.sections:
-        blocks.append(f"## {section.title}")
+        blocks.append(f"## {escaped(section.title)}")
         blocks += [text for block in section.blocks for text in _block(block, folder)]
     blocks.append(f"Written by pneumo {escaped(page.version)}.".replace(" .", "."))
-    return "\n\n".join(block for block in blocks if block) + "\n"
+    return with_visible_controls("\n\n".join(block for block in blocks if block) + "\n")
 
 
 def escaped(text: str) -> str:
@@ -59,19 +61,24 @@ def escaped(text: str) -> str:
     return _SPECIAL.sub(r"\\\1", line)
 
 
+def _prose(text: str) -> str:
+    return escaped(typeset(text))
+
+
 def _block(block: Block, folder: Path) -> Iterator[str]:
     match block:
         case Paragraph(text, warning):
-            yield f"> **Note.** {escaped(text)}" if warning else escaped(text)
+            yield f"> **Note.** {_prose(text)}" if warning else _prose(text)
         case Table():
             if block.title:
                 yield f"**{escaped(block.title)}**"
             yield _table(block)
             if block.note:
-                yield escaped(block.note)
-        case Pictures(items):
-            for file, caption in items:
-                yield from _picture(file, caption, folder)
+                yield _prose(block.note)
+        case Pictures(items, alternatives):
+            for place, (file, caption) in enumerate(items):
+                alternative = alternatives[place] if place < len(alternatives) else ""
+                yield from _picture(file, caption, alternative or caption, folder)
         case Commands(lines):
             yield _fenced(lines)
         case Folded(title, blocks):
@@ -83,7 +90,10 @@ def _block(block: Block, folder: Path) -> Iterator[str]:
 
 def _table(table: Table) -> str:
     rules = ["---:" if column in table.numeric else "---" for column in range(len(table.head))]
-    rows = [[escaped(cell) for cell in row] for row in table.rows]
+    rows = [
+        [_prose(cell) if column in table.numeric else escaped(cell) for column, cell in enumerate(row)]
+        for row in table.rows
+    ]
     for row, link in zip(rows, table.links, strict=False):
         if link:
             row[0] = f"[{row[0]}]({quote(link)})"
@@ -93,13 +103,13 @@ def _table(table: Table) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _picture(file: str, caption: str, folder: Path) -> Iterator[str]:
+def _picture(file: str, caption: str, alternative: str, folder: Path) -> Iterator[str]:
     if inside(folder, file) is None:
         yield f"*Missing figure: {escaped(file)}*"
         return
-    yield f"![{escaped(caption)}]({quote(file)})"
+    yield f"![{escaped(alternative)}]({quote(file)})"
     if caption:
-        yield f"*{escaped(caption)}*"
+        yield f"*{_prose(caption)}*"
 
 
 def _fenced(lines: Sequence[str]) -> str:

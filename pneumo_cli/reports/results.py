@@ -7,6 +7,7 @@ table may come from a plugin: nothing here raises.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -14,24 +15,24 @@ from typing import Any
 from pneumo_cli.evaluation.metric_names import in_order, interval_text, is_known, metric_label, metric_text
 from pneumo_cli.reports import class_results
 from pneumo_cli.reports.document import Block, Folded, Headline, Paragraph, Pictures, Table
-from pneumo_cli.reports.formatting import count, in_hundred, of_hundred
+from pneumo_cli.reports.formatting import count, in_hundred, of_hundred, share
+from pneumo_cli.reports.misclassified import errors
 from pneumo_cli.runtime.json_values import mapping, number, number_ends, sequence, text
 
 _HEADLINES = 4
+NO_HEADLINES = ("loss", "keras_accuracy")
+"""Metrics that are not among the first numbers of a report."""
+
 _LONG = 10  # rows of a table that is folded
-_ERRORS_SHOWN, _ERRORS_LISTED = 20, 200
+_FEW = 8  # metrics of a split that are shown, not folded
+_FIRST = 2  # figures of a split that are shown, not folded
 _OTHER_PREVALENCE = 0.02  # difference from the validation set above which calibration is off
 _LONGEST_NUMBER = 32  # characters
-_OTHER_SECTIONS = ("summary", "explanations", "training", "data", "samples")
+_OTHER_SECTIONS = ("opening", "errors", "summary", "explanations", "training", "data", "samples", "spread")
 """Groups of figures with a section of their own."""
+_SECTION = re.compile(r"section-\d+")
+"""The groups of plugins' sections."""
 _EASY_WITH_RARE_LABELS = ("accuracy", "exact_match")
-_ERROR_COLUMNS = {
-    "name": "Image",
-    "patient": "Patient",
-    "subtype": "Subtype",
-    "truth": "Truth",
-    "predicted": "Predicted",
-}
 _INTERVALS = (
     "Values in brackets are 95 % confidence intervals: such an interval covers the true value in about 95 of 100 "
     "samples of patients from the same population. They do not include differences between hospitals or between "
@@ -71,7 +72,7 @@ def headlines(report: Mapping[str, Any]) -> tuple[str, tuple[Headline, ...]]:
         split = evaluated_split(report)
         metrics = mapping(mapping(report.get("evaluations")).get(split))
         intervals = _intervals(report, split)
-        title, wanted = _set_title(report, split), [name for name in metrics if name != "loss"]
+        title, wanted = _set_title(report, split), [name for name in metrics if name not in NO_HEADLINES]
     task, ordered = task_of(report), in_order(wanted)
     if task == "multilabel":  # most images have none of the rare labels, so a high accuracy is easy
         ordered.sort(key=lambda name: name in _EASY_WITH_RARE_LABELS)
@@ -88,10 +89,13 @@ def headlines(report: Mapping[str, Any]) -> tuple[str, tuple[Headline, ...]]:
 
 
 def verdict(report: Mapping[str, Any]) -> str:
-    """Sensitivity and false positive rate of the first split, as numbers of images out of 100.
+    """The main result in one sentence: what the trainer says of the whole run, else the decisions of a classifier.
 
-    Of more than two classes, the share of right decisions; of labels, the mean ROC AUC.
+    Of two classes those are sensitivity and false positive rate of the first split, as images out of 100; of more
+    than two, the share of right decisions; of labels, the mean ROC AUC.
     """
+    if own := text(mapping(report.get("summary")).get("verdict")):
+        return own
     split = evaluated_split(report)
     classes = [text(name) for name in sequence(mapping(report.get("dataset")).get("classes"))]
     metrics, intervals = mapping(mapping(report.get("evaluations")).get(split)), _intervals(report, split)
@@ -115,42 +119,81 @@ def verdict(report: Mapping[str, Any]) -> str:
 
 
 def results(report: Mapping[str, Any]) -> Iterator[Block]:
-    """The metrics of all splits, then all other results of the first split, then those of the others, folded."""
+    """All results by split: the main ones and the errors of the first split, then all others."""
+    yield from main_results(report)
+    yield from error_blocks(report)
+    yield from further_results(report)
+
+
+def main_results(report: Mapping[str, Any]) -> Iterator[Block]:
+    """The first figures of the first split, and its metrics where they are few.
+
+    Figures are in the order of their importance: a classifier's begin with confusion matrix and ROC curve.
+    Nothing where the whole run was evaluated: its summary says more than a loss by split.
+    """
+    if _is_summarized(report):
+        return
     first = evaluated_split(report)
-    # report.json has the splits in the order of their evaluation.
-    measured = {
-        name: mapping(values) for name, values in mapping(report.get("evaluations")).items() if values
-    }
-    splits = sorted(measured, key=lambda name: name != first)
-    if measured:
-        yield _metrics_table(report, {name: measured[name] for name in splits})
+    if shown := _result_figures(report, first)[:_FIRST]:
+        yield as_pictures(shown, compact=True)
+    if _has_few_metrics(report):
+        yield _metrics_table(report, _by_split(report))
+
+
+def further_results(report: Mapping[str, Any]) -> Iterator[Block]:
+    """What :func:`main_results` leaves out: all metrics, tables and curves, and the other splits, folded."""
+    first, measured = evaluated_split(report), _by_split(report)
+    summarized = _is_summarized(report)
+    if measured and (summarized or not _has_few_metrics(report)):
+        yield _metrics_table(report, measured)
     yield from _remarks(report, first)
     tables = list(named_tables(mapping(report.get("tables")).get(first)))
     yield from tables if task_of(report) == "binary" else _with_long_ones_folded(tables)
-    others = [name for name in splits if name != first]
-    groups = dict.fromkeys(["results", *(text(item.get("group")) for item in _figures(report))])
-    own = [group for group in groups if group not in _OTHER_SECTIONS]
-    for group in own:
-        yield from pictures(report, group, but_of=others)
-    yield from _errors(report, first)
-    for other in others:
+    if figures := _result_figures(report, first)[0 if summarized else _FIRST :]:
+        yield as_pictures(figures)
+    for other in list(measured)[1:]:
+        figures = _result_figures(report, other, alone=True)
         blocks = [
             *named_tables(mapping(report.get("tables")).get(other)),
-            *(block for group in own for block in pictures(report, group, of=other)),
-            *_errors(report, other),
+            *([as_pictures(figures)] if figures else []),
+            *errors(_details(report, other), other, _classes(report), task_of(report)),
         ]
         if blocks:
             yield Folded(f"Results on the {other} set", tuple(blocks))
 
 
+def error_blocks(report: Mapping[str, Any]) -> Iterator[Block]:
+    """The errors of a classifier on the first split: how many, pictures with their evidence, and a list, folded."""
+    split = evaluated_split(report)
+    found = list(errors(_details(report, split), split, _classes(report), task_of(report)))
+    yield from found[:1]
+    shown = list(pictures(report, "errors"))
+    yield from shown
+    if shown:  # what is to be known of the maps
+        for note in sequence(mapping(report.get("explanations")).get("notes")):
+            yield Paragraph(text(note), warning=True)
+    yield from found[1:]
+
+
 def summary_blocks(report: Mapping[str, Any], group: str) -> Iterator[Block]:
     """The task's evaluation of the whole run: ``summary``, or ``explanations`` of its decisions."""
     summary = mapping(report.get(group))
-    for note in sequence(summary.get("notes")):
-        yield Paragraph(text(note))
-    shown = list(pictures(report, group))
-    tables = list(named_tables(summary.get("tables")))
-    yield from shown + tables if group == "explanations" else tables + shown
+    shown, tables = list(pictures(report, group)), list(named_tables(summary.get("tables")))
+    warnings = sequence(summary.get("warnings"))  # at the top of the report
+    notes = [Paragraph(text(note)) for note in sequence(summary.get("notes")) if note not in warnings]
+    if group == "explanations":
+        # The notes stand beside the maps of the errors, if there are any.
+        yield from [] if any(text(item.get("group")) == "errors" for item in _figures(report)) else notes
+        yield from shown + tables
+        return
+    yield from notes + tables[:1]
+    if rest := tables[1:] + shown:
+        yield Folded(_title_of(tables[1:], shown), tuple(rest))
+
+
+def _title_of(tables: Sequence[Block], figures: Sequence[Block]) -> str:
+    titles = [table.title for table in tables if isinstance(table, Table) and table.title]
+    return "; ".join([*titles, *(["figures"] if figures and titles else [])]) or "Figures"
 
 
 def named_tables(tables: Any) -> Iterator[Block]:
@@ -182,25 +225,65 @@ def _with_long_ones_folded(tables: Sequence[Block]) -> Iterator[Block]:
             yield table
 
 
-def pictures(
-    report: Mapping[str, Any], group: str, *, of: str = "", but_of: Sequence[str] = ()
-) -> Iterator[Block]:
+def pictures(report: Mapping[str, Any], group: str, *, compact: bool = False) -> Iterator[Block]:
     """The figures of a group.
 
     Args:
-        of: only those of this split.
-        but_of: none of these splits.
+        compact: beside each other.
     """
-    items = tuple(
-        (text(item["file"]), text(item.get("caption")))
-        for item in _figures(report)
-        if item.get("file")
-        and text(item.get("group")) == group
-        and (not of or item.get("split") == of)
-        and item.get("split") not in but_of
-    )
+    items = [item for item in _figures(report) if text(item.get("group")) == group]
     if items:
-        yield Pictures(items)
+        yield as_pictures(items, compact)
+
+
+def as_pictures(items: Sequence[Mapping[str, Any]], compact: bool = False) -> Pictures:
+    """Entries of ``report["figures"]`` as a block, with their texts for those who do not see them."""
+    return Pictures(
+        tuple((text(item.get("file")), text(item.get("caption"))) for item in items),
+        tuple(text(item.get("alternative") or item.get("caption")) for item in items),
+        compact,
+    )
+
+
+def _result_figures(report: Mapping[str, Any], split: str, alone: bool = False) -> list[Mapping[str, Any]]:
+    """The figures of a split in all groups without a section of their own.
+
+    Args:
+        alone: without those that belong to no split.
+    """
+    others = [name for name in _by_split(report) if name != split]
+    return [
+        item
+        for item in _figures(report)
+        if text(item.get("group")) not in _OTHER_SECTIONS
+        and not _SECTION.fullmatch(text(item.get("group")))
+        and item.get("split") not in others
+        and (item.get("split") == split or not alone)
+    ]
+
+
+def _by_split(report: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The metrics of each split that has any, the one to report first in front."""
+    measured = {text(name): mapping(of) for name, of in mapping(report.get("evaluations")).items() if of}
+    first = evaluated_split(report)
+    return {name: measured[name] for name in sorted(measured, key=lambda name: name != first)}
+
+
+def _is_summarized(report: Mapping[str, Any]) -> bool:
+    """Whether the headlines are those of the whole run, or its summary has tables."""
+    summary = mapping(report.get("summary"))
+    return bool(sequence(summary.get("tables"))) or any(
+        is_known(text(name)) and number(value) is not None
+        for name, value in mapping(summary.get("metrics")).items()
+    )
+
+
+def _has_few_metrics(report: Mapping[str, Any]) -> bool:
+    return 0 < len({metric for of in _by_split(report).values() for metric in of}) <= _FEW
+
+
+def _classes(report: Mapping[str, Any]) -> Sequence[Any]:
+    return sequence(mapping(report.get("dataset")).get("classes"))
 
 
 def split_rows(report: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -274,10 +357,10 @@ def _calibration(details: Mapping[str, Any], split: str, classes: Sequence[Any])
     ]
     there, here = (number(details.get(f"{name}_prevalence")) for name in ("validation", "split"))
     if there is not None:
-        validity = f"They are valid at the {positive} prevalence of the validation images, {there:.0%}"
+        validity = f"They are valid at the {positive} prevalence of the validation images, {share(there)}"
         if here is not None and abs(here - there) >= _OTHER_PREVALENCE:
             direction = "high" if here < there else "low"
-            validity += f"; at that of the {text(split)} images, {here:.0%}, they are too {direction}"
+            validity += f"; at that of the {text(split)} images, {share(here)}, they are too {direction}"
         sentences.append(f"{validity}. pneumo predict --prevalence SHARE adjusts them to another prevalence.")
     return sentences
 
@@ -291,45 +374,6 @@ def _factor(log_odds: float) -> str:
     if log_odds > math.log(1000):
         return "more than a thousand"
     return f"{math.exp(log_odds):.3g}" if log_odds > -math.log(1000) else "less than a thousandth"
-
-
-def _errors(report: Mapping[str, Any], split: str) -> Iterator[Block]:
-    """The misclassified images of a split, the most confident errors first."""
-    if task_of(report) != "binary":
-        yield from class_results.errors(_details(report, split), split)
-        return
-    errors = mapping(_details(report, split).get("errors"))
-    listed = [mapping(row) for row in sequence(errors.get("rows"))][:_ERRORS_LISTED]
-    wrong, images = number(errors.get("count")), number(errors.get("of"))
-    if wrong is None and not listed:
-        return
-    wrong = len(listed) if wrong is None else wrong
-    all_images = f"the {count(images)} {split} images" if images else f"the {split} images"
-    if not wrong:
-        yield Paragraph(f"None of {all_images} is misclassified.")
-        return
-    title = f"Misclassified: {count(wrong)} of {all_images}" + (f" ({wrong / images:.1%})" if images else "")
-    if not listed:
-        yield Paragraph(f"{title}.")
-        return
-    note = "The most confident errors come first."
-    if wrong > len(listed):
-        note += f" {count(len(listed))} are listed; predictions/{split}.csv holds all predictions."
-    classes = sequence(mapping(report.get("dataset")).get("classes"))
-    keys = [key for key in _ERROR_COLUMNS if any(text(row.get(key)) for row in listed)]
-    probability = f"Probability of {text(classes[1])}" if len(classes) == 2 else "Probability"
-    head = (*(_ERROR_COLUMNS[key] for key in keys), probability)
-    body = tuple((*(text(row.get(key)) for key in keys), _probability(row)) for row in listed)
-    numeric = frozenset({len(keys)})
-    yield Table(head, body[:_ERRORS_SHOWN], numeric, title=title, note=note)
-    if len(body) > _ERRORS_SHOWN:
-        rest = Table(head, body[_ERRORS_SHOWN:], numeric)
-        yield Folded(f"{count(len(body) - _ERRORS_SHOWN)} more misclassified images", (rest,))
-
-
-def _probability(row: Mapping[str, Any]) -> str:
-    value = number(row.get("probability"))
-    return "–" if value is None else f"{value:.3f}"
 
 
 def _set_title(report: Mapping[str, Any], split: str) -> str:
@@ -348,4 +392,4 @@ def _details(report: Mapping[str, Any], split: str) -> Mapping[str, Any]:
 
 
 def _figures(report: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    return [mapping(item) for item in sequence(report.get("figures"))]
+    return [item for item in map(mapping, sequence(report.get("figures"))) if item.get("file")]

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pneumo_cli.evaluation.result import Evaluation, ReportSection
+from pneumo_cli.evaluation.metric_names import metric_label, metric_text
+from pneumo_cli.evaluation.result import Evaluation, NamedFigure, ReportSection
 from pneumo_cli.reports.figure_files import FigureFiles
 from pneumo_cli.reports.figures import style, training
 from pneumo_cli.reports.figures.animation import write_animation
+from pneumo_cli.reports.formatting import lowered
 from pneumo_cli.runtime import atomic
+from pneumo_cli.runtime.json_values import number
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
 
 # The report shows ten batches of training images and one of each other split (figures 5-7).
 _SAMPLE_BATCHES = {"train": 10, "validation": 1, "test": 1}
+_OF_A_BATCH = 4  # images of each training batch; ten whole batches would be megabytes
 _COLUMNS = 8
 _TITLE = 7  # letters of a label's name above an image, beside the number of further ones
 
@@ -30,14 +34,20 @@ def add_evaluation_figures(files: FigureFiles, split: str, evaluation: Evaluatio
     """Draw the figures of a split."""
     for figure in evaluation.figures:
         caption = f"{split.capitalize()} set. {figure.caption}"
-        files.add(figure.draw, f"figures/{figure.name}-{split}", caption, figure.group, split=split)
+        what, colon, result = figure.alternative.partition(": ")
+        alternative = f"{what} on the {split} set{colon}{result}" if what else ""
+        of = {"split": split, **({"alternative": alternative} if alternative else {})}
+        files.add(figure.draw, f"figures/{figure.name}-{split}", caption, figure.group, **of)
 
 
-def add_training_figures(run: Run, files: FigureFiles, splits: Sequence[Mapping[str, Any]]) -> None:
-    """The curves of the metrics, the learning rate, and the images of each class.
+def add_training_figures(
+    run: Run, files: FigureFiles, splits: Sequence[Mapping[str, Any]], own: Sequence[NamedFigure] = ()
+) -> None:
+    """The curves of the metrics, the learning rate where it changes, and the images of each class.
 
     Args:
         splits: ``report["dataset"]["split"]["rows"]``.
+        own: the trainer's figures; the metrics of which they show the curves are not shown again.
     """
     last, best = run.history[-1], run.best.epoch
     names = list(run.curves) or sorted(last["validation"] or last["train"])
@@ -45,25 +55,64 @@ def add_training_figures(run: Run, files: FigureFiles, splits: Sequence[Mapping[
     names = list(dict.fromkeys((*names, run.monitor.metric)))
     names = [name for name in names if name in last["validation"] or name in last["train"]]
     sides = "Training and validation metrics" if last["validation"] else "Training metrics"
-    if names:
+    shown = _distinct(run.history, [name for name in names if not any(name in one.curves for one in own)])
+    if shown:
+        augmented = ", on images as augmented" if is_augmented(run) else ""
         caption = (
-            f"{sides} by epoch. Epoch 0 is the untrained model. Training metrics are measured during the epoch, on "
-            "images as augmented, while the weights change."
+            f"{sides} by epoch. Epoch 0 is the untrained model. Training metrics are measured during the epoch"
+            f"{augmented}, while the weights change."
         )
         if run.data.task != "binary" and run.data.dataset.classes:
             caption += " Precision, recall and F1 are means over the classes."
-        curves = partial(training.curves, run.history, names, best=best)
-        files.add(curves, "figures/curves", caption, "training")
-    rate = partial(training.learning_rate, run.history)
-    files.add(rate, "figures/learning-rate", "Learning rate by epoch.", "training")
+        curves = partial(training.curves, run.history, shown, best=best)
+        files.add(curves, "figures/curves", caption, "training", alternative=_in_words(run, sides, shown))
+    if len({row.get("learning_rate") for row in run.history}) > 1:
+        rate = partial(training.learning_rate, run.history)
+        first, final = (row.get("learning_rate", 0) for row in (run.history[0], last))
+        words = f"Learning rate by epoch: {first:g} at first, {final:g} in the last one."
+        files.add(rate, "figures/learning-rate", "Learning rate by epoch.", "training", alternative=words)
     if run.data.dataset.classes:
         balance = partial(training.class_balance, splits)
-        shown = "with each label" if run.data.task == "multilabel" else "of each class"
-        files.add(balance, "figures/class-balance", f"Images {shown}, by split.", "data")
+        which = "with each label" if run.data.task == "multilabel" else "of each class"
+        files.add(balance, "figures/class-balance", f"Images {which}, by split.", "data")
     for name in names:
         files.write(
             partial(training.curve, run.history, name, best=best), f"figures/curve-{atomic.file_stem(name)}"
         )
+
+
+def _distinct(history: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[str]:
+    """Without metrics that are everywhere equal to an earlier one: an autoencoder's loss is its squared error."""
+    values = {
+        name: [number(row[side].get(name)) for row in history for side in ("train", "validation")]
+        for name in names
+    }
+    return [name for i, name in enumerate(names) if values[name] not in [values[one] for one in names[:i]]]
+
+
+def is_augmented(run: Run) -> bool:
+    """Whether training images are transformed in another way than those of the evaluation."""
+    train, evaluation = run.transforms
+    names = [getattr(one, "identity", None) for one in (train, evaluation)]
+    return train is not evaluation and (names[0] is None or names[0] != names[1])
+
+
+def _in_words(run: Run, sides: str, names: Sequence[str]) -> str:
+    """The first, the best and the last value of the monitored metric, or of the first one that is shown."""
+    monitor = run.monitor
+    name = monitor.metric or names[0]
+    side = monitor.side if monitor.metric else "validation"
+    side = side if any(name in row[side] for row in run.history) else "train"
+    values = {row["epoch"]: row[side][name] for row in run.history if number(row[side].get(name)) is not None}
+    if not values:
+        return ""
+    first, last = min(values), max(values)
+    label = lowered(metric_label(name).label)
+    words = f"{'Validation' if side == 'validation' else 'Training'} {label}: "
+    words += f"{metric_text(name, values[first])} in epoch {first}"
+    if monitor.metric and run.best.epoch in values:
+        words += f", {metric_text(name, values[run.best.epoch])} in the selected epoch {run.best.epoch}"
+    return f"{sides} by epoch. {words}, {metric_text(name, values[last])} in the last, {last}."
 
 
 def add_section_figures(files: FigureFiles, sections: Sequence[tuple[str, ReportSection]]) -> None:
@@ -71,7 +120,8 @@ def add_section_figures(files: FigureFiles, sections: Sequence[tuple[str, Report
     for place, (plugin, section) in enumerate(sections):
         for figure in section.figures:
             stem, group = f"figures/section-{place}-{figure.name}", f"section-{place}"
-            files.add(figure.draw, stem, figure.caption, group, plugin=plugin)
+            of = {"alternative": figure.alternative} if figure.alternative else {}
+            files.add(figure.draw, stem, figure.caption, group, plugin=plugin, **of)
 
 
 def add_epoch_images(run: Run, files: FigureFiles) -> None:
@@ -97,18 +147,21 @@ def add_sample_figures(run: Run, loaders: Mapping[str, Loader], files: FigureFil
     """Images of each split, as the model receives them."""
     for split, loader in loaders.items():
         batches = min(_SAMPLE_BATCHES[split], len(loader))
-        caption = (
-            f"{_COLUMNS} images of each of the first {batches} training batches, as augmented in epoch 1."
-            if _SAMPLE_BATCHES[split] > 1
-            else f"Images of the {split} set, as the model receives them."
+        how = (
+            "as augmented in epoch 1"
+            if split == "train" and is_augmented(run)
+            else "as the model receives them"
         )
+        caption = f"Images of the {split} set, {how}."
+        if _SAMPLE_BATCHES[split] > 1:
+            caption = f"{_OF_A_BATCH} images of each of the first {batches} training batches, {how}."
         if batches:
             grid = partial(_sample_grid, run, split, loader, batches)
             files.add(grid, f"samples/{split}", caption, "samples")
 
 
 def _sample_grid(run: Run, split: str, loader: Loader, batches: int) -> Figure:
-    shown = _COLUMNS if _SAMPLE_BATCHES[split] > 1 else 2 * _COLUMNS
+    shown = _OF_A_BATCH if _SAMPLE_BATCHES[split] > 1 else 2 * _COLUMNS
     transform = run.transforms.train if split == "train" else run.transforms.evaluation
     images, titles = [], []
     for _, batch in zip(range(batches), loader, strict=False):

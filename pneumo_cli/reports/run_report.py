@@ -48,8 +48,10 @@ def write_report(
     *,
     command: Sequence[str],
     sample_loaders: Mapping[str, Loader],
+    layers: Mapping[str, Any] | None = None,
     summary: RunSummary | None = None,
     sections: Sequence[tuple[str, ReportSection]] = (),
+    next_steps: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Write the report of a run.
 
@@ -57,8 +59,10 @@ def write_report(
         evaluations: of the selected checkpoint, by split; a split without images is absent.
         command: the command line, for the record.
         sample_loaders: the batches shown as sample images, by split.
+        layers: ``report["model"]["layers"]``.
         summary: the trainer's evaluation of the whole run, if any.
         sections: those that plugins add, each with the name of its plugin.
+        next_steps: command lines that it suggests.
 
     Returns:
         the content of ``report.json``.
@@ -68,7 +72,7 @@ def write_report(
     """
     summary = summary or RunSummary()
     folder, records = run.folder, run.data.dataset.records
-    files = FigureFiles(folder, run.note)
+    files = FigureFiles(folder, run.note, for_print=run.machine.print_figures)
     pages = run.machine.report
     try:
         parts = 5 + len(evaluations) if pages else 1
@@ -76,13 +80,14 @@ def write_report(
             for split, evaluation in evaluations.items():
                 atomic.write_text(folder.predictions / f"{split}.csv", predictions_csv(evaluation, records))
             if pages:
-                add_training_figures(run, files, _split_rows(run))
+                add_training_figures(run, files, _split_rows(run), summary.figures)
                 advance(1)
                 for split, evaluation in evaluations.items():
                     add_evaluation_figures(files, split, evaluation)
                     advance(1)
                 for figure in summary.figures:
-                    files.add(figure.draw, f"figures/{figure.name}", figure.caption, figure.group)
+                    of = {"alternative": str(figure.alternative)} if figure.alternative else {}
+                    files.add(figure.draw, f"figures/{figure.name}", figure.caption, figure.group, **of)
                 advance(1)
                 add_section_figures(files, sections)
                 add_epoch_images(run, files)
@@ -90,6 +95,9 @@ def write_report(
                 add_sample_figures(run, sample_loaders, files)
                 advance(1)
             report = _content(run, evaluations, summary, files.listed, command)
+            report["next"] = list(next_steps)
+            if layers:
+                report["model"]["layers"] = layers
             if sections:
                 report["sections"] = [_section(plugin, section) for plugin, section in sections]
             report["caveats"] = caveats.fired(report)
@@ -182,10 +190,6 @@ def _content(
             f"pneumo run {run.spec.name} --config {run.folder.settings}{file_flags(run.registries)}",
             *registration_remarks(run),
             *reproduction_remarks(run),
-        ],
-        "next": [
-            f"pneumo evaluate {run.folder.path}",
-            f"pneumo resume {run.folder.path} --epochs {2 * run.settings.epochs}",
         ],
     }
 

@@ -6,7 +6,10 @@ import platform
 import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, entry_points, version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from pneumo_cli.runs.git_revision import git_revision
 
 if TYPE_CHECKING:
     from pneumo_cli.runs.run import Run
@@ -37,6 +40,13 @@ def _plugin_versions(participants: Sequence[str]) -> dict[str, str]:
     }
 
 
+def _git() -> dict[str, Any]:
+    try:
+        return git_revision(Path.cwd())
+    except OSError:  # the folder was removed
+        return {}
+
+
 def describe_environment(run: Run, command: list[str]) -> dict[str, Any]:
     """The content of ``environment.json``."""
     import torch
@@ -52,6 +62,7 @@ def describe_environment(run: Run, command: list[str]) -> dict[str, Any]:
         "processes": run.ranks.world,
         "threads": torch.get_num_threads(),
         "cuda": torch.version.cuda or "",
+        "git": _git(),
         "packages": package_versions(),
         "plugins": {
             **_plugin_versions(run.participants),

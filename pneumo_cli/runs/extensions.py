@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pneumo_cli.errors import UsageError
+from pneumo_cli.installation import pip_install
 from pneumo_cli.runs.folder import RunFolder
 from pneumo_cli.runs.run import Run
 from pneumo_cli.runtime.json_values import sequence
@@ -98,4 +99,4 @@ def _how_to_get(run: Run, name: str, distribution: str) -> str:
     if not distribution:
         return "install the plugin that it comes from, or enable it (pneumo list-plugins)"
     why = run.registries.why_absent(distribution)
-    return f"it comes with {distribution}, which {why}" if why else f"pip install {distribution}"
+    return f"it comes with {distribution}, which {why}" if why else pip_install(distribution)

@@ -25,6 +25,7 @@ from pneumo_cli.runs.index import (
     is_locked,
     named,
     numbers,
+    problem_of,
     read_report,
     search,
     taken_facts,
@@ -53,7 +54,7 @@ def find_runs(folder: Path, *, members: bool = False) -> tuple[list[ListedRun], 
         try:
             groups.append(_read_group(path, by_group[path.absolute()], folder))
         except PneumoError as error:
-            problems.append(Problem(path, str(error)))
+            problems.append(problem_of(path, error))
     # The runs of a group that cannot be read are listed.
     hidden = {group.path.absolute() for group in groups} - {folder.absolute()}
     runs = [run for run in found.runs if members or run.group not in hidden]

@@ -148,7 +148,7 @@ def search(folder: Path) -> Found:
             try:
                 found.runs.append(read_run(path, folder))
             except PneumoError as error:
-                found.problems.append(Problem(path, str(error)))
+                found.problems.append(problem_of(path, error))
     return found
 
 
@@ -232,7 +232,21 @@ def read_run(path: Path, base: Path | None = None) -> ListedRun:
 
 def unreadable(file: str, error: Exception) -> UsageError:
     """The error for recorded settings that cannot be read."""
-    return UsageError(f"{file} cannot be read: {text(getattr(error, 'strerror', None) or error)}")
+    return UsageError(f"{file} cannot be read: {getattr(error, 'strerror', None) or _damage(error)}")
+
+
+def problem_of(path: Path, error: PneumoError) -> Problem:
+    """Why a folder cannot be listed, without its path, which the list shows, and without advice."""
+    return Problem(path, str(error).partition("; ")[0].replace(f"{path}{os.sep}", ""))
+
+
+def _damage(error: Exception) -> str:
+    """What is wrong with the text of a file."""
+    if isinstance(error, UnicodeError):
+        return "it is not UTF-8"
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    return "it is not JSON" if isinstance(error, json.JSONDecodeError) else text(error)
 
 
 def taken_facts(content: dict[str, Any], file: str, kind: str) -> tuple[Mapping[str, Any], str]:
@@ -271,7 +285,7 @@ def read_report(folder: RunFolder) -> dict[str, Any] | None:
     except OSError as error:
         raise PneumoError(f"{file} cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
-        raise PneumoError(f"{file} is damaged ({text(error)}); {again}") from error
+        raise PneumoError(f"{file} is damaged ({_damage(error)}); {again}") from error
     if not isinstance(report.get("evaluations"), dict):
         raise PneumoError(f"{file} is damaged (it has no evaluations); {again}")
     return report

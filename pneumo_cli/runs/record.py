@@ -11,6 +11,7 @@ from typing import Any, get_args
 
 from pneumo_cli.data.records import Task
 from pneumo_cli.errors import PneumoError, UsageError
+from pneumo_cli.installation import pip_install
 from pneumo_cli.registry import REGISTERED, Registries, absent_source, is_file
 from pneumo_cli.runs.environment import describe_environment
 from pneumo_cli.runs.extensions import extensions_of
@@ -233,7 +234,7 @@ def recorded_parts(registries: Registries, file: Path, names: Any, facts: Mappin
             _log.warning("the observer %s is not installed, so it is left out", name)
         else:
             source = f" of {distribution} {version}" if distribution else ""
-            get = f"pip install {distribution or 'the plugin that brings it'}"
+            get = pip_install(distribution) if distribution else "install the plugin that brings it"
             if extensions.get(bare) == REGISTERED:
                 raise UsageError(
                     f"{file.parent} needs the extension {bare}, which {absent_source(REGISTERED)}"

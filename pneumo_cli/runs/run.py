@@ -140,7 +140,7 @@ class Run(FormerNames, former=_FORMER):
         smallest_batch: training images that each rank needs in a batch, see :mod:`pneumo_cli.training.batch_size`.
         calibration: what the trainer has fitted on the validation images
             (:meth:`~pneumo_cli.trainers.base.Trainer.calibrate`); empty before.
-        test_accesses: how often the test images have been evaluated on, by this run too; 0 before.
+        test_accesses: evaluations of the same task on the test images, this run's too; 0 before.
         notes: remarks for the report, see :meth:`note`.
         resumed: how many times the run has been resumed.
         started: when the run began, in UTC.

@@ -21,8 +21,10 @@ one run in the test's process. What a single plugin promises belongs in its own 
 
 from importlib.util import find_spec
 
+from pneumo_cli.installation import pip_install
+
 if find_spec("pytest") is None:
-    raise ImportError("pneumo_cli.testing needs pytest: pip install 'pneumo-cli[testing]'")
+    raise ImportError(f"pneumo_cli.testing needs pytest: {pip_install('pneumo-cli[testing]')}")
 
 from pneumo_cli.testing.command_suite import CommandConformance
 from pneumo_cli.testing.contract import ContractBroken

@@ -5,14 +5,22 @@ Computed on the meta device: only shapes, so that the largest network takes mill
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import nn
 
+if TYPE_CHECKING:
+    from pneumo_cli.runs.run import Run
+
 _FLOATS_PER_MEBIBYTE = 1024**2 / 4
+_MOST_RECORDED = 1000
+_SIZES = ("input_mb", "forward_backward_mb", "parameters_mb", "total_mb")
 
 
 @dataclass(frozen=True)
@@ -86,6 +94,40 @@ def layer_table(model: nn.Module, input_shape: tuple[int, ...]) -> LayerTable:
         forward_backward_mb=2 * sum(math.prod(row.shape) for row in rows) / _FLOATS_PER_MEBIBYTE,
         parameters_mb=parameters / _FLOATS_PER_MEBIBYTE,
     )
+
+
+def recorded_layers(run: Run) -> dict[str, Any]:
+    """The layers of a run's model as ``report["model"]["layers"]``; where it cannot be traced, why.
+
+    The model itself stays as it is: its structure is copied, with tensors on the meta device.
+    """
+    try:
+        shape = getattr(run.model, "input_shape", None)
+        if shape is None:
+            image = run.image_inputs(run.transforms.evaluation)(np.zeros(1, np.int64), 0)
+            shape = image.shape[1:]
+        table = layer_table(_on_meta(run.model), tuple(map(int, shape)))
+    except Exception as error:  # a model may do anything in its forward pass
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        return {"rows": [], "lacking": f"it cannot be traced without data: {reason}"}
+    return {
+        "rows": [{**asdict(row), "shape": list(row.shape)} for row in table.rows[:_MOST_RECORDED]],
+        "calls": len(table.rows),
+        "input_shape": list(map(int, shape)),
+        **{name: round(getattr(table, name), 2) for name in _SIZES},
+    }
+
+
+def _on_meta(model: nn.Module) -> nn.Module:
+    """A copy of a model without its numbers."""
+    tensors = (*model.parameters(), *model.buffers())
+    memo: dict[int, Any] = {
+        id(one): nn.Parameter(torch.empty_like(one, device="meta"), requires_grad=one.requires_grad)
+        if isinstance(one, nn.Parameter)
+        else torch.empty_like(one, device="meta")
+        for one in tensors
+    }
+    return copy.deepcopy(model, memo)
 
 
 def stage_rows(stages: Sequence[nn.Module], input_shape: tuple[int, ...]) -> tuple[LayerRow, ...]:

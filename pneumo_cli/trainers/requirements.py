@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 
 from pneumo_cli.errors import UsageError
+from pneumo_cli.installation import pip_install
 from pneumo_cli.registry import REGISTERED, Registries, current_name
 from pneumo_cli.runs.folder import RunFolder, read_json
 from pneumo_cli.runs.record import recorded_facts
@@ -35,7 +36,8 @@ def check_plugins(registries: Registries, folder: RunFolder) -> None:
         found = registry.find(f"{distribution}:{name}")
         wanted = versions.get(distribution, "")
         if not found:
-            install = f"is not installed here: pip install '{distribution}{f'=={wanted}' if wanted else ''}'"
+            version = f"=={wanted}" if wanted else ""
+            install = f"is not installed here: {pip_install(distribution + version)}"
             of = "" if distribution == REGISTERED else f" of {distribution} {wanted}"
             raise UsageError(
                 f"{folder.path} needs the {kind} {name}{of}".rstrip()

@@ -6,11 +6,15 @@ All errors in a request are found here, before anything is written.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 
+from pneumo_cli.data.cache import DecodedImages, decoded_images
 from pneumo_cli.data.dataset_checks import check_dataset
 from pneumo_cli.data.imports import remembered
+from pneumo_cli.data.loader import check_batch
 from pneumo_cli.data.prepare import PreparedData, SplitRequest, prepare
 from pneumo_cli.data.records import Dataset, DatasetRequest, DatasetSource
 from pneumo_cli.data.registered import find_registered
@@ -148,25 +152,55 @@ def open_data(
     Raises:
         UsageError: the data are not available, or do not fit the settings.
     """
+    return prepare_data(
+        registries,
+        resolved,
+        open_named_dataset(registries, resolved, progress),
+        progress,
+        size=size,
+        only=only,
+    )
+
+
+def open_named_dataset(registries: Registries, resolved: Resolved, progress: Progress) -> Dataset:
+    """Open the dataset that a run's settings name; raises as :func:`open_dataset`."""
+    return open_dataset(
+        resolved.registered(registries.datasets),
+        *(resolved.machine, progress),
+        root_given=resolved.origins["data_root"].startswith("--"),
+        options=resolved.options,
+    )
+
+
+def prepare_data(
+    registries: Registries,
+    resolved: Resolved,
+    dataset: Dataset,
+    progress: Progress,
+    *,
+    size: int,
+    only: str,
+    decode: Callable[[Dataset, int, Path, Progress], DecodedImages] = decoded_images,
+) -> PreparedData:
+    """Split and decode an opened dataset by a run's settings; as :func:`open_data`.
+
+    Args:
+        decode: as for :func:`~pneumo_cli.data.prepare.prepare`.
+    """
     settings, machine = resolved.trainer, resolved.machine
-    given = resolved.origins["data_root"].startswith("--")
     split = SplitRequest.of(
         registries.splits,
         *(settings.split, settings.validation_fraction, settings.split_seed, settings.folds, settings.fold),
     )
     return prepare(
-        open_dataset(
-            resolved.registered(registries.datasets),
-            *(machine, progress),
-            root_given=given,
-            options=resolved.options,
-        ),
+        dataset,
         size=size,
         split=split,
         cache=machine.cache,
         progress=progress,
         skip_unreadable=settings.skip_unreadable,
         only=only,
+        decode=decode,
     )
 
 
@@ -174,18 +208,17 @@ def open_run(setup: Setup, progress: Progress, ranks: Ranks) -> Run:
     """Create a run, with its data decoded and split. Only caches are written.
 
     Raises:
-        UsageError: the device or the data are not available, or the output folder cannot be written.
+        UsageError: the device or the data are not available, the batch is smaller than the number of devices, or
+            the output folder cannot be written.
     """
     resolved = setup.resolved
+    check_batch(resolved.trainer.batch_size, ranks.world)
     device = prepare_device(resolved.machine, ranks.local_rank)
     if ranks.first:
         check_writable(resolved.machine.output, resolved.entry.spec.name)
 
     def opened() -> PreparedData:
-        with setup.calling("only_class"):
-            size, only = resolved.trainer.image_size, setup.trainer.only_class
-            if not isinstance(only, str):
-                raise TypeError(f"it is {only!r}, not the name of a class, or empty")
+        size, only = resolved.trainer.image_size, wanted_class(setup)
         return open_data(setup.registries, resolved, progress, size=size, only=only)
 
     # The first rank fills the cache; the others then only read it.
@@ -195,6 +228,19 @@ def open_run(setup: Setup, progress: Progress, ranks: Ranks) -> Run:
     run = run_on(setup, data, device, progress, ranks)
     _ = run.images_per_epoch  # what is wrong with a plugin's sampling is found before anything is written
     return run
+
+
+def wanted_class(setup: Setup) -> str:
+    """The only class whose images a run uses; empty: all.
+
+    Raises:
+        UsageError: the trainer names something else than a class.
+    """
+    with setup.calling("only_class"):
+        only: object = setup.trainer.only_class
+        if not isinstance(only, str):
+            raise TypeError(f"it is {only!r}, not the name of a class, or empty")
+        return only
 
 
 def run_on(setup: Setup, data: PreparedData, device: Device, progress: Progress, ranks: Ranks) -> Run:

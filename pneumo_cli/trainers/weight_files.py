@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from pneumo_cli.errors import UsageError
+from pneumo_cli.installation import pip_install
 from pneumo_cli.runs.weights import evaluation_weights
 
 _FORBIDDEN = re.compile(
@@ -88,7 +89,9 @@ def _read_safetensors(path: Path) -> Any:
     try:
         from safetensors.torch import load_file
     except ImportError as error:
-        raise UsageError(f"{path} is a file of safetensors: pip install safetensors to read it") from error
+        raise UsageError(
+            f"{path} is a file of safetensors: {pip_install('safetensors')} to read it"
+        ) from error
     return load_file(path)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from pneumo_cli.evaluation.generative import fidelity
 from pneumo_cli.evaluation.generative.baselines import noise, patient_halves, pca_gaussian
+from pneumo_cli.evaluation.generative.collapse import failures
 from pneumo_cli.evaluation.generative.distances import kid
 from pneumo_cli.evaluation.generative.features import Extractor
 from pneumo_cli.evaluation.generative.fidelity import measure_fidelity
@@ -77,10 +79,10 @@ def test_tables_list_the_generated_images_first_and_then_the_baselines(good: Run
     for table in good.tables:
         assert [row[0] for row in table.rows] == titles
         assert {len(row) for row in table.rows} == {len(table.head)}
-    assert "pixels at 32 px, 1,024 an image" in distances.note
+    assert "In 1,024 features (pixels at 32 px)" in distances.note
     assert "60 images of each row against 60 real ones" in distances.note
     assert "subsets of 30 images" in distances.note
-    assert "300 training images, for 150 (generated) images" in memorization.note
+    assert "300 training images, of 150 (generated) images" in memorization.note
 
 
 def test_good_images_are_as_near_as_real_ones_and_noise_and_the_mean_image_are_far(good: RunSummary) -> None:
@@ -129,14 +131,37 @@ def test_the_distance_of_real_images_is_the_mean_over_several_divisions_of_the_p
     assert abs(found) < max(map(abs, alone)) / 3
 
 
-def test_notes_explain_the_results(good: RunSummary) -> None:
-    distance, copies, diversity = good.notes
-    assert re.match(r"KID to held-out images is \S+ ± \S+ \(× 1000; pixels at 32 px\); other real", distance)
-    assert "noise" in distance
-    assert "of 150 images" in copies
-    assert copies.endswith("no copies were found.")
+def test_verdict_and_notes_explain_the_results(good: RunSummary) -> None:
+    assert re.match(
+        r"By KID the generated images are (nearer|farther) .*; other real patients have \S+\.", good.verdict
+    )
+    copies, diversity = good.notes
+    assert re.match(
+        r"No copies of training images were found among 150 images; \d+ \(\S+ %\) are nearer", copies
+    )
     assert "times as much as two real ones" in diversity
-    assert "fewer than the 1,024 features" in good.tables[0].note
+    assert "fewer images than features" in good.tables[0].note
+
+
+@pytest.mark.parametrize(
+    ("own", "words"),
+    [
+        (5.0, "worse than noise: 5,000 against 4,000 "),
+        (3.0, "farther from real ones than copies of the mean training image: 3,000 against 2,000 "),
+        (1.5, "farther from real ones than a PCA Gaussian, which needs no network: 1,500 against 1,000 "),
+        (0.5, "nearer to real ones than every baseline without a network: 500 "),
+    ],
+)
+def test_the_verdict_names_the_worst_baseline_that_is_not_beaten(own: float, words: str) -> None:
+    found = measure_fidelity({"generated": GOOD[:20]}, **GIVEN)
+    means = {"generated": own, "noise": 4.0, "mean-image": 2.0, "pca-gaussian": 1.0}
+    measured = {
+        slug: replace(row, kid=row.kid._replace(mean=means.get(slug, 0.1)))
+        for slug, row in found.measured.items()
+    }
+    assert fidelity_summary(replace(found, measured=measured)).verdict == (
+        f"By KID the generated images are {words}(× 1000, lower is better); other real patients have 100."
+    )
 
 
 def test_the_warning_about_few_images_appears_only_where_they_are_few() -> None:
@@ -147,8 +172,8 @@ def test_the_warning_about_few_images_appears_only_where_they_are_few() -> None:
             return F.adaptive_avg_pool2d(images.unsqueeze(1).float() / 64, 2).flatten(1)
 
     found = evaluated(GOOD, extractor=Extractor("quarters", "quarters", 4, Four()))
-    assert len(found.notes) == 3
-    assert "fewer than" not in found.tables[0].note
+    assert len(found.notes) == 2
+    assert "fewer images than" not in found.tables[0].note
     assert "kid_quarters" in found.metrics
 
 
@@ -158,7 +183,7 @@ def test_copies_of_training_images_are_detected_and_counted() -> None:
     found = evaluated(samples)
     assert found.metrics["copies"] == 0.02
     assert found.metrics["near_copies"] >= 0.02
-    assert "2 of these are near to a single training image and look like copies of it" in found.notes[1]
+    assert found.notes[0] == "2 of 100 images look like a copy of a training image."
 
 
 def test_mode_collapse_shows_in_distance_and_diversity() -> None:
@@ -195,7 +220,9 @@ def test_several_sets_are_in_one_table_and_compared_with_the_same_real_images(go
         "closest-pairs-noisy",
         "neighbour-distances",
     ]
-    assert both.notes[0].startswith("My GAN: KID to held-out images")
+    assert both.notes[0].startswith("My GAN: No copies of training images")
+    assert "By KID the images of My GAN are " in both.verdict
+    assert "By KID the images of noisy are " in both.verdict
     for figure in both.figures:
         figure.draw()
 
@@ -293,3 +320,18 @@ def test_two_planted_copies_of_real_radiographs_are_detected_and_no_smooth_sampl
     for metrics in (clean.metrics, planted.metrics):
         assert metrics["kid_real_pixels"] < 0.5 * metrics["kid_mean-image_pixels"]
         assert metrics["kid_mean-image_pixels"] < 0.3 * metrics["kid_noise_pixels"]
+
+
+def test_collapsed_images_and_noise_are_called_so_and_images_of_other_patients_are_not() -> None:
+    alike = GOOD[:1] + torch.randint(0, 3, GOOD.shape, generator=torch.Generator().manual_seed(3))
+    sets = {"good": GOOD, "alike": alike.to(torch.uint8), "gray": noise(150, 32, 9)}
+    failed = failures(found := measure_fidelity(sets, **GIVEN))
+    collapsed, gray = failed["alike"], failed["gray"]
+    said = [note for note in fidelity_summary(found).notes if "times as much" in note]
+    assert [note.partition(":")[0] for note in said] == ["good"]  # the warnings say it of the others
+    assert collapsed.startswith("The images of alike have collapsed: two of them differ 0.27 times")
+    assert re.search(
+        r"cover \d+ % of the real images' neighborhoods \(other real patients: \d\d+ %\)", collapsed
+    )
+    assert gray == "The images of gray are no nearer to real ones than noise is."
+    assert failures(measure_fidelity({"one": GOOD[:5]}, **GIVEN)) == {}

@@ -82,7 +82,7 @@ def test_adjacent_floats_are_separated() -> None:
 def test_the_rule_states_the_validation_result() -> None:
     rule = points([-1.0, -0.5, 1.0, 2.0], [0, 1, 0, 1], sensitivity=0.9)["screening"].rule
     assert rule == (
-        "The highest threshold with a sensitivity of at least 90.0%: on 4 validation images sensitivity 1.000, "
+        "The highest threshold with a sensitivity of at least 90.0 %: on 4 validation images sensitivity 1.000, "
         "specificity 0.500."
     )
 

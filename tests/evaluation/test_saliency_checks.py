@@ -192,9 +192,9 @@ def test_the_table_has_the_measured_and_the_expected_values(disc_model: GradCam)
     )
     assert [len(row) for row in table.rows] == [len(table.head)] * 3
     assert table.rows[1][1] == (
-        "mass of the maps: NORMAL 21%, PNEUMONIA 64%; predictions changed by occluding it: PNEUMONIA 50%"
+        "mass of the maps: NORMAL 21 %, PNEUMONIA 64 %; predictions changed by occluding it: PNEUMONIA 50 %"
     )
-    assert table.rows[1][2] == "both below 50%; evenly spread mass: 36%"
+    assert table.rows[1][2] == "both below 50 %; evenly spread mass: 36 %"
     assert "On 8 images" in table.note
     assert "1 of them have no map" in table.note
 

@@ -83,7 +83,7 @@ def test_averages_over_classes_say_so() -> None:
         "ROC AUC (macro)",
         "Sensitivity (macro)",
     ]
-    table = next(block for block in blocks(page, "results") if isinstance(block, Table))
+    table = next(block for block in blocks(page, "details") if isinstance(block, Table))
     rows = {row[0]: row for row in table.rows}
     assert {"MCC", "Calibration error (ECE, macro)", "Specificity (macro)"} <= rows.keys()
     assert "mean over the classes" in rows["ROC AUC (macro)"][-1]
@@ -98,14 +98,14 @@ def test_labels_do_not_lead_with_an_accuracy_that_is_easy() -> None:
 
 def test_calibration_is_explained_with_the_classes_whose_frequency_differs() -> None:
     report = three()
-    text = paragraphs(blocks(document(report), "results"))
+    text = paragraphs(blocks(document(report), "details"))
     assert "(temperature 1.50, and a bias for each class): they are less extreme" in text
     assert "nearly the same frequencies were found in the test images" in text
     report["details"]["test"]["classes"][2]["validation_prevalence"] = 0.4
-    text = paragraphs(blocks(document(report), "results"))
-    assert "that of the test images differs: virus 40% there, 20% here." in text
+    text = paragraphs(blocks(document(report), "details"))
+    assert "that of the test images differs: virus 40 % there, 20 % here." in text
     report["details"]["test"]["calibration"]["fitted"] = False
-    assert "calibrated" not in paragraphs(blocks(document(report), "results"))
+    assert "calibrated" not in paragraphs(blocks(document(report), "details"))
 
 
 def errors(count: int, *classes: str) -> dict[str, Any]:
@@ -134,20 +134,26 @@ def errors(count: int, *classes: str) -> dict[str, Any]:
 def test_errors_are_listed_class_by_class_with_both_probabilities() -> None:
     report = three()
     report["details"]["test"]["errors"] = errors(12, "bacteria", "virus")
-    found = blocks(document(report), "results")
-    shown = next(block for block in found if isinstance(block, Table) and "Misclassified" in block.title)
-    assert shown.title == "Misclassified: 29 of the 624 test images (4.6%)"
-    assert shown.head == ("Image", "Patient", "Truth", "Predicted", "P (predicted)", "P (truth)")
-    assert [row[2] for row in shown.rows] == ["bacteria"] * 6 + ["virus"] * 6
+    sentence, folded = blocks(document(report), "errors")
+    assert isinstance(sentence, Paragraph)
+    assert sentence.text == (
+        "29 of the 624 test images (4.6 %) are misclassified: 12 bacteria, 12 virus and 5 z."
+    )
+    assert isinstance(folded, Folded)
+    shown, rest = folded.blocks
+    assert isinstance(shown, Table)
+    assert shown.head == ("Image", "Truth", "Predicted", "P(predicted)", "P(truth)")
+    assert [row[1] for row in shown.rows] == ["bacteria"] * 6 + ["virus"] * 6
     assert shown.rows[0][-2:] == ("0.900", "0.050")
-    assert "By true class: bacteria 12, virus 12, z 5." in shown.note
     assert "predictions/test.csv holds all predictions" in shown.note
-    (rest,) = (block for block in found if isinstance(block, Folded) and "more errors" in block.title)
+    assert isinstance(rest, Folded)
     assert rest.title == "12 more errors"
     assert "before calibration" not in shown.note
     report["details"]["test"]["errors"]["rows"][0]["true_probability"] = 0.95
-    found = blocks(document(report), "results")
-    shown = next(block for block in found if isinstance(block, Table) and "Misclassified" in block.title)
+    _, folded = blocks(document(report), "errors")
+    assert isinstance(folded, Folded)
+    shown = folded.blocks[0]
+    assert isinstance(shown, Table)
     assert (
         "The class is predicted before calibration, so it need not have the highest probability" in shown.note
     )
@@ -162,7 +168,7 @@ def test_of_many_classes_the_first_table_is_open_and_the_other_long_ones_are_fol
     report["tables"] = {
         "test": [*tables, {"title": "Averages", "head": ["Metric", "Macro"], "rows": rows[:2]}]
     }
-    _, _, first, point, averages = blocks(document(report), "results")
+    _, _, first, point, averages = blocks(document(report), "details")
     assert isinstance(first, Table)
     assert isinstance(averages, Table)
     assert isinstance(point, Folded)
@@ -172,23 +178,29 @@ def test_of_many_classes_the_first_table_is_open_and_the_other_long_ones_are_fol
 
 def test_a_calibration_error_outside_its_interval_is_explained() -> None:
     report = three()
-    assert "overestimates" not in blocks(document(report), "results")[0].note
+    assert "overestimates" not in blocks(document(report), "details")[0].note
     report["intervals"]["test"]["ece"] = [0.0, 0.08]
-    assert "overestimates the true one" in blocks(document(report), "results")[0].note
+    assert "overestimates the true one" in blocks(document(report), "details")[0].note
 
 
 def test_a_report_without_errors_or_with_labels_reads_right() -> None:
     report = classified("multilabel", edema=0.9)
     report["details"]["test"]["errors"] = {"count": 0, "of": 20, "rows": []}
-    assert "None of the 20 test images is misclassified." in paragraphs(blocks(document(report), "results"))
+    assert "None of the 20 test images is misclassified." in paragraphs(blocks(document(report), "errors"))
     wrong = errors(2, "edema")
     for row in wrong["rows"]:
         del row["true_probability"]
     report["details"]["test"]["errors"] = wrong
-    shown = [block for block in blocks(document(report), "results") if isinstance(block, Table)][-1]
-    assert shown.title.startswith("At least one label is wrong: 7 of the 624 test images")
-    assert shown.head[-1] == "P (label)"
-    assert "Wrong decisions by label: edema 2" in shown.note
+    sentence, folded = blocks(document(report), "errors")
+    assert isinstance(sentence, Paragraph)
+    assert sentence.text == (
+        "At least one label is wrong for 7 of the 624 test images (1.1 %). Wrong decisions by label: 2 edema and "
+        "5 z."
+    )
+    assert isinstance(folded, Folded)
+    (shown,) = folded.blocks
+    assert isinstance(shown, Table)
+    assert shown.head[-1] == "P(label)"
 
 
 @pytest.mark.parametrize("task", ["multiclass", "multilabel"])
@@ -231,7 +243,7 @@ def test_the_setup_tells_how_records_were_made_and_what_was_left_out() -> None:
     found = blocks(document(report), "data")
     text = paragraphs(found)
     assert "The validation set is the dataset's own." in text
-    assert "25%" not in text
+    assert "25 %" not in text
     assert "Patients are from the table ids.csv: 40. Gray levels: 12 bits, by the largest value." in text
     tables = {block.title or block.head[0]: block for block in found if isinstance(block, Table)}
     assert tables["Split"].head == ("Split", "Train", "Test")

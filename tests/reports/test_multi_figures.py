@@ -180,7 +180,7 @@ def test_a_large_confusion_matrix_names_every_class_and_counts_where_they_are_re
     figure = training.confusion_matrix(matrix, [f"class number {place}" for place in range(size)])
     words = texts(figure)
     assert "class number 4 (1,004)" in words
-    assert ("1,000\n50%" in words) == (size < 30)
+    assert ("1,000\n50 %" in words) == (size < 30)
     assert "\n0\n" not in words  # cells without images are empty
     save(figure, tmp_path / "matrix.png")
 

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import base64
 import copy
+import hashlib
 import json
 import re
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pneumo_cli.reports.document import Commands, Document, Paragraph, Pictures, Section, Table
 from pneumo_cli.reports.figures import training
 from pneumo_cli.reports.figures.style import save
-from pneumo_cli.reports.html import render_html
+from pneumo_cli.reports.html import SCRIPT_SOURCE, render_document, render_html
 from pneumo_cli.reports.images import inside
 from pneumo_cli.reports.markdown import escaped, render_markdown
+from pneumo_cli.reports.markdown import render_document as render_markdown_document
 
 HOSTILE = (
     "</style></title><script>alert(1)</script>\"'><img src=x onerror=alert(2)> "
@@ -25,7 +30,7 @@ METRICS = ("accuracy", "precision", "recall", "f1", "auc", "loss")
 
 
 class Page(HTMLParser):
-    """Checks that tags nest, and collects tags with their attributes, and the text."""
+    """Checks that tags nest, and collects tags but places of line breaks with their attributes, and the text."""
 
     VOID = frozenset({"meta", "img", "br", "hr", "link"})
 
@@ -39,6 +44,8 @@ class Page(HTMLParser):
         assert self._open == []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "wbr":
+            return
         self.tags.append((tag, dict(attrs)))
         if tag not in self.VOID:
             self._open.append(tag)
@@ -77,17 +84,38 @@ def table_shapes(markdown: str) -> list[list[int]]:
 
 
 def test_the_page_is_self_contained(folder: Path, report: dict[str, Any]) -> None:
-    page = Page(render_html(report, folder))
-    assert not {"script", "link", "iframe", "object", "form"} & {tag for tag, _ in page.tags}
+    source = render_html(report, folder)
+    page = Page(source)
+    assert not {"link", "iframe", "object", "form"} & {tag for tag, _ in page.tags}
     for _, attributes in page.tags:
         assert all(not name.startswith("on") for name in attributes)
-        assert (attributes.get("src") or "data:image/png;base64,").startswith("data:image/png;base64,")
+        assert re.match(r"data:image/(png|webp);base64,", attributes.get("src") or "data:image/png;base64,")
         assert (attributes.get("href") or "#").startswith("#")
-    source = render_html(report, folder)
     assert "http://" not in source
     assert "https://" not in source
     assert "@import" not in source
     assert "url(" not in source
+
+
+def test_the_security_policy_allows_the_one_script_of_the_page_and_nothing_from_elsewhere(
+    folder: Path, report: dict[str, Any]
+) -> None:
+    source = render_html(report, folder)
+    (script,) = re.findall(r"<script>(.*?)</script>", source, re.DOTALL)
+    policy = next(tag["content"] for name, tag in Page(source).tags if name == "meta" and "content" in tag)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert policy == (
+        f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    assert SCRIPT_SOURCE in policy
+
+
+def test_headings_skip_no_level(folder: Path, report: dict[str, Any]) -> None:
+    levels = [int(tag[1]) for tag, _ in Page(render_html(report, folder)).tags if re.fullmatch("h[1-6]", tag)]
+    assert levels[0] == 1
+    assert 3 in levels
+    assert all(level <= before + 1 for before, level in pairwise(levels))
 
 
 def test_figures_are_embedded_with_size_and_caption(folder: Path, report: dict[str, Any]) -> None:
@@ -105,22 +133,42 @@ def test_wide_figures_scroll_on_a_narrow_screen_and_others_shrink(
     page = Page(render_html(report, folder))
     places = [place for place, (tag, _) in enumerate(page.tags) if tag == "img"]
     before = [page.tags[place - 1] for place in places]
-    assert before[0] == ("div", {"class": "scroll", "tabindex": "0"})
+    assert before[0] == (
+        "div",
+        {"class": "scroll", "tabindex": "0", "role": "group", "aria-label": "Figure"},
+    )
     assert before[1][0] == "figure"
 
 
-def test_names_of_files_and_patients_are_not_wrapped_unless_they_are_long(
-    folder: Path, report: dict[str, Any]
-) -> None:
-    long = "x" * 60
-    rows = [
-        {"name": name, "patient": "phantom-0066", "predicted": "two words"} for name in ("a/b-1.png", long)
-    ]
-    report["details"] = {"test": {"errors": {"rows": rows}}}
-    source = render_html(report, folder)
-    assert '<th scope="row" class="word">a/b-1.png</th><td class="word">phantom-0066</td>' in source
-    assert f'<th scope="row">{long}</th>' in source
-    assert "<td>two words</td>" in source
+def test_long_names_of_files_are_broken_after_separators_and_short_ones_nowhere(folder: Path) -> None:
+    name = "test/PNEUMONIA/person1946_bacteria_4875.jpeg"
+    table = Table(("Image", "Patient"), ((name, "phantom-0066"), ("a/b-1.png", "two words")))
+    page = Document("t", "", (), "", "", "", (), (Section("s", "S", (table,)),), "")
+    source = render_document(page, folder)
+    broken = "test/<wbr>PNEUMONIA/<wbr>person1946_<wbr>bacteria_<wbr>4875.jpeg"
+    assert f'<th scope="row">{broken}</th><td class="word">phantom-0066</td>' in source
+    assert '<th scope="row" class="word">a/b-1.png</th><td>two words</td>' in source
+
+
+def test_minus_and_percent_signs_are_of_one_style(folder: Path) -> None:
+    table = Table(("Name", "Change"), (("run-1", "-0.1 (-0.2 to 12%)"),), numeric=frozenset({1}))
+    blocks = (Paragraph("From -3 to 12 %, on 2026-11-27."), table, Commands(("pneumo run cnn --lr -1",)))
+    page = Document("t", "", (), "", "", "", (), (Section("s", "S", blocks),), "")
+    source = Page(render_document(page, folder)).text
+    for shown in ("From −3 to 12\xa0%, on 2026-11-27.", "−0.1 (−0.2 to 12\xa0%)", "run-1", "--lr -1"):
+        assert shown in source
+    markdown = render_markdown_document(page, folder)
+    for shown in ("From −3 to 12 %, on 2026-11-27.", "−0.1 (−0.2 to 12 %)", "run-1", "--lr -1"):
+        assert shown in markdown
+
+
+def test_a_picture_is_described_by_its_alternative_and_else_by_its_caption(folder: Path) -> None:
+    items = (("figures/loss.png", "Loss"), ("samples/train.png", "A batch"))
+    blocks = (Pictures(items, alternatives=("The loss falls to 0.3.",)),)
+    page = Document("t", "", (), "", "", "", (), (Section("s", "S", blocks),), "")
+    shown = [tag["alt"] for name, tag in Page(render_document(page, folder)).tags if name == "img"]
+    assert shown == ["The loss falls to 0.3.", "A batch"]
+    assert "![The loss falls to 0.3.](figures/loss.png)" in render_markdown_document(page, folder)
 
 
 def test_hostile_texts_are_escaped_in_the_page(folder: Path, report: dict[str, Any]) -> None:
@@ -145,6 +193,11 @@ def test_hostile_texts_are_escaped_in_markdown(folder: Path, report: dict[str, A
     ]
     for shape in table_shapes(source):
         assert len(set(shape)) == 1
+
+
+def test_titles_of_sections_are_escaped_in_markdown(folder: Path) -> None:
+    page = Document("t", "", (), "", "", "", (), (Section("x", "*a* <b>", (Paragraph("p"),)),), "0.2")
+    assert r"## \*a\* &lt;b&gt;" in render_markdown_document(page, folder).splitlines()
 
 
 def test_every_row_of_a_markdown_table_has_as_many_cells_as_its_head(
@@ -235,3 +288,12 @@ def test_rendering_does_not_change_the_report_and_accepts_parsed_json(
 
 def test_escaped_text_is_one_line_without_markup() -> None:
     assert escaped("a|b\n*c* <d> & `e`") == r"a\|b \*c\* &lt;d&gt; &amp; \`e\`"
+
+
+def test_control_characters_of_names_are_shown_escaped(report, folder: Path) -> None:
+    hostile = "x\x1b[2J\u202egnp\x9b\x00\ud800"
+    report["title"], report["notes"], report["next"] = hostile, [hostile], [hostile]
+    for page in (render_html(report, folder), render_markdown(report, folder)):
+        page.encode()
+        assert r"\u202egnp\x9b\x00\ud800" in page.replace("\\\\", "\\")
+        assert not set("\x1b\u202e\x9b\x00") & set(page)

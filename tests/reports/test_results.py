@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from pneumo_cli.evaluation.metric_names import interval_text, metric_label
 from pneumo_cli.reports.content import document
 from pneumo_cli.reports.document import Block, Folded, Paragraph, Pictures, Table
 from pneumo_cli.reports.figures import classification
@@ -92,6 +91,8 @@ def classified() -> dict[str, Any]:
         "figures": [
             {"file": "roc-validation.png", "caption": "V", "group": "results", "split": "validation"},
             {"file": "roc-test.png", "caption": "T", "group": "results", "split": "test"},
+            {"file": "points-test.png", "caption": "P", "group": "results", "split": "test"},
+            {"file": "matrix-test.png", "caption": "M", "group": "results", "split": "test"},
             {"file": "cases.png", "caption": "The most confident cases", "group": "explanations"},
         ],
         "explanations": {
@@ -123,18 +124,22 @@ def words(page: str) -> str:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("run")
     figure = classification.roc_curve([0.0, 1.0], [0, 1])
-    for name in ("roc-validation", "roc-test", "cases"):
+    for name in ("roc-validation", "roc-test", "points-test", "matrix-test", "cases", "errors"):
         save(figure, run / f"{name}.png")
     return run
 
 
 @pytest.mark.parametrize("render", [render_html, render_markdown])
-def test_the_report_is_in_order_setup_results_errors_and_checks(render, folder: Path) -> None:
-    text = words(render(classified(), folder))
+def test_the_report_is_in_order_main_result_errors_figures_curves_and_then_all_else(
+    render, folder: Path
+) -> None:
+    report = classified()
+    report["figures"].append({"file": "errors.png", "caption": "The errors as pictures", "group": "errors"})
+    report["history"] = [{"epoch": 0, "learning_rate": 0.1}, {"epoch": 1, "learning_rate": 0.1}]
+    text = words(render(report, folder))
     places = [
         text.index(part)
         for part in (
-            "The trainer fine-tuning trained the model efficientnet-lite0",
             "On the test set, the model detects about 97 of 100 PNEUMONIA images (94 to 99) and misclassifies "
             "about 12 of 100 NORMAL images as PNEUMONIA (8 to 16).",
             "Caveats",
@@ -142,17 +147,33 @@ def test_the_report_is_in_order_setup_results_errors_and_checks(render, folder: 
             "3 test-set accesses with this data.",
             "One run with one seed (42).",
             "Test set (624 images)",
-            "0.944 to 0.973",
+            "25 of the 624 test images",
+            "The errors as pictures",
+            "Read these maps with care.",
+            "The learning rate was 0.1 in all epochs.",
             "0.988 (0.979–0.993)",
             "Points on test",
-            "Misclassified: 25 of the 624 test images (4.0%)",
             "Points on validation",
-            "Read these maps with care.",
             "Sanity checks",
         )
     ]
     assert places == sorted(places)
     assert "no medical device" in text
+
+
+def test_what_is_not_at_first_sight_is_folded() -> None:
+    report = classified()
+    report["figures"].append({"file": "errors.png", "caption": "E", "group": "errors"})
+    report["settings"] = [{"name": "lr", "value": 1.0, "preset": 1.0, "origin": "preset"}]
+    folded = {part.anchor: part.folded for part in document(report).sections}
+    assert folded == {
+        "errors": False,
+        "results": False,
+        "details": True,
+        "explanations": True,
+        "data": True,
+        "settings": True,
+    }
 
 
 def test_the_headlines_are_metrics_of_the_test_set_with_their_intervals() -> None:
@@ -200,7 +221,7 @@ def test_the_main_result_names_its_split_and_is_absent_without_its_metrics() -> 
 
 
 def test_the_table_of_metrics_has_all_known_intervals_and_explains_them() -> None:
-    metrics = tables(section(classified(), "results"))[0]
+    metrics = tables(section(classified(), "details"))[0]
     assert metrics.head == ("Metric", "Test", "Validation", "Meaning")
     rows = {row[0]: row[1:3] for row in metrics.rows}
     assert rows["Accuracy"] == ("0.960 (0.944–0.973)", "0.970")
@@ -209,17 +230,18 @@ def test_the_table_of_metrics_has_all_known_intervals_and_explains_them() -> Non
     # A confidence interval is about the value for the population, not about the result of another sample.
     assert "95 % confidence intervals: such an interval covers the true value" in metrics.note
     assert "in about 95 of 100 samples of patients" in metrics.note
-    assert tables(section({**classified(), "interval_note": "By DeLong."}, "results"))[0].note == "By DeLong."
-    assert tables(section({**classified(), "intervals": {}}, "results"))[0].note == ""
+    assert tables(section({**classified(), "interval_note": "By DeLong."}, "details"))[0].note == "By DeLong."
+    assert tables(section({**classified(), "intervals": {}}, "details"))[0].note == ""
 
 
-def test_results_of_the_other_split_are_folded() -> None:
-    blocks = section(classified(), "results")
-    assert [block.items for block in blocks if isinstance(block, Pictures)] == [(("roc-test.png", "T"),)]
-    assert [table.title for table in tables(blocks)[1:]] == [
-        "Points on test",
-        "Misclassified: 25 of the 624 test images (4.0%)",
-    ]
+def test_the_first_two_figures_are_shown_and_the_others_and_the_other_split_are_folded() -> None:
+    (shown,) = section(classified(), "results")
+    assert isinstance(shown, Pictures)
+    assert shown.items == (("roc-test.png", "T"), ("points-test.png", "P"))
+    assert shown.compact
+    blocks = section(classified(), "details")
+    assert [block.items for block in blocks if isinstance(block, Pictures)] == [(("matrix-test.png", "M"),)]
+    assert [table.title for table in tables(blocks)[1:]] == ["Points on test"]
     *_, last = blocks
     assert isinstance(last, Folded)
     assert last.title == "Results on the validation set"
@@ -232,45 +254,61 @@ def test_results_of_the_other_split_are_folded() -> None:
     assert errors.text == "None of the 1,308 validation images is misclassified."
 
 
-def test_figures_without_a_split_are_not_folded() -> None:
+def test_figures_without_a_split_are_shown_once() -> None:
     report = classified()
-    for figure in report["figures"]:
-        figure.pop("split", None)
-    (pictures,) = (block for block in section(report, "results") if isinstance(block, Pictures))
-    assert [file for file, _ in pictures.items] == ["roc-validation.png", "roc-test.png"]
+    report["evaluations"] = {"validation": {"dice": 0.9}, "test": {"dice": 0.8}}
+    report["figures"] = [{"file": "masks.png", "caption": "Masks", "group": "results"}]
+    shown, metrics = section(report, "results")
+    assert isinstance(shown, Pictures)
+    assert [file for file, _ in shown.items] == ["masks.png"]
+    assert isinstance(metrics, Table), "few metrics are not folded"
+    assert not [block for block in section(report, "details") if isinstance(block, Pictures)]
 
 
-def test_the_most_confident_errors_are_listed_and_others_folded_up_to_a_limit() -> None:
+def test_a_figure_says_its_result_to_those_who_do_not_see_it_else_its_caption() -> None:
     report = classified()
+    report["figures"][1]["alternative"] = "ROC curve on the test set: AUC 0.988"
+    (shown,) = section(report, "results")
+    assert isinstance(shown, Pictures)
+    assert shown.alternatives == ("ROC curve on the test set: AUC 0.988", "P")
+
+
+def test_the_errors_are_counted_by_kind_and_listed_in_few_columns_up_to_a_limit() -> None:
+    report = classified()
+    sentence, listed = section(report, "errors")
+    assert isinstance(sentence, Paragraph)
+    assert sentence.text == ("25 of the 624 test images (4.0 %) are misclassified: 25 NORMAL as PNEUMONIA.")
     report["details"]["test"]["errors"] = {"count": 999, "of": 1000, "rows": wrong(300)}
-    blocks = section(report, "results")
-    shown = tables(blocks)[-1]
-    assert shown.head == ("Image", "Patient", "Subtype", "Truth", "Predicted", "Probability of PNEUMONIA")
-    assert shown.rows[0] == ("test/NORMAL/IM-0000.jpeg", "n0000", "virus", "NORMAL", "PNEUMONIA", "0.999")
-    assert len(shown.rows) == 20
+    sentence, listed = section(report, "errors")
+    assert isinstance(sentence, Paragraph)
+    assert sentence.text == "999 of the 1,000 test images (99.9 %) are misclassified."
+    assert isinstance(listed, Folded)
+    (shown,) = tables(listed.blocks)
+    assert shown.head == ("Image", "Truth", "Predicted", "P(PNEUMONIA)")
+    assert shown.rows[0] == ("IM-0000.jpeg", "NORMAL (virus)", "PNEUMONIA", "0.999")
+    assert len(shown.rows) == 200
     assert "200 are listed" in shown.note
-    more = next(block for block in blocks if isinstance(block, Folded))
-    assert more.title == "180 more misclassified images"
-    (rest,) = tables(more.blocks)
-    assert (len(rest.rows), rest.rows[0][1]) == (180, "n0020")
 
 
 def test_empty_columns_of_errors_are_left_out() -> None:
     report = classified()
     report["details"]["test"]["errors"] = {"rows": [{"name": "a.png", "probability": None}]}
-    shown = tables(section(report, "results"))[-1]
-    assert (shown.head, shown.rows) == (("Image", "Probability of PNEUMONIA"), (("a.png", "–"),))
-    assert shown.title == "Misclassified: 1 of the test images"
+    sentence, listed = section(report, "errors")
+    assert isinstance(sentence, Paragraph)
+    assert sentence.text == "1 of the test images is misclassified."
+    assert isinstance(listed, Folded)
+    (shown,) = tables(listed.blocks)
+    assert (shown.head, shown.rows) == (("Image", "P(PNEUMONIA)"), (("a.png", "–"),))
 
 
 def test_calibration_and_delongs_interval_are_reported() -> None:
-    (text,) = (block.text for block in section(classified(), "results") if isinstance(block, Paragraph))
+    (text,) = (block.text for block in section(classified(), "details") if isinstance(block, Paragraph))
     assert "temperature 1.37" in text
     assert "bias +1.10" in text
     assert "less extreme" in text
     assert "odds of PNEUMONIA are multiplied by 3" in text
-    assert "valid at the PNEUMONIA prevalence of the validation images, 76%" in text
-    assert "at that of the test images, 62%, they are too high" in text
+    assert "valid at the PNEUMONIA prevalence of the validation images, 76 %" in text
+    assert "at that of the test images, 62 %, they are too high" in text
     assert "0.981 to 0.993" in text
 
 
@@ -278,14 +316,14 @@ def test_a_report_of_an_early_version_has_no_bias() -> None:
     report = classified()
     for name in ("bias", "validation_prevalence", "split_prevalence"):
         del report["details"]["test"][name]
-    (text,) = (block.text for block in section(report, "results") if isinstance(block, Paragraph))
+    (text,) = (block.text for block in section(report, "details") if isinstance(block, Paragraph))
     assert "calibrated on the validation images (temperature 1.37): they are less extreme" in text
     assert "bias" not in text
     assert "valid at" not in text
 
 
 def test_a_column_with_sentences_is_set_as_text_and_short_ones_as_numbers() -> None:
-    assert tables(section(classified(), "results"))[1].numeric == {1, 2}
+    assert tables(section(classified(), "details"))[1].numeric == {1, 2}
 
 
 def test_ranges_are_gray_in_the_page_and_not_wrapped(folder: Path) -> None:
@@ -307,13 +345,15 @@ def test_explanations_have_a_section_of_their_own() -> None:
     )
 
 
-def test_a_summary_may_have_a_title_of_its_own() -> None:
+def test_accuracy_as_keras_computes_it_is_no_headline() -> None:
     report = classified()
-    report["summary"] = {"title": "Reconstruction quality", "metrics": {"diversity": 0.9}}
-    page = document(report)
-    assert page.headline_title == "Reconstruction quality"
-    report["summary"]["notes"] = ["It is high."]
-    assert "Reconstruction quality" in [part.title for part in document(report).sections]
+    report["evaluations"] = {"test": {"psnr": 25.9, "keras_accuracy": 0.41, "loss": 0.1}}
+    assert [item.label for item in document(report).headlines] == ["PSNR (dB)"]
+    assert [row[0] for row in tables(section(report, "results"))[0].rows] == [
+        "PSNR (dB)",
+        "Loss",
+        "Keras accuracy",
+    ]
 
 
 def test_a_sentence_of_both_a_notice_and_a_caveat_is_shown_once() -> None:
@@ -336,17 +376,3 @@ def test_any_part_may_be_absent_or_invalid(key: str, folder: Path) -> None:
     report = classified()
     report.pop(key, None)
     assert "Accuracy" in render_html(json.loads(json.dumps(report)), folder)
-
-
-def test_intervals_have_the_digits_and_scale_of_their_metric() -> None:
-    assert interval_text("kid_pixels", (0.0012, 0.0034)) == "1.2–3.4"
-    assert interval_text("auc", (0.9, 0.95), " to ") == "0.900 to 0.950"
-    assert interval_text("auc", (0.9, None)) == interval_text("auc", 3) == ""
-
-
-def test_metrics_that_are_better_lower_are_no_shares_and_are_explained_so() -> None:
-    for name in ("brier", "ece", "brier_calibrated", "ece_calibrated"):
-        assert not metric_label(name).share
-        assert "lower is better" in metric_label(name).meaning
-    assert metric_label("specificity").share
-    assert metric_label("balanced_accuracy").share

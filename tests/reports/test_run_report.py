@@ -115,7 +115,7 @@ def test_a_task_without_validation_and_with_a_summary_is_reported_completely(ske
     # On stderr: the training metrics by readable names, the results, and the notes.
     lines = done.stderr.splitlines()
     (heading,) = (line for line in lines if "epoch" in line and "lr" in line)
-    assert "train loss  train gen loss" in heading
+    assert "gen loss" in heading
     assert " val " not in heading
     (row,) = (line for line in lines if line.strip().startswith("3/3"))
     assert "nan" not in row

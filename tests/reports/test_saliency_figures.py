@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -138,6 +139,30 @@ def test_each_case_is_above_a_copy_with_its_map(tmp_path: Path) -> None:
     assert upper.max() < 10 < 110 < lower.min()
     # The coloured images are below all others, and the colour bar below them.
     assert np.flatnonzero(coloured(saved).any(1)).min() > 0.6 * len(saved)
+
+
+def test_long_names_are_below_the_cases_in_two_lines_that_do_not_overlap() -> None:
+    images = np.zeros((6, 4, 4))
+    names = [f"test/PNEUMONIA/person{1940 + case}_bacteria_4874-and-a-long-end.jpeg" for case in range(6)]
+    figure = explained_cases(images, images, ("0.9",) * 6, names=names)
+    shown = [text for text in figure.axes[0].texts if "person" in text.get_text()]
+    assert [len(text.get_text().split("\n")) for text in shown] == [2] * 6
+    assert shown[0].get_text() == "person1940_bacteria_4874-\nand-a-long-end.jpeg"
+    boxes = [text.get_window_extent() for text in shown]
+    assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
+    with pytest.raises(ValueError, match="1 names of 6 images"):
+        explained_cases(images, images, ("0.9",) * 6, names=names[:1])
+
+
+def test_without_maps_each_image_is_shown_once_and_there_is_no_colour_bar() -> None:
+    figure = explained_cases(np.zeros((2, 4, 4)), None, ("a", "b"), (CaseRow("errors", (0, 1)),))
+    assert len(figure.axes[0].images) == 2
+    assert "No evidence" not in [text.get_text() for text in figure.axes[0].texts]
+
+
+def test_errors_alone_can_be_asked_for() -> None:
+    rows = most_confident(np.array([2.0, -3.0, 1.0]), np.array([0, 1, 1]), ("N", "P"), outcomes=(False,))
+    assert [(row.label, row.cases) for row in rows] == [("N, predicted P", (0,)), ("P, predicted N", (1,))]
 
 
 def test_cases_without_rows_are_laid_out_six_per_row(tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ def test_the_learning_rate_is_logarithmic_only_where_it_spans_more_than_a_power_
 def test_the_confusion_matrix_shows_counts_and_shares_of_the_true_class() -> None:
     figure = training.confusion_matrix([[90, 144], [3, 387]], ["NORMAL", "PNEUMONIA"])
     words = texts(figure)
-    for expected in ("90\n38.5%", "144\n61.5%", "3\n0.8%", "387\n99.2%", "NORMAL\nn = 234"):
+    for expected in ("90\n38.5 %", "144\n61.5 %", "3\n0.8 %", "387\n99.2 %", "NORMAL\nn = 234"):
         assert expected in words
     assert (figure.axes[0].get_xlabel(), figure.axes[0].get_ylabel()) == ("Prediction", "Truth")
 

@@ -62,9 +62,9 @@ def test_a_run_is_running_while_a_process_holds_its_lock(tmp_path: Path) -> None
     [
         (lambda run: (run / "report.json").write_text('{"evaluations": '), "report.json is damaged"),
         (lambda run: (run / "report.json").write_text("[1, 2]"), "it is no JSON object"),
-        (lambda run: (run / "report.json").write_text("[" * 100_000), "report.json is damaged"),
+        (lambda run: (run / "report.json").write_text("[" * 100_000), "report.json is damaged (it is nested"),
         (lambda run: (run / "run.toml").write_text("= = ="), "run.toml cannot be read"),
-        (lambda run: (run / "run.toml").write_bytes(b"\xff\xfe"), "run.toml cannot be read"),
+        (lambda run: (run / "run.toml").write_bytes(b"\xff\xfe"), "run.toml cannot be read: it is not UTF-8"),
         (lambda run: (run / "run.toml").unlink(), "has no run.toml"),
     ],
 )
@@ -77,6 +77,7 @@ def test_a_damaged_folder_is_named_with_the_reason_and_the_others_are_listed(
     assert names == ["cnn/good"]
     assert problem["path"] == str(tmp_path / "cnn" / "bad")
     assert reason in problem["problem"]
+    assert str(tmp_path) not in problem["problem"]
 
 
 @pytest.mark.parametrize("history", [{}, {"history": None}])

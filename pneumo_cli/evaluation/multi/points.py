@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pneumo_cli.evaluation.multi.scores import OneVsRest
 from pneumo_cli.evaluation.operating_points import OperatingPoint, choose_operating_points
+from pneumo_cli.runtime.percentages import share
 
 if TYPE_CHECKING:
     from pneumo_cli.data.records import Task
@@ -98,7 +99,7 @@ def choose_points(
     each_one = "For each class" if task == "multiclass" else "For each label"
     rules = {
         "balanced": f"{each_one}, the largest sum of sensitivity and specificity (Youden's J).",
-        "screening": f"{each_one}, the highest threshold with a sensitivity of at least {sensitivity:.1%}.",
+        "screening": f"{each_one}, the highest threshold with a sensitivity of at least {share(sensitivity, 1)}.",
         "cost": f"{each_one}, the lowest cost, where a false negative costs {miss_cost:g} false positives.",
     }
     points = [default_point(task, len(chosen))]

@@ -64,7 +64,7 @@ def write_grid(
         Image.fromarray(canvas).save(handle, format="PNG")
 
 
-def write_animation(frames: Iterable[Path], target: Path, *, seconds: float = 12.0, most: int = 120) -> None:
+def write_animation(frames: Iterable[Path], target: Path, *, seconds: float = 12.0, most: int = 40) -> None:
     """Write image files as an animated PNG file, atomically.
 
     It loops forever. Programs without support for animation show the first frame. Frames are opened one at a time;

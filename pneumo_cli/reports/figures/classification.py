@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike
 
+from pneumo_cli.evaluation.arrays import sigmoid
 from pneumo_cli.evaluation.binary import binary_metrics, confusion, precision_recall_points, roc_points
 from pneumo_cli.evaluation.calibration import predictive_values as values_at
+from pneumo_cli.reports.figures.line_data import add_values
 from pneumo_cli.reports.figures.style import (
     BLUE,
     COLUMN,
@@ -29,6 +31,7 @@ from pneumo_cli.reports.figures.style import (
     shortened,
     styled,
 )
+from pneumo_cli.runtime.percentages import share
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -95,7 +98,8 @@ def roc_curve(
     axes.plot([0, 1], [0, 1], color=FAINT, linestyle=":", linewidth=1, label="Chance (AUC 0.5)")
     _band(axes, band)
     label = f"AUC {_measured(area, interval)}\n{_images(labels)}"
-    axes.plot(curve.false_positive_rate, curve.true_positive_rate, color=BLUE, label=label)
+    (line,) = axes.plot(curve.false_positive_rate, curve.true_positive_rate, color=BLUE, label=label)
+    add_values(line, "Threshold before calibration", sigmoid(curve.threshold))
     places = {}
     for name, threshold in points.items():
         (tn, fp), (fn, tp) = confusion(logits, labels, logit_threshold=threshold)
@@ -210,7 +214,7 @@ def reliability_diagram(
     counts.set_xlabel(f"Predicted probability of {name}")
     counts.grid(False, axis="x")
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(lambda value, _: _percent(value))
+        axis.set_major_formatter(lambda value, _: share(value))
     return figure
 
 
@@ -238,17 +242,17 @@ def predictive_values(
         axes.plot(prevalences, ppv, markevery=(20, 72), label=name, **style)
         axes.plot(prevalences, npv, markevery=(56, 72), linestyle=_DASHES, markerfacecolor="white", **style)
     if prevalence is not None and 0 < prevalence < 1:
-        place, label = float(np.clip(prevalence, *_SPAN)), f"these images: {_percent(prevalence)}"
+        place, label = float(np.clip(prevalence, *_SPAN)), f"these images: {share(prevalence)}"
         axes.axvline(place, color=INK, linewidth=0.9, linestyle=":", label=label)
     negative, positive = (shortened(name, 14) for name in classes)
     axes.plot([], [], color=INK, label=f"PPV: predicted {positive}")
     axes.plot([], [], color=INK, linestyle=_DASHES, label=f"NPV: predicted {negative}")
     axes.set_xscale("logit")
     axes.set_xlim(*_SPAN)
-    axes.set_xticks(_PREVALENCES, [_percent(value) for value in _PREVALENCES])
+    axes.set_xticks(_PREVALENCES, [share(value) for value in _PREVALENCES])
     axes.set_xticks([], minor=True)
     axes.set_ylim(-0.02, 1.02)
-    axes.yaxis.set_major_formatter(lambda value, _: _percent(value))
+    axes.yaxis.set_major_formatter(lambda value, _: share(value))
     axes.set_xlabel(f"Prevalence of {positive}")
     axes.set_ylabel("Predictive value")
     figure.legend(loc="outside upper center", ncols=2, fontsize=7, columnspacing=1.2, borderpad=0.1)
@@ -262,10 +266,6 @@ def _distinct(points: Mapping[str, tuple[float, float]]) -> list[tuple[_Look, st
         names.setdefault(values, []).append(name)
     joined = [(shortened(", ".join(several), 24), values) for values, several in names.items()]
     return [(_POINTS[place % len(_POINTS)], name, values) for place, (name, values) in enumerate(joined)]
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %"
 
 
 def _measured(value: float, interval: Ends | None) -> str:

@@ -190,7 +190,7 @@ def distance_histogram(
     )
     axes.set_xlabel(label)
     axes.set_ylabel("Share of images per bin")
-    axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:g} %")
     legend_above(axes)
     return figure
 
@@ -279,5 +279,6 @@ def _label(figure: Figure, row: Row, label: Sequence[str], middle: float) -> Non
     axes = figure.add_axes((0.14 / width, 1 - (y + 0.07) / height, 0.45 / width, 0.07 / height))
     axes.imshow(np.linspace(0, 1, 64)[None], cmap=row.colour, aspect="auto")
     axes.set_axis_off()
-    for x, alignment, text in ((0.1, "right", "0"), (0.64, "left", f"{row.top:.3g}")):
+    beyond = "≥ " if float(np.nanmax(row.images, initial=0)) > row.top else ""
+    for x, alignment, text in ((0.1, "right", "0"), (0.64, "left", f"{beyond}{row.top:.2g}")):
         figure.text(x / width, 1 - (y + 0.035) / height, text, ha=alignment, va="center", fontsize=6.5)

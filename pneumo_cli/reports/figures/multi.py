@@ -29,6 +29,7 @@ from pneumo_cli.reports.figures.style import (
     shortened,
     styled,
 )
+from pneumo_cli.runtime.percentages import share
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -233,7 +234,7 @@ def label_decisions(matrices: NDArray[np.int64], labels: Sequence[str]) -> Figur
         axes.set_xlim(0, 1)
         axes.set_title(title, fontsize=8.5)
         _rows_only(axes)
-        axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
+        axes.xaxis.set_major_formatter(lambda value, _: share(value))
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14 * 14 / (len(labels) + 3)), ncols=2)
     grid[0].set_yticks(places, [shortened(name, 26) for name in labels])
     grid[0].set_ylim(len(labels) - 0.5, -0.5)

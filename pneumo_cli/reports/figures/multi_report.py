@@ -13,8 +13,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pneumo_cli.evaluation.confidence.intervals import precision_recall_band, roc_band
+from pneumo_cli.evaluation.metric_names import metric_text
 from pneumo_cli.evaluation.multi.intervals import resamples_for
 from pneumo_cli.evaluation.multi.scores import as_one_vs_rest
 from pneumo_cli.evaluation.result import Evaluation, NamedFigure
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from pneumo_cli.reports.figures.multi import ClassResult
 
 _MOST = 24  # classes with curves of their own
+_NAMED = 6  # classes in the words on a figure
 
 
 def with_multi_figures(evaluation: Evaluation, found: Predictions, rule: MultiRule, seed: int) -> Evaluation:
@@ -54,6 +57,14 @@ def with_multi_figures(evaluation: Evaluation, found: Predictions, rule: MultiRu
         resamples = resamples_for(*truth.shape)
         return draw([_with_band(of, compute_band, resamples, seed) for of in results()])
 
+    mean, by_class = evaluation.metrics, evaluation.details["classes"]
+
+    def named(metric: str) -> str:
+        values = [(of["name"], of["metrics"].get(metric)) for of in by_class]
+        listed = ", ".join(f"{name} {metric_text(metric, value)}" for name, value in values[:_NAMED])
+        more = f" and {len(values) - _NAMED} more" if len(values) > _NAMED else ""
+        return f"mean {metric_text(metric, mean.get(metric))}; {listed}{more}"
+
     figures = [
         _decisions(evaluation, rule, where),
         NamedFigure(
@@ -63,6 +74,7 @@ def with_multi_figures(evaluation: Evaluation, found: Predictions, rule: MultiRu
             lambda: multi.class_overview(
                 class_results(evaluation, found, rule), evaluation.details["averages"]["macro"]
             ),
+            alternative=f"Sensitivity of {what}: {named('recall')}",
         ),
     ]
     if shown:
@@ -72,6 +84,7 @@ def with_multi_figures(evaluation: Evaluation, found: Predictions, rule: MultiRu
                 f"ROC curve of {what}, with its 95 % band over patients, and the AUC with its 95 % interval. "
                 f"Diamonds: the decisions {where}.{some}",
                 partial(curves, multi.roc_curves, roc_band),
+                alternative=f"ROC curves of {what}: AUC {named('auc')}",
             ),
             NamedFigure(
                 "precision-recall",
@@ -79,6 +92,7 @@ def with_multi_figures(evaluation: Evaluation, found: Predictions, rule: MultiRu
                 f"(AP) with its 95 % interval. Diamonds: the decisions {where}. Dotted lines: prevalence in this "
                 f"split.{some}",
                 partial(curves, multi.precision_recall_curves, precision_recall_band),
+                alternative=f"Precision-recall curves of {what}: average precision {named('average_precision')}",
             ),
             NamedFigure(
                 "calibration",
@@ -100,6 +114,7 @@ def _decisions(evaluation: Evaluation, rule: MultiRule, where: str) -> NamedFigu
             "confusion-matrix",
             f"Confusion matrix {where}: counts, and percentages of each true class.",
             partial(training.confusion_matrix, matrix, rule.classes),
+            alternative=f"Confusion matrix: {_right(matrix, rule)}",
         )
     return NamedFigure(
         "decisions",
@@ -107,6 +122,15 @@ def _decisions(evaluation: Evaluation, rule: MultiRule, where: str) -> NamedFigu
         "which a label is unknown are left out for that label.",
         partial(multi.label_decisions, matrix, rule.classes),
     )
+
+
+def _right(matrix: NDArray[np.int64], rule: MultiRule) -> str:
+    """How many images of each class are right."""
+    rows = list(zip(rule.classes, matrix, np.diag(matrix), strict=True))
+    listed = ", ".join(
+        f"{right:,} of {row.sum():,} {name} images right" for name, row, right in rows[:_NAMED]
+    )
+    return listed + (f" and {len(rows) - _NAMED} more classes" if len(rows) > _NAMED else "")
 
 
 def class_results(evaluation: Evaluation, found: Predictions, rule: MultiRule) -> list[ClassResult]:

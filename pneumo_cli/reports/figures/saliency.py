@@ -12,12 +12,12 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pneumo_cli.reports.figures.style import FAINT, PAGE, SMOOTH, image_figure, shortened, styled
+from pneumo_cli.reports.figures.style import FAINT, INK, PAGE, SMOOTH, image_figure, shortened, styled
 from pneumo_cli.runtime import atomic
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ _GAP, _BETWEEN = 0.05, 0.12  # inches: between images, and between rows
 _LABEL = 0.95  # inches of the column of labels
 _TITLE, _FOOT = 0.15, 0.2
 _LARGEST = 1.2  # inches of an image's side
+_NAME_LINES, _NAME_LINE = 2, 0.1  # inches
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ def most_confident(
     *,
     logit_threshold: float = 0.0,
     most: int = 6,
+    outcomes: Sequence[bool] = (True, False),
 ) -> tuple[CaseRow, ...]:
     """The most confident correct and wrong predictions of each class.
 
@@ -62,6 +64,7 @@ def most_confident(
         classes: names of class 0 and class 1.
         logit_threshold: an image with at least this logit is predicted as class 1.
         most: cases per row; the most confident come first.
+        outcomes: True for the correct ones, False for the wrong ones.
 
     Returns:
         the rows correct and wrong of class 0, then those of class 1; a row without cases is left out.
@@ -72,7 +75,7 @@ def most_confident(
     order = np.argsort(-np.abs(scores - logit_threshold), kind="stable")
     rows = []
     for label, name in enumerate(classes[:2]):
-        for correct in (True, False):
+        for correct in outcomes:
             wanted = (truth == label) & ((predicted == bool(label)) == correct)
             cases = tuple(int(case) for case in order[wanted[order]][:most])
             outcome = "correct" if correct else f"predicted {classes[1 - label]}"
@@ -84,27 +87,33 @@ def most_confident(
 @styled
 def explained_cases(
     images: NDArray[np.generic],
-    maps: NDArray[np.generic],
+    maps: NDArray[np.generic] | None,
     titles: Sequence[str],
     rows: Sequence[CaseRow] = (),
+    names: Sequence[str] = (),
 ) -> Figure:
     """Radiographs, each above a copy with its map overlaid.
 
     Args:
         images: [N, S, S], 0 black to 1 white.
-        maps: [N, S, S], 0 no evidence to 1 the most evidence in the image.
+        maps: [N, S, S], 0 no evidence to 1 the most evidence in the image; None: there are none, and each image is
+            shown once.
         titles: N short texts above the cases; about 18 characters fit with six in a row.
         rows: the cases of each row; by default all images in rows of six without labels.
+        names: N texts below the cases, which may be long, or none.
 
     Raises:
         ValueError: there is no image, the shapes do not fit, or a row has a position beyond the images.
     """
-    images, maps = np.asarray(images, np.float32), np.asarray(maps, np.float32)
-    if images.ndim != 3 or len(images) == 0 or images.shape != maps.shape or len(images) != len(titles):
+    images = np.asarray(images, np.float32)
+    shape = images.shape if maps is None else np.shape(maps)
+    if images.ndim != 3 or len(images) == 0 or images.shape != shape or len(images) != len(titles):
         raise ValueError(
             f"explained_cases takes images and maps [N, S, S] and N titles, not {list(images.shape)}, "
-            f"{list(maps.shape)}, {len(titles)}"
+            f"{list(shape)}, {len(titles)}"
         )
+    if names and len(names) != len(images):
+        raise ValueError(f"{len(names)} names of {len(images)} images")
     given = [row for row in rows if row.cases] or _unlabelled(len(images))
     if any(not 0 <= case < len(images) for row in given for case in row.cases):
         raise ValueError(f"a row names a case that is not among the {len(images)} images")
@@ -112,23 +121,31 @@ def explained_cases(
     indent = _LABEL if any(row.label for row in given) else 0.0
     cell = min((PAGE - indent - _GAP * (columns + 1)) / columns, _LARGEST)
     tall = cell * images.shape[1] / images.shape[2]
-    step = _TITLE + 2 * tall + _GAP + _BETWEEN
-    height = _GAP + step * len(given) + _FOOT
+    block = tall if maps is None else 2 * tall + _GAP
+    below = _NAME_LINES * _NAME_LINE if names else 0.0
+    step = _TITLE + block + below + _BETWEEN
+    height = _GAP + step * len(given) + (0.0 if maps is None else _FOOT)
     figure = image_figure(height)
     # One axes, in inches from the upper left corner: dozens of axes take seconds.
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
     for place, row in enumerate(given):
         top = _GAP + place * step + _TITLE
-        axes.text(_GAP, top + tall + _GAP / 2, _lines(row.label), va="center", fontsize=8, linespacing=1.2)
+        axes.text(_GAP, top + block / 2, _lines(row.label), va="center", fontsize=8, linespacing=1.2)
         for column, case in enumerate(row.cases):
             left = indent + _GAP + column * (cell + _GAP)
             title = shortened(titles[case], max(3, int(cell * 18)))
             axes.text(left + cell / 2, top - 0.03, title, ha="center", va="bottom", fontsize=6.5, color=FAINT)
             image = np.round(np.clip(np.nan_to_num(images[case]), 0, 1) * 255).astype(np.uint8)
             _show(axes, np.stack([image] * 3, -1), (left, top), (cell, tall))
-            _show(axes, overlay(image, maps[case]), (left, top + tall + _GAP), (cell, tall))
-    _explain_colours(axes, indent + _GAP, height - _FOOT / 2)
+            if maps is not None:
+                _show(axes, overlay(image, maps[case]), (left, top + tall + _GAP), (cell, tall))
+            if names:
+                text = _name(names[case], int(cell * 23))
+                look: dict[str, Any] = {"ha": "center", "va": "top", "fontsize": 5.5, "linespacing": 1.1}
+                axes.text(left + cell / 2, top + block + 0.02, text, color=INK, **look)
+    if maps is not None:
+        _explain_colours(axes, indent + _GAP, height - _FOOT / 2)
     axes.set(xlim=(0, PAGE), ylim=(height, 0))  # last: every image moves the limits
     return figure
 
@@ -199,6 +216,17 @@ def _explain_colours(axes: Axes, left: float, middle: float) -> None:
     axes.text(left, middle, "No evidence", va="center", fontsize=7)
     _show(axes, bar, (left + 0.68, middle - 0.05), (1.2, 0.1))
     axes.text(left + 1.95, middle, "Most in the image", va="center", fontsize=7)
+
+
+def _name(name: str, most: int) -> str:
+    """The last part of a path in lines of at most ``most`` characters, broken after ``-`` or ``_``."""
+    text = shortened(name.rpartition("/")[2], _NAME_LINES * most)
+    lines: list[str] = []
+    while len(text) > most and len(lines) < _NAME_LINES - 1:
+        end = max(text.rfind(mark, most // 2, most) for mark in "-_") + 1 or most
+        lines.append(text[:end])
+        text = text[end:]
+    return "\n".join([*lines, shortened(text, most)])
 
 
 def _unlabelled(count: int, columns: int = 6) -> list[CaseRow]:

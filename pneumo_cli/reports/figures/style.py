@@ -6,11 +6,13 @@ Only what all figures share. What they show is in the other modules of this pack
 from __future__ import annotations
 
 import functools
+import io
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec
 
+from pneumo_cli.reports.figures.line_data import KEY, line_data
 from pneumo_cli.runtime import atomic
 
 if TYPE_CHECKING:
@@ -29,9 +31,11 @@ PAGE = 7.0
 
 BLUE, VERMILLION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 ORANGE, SKY = "#E69F00", "#56B4E9"
-INK, FAINT = "#222222", "#767676"
+INK, FAINT = "#222222", "#6b6b6b"
 
 _DPI = 200
+_PRINT_DPI = 300
+_PRINT = {"PDF": ".pdf", "300 dpi": "-300dpi.png"}
 _MOST_PIXELS = 100e6
 _STYLE: dict[str, Any] = {
     "figure.dpi": _DPI,
@@ -113,16 +117,14 @@ def save(figure: Figure, path: Path) -> None:
 
 
 def rendered(figure: Figure) -> Picture:
-    """The pixels of a figure at 200 dpi, RGB. One that pyplot keeps open is closed.
+    """The pixels of a figure at 200 dpi, RGB, with the data of its lines. One that pyplot keeps open is closed.
 
     Raises:
         TypeError: it is no figure.
         ValueError: it is too large.
     """
-    import numpy as np
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure as Drawn
-    from PIL import Image
 
     if not isinstance(figure, Drawn):
         raise TypeError(f"draw() returned {type(figure).__name__}, not a matplotlib Figure")
@@ -137,7 +139,10 @@ def rendered(figure: Figure) -> Picture:
             canvas, FigureCanvasAgg
         ):  # changed, or not drawn by a styled function
             canvas = _render(figure)
-        return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+        picture = _pixels(canvas)
+        if lines := line_data(figure):
+            picture.info[KEY] = lines
+        return picture
     finally:
         if pyplot := sys.modules.get("matplotlib.pyplot"):
             pyplot.close(figure)
@@ -145,14 +150,43 @@ def rendered(figure: Figure) -> Picture:
 
 def write(picture: Picture, path: Path) -> None:
     """Write rendered pixels as :func:`save` does."""
+    from PIL.PngImagePlugin import PngInfo
+
+    chunks = PngInfo()
+    if KEY in picture.info:
+        chunks.add_text(KEY, picture.info[KEY], zip=True)
     with atomic.replace_file(path) as handle:
-        picture.save(handle, format="png", dpi=(_DPI, _DPI))
+        picture.save(handle, format="png", dpi=(_DPI, _DPI), pnginfo=chunks)
 
 
-def _render(figure: Figure) -> FigureCanvasAgg:
+def print_files(path: Path) -> dict[str, Path]:
+    """Where the files of :func:`for_print` lie beside a figure's PNG file, by their kind."""
+    return {kind: path.with_name(path.stem + ending) for kind, ending in _PRINT.items()}
+
+
+def for_print(figure: Figure) -> dict[str, bytes]:
+    """A figure that has been rendered as PDF, with its fonts and its text, and as PNG at 300 dpi, by kind."""
+    import matplotlib
+
+    vector, raster = io.BytesIO(), io.BytesIO()
+    figure.set_layout_engine("none")  # as it was laid out
+    with matplotlib.rc_context({"pdf.fonttype": 42}):
+        figure.savefig(vector, format="pdf", dpi=_PRINT_DPI, metadata={"CreationDate": None})
+    _pixels(_render(figure, _PRINT_DPI)).save(raster, format="png", dpi=(_PRINT_DPI, _PRINT_DPI))
+    return dict(zip(_PRINT, (vector.getvalue(), raster.getvalue()), strict=True))
+
+
+def _pixels(canvas: FigureCanvasAgg) -> Picture:
+    import numpy as np
+    from PIL import Image
+
+    return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+
+
+def _render(figure: Figure, dpi: int | None = None) -> FigureCanvasAgg:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    figure.set_dpi(_DPI)
+    figure.set_dpi(dpi or _DPI)
     figure.set_facecolor("white")
     canvas = FigureCanvasAgg(figure)
     canvas.draw()

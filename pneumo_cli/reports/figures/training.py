@@ -146,7 +146,7 @@ def confusion_matrix(matrix: ArrayLike, classes: Sequence[str]) -> Figure:
     figure, axes = column_figure(2.75)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for (row, column), share in np.ndenumerate(shares):
-        percent = f"{share:.1%}" if totals[row] else "no image"
+        percent = f"{100 * share:.1f} %" if totals[row] else "no image"
         look: dict[str, Any] = {"ha": "center", "va": "center", "color": "white" if share > 0.5 else INK}
         axes.text(column, row, f"{counts[row, column]:,}\n{percent}", fontsize=11 if size == 2 else 7, **look)
     names = [shortened(name, max(6, 40 // size)) for name in classes]
@@ -172,7 +172,7 @@ def _large_confusion_matrix(
     for (row, column), share in np.ndenumerate(shares if size <= _MOST_WITH_COUNTS else shares[:0]):
         if counts[row, column]:
             look: dict[str, Any] = {"ha": "center", "va": "center", "color": "white" if share > 0.5 else INK}
-            text = f"{counts[row, column]:,}\n{share:.0%}"
+            text = f"{counts[row, column]:,}\n{100 * share:.0f} %"
             axes.text(column, row, text, fontsize=7 if size <= 10 else 5.5, **look)
     names = [shortened(name, 20) for name in classes]
     axes.set_xticks(range(size), names, rotation=45, ha="right", rotation_mode="anchor")
