@@ -10,7 +10,7 @@ from pathlib import Path
 import pneumo_cli
 
 ROOMS = [
-    *("_exports", "compat", "errors", "specs", "registry", "api"),
+    *("_exports", "compat", "errors", "installation", "specs", "registry", "api"),
     *("runtime", "settings", "data", "evaluation", "runs", "reports", "plugins"),
     *("trainers", "inference", "training", "workflows", "cli", "testing"),
     *("__init__", "__main__"),

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +29,7 @@ from pneumo_cli.inference.predict import predict
 from pneumo_cli.inference.predictor import Predictor, Sized
 from pneumo_cli.inference.predictors import EnsemblePredictor
 from pneumo_cli.runtime.streams import printable
+from pneumo_cli.runtime.terminal import display_width
 
 CLASSES = {
     "fake-three": ("normal", "bacteria", "virus"),
@@ -261,3 +264,20 @@ def test_control_characters_in_names_of_classes_are_not_printed(
     assert r"\x1b[2Jclear" in printed
     assert r"new\nline" in printed
     assert printable("Ödem 肺") == "Ödem 肺"
+
+
+def test_names_of_wide_characters_keep_the_columns_and_no_console_is_needed(
+    films: list[Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = Fixed([0.0, 3.0, 2.0])
+    found = next(predict(one, films))
+    named = [Path("\u80ba\u75c5.png"), Path("chest.png")]
+    with Text(one, named).open() as out:
+        for file in named:
+            out.write(replace(found, file=file))
+    _, *rows = capsys.readouterr().out.splitlines()
+    starts = [display_width(row[: row.rindex("  b")]) for row in rows]
+    assert len(set(starts)) == 1
+    monkeypatch.setattr(sys, "stdout", None)
+    with Text(one, named).open() as out:
+        out.write(found)

@@ -10,6 +10,7 @@ from typing import ClassVar
 import pytest
 import torch
 
+from pneumo_cli.installation import pip_install
 from pneumo_cli.testing import DatasetConformance, ModelConformance, TinyDataset, TrainerConformance
 
 
@@ -63,7 +64,7 @@ def test_without_pytest_it_says_what_to_install() -> None:
     code = "import sys; sys.modules['pytest'] = None; import pneumo_cli.testing"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].endswith("needs pytest: pip install 'pneumo-cli[testing]'")
+    assert done.stderr.splitlines()[-1].endswith(f"needs pytest: {pip_install('pneumo-cli[testing]')}")
 
 
 @pytest.mark.parametrize(

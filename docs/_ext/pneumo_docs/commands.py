@@ -10,6 +10,7 @@ from typing import Any
 
 import typer
 
+from pneumo_cli.cli.help_pages import show_all
 from pneumo_cli.cli.main import build_app
 from pneumo_cli.plugins.discovery import Plugins
 from pneumo_cli.settings.classes import settings_class
@@ -42,8 +43,9 @@ class Command:
         return "-".join(self.words)
 
     def sections(self) -> dict[str, list[tuple[str, str]]]:
-        """The rows of ``--help``, name and text, by the title of their section."""
+        """The rows of ``--help-all``, name and text, by the title of their section."""
         rows = _Rows()
+        show_all(self.context)
         self.command.format_options(self.context, rows)
         return rows.sections
 
@@ -87,8 +89,8 @@ def command_pages(plugins: Plugins) -> dict[str, str]:
     rows = [(f"[`{one.title}`]({one.name}.md)", plain(_summary(one))) for one in found]
     pages["commands/index"] = page(
         "Commands",
-        "Each page has what `--help` prints. `--plugin FILE.py` may stand anywhere in a command: it adds a plugin "
-        "of one file. Results go to stdout, progress and problems to stderr; see "
+        "Each page has what `--help-all` prints. `--plugin FILE.py` may stand anywhere in a command: it adds a "
+        "plugin of one file. Results go to stdout, progress and problems to stderr; see "
         "[exit codes](../exit-codes.md) and, for lists, values and files of settings, "
         "[settings](../../settings.md).",
         table(("Command", "What it does"), rows, "commands"),

@@ -23,8 +23,8 @@ are no figures, summaries and sections, and no pages beside it.
 
 This page is made from the schema (`make pages` writes it anew; a test compares).
 """
-PARTS = ("part", "setting", "row", "overlap", "monitor", "epoch", "stopped", "table", "summary", "figure", "member",
-         "statistics")  # fmt: skip
+PARTS = ("part", "setting", "row", "overlap", "monitor", "epoch", "stopped", "table", "summary", "figure", "layers",
+         "member", "statistics")  # fmt: skip
 HEAD = ["| Field | Type | Meaning |", "| --- | --- | --- |"]
 SHORT = {"number": "number or null", "metrics": "metrics", "interval": "[low, high]"}
 

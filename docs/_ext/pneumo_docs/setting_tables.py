@@ -160,8 +160,12 @@ def _presets(plugins: Plugins) -> str:
                 plain(preset.summary),
                 ", ".join(f"{code(key)} {_value(value)}" for key, value in preset.values.items())
                 or "the defaults",
+                "; ".join(
+                    f"{name}: " + ", ".join(f"{code(key)} {_value(value)}" for key, value in values.items())
+                    for name, values in preset.options.items()
+                ),
             )
             for preset in entry.spec.presets
         ]
-        parts += [f"## {name}", table(("Preset", "Recipe", "Sets"), rows, "presets")]
+        parts += [f"## {name}", table(("Preset", "Recipe", "Sets", "Sets of a dataset"), rows, "presets")]
     return page("Presets", "Named sets of values. The first one of a trainer is its default.", *parts)
