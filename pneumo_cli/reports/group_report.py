@@ -110,7 +110,8 @@ def _content(group: GroupResult, reports: Mapping[str, Mapping[str, Any]]) -> di
         "folds": folds,
         "seeds": seeds,
         "trainer": dict(trainer),
-        "model": first.get("model"),
+        # The table of layers is in the members' reports.
+        "model": {name: value for name, value in mapping(first.get("model")).items() if name != "layers"},
         "dataset": {**dataset, "split": _split(mapping(dataset.get("split")), group, reports)},
         "preset": first.get("preset"),
         "settings": _settings(group, sequence(first.get("settings"))),
