@@ -20,7 +20,7 @@ METHODS = {
     *("check_request", "choose_task", "model_options", "build_model", "freeze", "load_pretrained"),
     *("build_optimizers", "build_schedulers", "build_transforms", "build_sources", "cache_sources"),
     *("train_mode", "train_step", "training_metrics", "evaluate", "epoch_images", "calibrate"),
-    *("describe_evaluation", "summarize", "as_classifier"),
+    *("describe_evaluation", "summarize", "as_classifier", "as_generator"),
 }
 """The methods of a trainer that its run and predictions with it call."""
 

@@ -119,5 +119,6 @@ def test_a_task_without_validation_and_with_a_summary_is_reported_completely(ske
     assert " val " not in heading
     (row,) = (line for line in lines if line.strip().startswith("3/3"))
     assert "nan" not in row
-    assert any(line.startswith("test ") for line in lines)
+    assert any(line.startswith("gen loss ") for line in lines)
+    assert any(line.startswith("KID ") and line.endswith(" 12.3") for line in lines)
     assert "note     No copies were found." in lines
