@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,7 @@ PAGES: dict[str, list[tuple[str, ...]]] = {
     "compare": [
         ("run", "cnn", *RUN),
         ("run", "cnn", *RUN, "--seed", "7"),
-        ("compare", "runs", "--out", "c.html"),
+        ("compare", "runs/cnn/*", "--out", "c.html"),
     ],
     "sweep": [("sweep", "cnn", *RUN, "--set", "lr=0.1,0.2")],
     "audit": [("data", "audit", "--dataset", "chest-xray", "--out", "audit")],
@@ -100,8 +101,9 @@ def test_every_kind_of_page_is_accessible_and_no_wider_than_the_screen(
     monkeypatch.setenv("PNEUMO_DISABLE_PLUGINS", disabled(*PLUGINS))
     monkeypatch.setenv("PNEUMO_DATA_ROOT", str(radiographs))
     for command in PAGES[kind]:
-        ended = pneumo(*command)
-        assert ended.code == 0, ended.stderr
+        arguments = [found for one in command for found in (sorted(glob.glob(one)) if "*" in one else [one])]
+        ended = pneumo(*arguments)
+        assert ended.code == (kind == "audit"), ended.stderr  # the audit finds patients in both pools
     file = max(fakes.rglob("*.html"), key=lambda each: (-len(each.parts), each.stat().st_mtime))
     for width, scheme in ((1280, "light"), (1280, "dark"), (400, "light"), (400, "dark")):
         options = {"viewport": {"width": width, "height": 900}, "color_scheme": scheme, "bypass_csp": True}

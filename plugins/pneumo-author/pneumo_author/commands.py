@@ -47,7 +47,8 @@ def add_commands(app: typer.Typer) -> None:
         if kind not in KINDS:
             instead = f", not {kind!r}" if kind else ""
             raise UsageError(f"--kind is {', '.join(KINDS[:-1])} or {KINDS[-1]}{instead}")
-        print_line(make_package(ctx.obj, name, kind, output))
+        for line in make_package(ctx.obj, name, kind, output).splitlines():
+            print_line(line)
 
     @app.command(rich_help_panel=_PANEL)
     def check(

@@ -82,6 +82,9 @@ def test_without_efficientnet_lite0_its_presets_fall_back_to_a_small_model_and_s
         assert 'model = "resnet18"' in ended.stdout
         assert 'weights = "none"' in ended.stdout
         line, hint = ended.stderr.splitlines()
-        assert f"efficientnet-lite0 is not installed: the preset {preset} uses model resnet18, weights none" in line
+        assert (
+            f"efficientnet-lite0 is not installed: the preset {preset} uses model resnet18, weights none"
+            in line
+        )
         assert pip_install("pneumo-efficientnet-lite") in hint
     assert list(work.iterdir()) == []
