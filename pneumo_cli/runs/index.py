@@ -31,7 +31,7 @@ BUNDLE = "model.json"
 
 _LARGEST = 64 * 2**20  # bytes of a report; a hundred times the largest one seen
 _EPOCHS = re.compile(r"^epochs = (\d+)$", re.MULTILINE)
-_OWN_FOLDERS = frozenset({"checkpoints", "figures", "samples", "predictions", "evaluations"})
+OWN_FOLDERS = frozenset({"checkpoints", "figures", "samples", "predictions", "evaluations"})
 """Folders of a run that are not searched for other runs."""
 _RUN, _GROUP = "run", "group"
 
@@ -171,7 +171,7 @@ def _walk(folder: Path) -> Iterator[tuple[Path, str]]:
         elif below.get("checkpoints") or below.get("metrics.jsonl") is False:
             yield path, "looks like a run, but has no run.toml: it cannot be resumed or compared"
         inner = [name for name, is_folder in below.items() if is_folder and not name.startswith(".")]
-        waiting += [path / name for name in inner if not (is_run and name in _OWN_FOLDERS)]
+        waiting += [path / name for name in inner if not (is_run and name in OWN_FOLDERS)]
 
 
 def read_run(path: Path, base: Path | None = None) -> ListedRun:
@@ -237,7 +237,7 @@ def unreadable(file: str, error: Exception) -> UsageError:
 
 def problem_of(path: Path, error: PneumoError) -> Problem:
     """Why a folder cannot be listed, without its path, which the list shows, and without advice."""
-    return Problem(path, str(error).partition("; ")[0].replace(f"{path}{os.sep}", ""))
+    return Problem(path, str(error).replace(f"{path}{os.sep}", "").partition("; ")[0])
 
 
 def _damage(error: Exception) -> str:

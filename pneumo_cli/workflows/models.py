@@ -120,10 +120,9 @@ class Model:
         self._predictor, self._explaining = predictor, predictor if _has_network(predictor) else None
         classifier = predictor if isinstance(predictor, Predictor) else None
         self.operating_point: OperatingPoint | MultiPoint | None = classifier.point if classifier else None
-        self.operating_points: Sequence[OperatingPoint | MultiPoint] = (
-            classifier.rule.points if classifier else ()
-        )
-        self.calibration = _calibration(classifier.rule) if classifier else None
+        self._rule: Rule | None = classifier.rule if classifier else None
+        self.operating_points: Sequence[OperatingPoint | MultiPoint] = self._rule.points if self._rule else ()
+        self.calibration = _calibration(self._rule) if self._rule else None
         self._outputs = Outputs(
             task=classifier.rule.task if classifier else "values",
             classes=tuple(classifier.rule.classes) if classifier else (),
@@ -214,21 +213,20 @@ class Model:
         Args:
             prediction: of this model, without ``error``.
         """
-        if not isinstance(self._predictor, Predictor):
+        if self._rule is None:
             return {}
         logits = np.array([prediction.logits or prediction.logit])
         found = {}
-        for point in self._predictor.rule.points:
-            decided = self._predictor.rule.at(point.name).decide(logits)[0]
+        for point in self._rule.points:
+            decided = self._rule.at(point.name).decide(logits)[0]
             chosen = np.flatnonzero(decided) if self.task == "multilabel" else [decided]
             found[point.name] = tuple(self.classes[int(place)] for place in chosen)
         return found
 
     def threshold(self, point: OperatingPoint | MultiPoint) -> float | None:
         """The calibrated probability from which class 1 of two is predicted at a point; None for other tasks."""
-        rule = self._predictor.rule if isinstance(self._predictor, Predictor) else None
-        if isinstance(rule, DecisionRule) and isinstance(point, OperatingPoint):
-            return rule.probability_at(point)
+        if isinstance(self._rule, DecisionRule) and isinstance(point, OperatingPoint):
+            return self._rule.probability_at(point)
         return None
 
     def _predicted(

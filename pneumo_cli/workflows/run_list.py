@@ -224,8 +224,8 @@ def run_columns(listed: Sequence[ListedRun], width: int = 0) -> dict[str, list[s
         "started": [run.started[:16].replace("T", " ") for run in listed],
         "state": [_state(run) for run in listed],
         "metric": [metric_label(run.headline, run.task).label if run.headline else "–" for run in listed],
-        "validation": [_headline_cell(run, "validation") for run in listed],
-        "test": [_headline_cell(run, "test") for run in listed],
+        "validation": [metric_cell(run, "validation", run.headline) for run in listed],
+        "test": [metric_cell(run, "test", run.headline) for run in listed],
     }
     if width and "state" not in fitting(columns, DROPPED_FIRST, width):
         cells = zip(listed, columns["test"], strict=True)
@@ -235,9 +235,8 @@ def run_columns(listed: Sequence[ListedRun], width: int = 0) -> dict[str, list[s
     return columns
 
 
-def _headline_cell(run: ListedRun, split: str) -> str:
-    """The headline metric on a split, with its 95 % interval or, of a group, its standard deviation."""
-    name = run.headline
+def metric_cell(run: ListedRun, split: str, name: str) -> str:
+    """A metric on a split, with its 95 % interval or, of a group, its standard deviation."""
     value = run.value(split, name)
     if value is None:
         return "–"

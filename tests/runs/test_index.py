@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
+from pneumo_cli.errors import PneumoError
 from pneumo_cli.runs.group_index import find_runs
-from pneumo_cli.runs.index import BUNDLE
+from pneumo_cli.runs.index import BUNDLE, problem_of
 from pneumo_cli.testing import Invocation
 from tests.runs.written_runs import FOLDS, write_group, write_run
 
@@ -124,6 +125,14 @@ def test_a_narrow_terminal_gets_fewer_columns_and_no_broken_rows(
         assert max(map(len, lines)) <= width
         assert lines[0].endswith("TEST")
         assert len(lines[0].split()) == columns
+
+
+def test_the_reason_is_whole_whatever_the_folder_is_called(tmp_path: Path) -> None:
+    run = tmp_path / "first; second"
+    assert (
+        problem_of(run, PneumoError(f"{run}/report.json is damaged; delete it")).reason
+        == "report.json is damaged"
+    )
 
 
 def test_symbolic_links_are_not_followed(tmp_path: Path) -> None:

@@ -13,10 +13,10 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from pneumo_cli.errors import UsageError
-from pneumo_cli.evaluation.metric_names import in_order, interval_text, metric_label, metric_text, sd_text
+from pneumo_cli.evaluation.metric_names import in_order, metric_label
 from pneumo_cli.runs.group_index import read_group
 from pneumo_cli.runs.index import WHOLE, ListedRun, read_run
-from pneumo_cli.workflows.run_list import run_columns
+from pneumo_cli.workflows.run_list import metric_cell, run_columns
 from pneumo_ui.pages import page
 from pneumo_ui.run_index import Entry
 from pneumo_ui.run_page import entry_of, listed, settings_of
@@ -112,16 +112,8 @@ def _results(runs: Sequence[ListedRun]) -> list[Compared]:
 
 
 def _value(run: ListedRun, split: str, name: str) -> str:
-    """A metric with its 95 % interval, or, of a group, its standard deviation."""
-    value = run.value(split, name)
-    if value is None:
-        return "–"
-    shown = metric_text(name, value)
-    sd = run.spread.get(split, {}).get(name)
-    if ends := interval_text(name, run.intervals.get(split, {}).get(name)):
-        shown = f"{shown} ({ends})"
-    elif sd is not None:
-        shown = f"{shown} ± {sd_text(name, sd)}"
+    """A metric as lists show it, with signs and exponents as pages do."""
+    shown = metric_cell(run, split, name)
     return _EXPONENT.sub(lambda found: f" × 10{str(int(found[1])).translate(_RAISED)}", shown).replace(
         "-", "−"
     )

@@ -8,8 +8,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from pneumo_cli.runs.folder import GROUP_SETTINGS, RunFolder
-from pneumo_cli.runs.index import BUNDLE
+from pneumo_cli.runs.folder import GROUP_SETTINGS
+from pneumo_cli.runs.index import BUNDLE, OWN_FOLDERS, problem_of
 from pneumo_ui.files import Refused, contained
 
 RUN, GROUP = "run", "group"
@@ -19,13 +19,6 @@ MOST = 100_000
 """Folders that are searched; the others are not."""
 
 _UNSETTLED = 2 * 10**9  # nanoseconds: a folder changed this recently may change again without a newer time
-_OWN = {
-    getattr(RunFolder(Path()), name).name
-    for name in ("checkpoints", "figures", "samples", "predictions", "evaluations")
-}
-"""Folders of a run that are not searched for other runs."""
-
-
 _FILES = ("run.toml", GROUP_SETTINGS, "report.json", "metrics.jsonl", ".lock", BUNDLE)
 """Files that tell what is listed of a run."""
 _LARGEST = 256 * 2**20  # bytes of each
@@ -65,7 +58,7 @@ def signature(folder: Path, run: Path) -> Signature:
             elif found.st_size > _LARGEST:
                 problem = f"{name} is too large to be read: {found.st_size / 2**20:,.0f} MB"
         except Refused as error:
-            problem = str(error).replace(f"{run}/", "")
+            problem = problem_of(run, error).reason
         except OSError:
             facts.append(None)
             continue
@@ -143,7 +136,7 @@ class FolderSearch:
         inner = tuple(
             name
             for name, is_folder in below.items()
-            if is_folder and not name.startswith(".") and not (kind == RUN and name in _OWN)
+            if is_folder and not name.startswith(".") and not (kind == RUN and name in OWN_FOLDERS)
         )
         settled = time.time_ns() - facts.st_mtime_ns > _UNSETTLED
         pages = tuple(name for name in PAGES if not kind and below.get(name) is False)

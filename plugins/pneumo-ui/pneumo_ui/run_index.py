@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pneumo_cli.errors import PneumoError, with_type
-from pneumo_cli.runs.folder import GROUP_SETTINGS, MEMBERS
+from pneumo_cli.runs.folder import MEMBERS, group_of
 from pneumo_cli.runs.group_index import read_group
 from pneumo_cli.runs.index import RUNNING, WHOLE, ListedRun, is_locked, problem_of, read_run
 from pneumo_ui.folder_search import RUN, Facts, FolderSearch, Signature, signature
@@ -229,13 +229,13 @@ class RunIndex:
             problem = "the run is being started: it has no settings yet"
         if run is not None and is_group:
             run = replace(run, name=self._search.name(path))
-        group = path.parent.parent if path.parent.name in MEMBERS else None
+        group = group_of(path)  # above the folder, if that is a group's folder of runs
         return Entry(
             id=self._search.identity(path),
             path=path,
             run=run,
             problem=problem,
-            group=self._search.identity(group) if group and (group / GROUP_SETTINGS).is_file() else "",
+            group=self._search.identity(group) if group and group.is_relative_to(self.folder) else "",
             is_group=is_group,
             files=files,
         )

@@ -14,7 +14,7 @@ from starlette.routing import BaseRoute, Route
 
 from pneumo_cli.errors import PneumoError
 from pneumo_cli.runs.folder import GROUP_SETTINGS, RunFolder
-from pneumo_cli.runs.index import FINISHED, ListedRun, unreadable
+from pneumo_cli.runs.index import FINISHED, RUNNING, ListedRun, problem_of, unreadable
 from pneumo_cli.runtime.json_values import finite, mapping, text, value_text
 from pneumo_cli.workflows.run_list import run_columns
 from pneumo_ui.files import Refused, read
@@ -101,7 +101,7 @@ def progress(request: Request) -> Response:
         epochs = epochs_since(state.folder, folder, Position.of(parameters.get("epochs", "")))
     except Refused as error:
         epochs = Epochs((), Position(), again=True, more=False, damaged=0)
-        problems.append(_within(entry, error))
+        problems.append(problem_of(entry.path, error).reason)
     answer: dict[str, Any] = {
         "state": found.state,
         "epochs": found.epochs,
@@ -115,16 +115,17 @@ def progress(request: Request) -> Response:
         "left": "",
     }
     if "log" in parameters:
+        going_on = found.state == RUNNING and not problems
         try:
             lines, log, log_again = log_since(state.folder, folder, Position.of(parameters["log"]))
         except Refused as error:
             lines, log, log_again = "", Position(), True
-            problems.append(_within(entry, error))
+            problems.append(problem_of(entry.path, error).reason)
         answer |= {"log": lines, "logPosition": str(log), "logAgain": log_again}
         answer |= {
             "images": epoch_images(state.folder, folder),
             "report": folder.report_html.is_file(),
-            "left": time_left(found, [] if problems else latest_epochs(state.folder, folder)),
+            "left": time_left(found, latest_epochs(state.folder, folder) if going_on else []),
             "files": rendered(request, "checkpoints.html", checkpoints=_checkpoints(state, folder)),
         }
     answer["problems"] = [one for one in problems if one != entry.problem]  # which the page says already
@@ -186,7 +187,7 @@ def settings_of(state: State, entry: Entry) -> list[Setting]:
     except FileNotFoundError as error:
         raise PneumoError(f"{name} is missing: the run is being started, or was deleted") from error
     except Refused as error:
-        raise PneumoError(_within(entry, error)) from error
+        raise PneumoError(problem_of(entry.path, error).reason) from error
     except (ValueError, RecursionError) as error:
         raise unreadable(f"{name} of {entry.id}", error) from error
     origins = mapping(content.pop("origin", None))
@@ -230,11 +231,6 @@ def _unlisted(entry: Entry, settings: Sequence[Setting]) -> ListedRun:
         started="",
         state="damaged",
     )
-
-
-def _within(entry: Entry, error: Refused) -> str:
-    """What is wrong with a file of a run, which the page names already."""
-    return str(error).replace(f"{entry.path}/", "")
 
 
 def _checkpoints(state: State, folder: RunFolder) -> list[dict[str, str]]:

@@ -167,11 +167,10 @@ class Guard:
 
     def _without_token(self, scope: MutableMapping[str, Any], headers: Headers) -> Response | None:
         """The answer to a request that does not know the token; or that gives it, which a cookie then keeps."""
-        given = dict(parse_qsl(scope["query_string"].decode("latin-1"))).get("token", "")
+        pairs = parse_qsl(scope["query_string"].decode("latin-1"))
+        given = dict(pairs).get("token", "")
         if given and self._access.is_token(given) and scope["method"] == "GET":
-            others = [
-                pair for pair in parse_qsl(scope["query_string"].decode("latin-1")) if pair[0] != "token"
-            ]
+            others = [pair for pair in pairs if pair[0] != "token"]
             # "//evil.example" would be another site.
             where = "/" + scope["path"].lstrip("/\\")
             answer = RedirectResponse(where + (f"?{urlencode(others)}" if others else ""), 303)

@@ -119,6 +119,15 @@ def test_the_runs_of_a_group_are_folded(finished, tmp_path, open_pages):
     assert '/run?name=fake/group"' in pages.get("/run", params={"name": members[0]}).text
 
 
+def test_the_folder_of_a_group_s_runs_is_shown_without_the_group_above_it(finished, tmp_path, open_pages):
+    group = tmp_path / "group"
+    shutil.copytree(finished, group / "members" / "seed-1")
+    (group / "group.toml").write_text((finished / "run.toml").read_text())
+    pages = open_pages(group / "members")
+    assert names(pages.get("/")) == ["seed-1"]
+    assert pages.get("/run?name=seed-1").status_code == 200
+
+
 def test_what_has_not_changed_is_not_sent_again(pages, runs):
     wait_for(pages, "2 runs")
     answer = pages.get("/runs")
