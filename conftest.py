@@ -124,6 +124,8 @@ def install(fakes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     installed: list[str] = []
 
     def write(name: str, points: Mapping[str, str], modules: Mapping[str, str], version: str = "1.0") -> None:
+        for module in modules:  # another test may have imported a real one of this name; it is put back
+            monkeypatch.delitem(sys.modules, module, raising=False)
         write_distribution(site, name, points, modules, version)
         installed.extend(modules)
 

@@ -20,6 +20,7 @@ import torch
 from PIL import Image
 
 from tests.programs import Ended, ProcessServer, disabled
+from tools.builds import unpack
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 ARCHIVE = FIXTURES / "made-with-0.1.0.tar.xz"
@@ -63,7 +64,7 @@ class Made:
 def made(tmp_path_factory: pytest.TempPathFactory, fake_environ: dict[str, str]) -> Iterator[Made]:
     folder = tmp_path_factory.mktemp("made")
     with tarfile.open(ARCHIVE) as archive:
-        archive.extractall(folder, filter="data")
+        unpack(archive, folder)
     for path in folder.rglob("*"):
         if path.suffix in {".toml", ".json", ".jsonl", ".html", ".md"}:
             path.write_text(path.read_text().replace(MADE_AT, str(folder)))

@@ -14,6 +14,7 @@ import pytest
 
 from pneumo_cli import EvaluationResult, Metric, PneumoError, RunResult, UsageError
 from tests.runs.written_runs import write_group, write_run
+from tools.builds import unpack
 
 ARCHIVE = Path(__file__).parents[1] / "fixtures" / "made-with-0.1.0.tar.xz"
 
@@ -177,7 +178,7 @@ def test_runs_of_version_0_1_are_read(tmp_path: Path) -> None:
         wanted = [
             one for one in archive if one.name.startswith("./runs") and not one.name.endswith((".pt", ".png"))
         ]
-        archive.extractall(tmp_path, members=wanted, filter="data")
+        unpack(archive, tmp_path, wanted)
     results = [RunResult(path) for path in sorted(tmp_path.glob("runs/*/*"))]
     finished = [one for one in results if one.state == "finished"]
     assert len(results) > len(finished) > 4
