@@ -43,12 +43,11 @@ class ModelLayers:
     def plain(self) -> dict[str, Any]:
         """As JSON types. Without a table the shapes are None, and the memory is left out."""
         if self.table is not None:
-            sizes = ("input_mb", "forward_backward_mb", "parameters_mb", "total_mb")
             return {
                 "rows": [asdict(row) for row in self.table.rows],
                 "parameters": self.table.parameters,
                 "trainable": self.table.trainable,
-                **{name: round(getattr(self.table, name), 2) for name in sizes},
+                **self.table.megabytes(),
             }
         rows = [{"name": name, "shape": None, "parameters": count} for name, count in self._modules()]
         return {"rows": rows, **self._counts(), "note": self.note}

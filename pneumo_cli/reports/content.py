@@ -35,8 +35,6 @@ from pneumo_cli.reports.setup_section import setup_blocks
 from pneumo_cli.reports.training_section import training_blocks
 from pneumo_cli.runtime.json_values import mapping, number, sequence, text
 
-_SIDES = {"train": "training", "validation": "validation"}
-
 
 def document(report: Mapping[str, Any]) -> Document:
     """Arrange a report; absent parts and sections without content are left out."""
@@ -123,7 +121,7 @@ def _summary(report: Mapping[str, Any]) -> str:
     epoch, metric = number(monitor.get("epoch")), text(monitor.get("metric"))
     if epoch is not None and metric:
         extreme = "lowest" if monitor.get("mode") == "min" else "highest"
-        side = _SIDES["train" if monitor.get("side") == "train" else "validation"]
+        side = "training" if monitor.get("side") == "train" else "validation"
         value = metric_text(metric, monitor.get("value"))
         sentences.append(
             f"The checkpoint of epoch {epoch:.0f} was selected: it has the {extreme} {side} "

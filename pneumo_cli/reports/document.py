@@ -5,6 +5,7 @@ Texts are plain; escaping and layout are left to the renderers.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -45,6 +46,12 @@ class Pictures:
     items: tuple[tuple[str, str], ...]
     alternatives: tuple[str, ...] = ()
     compact: bool = False
+
+    def described(self) -> Iterator[tuple[str, str, str]]:
+        """Path, caption and alternative of each figure."""
+        for place, (file, caption) in enumerate(self.items):
+            alternative = self.alternatives[place] if place < len(self.alternatives) else ""
+            yield file, caption, alternative or caption
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,7 @@ def real_above_generated(real: Tensor, generated: Tensor, of: str, verdict: str 
 def _verdict(found: Fidelity) -> str:
     """How far the generated images are from real ones, in one sentence; of several sets, one for each."""
     kids = {slug: row.kid.mean for slug, row in found.measured.items()}
-    real = f"other real patients have {_number(1000 * kids['real'])}"
+    real = f"other real patients have {distance_text(1000 * kids['real'])}"
     sentences = []
     for slug in found.samples:
         alone = len(found.samples) == 1
@@ -83,9 +83,9 @@ def _verdict(found: Fidelity) -> str:
         relation = (
             _WORSE_THAN[worse] if worse else "nearer to real ones than every baseline without a network"
         )
-        baseline = f" against {_number(1000 * kids[worse])}" if worse else ""
+        baseline = f" against {distance_text(1000 * kids[worse])}" if worse else ""
         sentences.append(
-            f"By KID {who} are {relation}: {_number(1000 * kids[slug])}{baseline} (× 1000, lower is better); "
+            f"By KID {who} are {relation}: {distance_text(1000 * kids[slug])}{baseline} (× 1000, lower is better); "
             f"{real}."
         )
     return " ".join(sentences)
@@ -104,7 +104,9 @@ def _distance_table(found: Fidelity) -> NamedTable:
     return NamedTable(
         "Distance to real images of held-out patients",
         ("Images", "KID × 1000", "Fréchet distance"),
-        tuple((row.title, _thousandths(row.kid), _number(row.frechet)) for row in found.measured.values()),
+        tuple(
+            (row.title, _thousandths(row.kid), distance_text(row.frechet)) for row in found.measured.values()
+        ),
         note,
     )
 
@@ -162,11 +164,11 @@ def _on_copies(count: int, found: Memorization) -> str:
 
 
 def _thousandths(value: Kid) -> str:
-    return f"{_number(1000 * value.mean)} ± {_number(1000 * value.spread)}"
+    return f"{distance_text(1000 * value.mean)} ± {distance_text(1000 * value.spread)}"
 
 
-def _number(value: float) -> str:
-    """About three digits."""
+def distance_text(value: float) -> str:
+    """A distance, such as KID × 1000, with about three digits."""
     decimals = 2 if abs(value) < 10 else 1 if abs(value) < 100 else 0
     return f"{round(value, decimals) + 0.0:,.{decimals}f}"  # + 0.0 takes the sign from a zero
 

@@ -75,10 +75,9 @@ def _block(block: Block, folder: Path) -> Iterator[str]:
             yield _table(block)
             if block.note:
                 yield _prose(block.note)
-        case Pictures(items, alternatives):
-            for place, (file, caption) in enumerate(items):
-                alternative = alternatives[place] if place < len(alternatives) else ""
-                yield from _picture(file, caption, alternative or caption, folder)
+        case Pictures():
+            for file, caption, alternative in block.described():
+                yield from _picture(file, caption, alternative, folder)
         case Commands(lines):
             yield _fenced(lines)
         case Folded(title, blocks):

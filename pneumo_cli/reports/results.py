@@ -225,15 +225,11 @@ def _with_long_ones_folded(tables: Sequence[Block]) -> Iterator[Block]:
             yield table
 
 
-def pictures(report: Mapping[str, Any], group: str, *, compact: bool = False) -> Iterator[Block]:
-    """The figures of a group.
-
-    Args:
-        compact: beside each other.
-    """
+def pictures(report: Mapping[str, Any], group: str) -> Iterator[Block]:
+    """The figures of a group."""
     items = [item for item in _figures(report) if text(item.get("group")) == group]
     if items:
-        yield as_pictures(items, compact)
+        yield as_pictures(items)
 
 
 def as_pictures(items: Sequence[Mapping[str, Any]], compact: bool = False) -> Pictures:

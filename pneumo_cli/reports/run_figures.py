@@ -36,8 +36,8 @@ def add_evaluation_figures(files: FigureFiles, split: str, evaluation: Evaluatio
         caption = f"{split.capitalize()} set. {figure.caption}"
         what, colon, result = figure.alternative.partition(": ")
         alternative = f"{what} on the {split} set{colon}{result}" if what else ""
-        of = {"split": split, **({"alternative": alternative} if alternative else {})}
-        files.add(figure.draw, f"figures/{figure.name}-{split}", caption, figure.group, **of)
+        stem = f"figures/{figure.name}-{split}"
+        files.add(figure.draw, stem, caption, figure.group, split=split, alternative=alternative)
 
 
 def add_training_figures(
@@ -120,8 +120,8 @@ def add_section_figures(files: FigureFiles, sections: Sequence[tuple[str, Report
     for place, (plugin, section) in enumerate(sections):
         for figure in section.figures:
             stem, group = f"figures/section-{place}-{figure.name}", f"section-{place}"
-            of = {"alternative": figure.alternative} if figure.alternative else {}
-            files.add(figure.draw, stem, figure.caption, group, plugin=plugin, **of)
+            said = figure.alternative
+            files.add(figure.draw, stem, figure.caption, group, plugin=plugin, alternative=said)
 
 
 def add_epoch_images(run: Run, files: FigureFiles) -> None:

@@ -86,8 +86,8 @@ def write_report(
                     add_evaluation_figures(files, split, evaluation)
                     advance(1)
                 for figure in summary.figures:
-                    of = {"alternative": str(figure.alternative)} if figure.alternative else {}
-                    files.add(figure.draw, f"figures/{figure.name}", figure.caption, figure.group, **of)
+                    stem, said = f"figures/{figure.name}", figure.alternative
+                    files.add(figure.draw, stem, figure.caption, figure.group, alternative=said)
                 advance(1)
                 add_section_figures(files, sections)
                 add_epoch_images(run, files)

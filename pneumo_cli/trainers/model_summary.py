@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 _FLOATS_PER_MEBIBYTE = 1024**2 / 4
 _MOST_RECORDED = 1000
-_SIZES = ("input_mb", "forward_backward_mb", "parameters_mb", "total_mb")
 
 
 @dataclass(frozen=True)
@@ -61,6 +60,11 @@ class LayerTable:
     def total_mb(self) -> float:
         """The report's estimate: input, outputs with gradients, parameters."""
         return self.input_mb + self.forward_backward_mb + self.parameters_mb
+
+    def megabytes(self) -> dict[str, float]:
+        """The four sizes by name, in MiB, to two decimals."""
+        names = ("input_mb", "forward_backward_mb", "parameters_mb", "total_mb")
+        return {name: round(getattr(self, name), 2) for name in names}
 
 
 def layer_table(model: nn.Module, input_shape: tuple[int, ...]) -> LayerTable:
@@ -114,7 +118,7 @@ def recorded_layers(run: Run) -> dict[str, Any]:
         "rows": [{**asdict(row), "shape": list(row.shape)} for row in table.rows[:_MOST_RECORDED]],
         "calls": len(table.rows),
         "input_shape": list(map(int, shape)),
-        **{name: round(getattr(table, name), 2) for name in _SIZES},
+        **table.megabytes(),
     }
 
 

@@ -12,7 +12,7 @@ import typer
 from pneumo_cli.cli.options import JsonFlag
 from pneumo_cli.cli.output import print_columns, print_json, print_line, print_table, print_text
 from pneumo_cli.runtime.streams import is_terminal
-from pneumo_cli.runtime.terminal import line_width, print_message
+from pneumo_cli.runtime.terminal import display_width, line_width, print_message
 
 if TYPE_CHECKING:
     from pneumo_compare.comparison import Comparison
@@ -80,7 +80,9 @@ def _print(comparison: Comparison) -> None:
     print()
     print_text(f"On the {comparison.split} set{of}")
     if pairs := tables.pair_rows(comparison):
-        print_table([tables.primary_title(comparison), "difference", "p", "adjusted", "result"], pairs)
+        print_table(
+            [tables.primary_title(comparison), "difference", "p", "adjusted", "result"], list(pairs.values())
+        )
         if (tests := comparison.tests["primary"]) > 1:
             print_text(f"Adjusted for {tests} tests (Holm).")
         print()
@@ -130,7 +132,7 @@ def _print_fitting(
 ) -> None:
     """Print a table of all runs: the shorter one, if a terminal has not room for the other; else line by line."""
     for table in (rows, shorter or rows):
-        width = sum(max(map(len, column)) + 2 for column in zip(head, *table, strict=True)) - 2
+        width = sum(max(map(display_width, column)) + 2 for column in zip(head, *table, strict=True)) - 2
         if not is_terminal(sys.stdout) or width <= line_width(sys.stdout):
             print_table(head, table)
             return

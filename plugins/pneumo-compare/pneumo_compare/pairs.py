@@ -25,11 +25,8 @@ def pair_blocks(comparison: Comparison, pictures: Path) -> Iterator[Block]:
             ("Pair", "Runs", f"Difference, {metric_title(comparison, PRIMARY)}", "p", "p adjusted", "Result"),
             tuple(
                 (letters, f"{second.label} − {first.label}", *cells)
-                for (letters, *cells), (first, second) in zip(
-                    rows,
-                    [comparison.of(p) for p in comparison.pairs if PRIMARY in comparison.pairs[p].metrics],
-                    strict=True,
-                )
+                for places, (letters, *cells) in rows.items()
+                for first, second in [comparison.of(places)]
             ),
             frozenset({2, 3, 4}),
             note=_adjustment(comparison),

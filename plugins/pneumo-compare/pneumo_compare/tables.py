@@ -71,13 +71,13 @@ def whole_rows(comparison: Comparison) -> list[tuple[str, ...]]:
     return [(metric_label(n).label, *(metric_text(n, one.get(n)) for one in summaries)) for n in names]
 
 
-def pair_rows(comparison: Comparison) -> list[tuple[str, ...]]:
+def pair_rows(comparison: Comparison) -> dict[Places, tuple[str, ...]]:
     """A row for each pair: its letters, and the primary metric's difference, p, adjusted p, and result in words.
 
     Empty if no pair has the primary metric.
     """
-    return [
-        (
+    return {
+        places: (
             f"{second.letter} − {first.letter}",
             difference_text(PRIMARY, found.metrics[PRIMARY].difference),
             p_text(found.metrics[PRIMARY].difference.p),
@@ -87,7 +87,7 @@ def pair_rows(comparison: Comparison) -> list[tuple[str, ...]]:
         for places, found in comparison.pairs.items()
         if PRIMARY in found.metrics
         for first, second in [comparison.of(places)]
-    ]
+    }
 
 
 def better_rows(comparison: Comparison, places: Places) -> list[tuple[str, ...]]:

@@ -235,8 +235,8 @@ def _short(title: str) -> str:
     return name[:1].upper() + name[1:]
 
 
-def roc_picture(folder: Path, source: SourceReport, found: Classifiers) -> Iterator[tuple[str, str, str]]:
-    """Draw the ROC curves of all classifiers into one figure; its file, its caption, and its result in words."""
+def roc_picture(folder: Path, source: SourceReport, found: Classifiers) -> Iterator[dict[str, str]]:
+    """Draw the ROC curves of all classifiers into one figure, with its texts as in ``report["figures"]``."""
     if not found.curves:
         return
     titles = {task.name: _short(task.title) for task in source.tasks}
@@ -246,8 +246,8 @@ def roc_picture(folder: Path, source: SourceReport, found: Classifiers) -> Itera
         f"{titles[name]} {metric_text('auc', np.trapezoid(points.true_positive_rate, points.false_positive_rate))}"
         for name, points in found.curves.items()
     )
-    yield (
-        _ROC,
-        "Tasks 1 to 3. Our classifiers on the same test images.",
-        f"ROC curves of our classifiers, with the areas {areas}.",
-    )
+    yield {
+        "file": _ROC,
+        "caption": "Tasks 1 to 3. Our classifiers on the same test images.",
+        "alternative": f"ROC curves of our classifiers, with the areas {areas}.",
+    }

@@ -96,7 +96,7 @@ def all_roc_curves(curves: Mapping[str, RocPoints]) -> Figure:
     """The ROC curves of several classifiers on the same images.
 
     Args:
-        curves: name to points, at most six.
+        curves: name to points, at most three.
     """
     figure, axes = column_figure(3.1)
     axes.plot([0, 1], [0, 1], color=FAINT, linewidth=0.5, zorder=1)  # chance

@@ -101,7 +101,7 @@ def claim_blocks(mine: Ours, folder: Path) -> Iterator[Block]:
     training = training_of(mine)
     if training is None:
         return
-    yield Paragraph(claim_text(mine))
+    yield Paragraph(_claim(training))
     yield Paragraph(
         f"{_choice_sentence(training)} The two losses say how the networks stand against each other: a small "
         "generator loss means that the discriminator was weak then."
@@ -134,8 +134,10 @@ def claim_blocks(mine: Ours, folder: Path) -> Iterator[Block]:
 def claim_text(mine: Ours) -> str:
     """The claim, how the losses went here, and how good the images are; empty without a finished GAN."""
     training = training_of(mine)
-    if training is None:
-        return ""
+    return "" if training is None else _claim(training)
+
+
+def _claim(training: Training) -> str:
     return (
         "The report takes a falling generator loss together with a rising discriminator loss for success. "
         f"{_trend_sentence(training)} {_measures_sentence(training)}".rstrip()
@@ -202,18 +204,10 @@ def _choice_sentence(training: Training) -> str:
     )
     if measured.sum() < _CORRELATED:
         return sentence
-    rho = _rank_correlation(training.of("generator_loss")[measured], training.distance[measured])
+    from pneumo_cli.evaluation.saliency_checks import rank_correlation
+
+    rho = rank_correlation(training.of("generator_loss")[measured], training.distance[measured])
     return f"{sentence} Over {measured.sum()} epochs the rank correlation of generator loss and KID is {rho:+.2f}."
-
-
-def _rank_correlation(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
-    """Spearman's; ties, which losses hardly have, are ranked in their order.
-
-    >>> round(_rank_correlation(np.array([1.0, 2.0, 4.0]), np.array([9.0, 5.0, 3.0])), 6)
-    -1.0
-    """
-    one, two = (np.argsort(np.argsort(values, kind="stable")).astype(float) for values in (first, second))
-    return float(np.corrcoef(one, two)[0, 1])
 
 
 def _samples(training: Training, mine: Ours, folder: Path) -> Iterator[Block]:
@@ -293,4 +287,6 @@ def _named(measure: str, what: str, extractor: str) -> str:
 
 
 def _kid(value: float | None) -> str:
-    return NONE if value is None else f"{1000 * value:,.3g}" if abs(value) < 1 else f"{1000 * value:,.0f}"
+    from pneumo_cli.reports.fidelity_tables import distance_text
+
+    return NONE if value is None else distance_text(1000 * value)

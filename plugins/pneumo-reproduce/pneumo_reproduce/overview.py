@@ -89,10 +89,8 @@ def draw_overview(folder: Path, source: SourceReport, ours: Mapping[str, Ours]) 
     save(beside_the_report(tasks, _METRICS), folder / _OVERVIEW)
 
 
-def pictures_of(
-    folder: Path, source: SourceReport, ours: Mapping[str, Ours]
-) -> Iterator[tuple[str, str, str]]:
-    """Of each generative task the run's own first picture, or else its last images: file, caption, alternative."""
+def pictures_of(folder: Path, source: SourceReport, ours: Mapping[str, Ours]) -> Iterator[dict[str, str]]:
+    """Of each generative task the run's own first picture, or else its last images, as in ``report["figures"]``."""
     for task in source.tasks:
         mine = ours[task.name]
         if task.kind != "generation" or not mine.report:
@@ -105,7 +103,11 @@ def pictures_of(
         if inside(folder, f"{mine.run}/{file}") is not None:
             caption = text(first.get("caption")) or "Images that our run generated after its last epoch."
             said = text(first.get("alternative")) or caption
-            yield f"{mine.run}/{file}", f"{task.title}. {caption}", f"{task.title}. {said}"
+            yield {
+                "file": f"{mine.run}/{file}",
+                "caption": f"{task.title}. {caption}",
+                "alternative": f"{task.title}. {said}",
+            }
 
 
 _INSTEAD = ("figures/reconstructions.png",)

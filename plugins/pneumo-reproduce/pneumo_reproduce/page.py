@@ -7,15 +7,16 @@ so that finished tasks can be read while the others run. A task without a result
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pneumo_cli.evaluation.metric_names import interval_text, metric_text
 from pneumo_cli.reports import html, markdown
-from pneumo_cli.reports.document import Block, Commands, Document, Paragraph, Pictures, Section, Table
+from pneumo_cli.reports.document import Block, Commands, Document, Paragraph, Section, Table
 from pneumo_cli.reports.formatting import count, duration, when
+from pneumo_cli.reports.results import as_pictures
 from pneumo_cli.runs.report_format import read_report
 from pneumo_cli.runtime import atomic
 from pneumo_cli.runtime.json_values import mapping, number, sequence, text, value_text
@@ -170,6 +171,7 @@ def _document(
         Section("differences", "What differs, and why", tuple(_differences(source, ours)), folded=True),
         Section("again", "How to repeat it", tuple(_again(plan, source, ours, outcomes))),
     ]
+    pictures = [*pictures_of(folder, source, ours), *roc_picture(folder, source, classifiers)]
     return Document(
         title=f"The source report, reproduced on {text(data['name'])}",
         byline=" · ".join(
@@ -188,7 +190,7 @@ def _document(
         headlines=tuple(headlines(source, ours, other_images=other)),
         sections=tuple(section for section in sections if section.blocks),
         version=plan["pneumo"],
-        opening=_opening([*pictures_of(folder, source, ours), *roc_picture(folder, source, classifiers)]),
+        opening=(as_pictures(pictures),) if pictures else (),
     )
 
 
@@ -198,17 +200,6 @@ def answers(source: SourceReport, ours: Mapping[str, Ours], classifiers: Classif
         yield answer(source, ours, classifiers)
     if GAN in ours and (claim := claim_text(ours[GAN])):
         yield claim
-
-
-def _opening(pictures: Sequence[tuple[str, str, str]]) -> tuple[Block, ...]:
-    """The first pictures: (file, caption, alternative)."""
-    if not pictures:
-        return ()
-    return (
-        Pictures(
-            tuple((file, caption) for file, caption, _ in pictures), tuple(said for _, _, said in pictures)
-        ),
-    )
 
 
 def _images(data: Mapping[str, Any]) -> int:

@@ -35,7 +35,6 @@ SOURCE = "source"
 """The preset of each trainer that follows the report."""
 
 _STAND_IN = "quick"  # the preset whose model replaces one whose weights are not available
-_MEGABYTES = ("input_mb", "forward_backward_mb", "parameters_mb", "total_mb")  # of a layer table
 _ROWS = 100  # layers in a layer table; larger networks have none
 
 
@@ -338,6 +337,6 @@ def _layers(plugins: Plugins, resolved: Resolved) -> dict[str, Any]:
         "rows": rows if len(rows) <= _ROWS else [],
         "parameters": table.parameters,
         "trainable": table.trainable,
-        **{name: round(getattr(table, name), 2) for name in _MEGABYTES},
+        **table.megabytes(),
         "facts": dict(facts),
     }

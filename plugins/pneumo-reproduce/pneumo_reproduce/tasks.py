@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from pneumo_cli.reports.document import Block, Folded, Paragraph, Pictures, Table
+from pneumo_cli.reports.document import Block, Folded, Paragraph, Table
 from pneumo_cli.reports.images import inside
-from pneumo_cli.reports.results import named_tables
+from pneumo_cli.reports.results import as_pictures, named_tables
 from pneumo_cli.runtime.json_values import mapping, sequence, text
 from pneumo_reproduce.source_report import Figures, Group, Task
 from pneumo_reproduce.values import Ours, reports_value, verdict
@@ -60,15 +60,13 @@ def figures_of(figures: Figures, mine: Ours, folder: Path) -> Iterator[Block]:
         items = _samples(figures.epochs, mine, folder)
     else:
         items = [
-            (f"{mine.run}/{file}", text(own.get(file, {}).get("caption")))
+            {**own.get(file, {}), "file": f"{mine.run}/{file}"}
             for file in figures.files
             if inside(folder, f"{mine.run}/{file}") is not None
         ]
     blocks: tuple[Block, ...] = (Paragraph("Our run has no such figure.", warning=True),)
     if items:
-        said = (own.get(file.removeprefix(f"{mine.run}/"), {}) for file, _ in items)
-        alternatives = tuple(text(one.get("alternative")) for one in said)
-        blocks = (Pictures(tuple(items), alternatives, compact=len(items) > 1),)
+        blocks = (as_pictures(items, compact=len(items) > 1),)
     if figures.folded:
         yield Folded(figures.title, blocks)
     else:
@@ -76,7 +74,7 @@ def figures_of(figures: Figures, mine: Ours, folder: Path) -> Iterator[Block]:
         yield from blocks
 
 
-def _samples(epochs: tuple[int, ...], mine: Ours, folder: Path) -> list[tuple[str, str]]:
+def _samples(epochs: tuple[int, ...], mine: Ours, folder: Path) -> list[dict[str, Any]]:
     """The samples of those epochs; of the first, a middle and the last one if the run has fewer epochs."""
     files = {
         int(path.stem.removeprefix("epoch-")): f"{mine.run}/samples/{path.name}"
@@ -90,10 +88,11 @@ def _samples(epochs: tuple[int, ...], mine: Ours, folder: Path) -> list[tuple[st
     if not set(epochs) <= set(trained):
         shown = tuple(dict.fromkeys((trained[0], trained[(len(trained) - 1) // 2], trained[-1])))
     return [
-        (
-            files[epoch],
-            f"Epoch {epoch} of {trained[-1]}" + ("." if epoch in epochs else f"; the report shows {theirs}."),
-        )
+        {
+            "file": files[epoch],
+            "caption": f"Epoch {epoch} of {trained[-1]}"
+            + ("." if epoch in epochs else f"; the report shows {theirs}."),
+        }
         for epoch, theirs in zip(shown, epochs, strict=False)
     ]
 

@@ -59,7 +59,7 @@ def test_each_pair_has_the_paired_difference_of_its_predictions_adjusted_for_thr
             # Images are sorted by name, so the last digits of sums may differ.
             assert pair.difference == pytest.approx(wanted[pair.first, pair.second][metric], abs=0.02)
         assert [pair.p for pair in pairs] == holm([pair.difference.p for pair in pairs])
-    ((file, _, said),) = roc_picture(tmp_path, SOURCE, found)
+    ((file, _, said),) = map(dict.values, roc_picture(tmp_path, SOURCE, found))
     assert (tmp_path / file).is_file()
     assert f"Fine-tuning {binary_metrics(logits['fine-tuning'], LABELS)['auc']:.3f}" in said
 

@@ -198,7 +198,7 @@ def _trainer_command(plugins: Plugins, entry: Entry[TrainerSpec]) -> Any:
             shown=tuple(shown),
             **own,
         )
-        _print(_carried_out(lambda: start(_caller(plugins), request, _say)), json)
+        _print(_carried_out(lambda: start(_caller(plugins), request, terminal.print_line)), json)
 
     own = [keyword(name, annotation, default) for name, (annotation, default) in _FLAGS.items()]
     return trainer_command(
@@ -250,9 +250,14 @@ def resume(
     if worker is not None:
         from pneumo_sweep.sweep import work_alone
 
-        _carried_out(lambda: work_alone(caller, folder, Hands(1, _say, machine), url, worker), quiet=True)
+        _carried_out(
+            lambda: work_alone(caller, folder, Hands(1, terminal.print_line, machine), url, worker),
+            quiet=True,
+        )
         return
-    _print(_carried_out(lambda: go_on(caller, folder, Hands(workers, _say, machine), url)), json)
+    _print(
+        _carried_out(lambda: go_on(caller, folder, Hands(workers, terminal.print_line, machine), url)), json
+    )
 
 
 def _caller(plugins: Plugins) -> Caller:
@@ -260,10 +265,6 @@ def _caller(plugins: Plugins) -> Caller:
     from pneumo_cli.workflows.caller import Caller
 
     return Caller(plugins, sys.argv, for_stderr(), console=False)
-
-
-def _say(line: str) -> None:
-    terminal.print_line(line)
 
 
 def _carried_out(work: Callable[[], SweepFolder], quiet: bool = False) -> SweepFolder:
@@ -304,7 +305,7 @@ def _print(folder: SweepFolder, as_json: bool) -> None:
             print_text(sentence)
         print()
         print_line(shlex.join(result.content["winner"]["command"]))
-    _say(f"pneumo: the page is {result.page}")
+    terminal.print_message(f"the page is {result.page}")
     if result.failures:
         name, reason = next(iter(result.failures.items()))
         count = f"{len(result.failures)} run{'s' if len(result.failures) > 1 else ''}"

@@ -130,8 +130,4 @@ def resume_sweep(
 
 def _caller(words: list[str], display: Shown, progress: bool | None) -> tuple[Caller, Callable[[str], None]]:
     caller = Caller(installed(), words, stoppable(display.progress), console=False)
-    return caller, (lambda line: None) if progress is False else _say
-
-
-def _say(line: str) -> None:
-    terminal.print_line(line)
+    return caller, (lambda line: None) if progress is False else terminal.print_line

@@ -13,9 +13,9 @@ of some classifiers do.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -51,7 +51,7 @@ class Scored:
     logit_threshold: float = 0.0
     calibration: Calibration = UNCALIBRATED
 
-    @cached_property
+    @property
     def calibrated(self) -> Scored:
         """The same predicted classes and probabilities, from calibrated logits."""
         return Scored(
@@ -127,8 +127,20 @@ def compare_pairs(
     Raises:
         ValueError: as :func:`~pneumo_cli.evaluation.confidence.intervals.difference_intervals`.
     """
-    resampled = _Resampled(labels, patients, resamples, seed)
-    differences = [_differences(classifiers[b], classifiers[a], resampled) for a, b in pairs]
+
+    @cache  # with all pairs of K classifiers each is in K - 1 of them
+    def resampled(place: int, calibrated: bool = False) -> ResampledMetrics:
+        scored = classifiers[place].calibrated if calibrated else classifiers[place]
+        return resampled_metrics(
+            scored.logits,
+            labels,
+            patients,
+            logit_threshold=scored.logit_threshold,
+            resamples=resamples,
+            seed=seed,
+        )
+
+    differences = [_differences(classifiers, b, a, resampled) for a, b in pairs]
     for (a, b), found in zip(pairs, differences, strict=True):
         found |= dict.fromkeys(found.keys() & _equal_metrics(classifiers[a], classifiers[b]), NO_DIFFERENCE)
     ps, tests = adjusted(differences)
@@ -186,26 +198,15 @@ def holm(ps: Sequence[float]) -> list[float]:
     return adjusted
 
 
-class _Resampled:
-    """The bootstrap of each classifier, computed once: with all pairs of K classifiers each is in K - 1 of them."""
-
-    def __init__(self, labels: NDArray[np.int64], patients: Patients, resamples: int, seed: int) -> None:
-        self._of = partial(
-            resampled_metrics, labels=labels, patients=patients, resamples=resamples, seed=seed
+def _differences(
+    classifiers: Sequence[Scored], second: int, first: int, resampled: Callable[..., ResampledMetrics]
+) -> dict[str, Difference]:
+    """The differences of two classifiers, by their places."""
+    differences = resampled_differences(resampled(second), resampled(first))
+    if any(classifiers[place].calibration != UNCALIBRATED for place in (second, first)):
+        calibrated = resampled_differences(
+            resampled(second, calibrated=True), resampled(first, calibrated=True)
         )
-        self._known: dict[int, tuple[Scored, ResampledMetrics]] = {}
-
-    def of(self, scored: Scored) -> ResampledMetrics:
-        if id(scored) not in self._known:  # the object is kept, so that no other one gets its id
-            found = self._of(scored.logits, logit_threshold=scored.logit_threshold)
-            self._known[id(scored)] = scored, found
-        return self._known[id(scored)][1]
-
-
-def _differences(second: Scored, first: Scored, resampled: _Resampled) -> dict[str, Difference]:
-    differences = resampled_differences(resampled.of(second), resampled.of(first))
-    if (second.calibration, first.calibration) != (UNCALIBRATED, UNCALIBRATED):
-        calibrated = resampled_differences(resampled.of(second.calibrated), resampled.of(first.calibrated))
         differences |= {f"{name}_calibrated": calibrated[name] for name in _CALIBRATED if name in calibrated}
     return differences
 
