@@ -101,4 +101,5 @@ def one_line(error: BaseException) -> str:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error of torch says that the memory of a device or of the machine does not suffice."""
-    return "OutOfMemoryError" in type(error).__name__ or "can't allocate memory" in one_line(error)
+    words = ("can't allocate memory", "not enough memory")
+    return "OutOfMemoryError" in type(error).__name__ or any(some in one_line(error) for some in words)

@@ -178,9 +178,8 @@ def say_if_long(run: Run, members: int = 1) -> None:
     settings = run.settings
     if members * settings.epochs * run.images_per_epoch < _FEW:
         return
-    setup = set_up(run.registries, run.resolved)
     try:
-        measured = measure(setup, run.data, run.device, LONG / members)
+        measured = measure(run, LONG / members)
     except Interrupted:
         raise
     except PneumoError:  # the run itself will say what is wrong
@@ -216,7 +215,7 @@ def _quick_seconds(run: Run, members: int) -> float:
             return _estimated(setup, dataset, run.device, Progress(), members, folder).seconds or math.inf
     except Interrupted:
         raise
-    except PneumoError:
+    except (PneumoError, OSError):  # no space for temporary files: the run itself needs none
         return math.inf
 
 
@@ -243,7 +242,7 @@ def _estimated(
         decoding = (time.perf_counter() - began) / len(few) * len(dataset.records)
     run = run_on(setup, data, device, progress, Ranks())
     try:
-        return total(run, members, measure(setup, data, device), decoding=decoding, known=known)
+        return total(run, members, measure(run), decoding=decoding, known=known)
     except UsageError:
         raise
     except PneumoError as error:

@@ -26,10 +26,9 @@ import torch
 from numpy.typing import NDArray
 
 from pneumo_cli.data.prepare import PreparedData
-from pneumo_cli.errors import EXITS, Interrupted, PneumoError
+from pneumo_cli.errors import EXITS, Interrupted, PneumoError, is_out_of_memory
 from pneumo_cli.runs.folder import RunFolder
 from pneumo_cli.runs.run import Run
-from pneumo_cli.runtime.devices import Device
 from pneumo_cli.runtime.distributed import Ranks
 from pneumo_cli.runtime.progress import Progress
 from pneumo_cli.runtime.seeding import seed_all
@@ -87,32 +86,31 @@ def few_positions(data: PreparedData, batch: int) -> tuple[NDArray[np.int64], ND
     return _spread(data, split.train, batch), _spread(data, split.validation, _EVALUATED)
 
 
-def measure(setup: Setup, data: PreparedData, device: Device, enough: float = 0.0) -> Measurement | None:
+def measure(run: Run, enough: float = 0.0) -> Measurement | None:
     """Time a few steps of a run, and what comes between and after them.
 
     Args:
-        setup: of the run; with several devices, each of them makes a share of the batch.
-        data: the run's; of the images only those of :func:`few_positions` are looked at.
+        run: opened, with its data, and not built. Of the images only those of :func:`few_positions` are looked at;
+            with several devices, each of them makes a share of the batch.
         enough: None is returned after the first step if it shows that the run takes fewer seconds than this.
 
     Raises:
         PneumoError: the first steps of the run would fail, for this reason.
     """
-    machine, settings = setup.resolved.machine, setup.resolved.trainer
+    machine, settings, device, data = run.machine, run.settings, run.device, run.data
     put_back = kept_state()
     try:
         with temporary_folder() as folder, silent():
             own = machine.model_copy(update={"cache": folder, "output": folder})
             share = -(-settings.batch_size // machine.devices)
             recipe = settings.model_copy(update={"batch_size": share})
-            own_setup = set_up(setup.registries, replace(setup.resolved, machine=own, trainer=recipe))
+            setup = set_up(run.registries, replace(run.resolved, machine=own, trainer=recipe))
             train, validation = few_positions(data, share)
             few = replace(data, split=replace(data.split, train=train, validation=validation))
-            run = run_on(own_setup, few, device, Progress(), Ranks())
-            run.folder = RunFolder(folder / "run")
-            whole = run_on(own_setup, data, device, Progress(), Ranks())
+            small = run_on(setup, few, device, Progress(), Ranks())
+            small.folder = RunFolder(folder / "run")
             with _one_line(device.torch, share):
-                return _Probe(run, own_setup).measured(whole, enough)
+                return _Probe(small, setup).measured(run, enough)
     finally:
         put_back()
         gc.collect()
@@ -268,7 +266,7 @@ def _one_line(device: torch.device, batch: int) -> Iterator[None]:
         raise
     except (Exception, *EXITS) as error:
         text = next(iter(str(error).splitlines()), "")
-        if isinstance(error, MemoryError | torch.OutOfMemoryError) or "not enough memory" in text:
+        if isinstance(error, MemoryError) or is_out_of_memory(error):
             raise PneumoError(
                 f"out of memory on {device} with a batch of {batch} images: lower --batch-size or --image-size"
             ) from None

@@ -19,7 +19,6 @@ PRINTERS = {
     "pneumo_cli/cli/main.py",  # help, which is made of lines
     "pneumo_cli/cli/runs.py",  # TOML, which escapes by itself
     "plugins/pneumo-author/pneumo_author/commands.py",  # escapes each line
-    "plugins/pneumo-reproduce/pneumo_reproduce/timing.py",  # JSON for the process that has started it
     "plugins/pneumo-sweep/pneumo_sweep/study.py",  # a number, into a file
 }
 
