@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from pneumo_cli.errors import PneumoError, UsageError, named_type, nearest
-from pneumo_cli.installation import pip_install
+from pneumo_cli.installation import absent_text, bundled_in, current_name
 from pneumo_cli.specs import (
     DatasetSpec,
     ExtensionSpec,
@@ -33,45 +33,6 @@ Spec = TypeVar(
     ExtractorSpec, FunctionSpec,
 )  # fmt: skip
 
-_BUNDLED = {
-    "pneumo-cnn": {"trainer": "cnn", "model": "cnn"},
-    "pneumo-feature-extraction": {"trainer": "feature-extraction"},
-    "pneumo-fine-tuning": {"trainer": "fine-tuning"},
-    "pneumo-gan": {"trainer": "gan", "model": "gan dcgan"},
-    "pneumo-autoencoder": {"trainer": "autoencoder", "model": "autoencoder vae"},
-    "pneumo-torchvision": {
-        "model": "efficientnet-b0 efficientnet-b1 efficientnet-b2 efficientnet-b3 efficientnet-b4 efficientnet-b5 "
-        "efficientnet-b6 efficientnet-b7 resnet18 resnet50 densenet121 convnext-tiny mobilenet-v3-small "
-        "mobilenet-v3-large"
-    },
-    "pneumo-timm": {"model": "timm/"},
-    "pneumo-chest-xray": {"dataset": "chest-xray"},
-    "pneumo-datasets": {
-        "dataset": "folder table nih-chestxray14 chexpert rsna-pneumonia vindr-cxr covid19-radiography "
-        "pneumonia-mnist chest-mnist"
-    },
-    "pneumo-phantom": {"dataset": "phantom"},
-    "pneumo-extensions": {"extension": "early-stopping mixup"},
-    "pneumo-tensorboard": {"observer": "tensorboard"},
-    "pneumo-mlflow": {"observer": "mlflow"},
-    "pneumo-wandb": {"observer": "wandb"},
-    "pneumo-audit": {"command": "data/audit", "function": "audit"},
-    "pneumo-author": {"command": "check new", "dataset": "toy"},
-    "pneumo-compare": {"command": "compare", "function": "compare"},
-    "pneumo-export": {"command": "export", "function": "export"},
-    "pneumo-reproduce": {"command": "reproduce", "function": "reproduce"},
-    "pneumo-sweep": {"command": "sweep", "function": "sweep resume_sweep"},
-    "pneumo-ui": {"command": "ui"},
-    "pneumo-synthetic": {
-        "command": "generate evaluate-images judge tstr usefulness",
-        "function": "generate evaluate_images tstr",
-    },
-}
-"""What the distributions of this repository contain, so that an error can name the one that is missing."""
-
-_MOVED = {("model", "pneumo-cli"): "pneumo-torchvision"}
-"""The present distribution of parts that runs of earlier versions record under another one."""
-
 REGISTERED = "registered"
 """Stands for the distribution of what the running program registered itself (``pneumo_cli.register``)."""
 
@@ -81,37 +42,11 @@ _NOT_REGISTERED = (
 )
 
 
-def bundled_in(noun: str, name: str) -> str:
-    """The distribution of this repository that contains a part of this name; empty: none does."""
-    bare = name.rpartition(":")[2]
-    wanted = {bare, f"{bare.partition('/')[0]}/"}  # a model, or the family of one
-    return next((where for where, parts in _BUNDLED.items() if wanted & set(parts.get(noun, "").split())), "")
-
-
-def absent_text(distribution: str, why: str = "") -> str:
-    """How to get a part whose distribution is not available; completes "the command 'compare' …".
-
-    Args:
-        why: see :meth:`Registries.why_absent`.
-    """
-    why = why or (
-        f"is not installed: {pip_install(distribution)} (pneumo list-plugins shows what is installed, disabled or "
-        "broken)"
-    )
-    return f"comes with {distribution}, which {why}"
-
-
 def absent_source(distribution: str) -> str:
     """Why nothing of a source that is no distribution is here; completes "which …". Empty: it is a distribution."""
     if is_file(distribution):
         return "is a plugin file that is not named here: --plugin FILE.py"
     return _NOT_REGISTERED if distribution == REGISTERED else ""
-
-
-def current_name(noun: str, qualified_name: str) -> str:
-    """The present qualified name of a part that a run of an earlier version may record under another one."""
-    distribution, _, name = qualified_name.rpartition(":")
-    return f"{_MOVED[noun, distribution]}:{name}" if (noun, distribution) in _MOVED else qualified_name
 
 
 @dataclass(frozen=True)

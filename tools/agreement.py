@@ -78,8 +78,8 @@ def lists() -> list[str]:
 
 def registered_names() -> list[str]:
     """What the installed plugins of this repository register is what the core names if one of them is missing."""
+    from pneumo_cli.installation import bundled_in
     from pneumo_cli.plugins.discovery import discover
-    from pneumo_cli.registry import bundled_in
 
     found = discover()
     own = {plugin.name for plugin in distributions()[1:]}
@@ -87,7 +87,7 @@ def registered_names() -> list[str]:
         *(found.trainers, found.models, found.datasets, found.extensions, found.observers, found.functions),
     )
     return [
-        f"_BUNDLED in pneumo_cli/registry.py lacks the {registry.noun} {entry.spec.name} of {where}"
+        f"_BUNDLED in pneumo_cli/installation.py lacks the {registry.noun} {entry.spec.name} of {where}"
         for registry in registries
         for entry in registry.entries()
         if (where := entry.provenance.distribution) in own

@@ -31,7 +31,8 @@ from pneumo_cli.cli.help_pages import (
 )
 from pneumo_cli.cli.path_arguments import with_homes
 from pneumo_cli.errors import UsageError
-from pneumo_cli.registry import Registries, absent_text, bundled_in
+from pneumo_cli.installation import absent_text, bundled_in
+from pneumo_cli.registry import Registries
 
 WHOLE = 400
 """More characters than the first sentence of a command's help has."""

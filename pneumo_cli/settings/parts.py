@@ -11,7 +11,8 @@ from itertools import pairwise
 from typing import Any, TypeAlias
 
 from pneumo_cli.errors import UsageError, nearest
-from pneumo_cli.registry import Entry, Registries, absent_text, bundled_in
+from pneumo_cli.installation import absent_text, bundled_in
+from pneumo_cli.registry import Entry, Registries
 from pneumo_cli.settings.classes import RESERVED, part_class
 from pneumo_cli.specs import ExtensionSpec, ObserverSpec
 

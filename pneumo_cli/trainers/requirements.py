@@ -9,8 +9,8 @@ from __future__ import annotations
 import logging
 
 from pneumo_cli.errors import UsageError
-from pneumo_cli.installation import pip_install
-from pneumo_cli.registry import REGISTERED, Registries, current_name
+from pneumo_cli.installation import current_name, pip_install
+from pneumo_cli.registry import REGISTERED, Registries
 from pneumo_cli.runs.folder import RunFolder, read_json
 from pneumo_cli.runs.record import recorded_facts
 from pneumo_cli.runtime.json_values import mapping

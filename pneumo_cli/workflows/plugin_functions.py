@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 
 from pneumo_cli._exports import public_names
 from pneumo_cli.errors import EXITS, nearest, with_type
-from pneumo_cli.registry import Entry, absent_text, bundled_in
+from pneumo_cli.installation import absent_text, bundled_in
+from pneumo_cli.registry import Entry
 from pneumo_cli.specs import FunctionSpec, load_reference
 from pneumo_cli.workflows.argument_types import checking
 from pneumo_cli.workflows.background import carried_out, stoppable

@@ -13,8 +13,8 @@ import pytest
 import pneumo_cli
 from pneumo_cli.api import FunctionSpec
 from pneumo_cli.errors import PneumoError
+from pneumo_cli.installation import bundled_in
 from pneumo_cli.plugins.discovery import discover
-from pneumo_cli.registry import bundled_in
 from pneumo_cli.testing import Invocation
 
 Install = Callable[..., None]
