@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -26,6 +28,7 @@ from pneumo_cli.cli.options import (
 from pneumo_cli.cli.output import print_json, print_table, print_text
 from pneumo_cli.errors import PneumoError, UsageError
 from pneumo_cli.plugins.discovery import Plugins
+from pneumo_cli.runtime.garbage import uncollected
 from pneumo_cli.runtime.progress import for_stderr
 from pneumo_cli.runtime.streams import printable
 from pneumo_cli.runtime.terminal import print_message
@@ -98,8 +101,7 @@ def _trainer_command(plugins: Plugins, entry: Entry[TrainerSpec]) -> Any:
         elif dry_run:
             _estimate(plugins, resolved, json)
         else:
-            from pneumo_cli.workflows import training
-
+            training = _training()
             _carry_out(lambda: training.start(_caller(plugins), resolved))
 
     dry_run = typer.Option(
@@ -148,8 +150,7 @@ def resume(
     threads: ThreadsFlag = None,
 ) -> None:
     """Resume an interrupted run, or extend a finished one (--epochs)."""
-    from pneumo_cli.workflows import training
-
+    training = _training()
     flags = {
         "epochs": epochs,
         "device": device,
@@ -162,6 +163,14 @@ def resume(
         _carry_out(lambda: training.resume(_caller(ctx.obj), run, flags))
     except training.Finished as finished:
         print_message(finished)
+
+
+def _training() -> ModuleType:
+    """The functions that train, imported with torch: half a million objects that stay, and are no garbage later."""
+    with uncollected():
+        from pneumo_cli.workflows import training
+    gc.freeze()
+    return training
 
 
 def _caller(plugins: Plugins) -> Caller:

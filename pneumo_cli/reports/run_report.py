@@ -9,7 +9,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from pneumo_cli.data.examination import class_patients, facts
-from pneumo_cli.data.leakage import find_leaks
+from pneumo_cli.data.leak_counts import leak_counts
 from pneumo_cli.errors import PneumoError
 from pneumo_cli.evaluation.result import Evaluation, ReportSection, RunSummary
 from pneumo_cli.reports import caveats
@@ -34,6 +34,8 @@ from pneumo_cli.runtime.json_values import finite
 from pneumo_cli.settings.resolve import plain_values
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pneumo_cli.data.loader import Loader
     from pneumo_cli.data.prepare import PreparedData
     from pneumo_cli.registry import Entry
@@ -227,7 +229,7 @@ def _dataset(run: Run) -> dict[str, Any]:
             "seed": data.split.seed,
             "fraction": data.split.fraction,
             "rows": _split_rows(run),
-            "shared": _shared(data),
+            "shared": _shared(data, run.machine.cache),
             "excluded": len(data.split.excluded),
             **({"test_patients": class_patients(dataset, data.split.test)} if data.task != "binary" else {}),
         },
@@ -240,10 +242,10 @@ def _dataset(run: Run) -> dict[str, Any]:
     }
 
 
-def _shared(data: PreparedData) -> list[dict[str, Any]]:
+def _shared(data: PreparedData, cache: Path) -> list[dict[str, Any]]:
     """What each pair of splits has in common; with near-duplicates, where the search takes seconds."""
     if len(data.dataset.records) <= _MOST_COMPARED:
-        return [{**leak.plain(), "between": f"{leak.first}/{leak.second}"} for leak in find_leaks(data).pairs]
+        return [{**pair, "between": "/".join(pair["between"])} for pair in leak_counts(data, cache)]
     return [
         {
             "between": f"{pair.first}/{pair.second}",

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any, BinaryIO, cast
+from typing import IO, Any, BinaryIO, TypeAlias, cast
 
 import torch
 
@@ -22,6 +23,7 @@ from pneumo_cli.runtime import atomic
 
 FORMAT = 1
 _MANIFEST = "manifest.json"
+_Signature: TypeAlias = tuple[int, int, int, int]
 
 
 class Checkpoints:
@@ -29,6 +31,7 @@ class Checkpoints:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._written: dict[str, tuple[_Signature, str]] = {}  # what this object has written, with its digest
 
     def path(self, name: str) -> Path:
         """The file of the checkpoint ``best`` or ``last``."""
@@ -47,12 +50,15 @@ class Checkpoints:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with atomic.replace_file(path) as file:
-                torch.save({**state, "format": FORMAT}, cast("IO[bytes]", _Recording(file, failures)))
+                recording = _Recording(file, failures)
+                torch.save({**state, "format": FORMAT}, cast("IO[bytes]", recording))
                 file.flush()
-                digest = _sha256(Path(file.name))
+                digest = recording.digest.hexdigest()
                 manifest = self._manifest()
                 manifest[path.name] = {"sha256": digest, "previous": self._replaced(path, manifest)}
                 atomic.write_json(self.folder / _MANIFEST, manifest)
+                written = _signature(os.fstat(file.fileno()))
+            self._written[path.name] = written, digest
         except (OSError, RuntimeError) as error:
             # torch's zip writer replaces the error of a failed write by a RuntimeError about file positions.
             reason = _reason(failures[0] if failures else error)
@@ -97,7 +103,11 @@ class Checkpoints:
 
         Not simply the newest digest in the manifest: after a crash, its file may never have been put in place.
         """
-        digest = _sha256(path) if path.is_file() else ""
+        if not path.is_file():
+            return ""
+        signature, digest = self._written.get(path.name, (None, ""))
+        if signature != _signature(path.stat()):
+            digest = _sha256(path)
         return digest if digest in manifest.get(path.name, {}).values() else ""
 
     def _manifest(self) -> dict[str, Any]:
@@ -110,13 +120,15 @@ class Checkpoints:
 
 
 class _Recording:
-    """A writable file that records why a write failed."""
+    """A writable file that records why a write failed, and the SHA-256 of what was written, in order."""
 
     def __init__(self, file: BinaryIO, failures: list[OSError]) -> None:
         self._file = file
         self._failures = failures
+        self.digest = hashlib.sha256()
 
     def write(self, data: bytes) -> int:
+        self.digest.update(data)
         try:
             return self._file.write(data)
         except OSError as error:
@@ -141,6 +153,11 @@ def check_plain(state: Any, where: str = "state") -> None:
             check_plain(value, f"{where}[{index}]")
     else:
         raise TypeError(f"{where} is a {type(state).__name__}: a checkpoint holds tensors and plain values")
+
+
+def _signature(status: os.stat_result) -> _Signature:
+    """By which a file is recognized that nothing has changed since."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _sha256(path: Path) -> str:

@@ -7,6 +7,9 @@ from pneumo_cli.trainers.capabilities import ImageGenerator as ImageGenerator
 from pneumo_cli.trainers.capabilities import ImagePredictor as ImagePredictor
 from pneumo_cli.trainers.classification import ClassificationTrainer as ClassificationTrainer
 from pneumo_cli.trainers.generative import GenerativeTrainer as GenerativeTrainer
+from pneumo_cli.trainers.optimization import SGD as SGD
+from pneumo_cli.trainers.optimization import Adam as Adam
+from pneumo_cli.trainers.optimization import AdamW as AdamW
 from pneumo_cli.trainers.pretrained import load_pretrained as load_pretrained
 from pneumo_cli.trainers.pretrained import read_weights as read_weights
 from pneumo_cli.trainers.transfer import TransferTrainer as TransferTrainer

@@ -21,6 +21,7 @@ from pneumo_cli.data.batch_inputs import Sources, Transforms
 from pneumo_cli.evaluation.result import Evaluation, RunSummary
 from pneumo_cli.runs.run import Monitor
 from pneumo_cli.settings.schema import TrainerSettings
+from pneumo_cli.trainers.optimization import AdamW
 
 if TYPE_CHECKING:
     from pneumo_cli.data.loader import Batch, Loader
@@ -88,7 +89,7 @@ class Trainer(FormerNames, ABC, former=_FORMER):
     def build_optimizers(self, run: Run) -> dict[str, torch.optim.Optimizer]:
         """Optimizers by the name that ``run.optimize`` is called with. Default: ``main``, AdamW at 1e-3."""
         parameters = [p for p in run.model.parameters() if p.requires_grad]
-        return {"main": torch.optim.AdamW(parameters, lr=1e-3, fused=run.device.fused)}
+        return {"main": AdamW(parameters, lr=1e-3, fused=run.device.fused)}
 
     def build_schedulers(self, run: Run) -> dict[str, torch.optim.lr_scheduler.LRScheduler]:
         """Schedulers by optimizer name, see ``scheduler_interval``. Default: constant learning rates."""

@@ -29,7 +29,7 @@ from pneumo_cli.trainers.base import Trainer
 from pneumo_cli.trainers.class_weights import ClassWeights, class_weights
 from pneumo_cli.trainers.classifier_results import described, fit_rule
 from pneumo_cli.trainers.explanations import explain
-from pneumo_cli.trainers.optimization import parameter_groups, warm_cosine
+from pneumo_cli.trainers.optimization import SGD, AdamW, parameter_groups, warm_cosine
 from pneumo_cli.trainers.targets import (
     BinaryTargets,
     MultiTargets,
@@ -184,9 +184,9 @@ class ClassificationTrainer(Trainer):
         )
         common: Any = {"lr": s.lr, "fused": run.device.fused}
         if s.optimizer == "adamw":
-            return {"main": torch.optim.AdamW(groups, **common)}
+            return {"main": AdamW(groups, **common)}
         nesterov = s.nesterov and s.momentum > 0
-        return {"main": torch.optim.SGD(groups, momentum=s.momentum, nesterov=nesterov, **common)}
+        return {"main": SGD(groups, momentum=s.momentum, nesterov=nesterov, **common)}
 
     def build_schedulers(self, run: Run) -> dict[str, torch.optim.lr_scheduler.LRScheduler]:
         """StepLR as in SOURCE 4, per epoch; or a linear warm-up and a cosine, per update."""

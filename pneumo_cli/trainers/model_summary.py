@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +22,11 @@ if TYPE_CHECKING:
 
 _FLOATS_PER_MEBIBYTE = 1024**2 / 4
 _MOST_RECORDED = 1000
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_ELEMENTWISE = (
+    *(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d),
+    *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.SiLU, nn.GELU, nn.Sigmoid, nn.Tanh, nn.Hardswish, nn.Hardsigmoid),
+)
 
 
 @dataclass(frozen=True)
@@ -84,7 +91,7 @@ def layer_table(model: nn.Module, input_shape: tuple[int, ...]) -> LayerTable:
     handles = [leaf.register_forward_hook(record) for leaf in leaves]
     model.eval()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), _shapes_alone(model):
             model(torch.empty(1, *input_shape, device="meta"))
     finally:
         for handle in handles:
@@ -98,6 +105,72 @@ def layer_table(model: nn.Module, input_shape: tuple[int, ...]) -> LayerTable:
         forward_backward_mb=2 * sum(math.prod(row.shape) for row in rows) / _FLOATS_PER_MEBIBYTE,
         parameters_mb=parameters / _FLOATS_PER_MEBIBYTE,
     )
+
+
+@contextmanager
+def _shapes_alone(model: nn.Module) -> Iterator[None]:
+    """Within it, the common layers of a model on the meta device compute the shape of their output by themselves.
+
+    torch's own rules for some of them import its compiler: a second for the whole program.
+    """
+    rules: dict[type[nn.Module], Any] = {
+        **dict.fromkeys(_CONVOLUTIONS, _convolved),
+        **dict.fromkeys(_ELEMENTWISE, _unchanged),
+        nn.MaxPool2d: _pooled,
+        nn.AdaptiveAvgPool2d: _averaged,
+    }
+    changed: list[Any] = [
+        module for module in model.modules() if type(module) in rules and "forward" not in vars(module)
+    ]
+    for module in changed:
+        module.forward = partial(rules[type(module)], module)
+    try:
+        yield
+    finally:
+        for module in changed:
+            del module.forward
+
+
+def _unchanged(module: nn.Module, values: torch.Tensor) -> torch.Tensor:
+    return values
+
+
+def _averaged(module: nn.AdaptiveAvgPool2d, values: torch.Tensor) -> torch.Tensor:
+    if module.output_size not in (1, (1, 1)) or values.ndim != 4:
+        return nn.AdaptiveAvgPool2d.forward(module, values)
+    found: torch.Tensor = values.new_empty(*values.shape[:2], 1, 1)
+    return found
+
+
+def _pooled(module: nn.MaxPool2d, values: torch.Tensor) -> torch.Tensor:
+    numbers = (module.kernel_size, module.stride, module.padding, module.dilation)
+    kernel, stride, padding, dilation = ((n, n) if isinstance(n, int) else tuple(n) for n in numbers)
+    sides = [
+        (side + 2 * padding[axis] - dilation[axis] * (kernel[axis] - 1) - 1) // stride[axis] + 1
+        for axis, side in enumerate(values.shape[2:])
+    ]
+    plain = values.ndim == 4 and not module.ceil_mode and not module.return_indices and min(sides) > 0
+    found: torch.Tensor
+    found = values.new_empty(*values.shape[:2], *sides) if plain else type(module).forward(module, values)
+    return found
+
+
+def _convolved(module: nn.Conv2d, values: torch.Tensor) -> torch.Tensor:
+    """An output of a convolution's shape; of an input that it refuses, its own error."""
+    sides = len(module.kernel_size)
+    if values.ndim != sides + 2 or values.shape[1] != module.in_channels:
+        return type(module).forward(module, values)
+    shape = []
+    for axis, side in enumerate(values.shape[2:]):
+        reach = module.dilation[axis] * (module.kernel_size[axis] - 1)
+        if isinstance(module.padding, str):
+            padding = reach if module.padding == "same" else 0
+        else:
+            padding = 2 * int(module.padding[axis])
+        if side + padding <= reach:
+            return type(module).forward(module, values)
+        shape.append((side + padding - reach - 1) // module.stride[axis] + 1)
+    return values.new_empty(len(values), module.out_channels, *shape)
 
 
 def recorded_layers(run: Run) -> dict[str, Any]:
@@ -144,7 +217,8 @@ def stage_rows(stages: Sequence[nn.Module], input_shape: tuple[int, ...]) -> tup
     values = torch.empty(1, *input_shape, device="meta")
     with torch.no_grad():
         for number, stage in enumerate(stages, 1):
-            values = stage.eval()(values)
+            with _shapes_alone(stage):
+                values = stage.eval()(values)
             count = sum(p.numel() for p in stage.parameters())
             rows.append(
                 LayerRow(f"{type(stage).__name__.strip('_')}-{number}", tuple(values.shape[1:]), count)

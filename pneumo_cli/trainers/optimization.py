@@ -1,12 +1,53 @@
-"""Parameter groups with their learning rates and weight decays, and the warm-up and cosine schedule."""
+"""Optimizers, parameter groups with their learning rates and weight decays, the warm-up and cosine schedule.
+
+torch's own optimizers import its compiler (``torch._dynamo``, with sympy and triton: over a second) when they are
+made and at their first step, to tell it what it is not to compile. Those of this module do the same without it.
+"""
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from torch import nn
+
+
+class _Uncompiled(torch.optim.Optimizer):
+    """The methods of an optimizer without the decorators that import the compiler.
+
+    ``inspect.unwrap`` returns a method as it is where a version of torch has not decorated it.
+    """
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        inspect.unwrap(torch.optim.Optimizer.add_param_group)(self, param_group)
+
+    def state_dict(self) -> dict[str, Any]:
+        state: dict[str, Any] = inspect.unwrap(torch.optim.Optimizer.state_dict)(self)
+        return state
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        inspect.unwrap(torch.optim.Optimizer.load_state_dict)(self, state_dict)
+
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        step = inspect.unwrap(super(_Uncompiled, type(self)).step)
+        with torch.set_grad_enabled(self.defaults["differentiable"]):
+            loss: float | None = step(self, closure)
+        return loss
+
+
+class SGD(_Uncompiled, torch.optim.SGD):
+    """:class:`torch.optim.SGD`, which see."""
+
+
+class Adam(_Uncompiled, torch.optim.Adam):
+    """:class:`torch.optim.Adam`, which see."""
+
+
+class AdamW(_Uncompiled, torch.optim.AdamW):
+    """:class:`torch.optim.AdamW`, which see."""
 
 
 def parameter_groups(

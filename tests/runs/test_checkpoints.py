@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -79,6 +80,24 @@ def test_two_crashes_in_a_row_after_the_manifest_leave_the_previous_checkpoint(
             with pytest.raises(PowerFailure):
                 checkpoints.save("last", state(value))
     assert checkpoints.load("last")["epoch"] == 1
+
+
+def test_a_file_that_another_program_has_replaced_is_not_taken_for_the_previous_checkpoint(
+    tmp_path: Path,
+) -> None:
+    checkpoints = Checkpoints(tmp_path)
+
+    def recorded() -> dict[str, str]:
+        return dict(json.loads((tmp_path / "manifest.json").read_text())["last.pt"])
+
+    path = checkpoints.save("last", state(1))
+    first = recorded()["sha256"]
+    assert first == hashlib.sha256(path.read_bytes()).hexdigest()
+    checkpoints.save("last", state(2))
+    assert recorded()["previous"] == first
+    path.write_bytes(bytes(path.stat().st_size))
+    checkpoints.save("last", state(3))
+    assert recorded()["previous"] == ""
 
 
 def test_best_and_last_do_not_touch_each_other(tmp_path: Path) -> None:

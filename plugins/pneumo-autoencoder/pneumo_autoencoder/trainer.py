@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from pneumo_autoencoder.augmentation import augment
 from pneumo_autoencoder.figures import summary_figures
 from pneumo_cli.evaluation import Evaluation, RunSummary
-from pneumo_cli.trainers import GenerativeTrainer
+from pneumo_cli.trainers import Adam, GenerativeTrainer
 
 if TYPE_CHECKING:
     from pneumo_autoencoder.settings import AutoencoderSettings
@@ -82,7 +82,7 @@ class AutoencoderTrainer(GenerativeTrainer):
         groups: list[dict[str, Any]] = [{"params": [p for p in model.parameters() if id(p) not in ids]}]
         if linear:
             groups.append({"params": linear, "lr": rate * _LINEAR_RATE})
-        return {"main": torch.optim.Adam(groups, lr=rate, eps=1e-7, fused=run.device.fused)}
+        return {"main": Adam(groups, lr=rate, eps=1e-7, fused=run.device.fused)}
 
     def train_step(self, run: Run, batch: Batch) -> dict[str, Tensor]:
         """One update of encoder and decoder."""

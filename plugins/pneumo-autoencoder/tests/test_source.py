@@ -89,7 +89,7 @@ def test_the_defaults_are_the_reports() -> None:
 def test_the_optimizer_is_adam_with_the_defaults_of_keras() -> None:
     run = SimpleNamespace(model=nn.Linear(1, 1), device=SimpleNamespace(fused=False))
     optimizer = AutoencoderTrainer(AutoencoderSettings()).build_optimizers(run)["main"]
-    assert type(optimizer) is torch.optim.Adam
+    assert isinstance(optimizer, torch.optim.Adam)
     (group,) = optimizer.param_groups
     assert [group[name] for name in ("lr", "betas", "eps", "weight_decay")] == [0.001, (0.9, 0.999), 1e-7, 0]
 

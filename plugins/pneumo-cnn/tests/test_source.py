@@ -126,7 +126,7 @@ def test_the_weight_of_the_positive_class_is_the_ratio_of_normal_to_pneumonia(ru
 
 def test_the_optimizer_is_sgd_with_nesterov_momentum(run: SimpleNamespace) -> None:
     optimizer = CnnTrainer(CnnSettings()).build_optimizers(run)["main"]
-    assert type(optimizer) is torch.optim.SGD
+    assert isinstance(optimizer, torch.optim.SGD)
     (group,) = optimizer.param_groups
     assert (group["lr"], group["momentum"], group["nesterov"], group["weight_decay"]) == (
         0.01,

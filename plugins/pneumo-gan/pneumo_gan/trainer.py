@@ -26,7 +26,7 @@ from pneumo_cli import UsageError
 from pneumo_cli.evaluation import Evaluation, NamedFigure, RunSummary
 from pneumo_cli.runs import Monitor
 from pneumo_cli.runtime import derive
-from pneumo_cli.trainers import GenerativeTrainer
+from pneumo_cli.trainers import Adam, GenerativeTrainer
 from pneumo_gan.augmentation import discriminator_augmentation
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class GanTrainer(GenerativeTrainer):
         s = self.settings
         rates = {"generator": s.lr, "discriminator": s.lr * s.lr_ratio}
         return {
-            name: torch.optim.Adam(
+            name: Adam(
                 getattr(run.model, name).parameters(),
                 lr=rate,
                 betas=(s.beta1, s.beta2),
