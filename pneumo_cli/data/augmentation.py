@@ -20,6 +20,7 @@ from torch import Tensor
 
 from pneumo_cli.data.resizing import LUMINANCE
 from pneumo_cli.data.sample_rng import uniforms
+from pneumo_cli.runtime.accelerators import most_exact
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -285,11 +286,12 @@ def _moved_mask(mask: Tensor, rows: NDArray[np.float64], shifts: NDArray[np.floa
 
 
 def _moved_boxes(boxes: Tensor, rows: NDArray[np.float64], shifts: NDArray[np.float64] | None) -> Tensor:
-    maps = torch.from_numpy(rows.T.reshape(-1, 1, 2, 2)).to(boxes.device)
-    left, top, right, bottom = (2 * boxes.double() - 1).unbind(-1)
+    exact = most_exact(boxes.device)
+    maps = torch.from_numpy(rows.T.reshape(-1, 1, 2, 2)).to(boxes.device, exact)
+    left, top, right, bottom = (2 * boxes.to(exact) - 1).unbind(-1)
     corners = torch.stack((left, right, left, right, top, top, bottom, bottom), -1).unflatten(-1, (2, 4))
     if shifts is not None:
-        corners = corners - torch.from_numpy(shifts.T.reshape(-1, 1, 2, 1)).to(boxes.device)
+        corners = corners - torch.from_numpy(shifts.T.reshape(-1, 1, 2, 1)).to(boxes.device, exact)
     places = (torch.linalg.inv(maps) @ corners).clamp(-1, 1)  # from input to output positions
     low, high = places.amin(-1), places.amax(-1)
     found = ((torch.cat((low, high), -1) + 1) / 2).to(boxes.dtype)
@@ -325,8 +327,17 @@ def warp(
         # On the vectors, before they become a grid: a pass over the grid would cost as much as making it.
         moved = torch.from_numpy(shifts.astype(np.float32)).to(images.device, non_blocking=True)
         x, y = x + moved[0].view(-1, 1, 1), y + moved[1].view(-1, 1, 1)
-    grid = torch.stack((x + maps[1] * down, y + maps[3] * down), dim=-1)
+    grid = _pairs(x, y, maps[1] * down, maps[3] * down)
     return F.grid_sample(images, grid, mode=mode, padding_mode="zeros", align_corners=False)
+
+
+def _pairs(x: Tensor, y: Tensor, x_down: Tensor, y_down: Tensor) -> Tensor:
+    """The points (x + x_down, y + y_down), [B, S, S, 2], of vectors [B, 1, S] and [B, S, 1]."""
+    if x.device.type != "cpu":
+        return torch.stack((x + x_down, y + y_down), dim=-1)
+    # The same sums, of complex numbers: one pass, a sixth of the time of interleaving two grids.
+    across, down = (torch.view_as_complex(torch.stack(pair, -1)) for pair in ((x, y), (x_down, y_down)))
+    return torch.view_as_real(across + down)
 
 
 def jitter(images: Tensor, brightness: Tensor, contrast: Tensor, brightness_first: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ network are frozen, their cached features (:mod:`pneumo_cli.data.feature_cache`)
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
@@ -14,7 +15,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pneumo_cli.data.augmentation import Transform
+from pneumo_cli.data.augmentation import EvaluationTransform, ReportAugmentation, Transform
+
+_IMAGE_BY_IMAGE = (EvaluationTransform, ReportAugmentation)  # themselves, not what is derived from them
+# Gray levels of an image. Of a larger one, alone in its batch, torch divides the sum among threads.
+_SMALL = 2**14 - 1
+_AT_ONCE = 2**18  # gray levels of the images that are made at once: 1 MiB in float32
 
 
 class Inputs(Protocol):
@@ -78,10 +84,18 @@ class ImageInputs:
             rows = torch.from_numpy(self._images.numpy()[positions]).to(self._device, non_blocking=True)
         else:
             chosen = torch.from_numpy(positions).to(self._device, non_blocking=True)
-            # CUDA does not index uint16.
+            # CUDA and XPU do not index uint16.
             own = self._images.dtype
             rows = self._images.view(torch.int16 if own == torch.uint16 else own)[chosen].view(own)
         return self._transform(rows, index, epoch).contiguous(memory_format=self._memory_format)
+
+    @property
+    def at_once(self) -> int:
+        """See :func:`images_at_once`."""
+        values = math.prod(self._images.shape[1:])
+        if self._device.type != "cpu" or type(self._transform) not in _IMAGE_BY_IMAGE or values > _SMALL:
+            return 0
+        return _AT_ONCE // values
 
     def targets(
         self, targets: Mapping[str, Tensor], positions: NDArray[np.int64], epoch: int
@@ -90,6 +104,18 @@ class ImageInputs:
         transform: Any = self._transform
         moved: Mapping[str, Tensor] = transform.targets(targets, torch.from_numpy(positions.copy()), epoch)
         return moved
+
+
+def images_at_once(inputs: Inputs) -> int:
+    """How many images are made at once for several batches, at least one batch of them; 0: batch by batch.
+
+    Of small images most of the time goes into the calls of torch and NumPy, and not into pixels: those of several
+    batches are made in one pass, whose result for an image does not depend on the others. That is known of pneumo's
+    own transforms on the CPU; whatever else may be a plugin's is called for each batch.
+    """
+    if type(inputs) is not ImageInputs:
+        return 0
+    return inputs.at_once
 
 
 class FlipTTA:

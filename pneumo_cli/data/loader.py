@@ -8,7 +8,7 @@ This module defines the order; :mod:`pneumo_cli.data.batch_inputs` provides the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple, Self
 
@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pneumo_cli.data.batch_inputs import Inputs
+from pneumo_cli.data.batch_inputs import Inputs, images_at_once
 from pneumo_cli.data.batch_targets import BatchTargets
 from pneumo_cli.data.sample_rng import shuffled
 from pneumo_cli.errors import UsageError
@@ -158,30 +158,50 @@ class Loader:
 
     def iterate(self, start: int = 0) -> Iterator[Batch]:
         """Yield the batches of ``epoch`` from step ``start`` on, exactly those of an uninterrupted pass."""
-        epoch = self.epoch
+        epoch, steps = self.epoch, len(self)
+        positions, size, rank, world = self._positions, self.batch_size, self.rank, self.world
         if self._shuffle_seed is None:
-            own, size = self._positions[self.rank :: self.world], self._local_size
-            local = (own[step * size : (step + 1) * size] for step in range(start, len(self)))
+            # Each rank has batches of its own share.
+            positions, size, rank, world = positions[rank::world], self._local_size, 0, 1
         else:
-            order, size = shuffled(self._shuffle_seed, epoch, self._positions), self.batch_size
-            batches = (order[step * size : (step + 1) * size] for step in range(start, len(self)))
-            local = (positions[self.rank :: self.world] for positions in batches)
-        for positions in local:
-            yield self._batch(positions, epoch)
-            self.advance(len(positions))
+            positions = shuffled(self._shuffle_seed, epoch, positions)
+        at_once = max(1, images_at_once(self._inputs) // self._local_size)
+        # Passes begin at multiples of their number of batches, so that they are the same after a resumption.
+        for first in range(start - start % at_once, steps, at_once):
+            batches = [
+                positions[step * size : (step + 1) * size][rank::world]
+                for step in range(first, min(first + at_once, steps))
+            ]
+            for batch in self._batches(batches, max(0, start - first), epoch):
+                yield batch
+                self.advance(len(batch.index))
 
     @property
     def _local_size(self) -> int:
         return -(-self.batch_size // self.world)
 
-    def _batch(self, positions: NDArray[np.int64], epoch: int) -> Batch:
+    def _batches(self, batches: Sequence[NDArray[np.int64]], start: int, epoch: int) -> Iterator[Batch]:
+        """The batches of these positions, made in one pass, from number ``start`` on."""
+        positions = np.concatenate(batches) if len(batches) > 1 else batches[0]
         records = torch.from_numpy(positions % len(self._labels))
         index = records.to(self.device, non_blocking=True)
         images, labels = self._inputs(positions, epoch), self._labels[index]
-        if self._targets is None:
-            return Batch(images, labels, index, self._inputs.stage)
-        targets = self._targets.of(self._inputs, positions, index, epoch)
-        return Batch(images, labels, index, self._inputs.stage, targets)
+        if len(batches) == 1:
+            columns = [(images, labels, index)]
+        else:
+            # No views: what changes a batch in place changes no other one, and autograd knows that. All batches but
+            # the last of an epoch are of one size.
+            size = len(batches[0])
+            columns = list(
+                zip(*(torch.unsafe_split(all_, size) for all_ in (images, labels, index)), strict=True)
+            )
+        for number in range(start, len(batches)):
+            images, labels, index = columns[number]
+            if self._targets is None:
+                yield Batch(images, labels, index, self._inputs.stage)
+            else:
+                targets = self._targets.of(self._inputs, batches[number], index, epoch)
+                yield Batch(images, labels, index, self._inputs.stage, targets)
 
 
 def check_batch(batch_size: int, world: int) -> None:

@@ -77,7 +77,7 @@ class ScannerAugmentation(ReportAugmentation):
             largest = self.blur * images.shape[-1] / _BLUR_AT
             gray = blurred(gray, draws[:, 9] * largest, largest)
         if self.gamma:
-            power = torch.from_numpy(np.exp((2 * draws[:, 10] - 1) * self.gamma)).to(gray)
+            power = torch.from_numpy(np.exp((2 * draws[:, 10] - 1) * self.gamma)).to(gray, non_blocking=True)
             # A third of the time of gray ** power; black, with logarithm minus infinity, becomes 0 again.
             gray = gray.clamp_min(0).log_().mul_(power.view(-1, 1, 1, 1)).exp_()
         gray = self.exposed(gray, draws[:, 2:5])
@@ -110,12 +110,14 @@ class ScannerAugmentation(ReportAugmentation):
         widths = np.where(draws[:, 0:4] < 0.5, draws[:, 4:8] * self.border * size, 0.0)
         level = np.where(draws[:, 9] < _BLACK, 0.0, draws[:, 8])
         left, right, top, bottom = (
-            torch.from_numpy(widths[:, n].round()).to(gray).view(-1, 1, 1, 1) for n in range(4)
+            torch.from_numpy(widths[:, n].round()).to(gray, non_blocking=True).view(-1, 1, 1, 1)
+            for n in range(4)
         )
         pixels = torch.arange(size, device=gray.device)
         column, row = pixels.view(1, 1, 1, size), pixels.view(1, 1, size, 1)
         covered = ((column < left) | (column >= size - right)) | ((row < top) | (row >= size - bottom))
-        return torch.where(covered, torch.from_numpy(level).to(gray).view(-1, 1, 1, 1), gray)
+        levels = torch.from_numpy(level).to(gray, non_blocking=True).view(-1, 1, 1, 1)
+        return torch.where(covered, levels, gray)
 
 
 def blurred(images: Tensor, sigma: NDArray[np.floating], largest: float) -> Tensor:
@@ -137,7 +139,7 @@ def blurred(images: Tensor, sigma: NDArray[np.floating], largest: float) -> Tens
     kernels = np.exp(-(offsets**2) / (2 * np.maximum(sigma, 0.1)[:, None] ** 2))
     kernels[kernels < 1e-9] = 0  # denormal weights make the convolution several times slower
     kernels /= kernels.sum(axis=1, keepdims=True)
-    weights = torch.from_numpy(kernels).to(images).repeat_interleave(channels, dim=0)
+    weights = torch.from_numpy(kernels).to(images, non_blocking=True).repeat_interleave(channels, dim=0)
     planes = len(images) * channels
     blurry = images.reshape(1, planes, size, size)
     for padding, shape in (((radius, radius, 0, 0), (1, -1)), ((0, 0, radius, radius), (-1, 1))):

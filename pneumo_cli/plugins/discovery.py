@@ -183,7 +183,7 @@ class Plugins(Registries):
 
     def listens(self, hook: str) -> bool:
         """Whether any plugin implements a hook."""
-        return bool(getattr(self.manager.hook, hook).get_hookimpls())
+        return self.manager.listens(hook)
 
     def notify(self, hook: str, **arguments: Any) -> None:
         """Call a program hook. A plugin that raises is named in a warning, and the command goes on.

@@ -238,6 +238,10 @@ class HookManager(pluggy.PluginManager):
         execute = super()._hookexec
         return lambda **arguments: execute(hook, methods, arguments, True)
 
+    def listens(self, hook: str) -> bool:
+        """Whether anybody implements a hook."""
+        return bool(getattr(self.hook, hook).get_hookimpls())
+
     def call(self, hook: str, guard: Guard, arguments: Mapping[str, Any]) -> Any:
         """Call a hook with a guard around each of its implementations; returns what pluggy returns."""
         outer = self._take_guard()

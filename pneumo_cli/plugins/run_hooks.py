@@ -237,6 +237,8 @@ class RunHooks:
         """
         if hook not in LIFECYCLE_HOOKS:
             raise ValueError(f"{hook} is no lifecycle hook")
+        if not self._all.listens(hook):
+            return
         self._stop_reason = self._run.stop_reason if self._run is not None else ""
         self._all.call(hook, self._observing, arguments)
 

@@ -22,6 +22,7 @@ from pneumo_cli.data.loader import count_batches
 from pneumo_cli.registry import Entry, Registries
 from pneumo_cli.runs.model_factory import build_registered
 from pneumo_cli.runs.updates import Updates
+from pneumo_cli.runtime.accelerators import free_memory
 from pneumo_cli.runtime.devices import Device
 from pneumo_cli.runtime.distributed import Ranks
 from pneumo_cli.runtime.progress import NOTICE, Progress
@@ -247,7 +248,8 @@ class Run(FormerNames, former=_FORMER):
         On a GPU if they take less than a quarter of its free memory.
         """
         device = self.device.torch
-        if device.type == "cuda" and self.data.images.nbytes < torch.cuda.mem_get_info(device)[0] / 4:
+        free = free_memory(device)
+        if free is not None and self.data.images.nbytes < free / 4:
             return self.data.images_on(device)
         return self.data.images_on(torch.device("cpu"))
 

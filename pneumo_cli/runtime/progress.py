@@ -5,11 +5,15 @@ Long steps receive a :class:`Progress` and open a *stage*, whether or not anythi
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 Advance = Callable[[int], None]
+
+_REDRAWN = 0.1  # seconds
 
 NOTICE = 25
 """Log level of messages that are shown on a terminal although nothing is wrong."""
@@ -88,10 +92,18 @@ class TerminalProgress(Progress):
         redirect, console = is_terminal(sys.stdout), Console(stderr=True)
         with Bars(*columns, console=console, transient=True, expand=True, redirect_stdout=redirect) as bars:
             task = bars.add_task(printable(name), total=total, rate="")
+            done, shown_at = 0, -math.inf
 
             def advance(count: int) -> None:
+                # An update takes longer than a small training step may, and the bar is drawn ten times a second.
+                nonlocal done, shown_at
+                done += count
+                now = time.monotonic()
+                if now - shown_at < _REDRAWN and done < total:
+                    return
+                shown_at = now
                 speed = bars.tasks[0].speed
-                bars.update(task, advance=count, rate=f"{speed:,.0f} {unit}/s" if speed else "")
+                bars.update(task, completed=done, rate=f"{speed:,.0f} {unit}/s" if speed else "")
 
             yield advance
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+from functools import cache
 
 import numpy as np
 import torch
@@ -27,4 +28,15 @@ def seed_all(seed: int, *parts: int | str) -> None:
     value = derive(seed, *parts)
     random.seed(value)
     np.random.seed(value & 0xFFFFFFFF)
-    torch.manual_seed(value)
+    if _has_accelerator():
+        torch.manual_seed(value)
+    else:
+        # For each kind of device that is not there, manual_seed formats a stack trace: many times the work of all
+        # the rest.
+        torch.default_generator.manual_seed(value)
+
+
+@cache
+def _has_accelerator() -> bool:
+    """Whether torch was built for an accelerator that this machine has; does not initialise it."""
+    return torch.accelerator.is_available()

@@ -70,7 +70,9 @@ class BinaryTargets(_TwoClasses):
     outputs = 1
 
     def loss(self, outputs: Tensor, labels: Tensor, index: Tensor) -> Tensor:
-        targets = labels.float() * (1 - self.smoothing) + self.smoothing / 2
+        targets = labels.float()
+        if self.smoothing:
+            targets = targets * (1 - self.smoothing) + self.smoothing / 2
         losses = F.binary_cross_entropy_with_logits(positive_logits(outputs), targets, reduction="none")
         return self.weighted_mean(losses, labels)
 
@@ -121,7 +123,9 @@ class MultiTargets(Targets):
 
     def mean_loss(self, logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor:
         """The mean loss, 0-d, of logits float32 [B, K]; NaN never, as without a known label it is 0."""
-        present, absent = self._present.to(logits.device), self._absent.to(logits.device)
+        if self._present.device != logits.device:  # else each step would wait for the device
+            self._present, self._absent = (one.to(logits.device) for one in (self._present, self._absent))
+        present, absent = self._present, self._absent
         if self.task == "multiclass":
             losses = F.cross_entropy(logits, labels, reduction="none", label_smoothing=smoothing)
             return (losses * present[labels]).mean()

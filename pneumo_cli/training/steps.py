@@ -49,6 +49,8 @@ class Steps:
     def _batch_share(self, loader: Loader, own: int) -> float:
         """This rank's images of the current batch, as a share of all images of the update it is part of."""
         group = self._run.settings.accumulate
+        if group == 1:
+            return own / loader.batch_sizes(self._run.step)[1]
         first = self._run.step // group * group
         images = sum(loader.batch_sizes(step)[1] for step in range(first, min(first + group, len(loader))))
         return own / images

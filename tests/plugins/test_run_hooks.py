@@ -11,6 +11,7 @@ import torch
 from pneumo_cli.api import hookimpl
 from pneumo_cli.errors import PneumoError, UsageError
 from pneumo_cli.evaluation.result import NamedTable, ReportSection
+from pneumo_cli.plugins.participants import Participants
 from pneumo_cli.plugins.run_hooks import RunHooks
 from pneumo_cli.registry import Provenance
 from pneumo_cli.trainers.base import Trainer
@@ -283,6 +284,23 @@ def test_errors_of_the_trainer_itself_reach_the_caller(trainer: Trainer) -> None
 def test_only_lifecycle_hooks_notify(trainer: Trainer) -> None:
     with pytest.raises(ValueError, match="train_step is no lifecycle hook"):
         RunHooks(trainer, []).notify("train_step", run=None)
+
+
+def test_a_hook_that_nobody_implements_costs_no_call(trainer: Trainer, monkeypatch) -> None:
+    calls = []
+    call = Participants.call
+    monkeypatch.setattr(
+        Participants, "call", lambda self, hook, *rest: (calls.append(hook), call(self, hook, *rest))
+    )
+
+    class Observer:
+        def epoch_started(self, epoch):
+            calls.append(epoch)
+
+    hooks = RunHooks(trainer, [("observer", Observer())])
+    hooks.notify("step_finished", run=None, metrics={})
+    hooks.notify("epoch_started", run=None, epoch=3)
+    assert calls == ["epoch_started", 3]
 
 
 def test_sections_of_a_report_name_their_plugin_and_a_wrong_one_is_noted(hooks_of) -> None:

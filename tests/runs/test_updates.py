@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from pneumo_cli.runs.updates import Updates
 from pneumo_cli.runtime.distributed import Ranks
@@ -87,3 +88,39 @@ def test_what_follows_an_update_in_the_same_step_sees_the_updated_weights_in_bf1
         after = layer(images)
     assert layer.weight.tolist() == [[0.0] * 4]
     assert after.tolist() == [[0.0], [0.0]]
+
+
+def test_an_optimizer_that_drops_gradients_in_its_own_way_is_asked_to() -> None:
+    class Own(torch.optim.SGD):
+        dropped = 0
+
+        def zero_grad(self, set_to_none: bool = True) -> None:
+            self.dropped += 1
+            super().zero_grad(set_to_none)
+
+    weight = nn.Parameter(torch.ones(1))
+    updates = updates_of(weight)
+    optimizer = updates._optimizers["main"] = Own([weight], lr=1.0)
+    for count in (1, 2):
+        updates.make(weight.sum(), "main")
+        assert weight.grad.tolist() == [1.0]  # not of both steps
+        assert optimizer.dropped == count
+
+
+def test_a_whole_batch_is_weighted_by_nothing_and_its_share_by_its_size() -> None:
+    class Products(TorchDispatchMode):
+        count = 0
+
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            self.count += function is torch.ops.aten.mul.Tensor
+            return function(*args, **(kwargs or {}))
+
+    weight = nn.Parameter(torch.ones(1))
+    updates = updates_of(weight)
+    for share, products in ((1.0, 0), (0.5, 2)):  # forward and backward
+        updates.batch_share = share
+        loss = weight.sum()
+        with Products() as found:
+            updates.backward(loss, "main")
+        updates.update("main")
+        assert (found.count, weight.grad.tolist()) == (products, [share])

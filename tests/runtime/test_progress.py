@@ -71,3 +71,21 @@ def test_of_two_bars_at_once_the_first_is_shown_and_stdout_stays(monkeypatch: py
     with TerminalProgress().stage("training", 1):
         pass
     assert "training" in shown.getvalue()
+
+
+def test_a_bar_is_updated_seldom_and_shows_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    from rich.progress import Progress as Bars
+
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    shown: list[float] = []
+    update = Bars.update
+    monkeypatch.setattr(
+        Bars,
+        "update",
+        lambda self, *given, **new: (shown.append(new["completed"]), update(self, *given, **new)),
+    )
+    monkeypatch.setattr("pneumo_cli.runtime.progress._REDRAWN", 3600.0)
+    with TerminalProgress().stage("training", 1000) as advance:
+        for _ in range(1000):
+            advance(1)
+    assert shown == [1, 1000]
