@@ -12,12 +12,14 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pneumo_cli.data.augmentation import EvaluationTransform
+from pneumo_cli.data.feature_cache import prefix_digest
 from pneumo_cli.errors import PneumoError, UsageError, nearest
 from pneumo_cli.evaluation.generative.features import _SIDE_OF_PIXELS, _SILENT, Extractor, _Pixels
 from pneumo_cli.registry import Entry, Registries
@@ -99,7 +101,7 @@ def _backbone(entry: Entry[ModelSpec], device: Device, progress: Progress) -> Ex
     transform = EvaluationTransform(mean=spec.mean, std=spec.std)
     module = _backbone_of(stages[:-1], transform, _SIDE_OF_BACKBONES, device, entry.qualified_name)
     name = f"{spec.name} at {_SIDE_OF_BACKBONES} px ({spec.trained_on})"
-    return Extractor(name, _slug(spec.name), module.num_features, module)
+    return Extractor(name, _slug(spec.name), module.num_features, module, module.identity)
 
 
 def _registered(entry: Entry[ExtractorSpec], device: Device) -> Extractor:
@@ -153,7 +155,8 @@ def _run(path: Path, registries: Registries, device: Device) -> Extractor:
     stages = trainer.feature_stages(spec, trained.model)
     module = _backbone_of(stages, transform, size, device, trained.entry.qualified_name)
     slug = _slug(trained.name)
-    return Extractor(f"run {trained.name} ({spec.name} at {size} px)", slug, module.num_features, module)
+    name = f"run {trained.name} ({spec.name} at {size} px)"
+    return Extractor(name, slug, module.num_features, module, module.identity)
 
 
 def _slug(name: str) -> str:
@@ -182,6 +185,18 @@ class _Backbone(nn.Module):
         self.side = side
         self.device = device
         self.num_features = self(torch.zeros(1, side, side, dtype=torch.uint8)).shape[1]
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Everything that the features depend on."""
+        return {
+            "stages": prefix_digest(list(self.stages)),
+            "transform": self.transform.identity,
+            "side": self.side,
+            "device": self.device.torch.type,
+            "processor": torch.backends.cpu.get_cpu_capability(),
+            "torch": torch.__version__,
+        }
 
     def forward(self, images: Tensor) -> Tensor:
         levels = images.to(self.device.torch).unsqueeze(1).float()

@@ -245,6 +245,7 @@ class GenerativeTrainer(Trainer, former=_FORMER):
             extractor=self.extractor(run),
             seed=run.settings.seed,
             progress=run.progress,
+            cache=run.machine.cache,
         )
         found = fidelity_summary(fidelity)
         what_to_do, epochs = self.remedy(run)

@@ -7,9 +7,18 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torchmetrics.image.fid import FrechetInceptionDistance
+from torchmetrics.image.kid import KernelInceptionDistance
 
-from pneumo_cli.evaluation.generative.distances import frechet, kid
+from pneumo_cli.evaluation.generative import distances
+from pneumo_cli.evaluation.generative.distances import kid
+from pneumo_cli.evaluation.generative.pairs import Compared, compared
+from pneumo_cli.runtime.seeding import derive
+
+
+def frechet(real: Tensor, fake: Tensor) -> float:
+    return distances.frechet(compared(real, fake))
 
 
 def features(n: int, dimension: int, seed: int, shift: float = 0.0) -> Tensor:
@@ -33,7 +42,7 @@ def squared_discrepancy(real: np.ndarray, fake: np.ndarray) -> float:
 
 
 def frechet_by_definition(real: np.ndarray, fake: np.ndarray) -> float:
-    """With the matrix root of a symmetric product, unlike torchmetrics."""
+    """With the matrix root of a symmetric product."""
 
     def root(matrix: np.ndarray) -> np.ndarray:
         values, vectors = np.linalg.eigh(matrix)
@@ -85,10 +94,54 @@ def test_kid_depends_only_on_its_seed_and_does_not_change_the_global_generator()
     assert kid(real, fake, seed=2) != first
 
 
-def test_kid_does_not_warn_about_memory() -> None:
+def test_kid_of_each_epoch_computes_no_distances_of_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    monkeypatch.setattr(torch, "cdist", lambda *given, **options: calls.append(1))
+    assert kid(features(40, 8, 1), features(40, 8, 2), seed=1).subset_size == 20
+    assert not calls
+
+
+class Given(nn.Module):
+    """The identity, in place of torchmetrics' network."""
+
+    def __init__(self, dimension: int) -> None:
+        super().__init__()
+        self.num_features = dimension
+
+    def forward(self, values: Tensor) -> Tensor:
+        return values
+
+
+@pytest.mark.parametrize("dimension", [12, 60])
+def test_distances_are_those_of_torchmetrics(dimension: int) -> None:
+    real, fake = features(40, dimension, 1).double(), features(31, dimension, 2, shift=0.2).double()
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        kid(features(8, 4, 1), features(8, 4, 2), seed=0, subsets=2)
+        warnings.simplefilter("ignore")
+        kernel = KernelInceptionDistance(feature=Given(dimension), subsets=20, subset_size=15)
+        normal = FrechetInceptionDistance(feature=Given(dimension))
+    for metric in (kernel, normal):
+        metric.update(real, real=True)
+        metric.update(fake, real=False)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(3, "subsets"))
+        mean, spread = kernel.compute()
+    found = kid(real, fake, 3, 20)
+    assert found.mean == pytest.approx(float(mean), rel=1e-9)
+    assert found.spread == pytest.approx(float(spread), rel=1e-9)
+    assert frechet(real, fake) == pytest.approx(float(normal.compute()), rel=1e-5)
+
+
+def test_a_part_of_the_pairs_gives_the_distances_of_these_images() -> None:
+    real, fake = features(20, 6, 1), features(30, 6, 2)
+    rows, columns = torch.arange(3, 15), torch.tensor([1, 28, 5, 7, 9, 11])
+    one = compared(real, fake)
+    part = Compared(
+        one.real.part(rows, rows), one.fake.part(columns, columns), one.between.part(rows, columns)
+    )
+    assert distances.frechet(part) == pytest.approx(frechet(real[rows], fake[columns]), rel=1e-9)
+    assert distances.kernel_distance(part, 0).mean == pytest.approx(
+        kid(real[rows], fake[columns], 0).mean, rel=1e-9
+    )
 
 
 @pytest.mark.parametrize(("n", "dimension"), [(60, 6), (20, 19), (12, 48)])

@@ -11,6 +11,7 @@ import pytest
 import torch
 from sklearn.decomposition import PCA
 from torch import Tensor
+from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
 from pneumo_autoencoder.reconstruction import (
     HIGHEST_PSNR,
@@ -146,6 +147,18 @@ def test_a_perfect_reconstruction_has_a_finite_psnr_also_under_bf16_autocast() -
     assert mse.tolist() == [0, 0]
     assert psnr.tolist() == [HIGHEST_PSNR] * 2
     assert ssim.tolist() == pytest.approx([1, 1], abs=1e-6)
+
+
+@pytest.mark.parametrize("size", [11, 32, 50])
+def test_psnr_and_ssim_are_those_of_torchmetrics(size: int) -> None:
+    real = torch.rand(3, 1, size, size, generator=torch.Generator().manual_seed(1))
+    other = (real + 0.2 * torch.randn(real.shape, generator=torch.Generator().manual_seed(2))).clamp(0, 1)
+    _, psnr, ssim = image_quality(other, real)
+    given = {"data_range": 1.0, "reduction": "none"}
+    expected = peak_signal_noise_ratio(other, real, dim=(1, 2, 3), **given)  # type: ignore[arg-type]
+    assert torch.allclose(psnr, expected, atol=1e-5)
+    similarity = structural_similarity_index_measure(other, real, **given)  # type: ignore[arg-type]
+    assert torch.allclose(ssim, similarity, atol=2e-6)
 
 
 def test_values_above_white_are_clipped() -> None:

@@ -70,6 +70,7 @@ def compare(
         extractor=find_extractor(settings.extractor, plugins, trained[0].device),
         seed=settings.seed,
         progress=progress,
+        cache=resolved.machine.cache,
     )
     return fidelity_summary(fidelity)
 

@@ -58,7 +58,7 @@ def generate(
         interpolate: instead, an autoencoder's interpolation between two image files, of ``steps`` images.
         checkpoint: ``best`` or ``last``.
         overwrite: whether images that were generated into the folder before are replaced.
-        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N``, ``xpu``, ``xpu:N`` or ``mps``.
         progress: whether it is shown; None: as it suits a notebook, a terminal or a log.
 
     Returns:
@@ -212,7 +212,7 @@ def generated(
     """Generate images into a folder, or only in memory (``keep``).
 
     Args:
-        machine: ``device``, ``threads``; None: the run's own.
+        machine: ``device``, ``threads``; None: the run's own device, and all cores.
     """
     folder = RunFolder.open(run)
     if out is not None:
@@ -268,6 +268,7 @@ def evaluated(
         raise UsageError(
             f"{folder.path} is a run of {entry.spec.name}, which generates no images: use pneumo evaluate RUN"
         )
+    flags.setdefault("threads", 0)  # those of this machine, not of the run
     resolved = reopen_settings(plugins, folder, flags)
     if not getattr(resolved.trainer, "fidelity_images", 0):  # the run itself did not evaluate its images
         flags["fidelity_images"] = GenerativeSettings().fidelity_images

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import re
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -27,19 +27,18 @@ from pneumo_cli.evaluation.generative.baselines import (
     pca_gaussian,
     pixel_gaussian,
 )
-from pneumo_cli.evaluation.generative.distances import Kid, frechet, kid
+from pneumo_cli.evaluation.generative.distances import Kid, frechet, kernel_distance
+from pneumo_cli.evaluation.generative.features import Extractor, stored_features
 from pneumo_cli.evaluation.generative.memorization import (
     Manifold,
     Memorization,
+    NearestTraining,
     density_and_coverage,
     diversity,
-    measure_memorization,
 )
+from pneumo_cli.evaluation.generative.pairs import Compared, pairs
 from pneumo_cli.runtime.progress import Progress
 from pneumo_cli.runtime.seeding import derive
-
-if TYPE_CHECKING:
-    from pneumo_cli.evaluation.generative.features import Extractor
 
 HALVINGS = 8
 """Divisions of the held-out patients over which means are taken."""
@@ -136,6 +135,7 @@ def measure_fidelity(
     extractor: Extractor,
     seed: int,
     progress: Progress = _SILENT,
+    cache: Path | None = None,
 ) -> Fidelity:
     """Measure one or several sets of generated images against the same real ones.
 
@@ -147,6 +147,7 @@ def measure_fidelity(
         extractor: of the features in which sets are compared.
         seed: of all random choices.
         progress: shows the progress.
+        cache: folder of all caches, where the features of real images and baselines are kept; None: nowhere.
 
     Returns:
         the measured sets, or why there are too few images to measure any.
@@ -179,56 +180,88 @@ def measure_fidelity(
     # Small differences follow, so not in the caller's autocast.
     with torch.no_grad(), torch.autocast("cpu", enabled=False):
         n = min(smallest, *(len(images) for images in sets.values()))
-        compared = {slug: _some(sets[name], n, seed, "samples") for slug, name in slugs.items()}
-        compared |= {
+        generated = {slug: _some(sets[name], n, seed, "samples") for slug, name in slugs.items()}
+        baselines = {
             "real": held_out[chosen],
             "pca-gaussian": pca_gaussian(training, n, seed),
             "pixel-gaussian": pixel_gaussian(training, n, seed),
             "mean-image": mean_image(training, n),
             "noise": noise(n, training.shape[-1], seed),
         }
-        stacked = extractor(torch.cat(tuple(compared.values())), progress)
-        counts = [len(images) for images in compared.values()]
-        features = dict(zip(compared, stacked.split(counts), strict=True))
-        real = features["real"]
-        references = [real[_some(first, n, seed, "reference")] for first, _ in halves]
+        features = {slug: extractor(images, progress) for slug, images in generated.items()}
+        features |= {
+            slug: stored_features(extractor, images, cache, progress) for slug, images in baselines.items()
+        }
+        nearest = NearestTraining(training, held_out)
+        divisions = _Divisions(features["real"], halves, n, seed)
         measured: dict[str, MeasuredSet] = {}
-        with progress.stage("Comparing sets of images", len(compared), "sets") as advance:
-            for slug, images in compared.items():
-                rows = [features[slug]] * len(halves)
-                if slug == "real":
-                    rows = [real[_some(second, n, seed, "real")] for _, second in halves]
+        with progress.stage("Comparing sets of images", len(features), "sets") as advance:
+            for slug, values in features.items():
                 measured[slug] = _measured(
                     slugs.get(slug) or _COMPARED[slug],
-                    list(zip(references, rows, strict=True)),
-                    measure_memorization(samples.get(slug, images), training, held_out),
+                    divisions.of_real() if slug == "real" else divisions.of(values),
+                    nearest.memorization(samples[slug] if slug in samples else baselines[slug]),
                     seed,
                 )
                 advance(1)
     return replace(unmeasured, measured=measured, n=n)
 
 
+class _Divisions:
+    """Sets of images beside the reference of each division. Each pair of images is computed once for all divisions.
+
+    Args:
+        real: features of the held-out images, float32 [m, D].
+        halves: of each division, the positions of the reference and of the other half.
+        n: images of each set.
+        seed: of the choice of n images of each half.
+    """
+
+    def __init__(self, real: Tensor, halves: Sequence[tuple[Tensor, ...]], n: int, seed: int) -> None:
+        self._real, self._n = real, n
+        self._within = pairs(real, real)
+        self._references = [_some(first, n, seed, "reference") for first, _ in halves]
+        self._others = [_some(second, n, seed, "real") for _, second in halves]
+
+    def of_real(self) -> Iterator[Compared]:
+        """Of each division, the reference beside images of the other half."""
+        within = self._within
+        for one, other in zip(self._references, self._others, strict=True):
+            yield Compared(within.part(one, one), within.part(other, other), within.part(one, other))
+
+    def of(self, features: Tensor) -> Iterator[Compared]:
+        """Of each division, the reference beside a set of n images.
+
+        Args:
+            features: float32 [n, D].
+        """
+        fake, between, every = pairs(features, features), pairs(self._real, features), torch.arange(self._n)
+        for one in self._references:
+            yield Compared(self._within.part(one, one), fake, between.part(one, every))
+
+
 def _measured(
-    title: str, pairs: Sequence[tuple[Tensor, Tensor]], memorization: Memorization, seed: int
+    title: str, divisions: Iterable[Compared], memorization: Memorization, seed: int
 ) -> MeasuredSet:
     """Measure a set against the reference of each division; means over the divisions.
 
     One division is not enough: patients differ in exposure and size, and moving a few of them to the other half
     changes a distance by as much as its lower bound.
-
-    Args:
-        pairs: features of the reference and of the set, by division.
     """
-    kids = [kid(real, fake, derive(seed, one), SUBSETS) for one, (real, fake) in enumerate(pairs)]
+    kids, manifolds, distances, diversities = [], [], [], []
+    for one, sets in enumerate(divisions):  # in memory one at a time: of 1,000 images 50 MB
+        kids.append(kernel_distance(sets, derive(seed, one), SUBSETS))
+        manifolds.append(density_and_coverage(sets))
+        distances.append(frechet(sets))
+        diversities.append(diversity(sets))
     means = [one.mean for one in kids]
     within = statistics.fmean(one.spread**2 for one in kids)
-    manifolds = [density_and_coverage(fake, real) for real, fake in pairs]
     return MeasuredSet(
         title,
         Kid(statistics.fmean(means), (within + statistics.pvariance(means)) ** 0.5, kids[0].subset_size),
-        statistics.fmean(frechet(real, fake) for real, fake in pairs),
+        statistics.fmean(distances),
         memorization,
-        statistics.fmean(diversity(fake, real) for real, fake in pairs),
+        statistics.fmean(diversities),
         Manifold(*(statistics.fmean(values) for values in zip(*manifolds, strict=True))),
     )
 

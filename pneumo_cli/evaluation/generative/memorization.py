@@ -16,6 +16,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pneumo_cli.evaluation.generative.pairs import Compared, Pairs
+
 _CHUNK = 2**22  # distances in memory at once, 16 MiB
 _CANDIDATES = 8  # neighbours whose distance is computed a second time, exactly
 _SIDE = 32  # px at which appearances are compared
@@ -97,53 +99,65 @@ def appearance(images: Tensor) -> Tensor:
     return F.normalize(small - small.mean(1, keepdim=True), eps=1e-3)
 
 
-def measure_memorization(
-    samples: Tensor, training: Tensor, held_out: Tensor, closest: int = 8
-) -> Memorization:
-    """Compare generated images' nearest training images with those of real images of other patients.
+class NearestTraining:
+    """The images that a generator was trained on, and how near to them real images of other patients are.
 
     Args:
-        samples: uint8 [n, S, S], n at least 1.
         training: uint8 [N, S, S], what the generator was trained on.
         held_out: uint8 [m, S, S], m at least 1.
-        closest: number of closest pairs to return.
 
     Raises:
         ValueError: one of the sets is empty.
     """
-    if not (len(samples) and len(held_out)):
-        raise ValueError(f"{len(samples)} generated and {len(held_out)} held-out images; at least 1 of each")
-    references = appearance(training)
-    distances, isolation, positions = _nearest_training(samples, references)
-    others, others_isolation, _ = _nearest_training(held_out, references)
-    threshold = float(np.quantile(others, _QUANTILE))
-    near = distances < threshold
-    order = np.argsort(distances, kind="stable")[:closest]
-    return Memorization(
-        distances=distances,
-        held_out=others,
-        threshold=threshold,
-        near_copies=float(near.mean()),
-        copies=float((near & (isolation < _ISOLATED * np.median(others_isolation))).mean()),
-        ratio=_ratio(float(np.median(distances)), float(np.median(others))),
-        closest=tuple(Pair(int(i), int(positions[i]), float(distances[i])) for i in order),
-    )
+
+    def __init__(self, training: Tensor, held_out: Tensor) -> None:
+        if not len(held_out):
+            raise ValueError("memorization needs at least 1 held-out image")
+        self._training = appearance(training)
+        self._held_out, isolation, _ = _nearest_training(held_out, self._training)
+        self._threshold = float(np.quantile(self._held_out, _QUANTILE))
+        self._isolated = float(_ISOLATED * np.median(isolation))
+
+    def memorization(self, samples: Tensor, closest: int = 8) -> Memorization:
+        """Compare generated images' nearest training images with those of the held-out images.
+
+        Args:
+            samples: uint8 [n, S, S], n at least 1.
+            closest: number of closest pairs to return.
+
+        Raises:
+            ValueError: there is no generated image.
+        """
+        if not len(samples):
+            raise ValueError("memorization needs at least 1 generated image")
+        distances, isolation, positions = _nearest_training(samples, self._training)
+        near = distances < self._threshold
+        order = np.argsort(distances, kind="stable")[:closest]
+        return Memorization(
+            distances=distances,
+            held_out=self._held_out,
+            threshold=self._threshold,
+            near_copies=float(near.mean()),
+            copies=float((near & (isolation < self._isolated)).mean()),
+            ratio=_ratio(float(np.median(distances)), float(np.median(self._held_out))),
+            closest=tuple(Pair(int(i), int(positions[i]), float(distances[i])) for i in order),
+        )
 
 
-def diversity(features: Tensor, real: Tensor) -> float:
+def measure_memorization(
+    samples: Tensor, training: Tensor, held_out: Tensor, closest: int = 8
+) -> Memorization:
+    """Memorization of one set of generated images; see :class:`NearestTraining`."""
+    return NearestTraining(training, held_out).memorization(samples, closest)
+
+
+def diversity(sets: Compared) -> float:
     """Mean distance between two generated images over that between two real ones; 1 for equal diversity.
-
-    Args:
-        features: float [n, D], of generated images, n at least 2.
-        real: float [m, D], of real ones, m at least 2.
 
     Returns:
         at least 0; 0 also where real images do not differ and the ratio is undefined.
-
-    Raises:
-        ValueError: a set has fewer than 2 images.
     """
-    return _ratio(_spread(features), _spread(real))
+    return _ratio(_spread(sets.fake), _spread(sets.real))
 
 
 class Manifold(NamedTuple):
@@ -159,24 +173,21 @@ class Manifold(NamedTuple):
     coverage: float
 
 
-def density_and_coverage(features: Tensor, real: Tensor, k: int = 5) -> Manifold:
+def density_and_coverage(sets: Compared, k: int = 5) -> Manifold:
     """Density and coverage (Naeem et al. 2020), with balls around real images up to their k-th neighbour.
 
     The expected coverage is below 1 even for real images: about 1 - 0.5 ** k for equally many of each.
 
-    Args:
-        features: float [n, D], of generated images, n at least 1.
-        real: float [m, D], of real ones, m more than k.
-
     Raises:
-        ValueError: there are too few images.
+        ValueError: there are not more than k real images.
     """
-    if len(real) <= k or not len(features):
-        raise ValueError(f"neighbourhoods of {k} need more than {k} real images and a generated one")
+    distances = sets.real.distances
+    if len(distances) <= k:
+        raise ValueError(f"neighbourhoods of {k} need more than {k} real images")
     # k + 1, because the smallest is the image's distance to itself.
-    radii = _distances(real, real).kthvalue(k + 1, dim=1).values
-    inside = _distances(real, features) <= radii.unsqueeze(1)
-    density = float(inside.sum()) / (k * len(features))
+    radii = distances.kthvalue(k + 1, dim=1).values
+    inside = sets.between.distances <= radii.unsqueeze(1)
+    density = float(inside.sum()) / (k * inside.shape[1])
     return Manifold(density, float(inside.any(1).double().mean()))
 
 
@@ -221,18 +232,10 @@ def _nearest(queries: Tensor, references: Tensor, count: int) -> tuple[Tensor, T
     return torch.cat(distances), torch.cat(positions)
 
 
-def _spread(features: Tensor) -> float:
-    """Mean Euclidean distance over all pairs of different rows."""
-    n = len(features)
-    if n < 2:
-        raise ValueError("the diversity of fewer than 2 images is not defined")
-    chunks = features.split(max(1, _CHUNK // n))
-    return sum(float(_distances(chunk, features).sum()) for chunk in chunks) / (n * (n - 1))
-
-
-def _distances(left: Tensor, right: Tensor) -> Tensor:
-    """Euclidean distances [n, m], also exact for near rows."""
-    return torch.cdist(left.double(), right.double(), compute_mode="donot_use_mm_for_euclid_dist")
+def _spread(pairs: Pairs) -> float:
+    """Mean distance over all pairs of different images of a set."""
+    n = len(pairs.distances)
+    return float(pairs.distances.sum()) / (n * (n - 1))
 
 
 def _ratio(value: float, of: float) -> float:
