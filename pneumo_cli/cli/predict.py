@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -91,10 +92,12 @@ def predict(
         raise UsageError(
             f"--prevalence is {prevalence:g}: it is a share above 0 and below 1, such as 0.05 for 5 %"
         )
+    # Read when NumPy is imported: its threads spin while they wait, on the cores that the network computes on.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from pneumo_cli.cli.prediction_output import Counts, Csv, Json, Text, print_explanation
-    from pneumo_cli.data.input_paths import LeftOut, expand
+    from pneumo_cli.data.input_paths import LeftOut, PathList, expand
     from pneumo_cli.inference.predictors import model_places, open_models
-    from pneumo_cli.trainers.loading import check_checkpoint
+    from pneumo_cli.runs.folder import check_checkpoint
     from pneumo_cli.workflows.prediction_rows import predicted
 
     check_checkpoint(checkpoint)
@@ -103,7 +106,7 @@ def predict(
     if cam is not None:
         _check_new(cam)
     left_out = LeftOut()
-    files = list(expand(paths, sys.stdin, left_out))
+    files = PathList(expand(paths, sys.stdin, left_out))
     predictor = open_models(
         ctx.obj,
         places,

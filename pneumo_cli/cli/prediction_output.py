@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,7 @@ from pneumo_cli.workflows.prediction_rows import checks, row_of
 class Writer(ABC):
     """Prints predictions as they come."""
 
-    def __init__(self, predictor: AnyPredictor, files: Sequence[Path]) -> None:
+    def __init__(self, predictor: AnyPredictor, files: Iterable[Path]) -> None:
         self.predictor = predictor
         self.files = files
         self.values = values_of(predictor)

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import codecs
 import glob
+import hashlib
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
@@ -74,6 +75,24 @@ class LeftOut:
         )
 
 
+class PathList:
+    """Paths in an order, each in the bytes of its text: a tenth of what a list takes."""
+
+    def __init__(self, paths: Iterable[Path]) -> None:
+        self._text = bytearray()
+        self._length = 0
+        for path in paths:
+            self._text += os.fsencode(path) + b"\0"
+            self._length += 1
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[Path]:
+        for _, name in zip(range(self._length), _split(self._text, b"\0"), strict=False):
+            yield Path(os.fsdecode(name))
+
+
 def expand(
     arguments: Sequence[str], stdin: TextIO | None = None, left_out: LeftOut | None = None
 ) -> Iterator[Path]:
@@ -97,13 +116,14 @@ def expand(
             argument; a name that is not valid UTF-8, for which no result could be printed.
     """
     counted = LeftOut() if left_out is None else left_out
-    seen: set[str] = set()
+    seen: set[bytes] = set()  # digests, because there may be a million
     empty: list[str] = []
     for argument in arguments:
         any_file = False
         for path in _named(argument, stdin, counted):
             any_file = True
-            identity = str(path.absolute())  # not resolved: "a/../b" is another file if a is a link
+            # Not resolved: "a/../b" is another file if a is a link.
+            identity = hashlib.blake2b(os.fsencode(path.absolute()), digest_size=16).digest()
             if identity not in seen:
                 seen.add(identity)
                 yield path
@@ -211,14 +231,27 @@ def _past_stars(reached: set[int], pattern: Sequence[str]) -> set[int]:
     return result
 
 
-def _listed(stdin: TextIO | None) -> list[str]:
+def _listed(stdin: TextIO | None) -> Iterator[str]:
     if stdin is None:
         raise UsageError("- reads a list of files from standard input, and there is none")
     binary = getattr(stdin, "buffer", None)  # bytes if possible: names need not be valid text
-    text = os.fsdecode(binary.read().removeprefix(codecs.BOM_UTF8)) if binary is not None else stdin.read()
-    text = text.removeprefix("\ufeff")
-    names = text.split("\0") if "\0" in text else [line.removesuffix("\r") for line in text.split("\n")]
-    return [name for name in names if name.strip()]
+    data = binary.read() if binary is not None else stdin.read().encode("utf-8", "surrogatepass")
+    while data.startswith(codecs.BOM_UTF8):
+        data = data.removeprefix(codecs.BOM_UTF8)
+    separator, ending = (b"\0", "") if b"\0" in data else (b"\n", "\r")
+    for name in _split(data, separator):
+        text = os.fsdecode(name).removesuffix(ending)
+        if text.strip():
+            yield text
+
+
+def _split(data: bytes | bytearray, separator: bytes) -> Iterator[bytes]:
+    """The parts of a text one by one, where a list of a million would take many times its size."""
+    start = 0
+    while (end := data.find(separator, start)) >= 0:
+        yield bytes(data[start:end])
+        start = end + 1
+    yield bytes(data[start:])
 
 
 def _checked(name: str) -> str:

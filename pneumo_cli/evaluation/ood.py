@@ -21,21 +21,25 @@ from __future__ import annotations
 
 import functools
 import math
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor
+from PIL import Image
 
 from pneumo_cli.errors import PneumoError, UsageError
 
+if TYPE_CHECKING:
+    import torch
+
+    Levels: TypeAlias = NDArray[np.uint8] | torch.Tensor
+    """Gray levels as a network receives them, uint8 [N, S, S], S at least 32."""
+
 Floats: TypeAlias = NDArray[np.float64]
-Levels: TypeAlias = NDArray[np.uint8] | Tensor
-"""Gray levels as a network receives them, uint8 [N, S, S] on the CPU, S at least 32."""
+Singles: TypeAlias = NDArray[np.float32]
 
 QUANTILE = 0.99
 """Share of the validation images that is not flagged; at other hospitals at most 5 % should be flagged."""
@@ -49,6 +53,7 @@ _MOST_FITTED = 4096  # images: a decomposition of about a second
 _BATCH = 256
 _BRIGHTNESS = (0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98)  # quantiles of the gray levels
 _NUMBERS = 4 + len(_COARSE) + len(_BRIGHTNESS)  # in a description, in addition to the components
+_ARRAYS = ("mean", "components", "centre", "whitening")
 _FLOOR = 1e-6  # of squared differences of values in [0, 1]: about the error of rounding to 256 levels
 _SHRINKAGE = 0.02  # of the covariance to its diagonal, so that no direction gets too much weight
 
@@ -66,10 +71,10 @@ class OodDetector:
         threshold: images with a higher score are flagged.
     """
 
-    mean: Tensor
-    components: Tensor
-    centre: Tensor
-    whitening: Tensor
+    mean: Singles
+    components: Singles
+    centre: Floats
+    whitening: Floats
     size: int
     threshold: float
 
@@ -88,7 +93,7 @@ class OodDetector:
         squares = [np.empty(0)]
         for batch in _batches(_checked(levels), self.size):
             centred = _described(batch, self.mean, self.components) - self.centre
-            squares.append((centred @ self.whitening).square().mean(1).numpy())
+            squares.append(np.square(centred @ self.whitening).mean(1))
         scores: Floats = np.sqrt(np.concatenate(squares))
         return scores
 
@@ -98,19 +103,23 @@ class OodDetector:
 
     def state(self) -> dict[str, Any]:
         """Tensors and plain numbers for a checkpoint."""
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+        import torch
+
+        arrays = {name: torch.from_numpy(getattr(self, name).copy()) for name in _ARRAYS}
+        return {**arrays, "size": self.size, "threshold": self.threshold}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> OodDetector:
-        """Restore a detector from a checkpoint.
+        """Restore a detector from a checkpoint, or from the arrays of an exported model's description.
 
         Raises:
             PneumoError: a value is missing, or has an invalid type, shape or range.
         """
         try:
-            detector = cls(**{name: state[name] for name in cls.__dataclass_fields__})
+            arrays = {name: np.asarray(state[name]) for name in _ARRAYS}
+            detector = cls(**arrays, size=state["size"], threshold=state["threshold"])
             problem = detector._problem()
-        except (KeyError, TypeError, AttributeError, RuntimeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             problem = f"{type(error).__name__}: {error}"
         if problem:
             raise PneumoError(f"the OOD detector in the checkpoint is damaged: {problem}")
@@ -120,16 +129,16 @@ class OodDetector:
         """Describes the first invalid value; empty where all are valid."""
         pixels, described = _SIDE**2, len(self.components) + _NUMBERS
         shapes = {
-            "mean": (torch.float32, (pixels,)),
-            "components": (torch.float32, (len(self.components), pixels)),
-            "centre": (torch.float64, (described,)),
-            "whitening": (torch.float64, (described, described)),
+            "mean": ("float32", (pixels,)),
+            "components": ("float32", (len(self.components), pixels)),
+            "centre": ("float64", (described,)),
+            "whitening": ("float64", (described, described)),
         }
         for name, (dtype, shape) in shapes.items():
-            tensor = getattr(self, name)
-            if tensor.dtype != dtype or tuple(tensor.shape) != shape:
-                return f"{name} is {tensor.dtype} {list(tensor.shape)}, not {dtype} {list(shape)}"
-            if not bool(torch.isfinite(tensor).all()):
+            array = getattr(self, name)
+            if str(array.dtype) != dtype or array.shape != shape:
+                return f"{name} is {array.dtype} {list(array.shape)}, not {dtype} {list(shape)}"
+            if not np.isfinite(array).all():
                 return f"{name} has values that are not finite"
         if not (isinstance(self.size, int) and self.size >= _SIDE):
             return f"size is {self.size!r}, not a number of pixels of at least {_SIDE}"
@@ -162,10 +171,10 @@ def fit_ood_detector(levels_train: Levels, levels_validation: Levels, *, seed: i
         chosen = np.random.default_rng(seed).choice(len(train), _MOST_FITTED, replace=False)
         train = train[np.sort(chosen)]
     batches = list(_batches(train, size))  # at most 64 MiB
-    thumbnails = torch.cat([_pooled(batch, _SIDE).flatten(1) for batch in batches])
+    thumbnails = np.concatenate([_flat(_pooled(batch, _SIDE)) for batch in batches])
     mean = thumbnails.mean(0)
     components = _principal(thumbnails - mean)
-    described = torch.cat([_described(batch, mean, components) for batch in batches])
+    described = np.concatenate([_described(batch, mean, components) for batch in batches])
     centre = described.mean(0)
     fitted = OodDetector(mean, components, centre, _whitening(described - centre), size, math.inf)
     # One of the scores, with few images the largest, and never an interpolated value.
@@ -173,72 +182,76 @@ def fit_ood_detector(levels_train: Levels, levels_validation: Levels, *, seed: i
     return replace(fitted, threshold=max(threshold, 1e-9))
 
 
-def _principal(centred: Tensor) -> Tensor:
+def _principal(centred: Singles) -> Singles:
     """The principal axes of centred thumbnails, orthonormal rows float32 [K, P], K at most 48."""
     # In double precision, because a covariance has the square of the condition number.
-    covariance = centred.double().T @ centred.double() / len(centred)
-    values, vectors = torch.linalg.eigh(covariance)
+    doubles = centred.astype(np.float64)
+    values, vectors = np.linalg.eigh(doubles.T @ doubles / len(doubles))
     # Limited, because many components would overfit few images.
     most = min(_COMPONENTS, len(centred) // _IMAGES_PER_COMPONENT)
-    kept = int((values.flip(0)[:most] > _FLOOR).sum())
-    components: Tensor = vectors.flip(1)[:, :kept].T.float().contiguous()
-    return components
+    kept = int((values[::-1][:most] > _FLOOR).sum())
+    return np.ascontiguousarray(vectors[:, ::-1][:, :kept].T, np.float32)
 
 
-def _whitening(centred: Tensor) -> Tensor:
+def _whitening(centred: Floats) -> Floats:
     """The inverse square root of the descriptions' covariance, with shrinkage to its diagonal, [D, D]."""
     covariance = centred.T @ centred / len(centred)
-    scale = covariance.diagonal().clamp(min=_FLOOR).sqrt()
+    scale = np.sqrt(np.maximum(covariance.diagonal(), _FLOOR))
     correlation = covariance / scale / scale[:, None]
-    shrunk = (1 - _SHRINKAGE) * correlation + _SHRINKAGE * torch.eye(len(scale), dtype=torch.float64)
-    values, vectors = torch.linalg.eigh(shrunk)
-    whitening: Tensor = vectors / values.clamp(min=_SHRINKAGE / 2).sqrt() / scale[:, None]
-    return whitening
+    values, vectors = np.linalg.eigh((1 - _SHRINKAGE) * correlation + _SHRINKAGE * np.eye(len(scale)))
+    return np.asarray(vectors / np.sqrt(np.maximum(values, _SHRINKAGE / 2)) / scale[:, None])
 
 
-def _described(batch: Tensor, mean: Tensor, components: Tensor) -> Tensor:
+def _described(batch: Singles, mean: Singles, components: Singles) -> Floats:
     """Descriptions of images float32 [n, W, W] in [0, 1]: float64 [n, K + _NUMBERS]."""
     thumbnails = _pooled(batch, _SIDE)
-    centred = thumbnails.flatten(1) - mean
+    flat = _flat(thumbnails)
+    centred = flat - mean
     within = centred @ components.T
-    residual = (centred.square().sum(1) - within.square().sum(1)).clamp(min=0) / _SIDE**2
-    beyond = (batch - _pooled(thumbnails, batch.shape[-1])).square().flatten(1).mean(1)
+    residual = np.maximum(np.square(centred).sum(1) - np.square(within).sum(1), 0) / np.float32(_SIDE**2)
+    beyond = _flat(np.square(batch - _pooled(thumbnails, batch.shape[-1]))).mean(1)
     scales = [_roughness(_pooled(thumbnails, side)) for side in _COARSE]
-    detail = torch.stack([residual, beyond, _roughness(batch), _roughness(thumbnails), *scales], 1)
-    order = thumbnails.flatten(1).sort(1).values
+    detail = np.stack([residual, beyond, _roughness(batch), _roughness(thumbnails), *scales], 1)
+    order = np.sort(flat, axis=1)
     places = [round(share * (order.shape[1] - 1)) for share in _BRIGHTNESS]
-    return torch.cat((within, (detail + _FLOOR).log(), order[:, places]), 1).double()
+    details = np.log(detail + np.float32(_FLOOR))
+    return np.concatenate((within, details, order[:, places]), 1, dtype=np.float64)
 
 
-def _roughness(images: Tensor) -> Tensor:
+def _flat(images: Singles) -> Singles:
+    return images.reshape(len(images), -1)
+
+
+def _roughness(images: Singles) -> Singles:
     """Mean squared difference of neighbouring pixels, [n]."""
-    down, right = images.diff(dim=1).square(), images.diff(dim=2).square()
-    return torch.stack((down.flatten(1).mean(1), right.flatten(1).mean(1))).mean(0)
+    down, right = (_flat(np.square(np.diff(images, axis=axis))).mean(1) for axis in (1, 2))
+    return np.asarray((down + right) / 2)
 
 
-def _batches(levels: NDArray[np.uint8], size: int) -> Iterator[Tensor]:
+def _batches(levels: NDArray[np.uint8], size: int) -> Iterator[Singles]:
     """Images as float32 [n, W, W] in [0, 1], in batches; W is the fitted size, at most 64."""
     for start in range(0, len(levels), _BATCH):
-        scaled = torch.from_numpy(levels[start : start + _BATCH].astype(np.float32)) / 255
+        scaled = levels[start : start + _BATCH].astype(np.float32)
+        scaled /= 255
         if scaled.shape[-1] != size:
-            scaled = F.interpolate(scaled[:, None], (size, size), mode="bilinear", antialias=True)[:, 0]
+            resized = (Image.fromarray(one).resize((size, size), Image.Resampling.BILINEAR) for one in scaled)
+            scaled = np.stack([np.asarray(one) for one in resized])
         yield _pooled(scaled, min(size, _WORKING_SIDE))
 
 
-def _pooled(images: Tensor, side: int) -> Tensor:
+def _pooled(images: Singles, side: int) -> Singles:
     """Means over blocks, [n, side, side]; pixels on the border of two blocks count in both by their area."""
     if images.shape[-1] == side:
         return images
-    areas = torch.from_numpy(_areas(images.shape[-1], side))
-    pooled: Tensor = _across(_across(images, areas), areas)
-    return pooled
+    areas = _areas(images.shape[-1], side)
+    return _across(_across(images, areas), areas)
 
 
-def _across(images: Tensor, weights: Tensor) -> Tensor:
+def _across(images: Singles, weights: Singles) -> Singles:
     """Combine the columns of images [n, H, W] by weights [V, W] and transpose: [n, V, H]."""
     # One large matrix product; one per image takes three times as long.
-    combined: Tensor = F.linear(images, weights)
-    return combined.transpose(1, 2)
+    combined = images.reshape(-1, images.shape[-1]) @ weights.T
+    return combined.reshape(*images.shape[:2], -1).transpose(0, 2, 1)
 
 
 @functools.cache
@@ -252,7 +265,9 @@ def _areas(length: int, side: int) -> NDArray[np.float32]:
 
 
 def _checked(levels: Levels) -> NDArray[np.uint8]:
-    images: NDArray[np.uint8] = levels.cpu().numpy() if isinstance(levels, Tensor) else levels
+    torch = sys.modules.get("torch")  # not imported here: a caller with a tensor has imported it already
+    is_tensor = torch is not None and isinstance(levels, torch.Tensor)
+    images: NDArray[np.uint8] = np.asarray(levels.cpu() if is_tensor else levels)  # type: ignore[union-attr]
     if images.dtype != np.uint8 or images.ndim != 3 or images.shape[1] != images.shape[2]:
         raise ValueError(f"images are {images.dtype} {list(images.shape)}, not uint8 [n, S, S]")
     if images.shape[1] < _SIDE:

@@ -3,7 +3,7 @@ from pneumo_cli.inference.prediction import BatchPrediction as BatchPrediction
 from pneumo_cli.inference.prediction import Prediction as Prediction
 from pneumo_cli.inference.predictor import Predictor as Predictor
 from pneumo_cli.inference.predictors import EnsemblePredictor as EnsemblePredictor
-from pneumo_cli.inference.predictors import RunPredictor as RunPredictor
 from pneumo_cli.inference.predictors import open_models as open_models
 from pneumo_cli.inference.predictors import open_predictor as open_predictor
+from pneumo_cli.inference.run_predictors import RunPredictor as RunPredictor
 from pneumo_cli.inference.values import ValuePredictor as ValuePredictor

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image, TiffImagePlugin
 
@@ -14,6 +14,12 @@ from pneumo_cli.data.sample_depth import largest_value, needed_bits, to_gray
 from pneumo_cli.errors import UnreadableImage, UsageError, one_line
 
 _GRAY = ("1", "L", "LA")  # modes that Pillow converts to gray levels without a detour
+
+
+def is_tensor(value: Any) -> bool:
+    """Whether a value is a torch tensor; imports no torch, since whoever has a tensor has imported it."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(value, torch.Tensor)
 
 
 def array_of(image: Any) -> NDArray[Any]:
@@ -27,9 +33,9 @@ def array_of(image: Any) -> NDArray[Any]:
     """
     if isinstance(image, Image.Image):
         return _of_pillow(image)
-    if isinstance(image, torch.Tensor):
+    if is_tensor(image):
         image = image.detach().cpu()
-        image = image.float() if image.dtype == torch.bfloat16 else image  # which NumPy lacks
+        image = image.float() if str(image.dtype) == "torch.bfloat16" else image  # which NumPy lacks
         return np.asarray(image.numpy())
     return np.asarray(image)
 

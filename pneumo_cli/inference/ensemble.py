@@ -1,18 +1,16 @@
-"""Ensembles of trained classifiers: their evaluation, and the refusal of duplicate members."""
+"""Ensembles of trained classifiers: their evaluation, and the digests of their members' weights."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pneumo_cli.errors import UsageError
 from pneumo_cli.evaluation.ensemble import MemberPredictions, average, ensemble_rule
 from pneumo_cli.evaluation.result import Evaluation
 from pneumo_cli.runs.checkpoints import Checkpoints
@@ -41,24 +39,6 @@ def checkpoint_digest(folder: RunFolder, checkpoint: str) -> str:
         PneumoError: it is damaged.
     """
     return weights_digest(evaluation_weights(Checkpoints(folder.checkpoints).load(checkpoint)))
-
-
-def check_distinct(models: Iterable[tuple[Path, str]]) -> None:
-    """Refuse the same model under two paths: a run and a copy of it, or a model exported from it.
-
-    Args:
-        models: path and digest of the weights of each; the digest is empty if it is not known.
-
-    Raises:
-        UsageError: two digests are equal.
-    """
-    seen: dict[str, Path] = {}
-    for path, digest in models:
-        if digest and digest in seen:
-            raise UsageError(
-                f"{seen[digest]} and {path} are the same model (equal weights): a model counts once"
-            )
-        seen[digest] = path
 
 
 def evaluate_ensemble(

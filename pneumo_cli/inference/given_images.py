@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
-import torch
 from PIL import Image
 
 from pneumo_cli.data.input_paths import expand
 from pneumo_cli.errors import UsageError, named_type, one_line
+from pneumo_cli.inference.array_levels import is_tensor
 from pneumo_cli.runtime.home import expand_home
 
 _KINDS = (
@@ -99,8 +99,8 @@ def _items(images: Any) -> Iterator[tuple[str, Any]]:
 def _is_one(images: Any) -> bool:
     if isinstance(images, np.ndarray):
         return images.dtype.kind not in "OU"  # arrays of paths
-    kinds = (str, os.PathLike, bytes, bytearray, memoryview, Image.Image, torch.Tensor)
-    return isinstance(images, kinds) or _is_dicom(images)
+    kinds = (str, os.PathLike, bytes, bytearray, memoryview, Image.Image)
+    return isinstance(images, kinds) or is_tensor(images) or _is_dicom(images)
 
 
 def _is_dicom(image: Any) -> bool:
@@ -111,7 +111,7 @@ def _is_dicom(image: Any) -> bool:
 def _images_of(item: Any, name: str, alone: bool) -> Iterable[Any]:
     if isinstance(item, str | os.PathLike):
         return _files(item, name)
-    if isinstance(item, np.ndarray | torch.Tensor):
+    if isinstance(item, np.ndarray) or is_tensor(item):
         return _split(item, name, alone)
     if _is_one(item):
         return (item,)
@@ -139,7 +139,7 @@ def _split(array: Any, name: str, alone: bool) -> Iterator[Any]:
         raise UsageError(f"{given}, which holds no image")
     if not _is_level(array.dtype):
         raise UsageError(f"{given}: {_TYPES}")
-    tensor = isinstance(array, torch.Tensor)
+    tensor = is_tensor(array)
     channels = (1, 3)
     last = len(shape) > 2 and shape[-1] in channels
     first = len(shape) > 2 and shape[-3] in channels
@@ -160,23 +160,23 @@ def _split(array: Any, name: str, alone: bool) -> Iterator[Any]:
 
 
 def _channels_last(batch: Any) -> Any:
-    if isinstance(batch, torch.Tensor):
+    if is_tensor(batch):
         return batch.permute(0, 2, 3, 1)
     return batch.transpose(0, 2, 3, 1)
 
 
 def _is_level(dtype: Any) -> bool:
-    if isinstance(dtype, torch.dtype):
-        return dtype.is_floating_point or dtype in (torch.bool, torch.uint8, torch.uint16)
+    if not isinstance(dtype, np.dtype):  # torch's
+        return dtype.is_floating_point or str(dtype) in ("torch.bool", "torch.uint8", "torch.uint16")
     return bool(dtype.kind in "bf" or (dtype.kind == "u" and dtype.itemsize <= 2))
 
 
 def _is_deep(dtype: Any) -> bool:
-    if isinstance(dtype, torch.dtype):
-        return dtype == torch.uint16
+    if not isinstance(dtype, np.dtype):
+        return str(dtype) == "torch.uint16"
     return bool(dtype.kind == "u" and dtype.itemsize == 2)
 
 
 def _described(array: Any) -> str:
-    kind = "a tensor" if isinstance(array, torch.Tensor) else "an array"
+    kind = "a tensor" if is_tensor(array) else "an array"
     return f"{kind} {str(array.dtype).removeprefix('torch.')} {[*array.shape]}"

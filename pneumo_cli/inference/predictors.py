@@ -1,118 +1,29 @@
-"""Predictors of runs, and ensembles of predictors; opening them by their paths."""
+"""Ensembles of classifiers, and opening models by their paths; torch is imported only where a model is a run."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor
 
 from pneumo_cli.data.level_decoding import check_decodable
 from pneumo_cli.errors import PneumoError, UsageError
 from pneumo_cli.evaluation.ensemble import ensemble_rule
-from pneumo_cli.evaluation.grad_cam import GradCam
-from pneumo_cli.evaluation.multi.rule import rule_from_state
-from pneumo_cli.inference.ensemble import check_distinct
 from pneumo_cli.inference.predictor import BatchPrediction, Predictor, Sized
-from pneumo_cli.inference.run_network import RunNetwork, run_facts
-from pneumo_cli.inference.values import EnsembleValues, RunValuePredictor, ValuePredictor
+from pneumo_cli.inference.values import EnsembleValues, ValuePredictor, scaled
 from pneumo_cli.installation import pip_install
 from pneumo_cli.plugins.discovery import PluginProblem, Plugins
 from pneumo_cli.plugins.requests import PredictorRequest
 from pneumo_cli.registry import Registries
 from pneumo_cli.runs.folder import GroupFolder, RunFolder, is_group
-from pneumo_cli.runs.groups import finished_members
 from pneumo_cli.runs.index import bare
-from pneumo_cli.runs.record import recorded_facts, recorded_images, recorded_task
-from pneumo_cli.trainers.loading import Trained, load_trained
-from pneumo_cli.trainers.targets import class_scores, positive_logits
 
 _log = logging.getLogger("pneumo")
 _READERS = {".onnx": "pneumo-export", ".pt2": "pneumo-export"}  # plugins for formats of exported models
-
-
-class RunPredictor(RunNetwork, Predictor):
-    """A run's classifier.
-
-    Args:
-        trained: the run's model.
-        point: the name of an operating point; empty: the run's own.
-
-    Raises:
-        UsageError: the run trained no classifier, or its checkpoint has no such operating point.
-        PneumoError: the checkpoint is damaged.
-    """
-
-    def __init__(self, trained: Trained, point: str = "") -> None:
-        classifier = trained.trainer.as_classifier()
-        if classifier is None:
-            raise UsageError(
-                f"{trained.folder.path} is a run of {trained.resolved.entry.spec.name}, which classifies no images "
-                "and predicts no numbers or masks"
-            )
-        self.trained = trained
-        facts = recorded_facts(trained.folder.settings)
-        task, classes = recorded_task(facts)
-        # A third party's classifier of version 0.2 has no such method: its outputs are those of two classes.
-        self.to_logits: Callable[[Tensor], Tensor] = getattr(classifier, "logits", positive_logits)
-        self.transform = classifier.evaluation_transform(trained.entry.spec)
-        self.flip_tta = classifier.flip_tta
-        if point and not trained.calibration:
-            raise UsageError(
-                f"the checkpoint {trained.checkpoint} of {trained.folder.path} has no fitted operating points: "
-                "they are fitted for best at the end of a run, on validation images; leave out --operating-point"
-            )
-        self.rule = rule_from_state(trained.calibration, classes, task)
-        self.point = self.rule.named(point) if point else self.rule.point
-        self.size = trained.resolved.trainer.image_size
-        self.sizes = (self.size,)
-        self.channels, self.bits = recorded_images(facts)
-        self.facts = run_facts(trained)
-        self._cam: GradCam | None = None
-
-    def logits(self, images: Sized) -> NDArray[np.float64]:
-        """Logits, [B] or [B, K], as in the run's own evaluation."""
-        inputs = self.inputs(images)
-        with torch.no_grad(), self.trained.device.autocast():
-            views = [self.to_logits(self.trained.model(inputs))]
-            if self.flip_tta:
-                views.append(self.to_logits(self.trained.model(inputs.flip(-1))))
-        logits: NDArray[np.float64] = torch.stack(views).mean(0).cpu().double().numpy()
-        if not np.isfinite(logits).all():
-            raise PneumoError(f"the model of {self.trained.folder.path} gives no finite logits")
-        return logits
-
-    def maps(self, images: Sized, positive: NDArray[np.bool_ | np.int64]) -> NDArray[np.float32]:
-        """Grad-CAM. Raises UsageError if the model is not convolutional."""
-        inputs = self.inputs(images)
-        if self._cam is None:
-            task = self.rule.task
-            scores = self.to_logits if task == "binary" else partial(class_scores, task=task)
-            self._cam = GradCam(self.trained.model, scores, inputs[:1])
-        with self.trained.device.autocast():
-            maps = self._cam.maps(inputs, torch.from_numpy(positive.astype(np.int64)).to(inputs.device))
-        return maps.cpu().numpy()
-
-
-def run_predictor(trained: Trained, point: str = "") -> RunPredictor | RunValuePredictor:
-    """The predictor of a run's model: a classifier, or else one of numbers and masks.
-
-    Args:
-        point: the name of a classifier's operating point; empty: the run's own.
-
-    Raises:
-        UsageError, PneumoError: as :class:`RunPredictor` and :class:`RunValuePredictor`.
-    """
-    if trained.trainer.as_classifier() is None and trained.trainer.as_predictor() is not None:
-        return RunValuePredictor(trained)
-    return RunPredictor(trained, point)
 
 
 class EnsemblePredictor(Predictor):
@@ -171,9 +82,11 @@ class EnsemblePredictor(Predictor):
 
     def maps(self, images: Sized, positive: NDArray[np.bool_ | np.int64]) -> NDArray[np.float32]:
         """The mean of the members' maps, at the largest of their sizes."""
-        maps = (torch.from_numpy(member.maps(images, positive)).unsqueeze(1) for member in self.members)
-        scaled = [F.interpolate(one, (self.sizes[-1], self.sizes[-1]), mode="bilinear") for one in maps]
-        return torch.stack(scaled).mean(0).squeeze(1).numpy()
+        import torch
+
+        size = self.sizes[-1]
+        maps = [torch.from_numpy(scaled(member.maps(images, positive), size)) for member in self.members]
+        return torch.stack(maps).mean(0).numpy()
 
 
 def open_predictor(plugins: Plugins, paths: Sequence[Path], **options: Any) -> Predictor:
@@ -252,6 +165,24 @@ def _values(members: Sequence[ValuePredictor], places: Sequence[Path]) -> ValueP
     return EnsembleValues(members)
 
 
+def check_distinct(models: Iterable[tuple[Path, str]]) -> None:
+    """Refuse the same model under two paths: a run and a copy of it, or a model exported from it.
+
+    Args:
+        models: path and digest of the weights of each; the digest is empty if it is not known.
+
+    Raises:
+        UsageError: two digests are equal.
+    """
+    seen: dict[str, Path] = {}
+    for path, digest in models:
+        if digest and digest in seen:
+            raise UsageError(
+                f"{seen[digest]} and {path} are the same model (equal weights): a model counts once"
+            )
+        seen[digest] = path
+
+
 def _check_images(members: Sequence[Predictor | ValuePredictor], places: Sequence[Path]) -> None:
     """Check that image files can be decoded to what the models take, which is the same for all of them."""
     first = members[0]
@@ -276,6 +207,8 @@ def model_places(registries: Registries, paths: Sequence[Path]) -> list[Path]:
     places: list[Path] = []
     for path in paths:
         if is_group(path):
+            from pneumo_cli.runs.groups import finished_members
+
             places += [member.path for member in finished_members(registries, GroupFolder(path))]
         else:
             places.append(path)
@@ -311,7 +244,11 @@ def _open(plugins: Plugins, path: Path, request: PredictorRequest) -> Predictor 
     for problem in failures:
         _log.warning("%s", problem)
     if predictor is None:
-        trained = load_trained(plugins, RunFolder.open(path), request.checkpoint, request.flags)
+        folder = RunFolder.open(path)
+        from pneumo_cli.inference.run_predictors import run_predictor
+        from pneumo_cli.trainers.loading import load_trained
+
+        trained = load_trained(plugins, folder, request.checkpoint, request.flags)
         predictor = run_predictor(trained, request.operating_point)
     if not isinstance(predictor, Predictor | ValuePredictor):
         raise PneumoError(f"{path}: a plugin returned {type(predictor).__name__}, which is not a Predictor")

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, Self
 
-from pneumo_cli.errors import PneumoError, UsageError
+from pneumo_cli.errors import PneumoError, UsageError, nearest
 from pneumo_cli.runtime import atomic
 from pneumo_cli.runtime.json_values import finite
 
@@ -17,6 +17,16 @@ GROUP_SETTINGS = "group.toml"
 """The settings file of a group of runs (:mod:`pneumo_cli.training.groups`)."""
 MEMBERS = ("members", "parts")
 """The folder of a group's runs; the second name is that of versions before 0.2."""
+
+
+CHECKPOINTS = ("best", "last")
+"""The checkpoints that a run can be used with."""
+
+
+def check_checkpoint(name: str) -> None:
+    """Raise UsageError if ``name`` is neither ``best`` nor ``last``."""
+    if name not in CHECKPOINTS:
+        raise UsageError(f"{name!r} is none of {', '.join(CHECKPOINTS)}; {nearest(name, CHECKPOINTS)}")
 
 
 def is_group(path: Path) -> bool:

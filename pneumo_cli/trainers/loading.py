@@ -12,10 +12,11 @@ from typing import Any
 
 from torch import nn
 
-from pneumo_cli.errors import UsageError, nearest
 from pneumo_cli.registry import Entry, Registries
 from pneumo_cli.runs.checkpoints import Checkpoints
+from pneumo_cli.runs.folder import CHECKPOINTS as CHECKPOINTS
 from pneumo_cli.runs.folder import RunFolder
+from pneumo_cli.runs.folder import check_checkpoint as check_checkpoint
 from pneumo_cli.runs.model_factory import build_registered
 from pneumo_cli.runs.record import recorded_facts, recorded_images, recorded_task, reopen_settings
 from pneumo_cli.runs.weights import evaluation_weights, load_weights
@@ -25,8 +26,6 @@ from pneumo_cli.specs import ModelSpec
 from pneumo_cli.trainers.base import Trainer
 from pneumo_cli.trainers.requirements import check_plugins
 from pneumo_cli.trainers.session import choose_model, make_trainer, prepare_device
-
-CHECKPOINTS = ("best", "last")
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,8 @@ def load_trained(
     """Build a run's model and load a checkpoint's weights into it.
 
     Args:
-        flags: settings that replace the run's own, such as ``device``; None means not given.
+        flags: settings that replace the run's own, such as ``device``; None means not given. The number of threads
+            is not the run's own: without one it is that of :func:`~pneumo_cli.runtime.devices.set_threads`.
 
     Raises:
         UsageError: the run has no such checkpoint, or its plugins are not installed or build another model.
@@ -79,7 +79,7 @@ def load_trained(
     """
     check_checkpoint(checkpoint)
     check_plugins(registries, folder)
-    resolved = reopen_settings(registries, folder, flags or {})
+    resolved = reopen_settings(registries, folder, using_all_cores(flags or {}))
     device = prepare_device(resolved.machine)
     # On the CPU, where what was fitted (calibration, detectors) is used; the weights are copied to the device.
     state = Checkpoints(folder.checkpoints).load(checkpoint)
@@ -108,7 +108,9 @@ def load_trained(
     )
 
 
-def check_checkpoint(name: str) -> None:
-    """Raise UsageError if ``name`` is neither ``best`` nor ``last``."""
-    if name not in CHECKPOINTS:
-        raise UsageError(f"{name!r} is none of {', '.join(CHECKPOINTS)}; {nearest(name, CHECKPOINTS)}")
+def using_all_cores(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """Flags for a finished run that is computed with: with as many threads as the machine allows, unless they say.
+
+    The number of a run is that of the machine that it was trained on, and perhaps of several runs side by side.
+    """
+    return {**flags, "threads": 0 if flags.get("threads") is None else flags["threads"]}

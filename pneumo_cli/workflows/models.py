@@ -64,7 +64,7 @@ def load(
         operating_point: the name of the threshold to decide at; None: the model's own.
         prevalence: of class 1 of two, to adjust the probabilities to, above 0 and below 1; None: that of the
             validation images. Decisions stay.
-        device, precision, threads: as the settings of these names; None: the run's own.
+        device, precision, threads: as the settings of these names; None: the run's own, and all cores.
         progress: False: messages, such as warnings, are not shown.
 
     Raises:

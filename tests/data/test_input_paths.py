@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import logging
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
 from pneumo_cli.data import files
 from pneumo_cli.data.file_kinds import image_suffixes
-from pneumo_cli.data.input_paths import LeftOut, expand, read_file
+from pneumo_cli.data.input_paths import LeftOut, PathList, expand, read_file
 from pneumo_cli.errors import UnreadableImage, UsageError
 
 DICOM = bytes(128) + b"DICM" + b"rest"
@@ -298,3 +299,12 @@ def test_an_unreadable_file_has_a_reason(folder: Path, monkeypatch: pytest.Monke
     }.items():
         with pytest.raises(UnreadableImage, match=reason):
             read_file(Path(name))
+
+
+def test_a_list_of_paths_in_the_bytes_of_their_text() -> None:
+    paths = [Path("a/b.png"), Path("/ü/ein Bild.png"), Path("a\nb.png")]
+    listed = PathList(iter(paths))
+    assert (len(listed), list(listed), list(listed)) == (3, paths, paths)
+    assert list(PathList([])) == []
+    many = PathList(Path(f"folder/{number:09}.png") for number in range(10_000))
+    assert sys.getsizeof(many._text) < 30 * 10_000

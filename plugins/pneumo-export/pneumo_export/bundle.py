@@ -22,11 +22,15 @@ DESCRIPTION = BUNDLE
 GRAPH = "model.onnx"
 PROGRAM = "model.pt2"
 CARD = "README.md"
-INSTALL = pip_install("onnx", "onnxscript", "onnxruntime")
 
 _OWN = {DESCRIPTION, GRAPH, PROGRAM, CARD, "run.toml", "environment.json"}
 _OWN |= {"checkpoints/best.pt", "checkpoints/manifest.json"}
 """Files of every bundle."""
+
+
+def install_command() -> str:
+    """How to install what an export and its graph need."""
+    return pip_install("onnx", "onnxscript", "onnxruntime")
 
 
 def is_bundle(path: Path) -> bool:

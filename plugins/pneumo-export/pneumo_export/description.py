@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from pneumo_cli.errors import PneumoError, UsageError
@@ -36,7 +35,7 @@ _LARGEST = 4096  # pixels, height and width of an image
 _MOST_CHANNELS = 64
 _DERIVED = ("format", "task", "classes", "predicts", "input", "outputs", "rule")
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
-_DTYPES = {"float32": torch.float32, "float64": torch.float64}
+_DTYPES = ("float32", "float64")
 
 
 @dataclass(frozen=True)
@@ -293,12 +292,13 @@ def _holds_for(rule: DecisionRule) -> str:
 
 
 def _packed(value: Any) -> Any:
-    """Tensors as their type, shape and bytes (little-endian, base64); other values as they are."""
-    if isinstance(value, torch.Tensor):
-        array = value.detach().cpu().contiguous().numpy()
-        data = array.astype(array.dtype.newbyteorder("<")).tobytes()
+    """Tensors and arrays as their type, shape and bytes (little-endian, base64); other values as they are."""
+    if hasattr(value, "detach"):
+        value = value.detach().cpu().numpy()
+    if isinstance(value, np.ndarray):
+        data = value.astype(value.dtype.newbyteorder("<")).tobytes()
         encoded = base64.b64encode(data).decode("ascii")
-        return {"tensor": str(array.dtype), "shape": list(array.shape), "base64": encoded}
+        return {"tensor": str(value.dtype), "shape": list(value.shape), "base64": encoded}
     if isinstance(value, Mapping):
         return {name: _packed(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
@@ -307,15 +307,16 @@ def _packed(value: Any) -> Any:
 
 
 def _unpacked(value: Any) -> Any:
-    """The inverse of :func:`_packed`. Raises KeyError, TypeError or ValueError where a tensor is damaged."""
+    """The inverse of :func:`_packed`, with arrays. Raises KeyError, TypeError or ValueError for a damaged one."""
     if isinstance(value, dict) and "tensor" in value:
-        dtype = _DTYPES[value["tensor"]]
+        if value["tensor"] not in _DTYPES:
+            raise KeyError(value["tensor"])
+        dtype = np.dtype(value["tensor"])
         shape = [int(length) for length in value["shape"]]
         data = base64.b64decode(value["base64"], validate=True)
         if min(shape, default=1) < 0 or math.prod(shape) * dtype.itemsize != len(data):
             raise ValueError(f"{len(data)} bytes for {value['tensor']} {shape}")
-        array = np.frombuffer(data, np.dtype(value["tensor"]).newbyteorder("<")).reshape(shape)
-        return torch.from_numpy(array.astype(value["tensor"]))
+        return np.frombuffer(data, dtype.newbyteorder("<")).reshape(shape).astype(dtype)
     if isinstance(value, dict):
         return {name: _unpacked(item) for name, item in value.items()}
     if isinstance(value, list):

@@ -19,8 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pneumo_cli.errors import PneumoError, UsageError, nearest
-from pneumo_cli.inference.predictors import RunPredictor, run_predictor
-from pneumo_cli.inference.values import RunValuePredictor
+from pneumo_cli.inference.run_predictors import RunPredictor, RunValuePredictor, run_predictor
 from pneumo_cli.reports.formatting import DISCLAIMER
 from pneumo_cli.runs.checkpoints import Checkpoints
 from pneumo_cli.runs.folder import RunFolder, read_json
@@ -29,7 +28,7 @@ from pneumo_cli.runs.report_format import current
 from pneumo_cli.runtime import atomic
 from pneumo_cli.runtime.progress import NOTICE, Progress
 from pneumo_export import bundle, graph, verification
-from pneumo_export.bundle import INSTALL
+from pneumo_export.bundle import install_command
 from pneumo_export.description import INPUT, AnyDescription, Description, Images, ValueDescription
 from pneumo_export.graph import Exportable
 from pneumo_export.model_card import model_card, results
@@ -71,7 +70,7 @@ def check_format(name: str) -> None:
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise UsageError(
-            f"exporting to ONNX needs the packages onnx, onnxscript and onnxruntime: {INSTALL}"
+            f"exporting to ONNX needs the packages onnx, onnxscript and onnxruntime: {install_command()}"
         ) from error
 
 

@@ -14,7 +14,7 @@ from pneumo_cli.data.input_paths import expand, read_file
 from pneumo_cli.data.level_decoding import decode_levels
 from pneumo_cli.data.resizing import resize
 from pneumo_cli.errors import PneumoError, UnreadableImage
-from pneumo_cli.inference.predictors import RunPredictor
+from pneumo_cli.inference.run_predictors import RunPredictor
 from pneumo_cli.runs.folder import RunFolder
 from pneumo_cli.runs.record import reopen_settings
 from pneumo_cli.runtime.home import StrPath, expanded_path
@@ -120,7 +120,7 @@ def exported(
     folder = RunFolder.open(run)
     check_plugins(caller.plugins, folder)
     # The reference is fp32 on the CPU, whatever the run was trained with.
-    machine = {"device": "cpu", "precision": "fp32", "threads": threads}
+    machine = {"device": "cpu", "precision": "fp32", "threads": threads or 0}
     resolved = reopen_settings(caller.plugins, folder, machine)
     trainer = make_trainer(resolved)
     if trainer.as_classifier() is None and trainer.as_predictor() is None:

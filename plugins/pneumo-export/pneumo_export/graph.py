@@ -22,8 +22,7 @@ from pneumo_cli.data.augmentation import Transform
 from pneumo_cli.errors import PneumoError, UsageError
 from pneumo_cli.evaluation.calibration import Calibration
 from pneumo_cli.evaluation.multi.calibration import ClassCalibration
-from pneumo_cli.inference.predictors import RunPredictor
-from pneumo_cli.inference.values import RunValuePredictor
+from pneumo_cli.inference.run_predictors import RunPredictor, RunValuePredictor
 from pneumo_cli.trainers.targets import positive_logits
 from pneumo_export.bundle import DESCRIPTION
 from pneumo_export.description import INPUT, KEY, AnyDescription, Description, thresholds

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from pneumo_cli.errors import PneumoError, UsageError
 from pneumo_cli.inference.predictor import Predictor, Sized
-from pneumo_cli.inference.predictors import run_predictor
 from pneumo_cli.inference.values import ValuePredictor, Values
 from pneumo_cli.plugins.requests import PredictorRequest
 from pneumo_cli.runs.folder import RunFolder, read_json
 from pneumo_cli.runtime.json_values import mapping
-from pneumo_cli.trainers.loading import load_trained
+from pneumo_cli.runtime.threads import limit_threads, usable_cores
 from pneumo_export import bundle
 from pneumo_export.bundle import DESCRIPTION, is_bundle
 from pneumo_export.description import INPUT, KEY, AnyDescription, Description, ValueDescription, read_plain
@@ -193,7 +193,7 @@ def start_session(graph: bytes, where: str, flags: Mapping[str, Any]) -> Any:
     try:
         import onnxruntime
     except ImportError as error:
-        raise UsageError(f"{where} needs onnxruntime: {bundle.INSTALL}") from error
+        raise UsageError(f"{where} needs onnxruntime: {bundle.install_command()}") from error
     precision = flags.get("precision", "auto")
     if precision not in ("auto", "fp32"):
         raise UsageError(f"an exported model computes in fp32, not in {precision}")
@@ -205,13 +205,25 @@ def start_session(graph: bytes, where: str, flags: Mapping[str, Any]) -> Any:
     elif device not in ("cpu", "auto"):
         raise UsageError(f"the installed onnxruntime does not run on {device}; use cpu")
     options = onnxruntime.SessionOptions()
+    options.enable_mem_pattern = False  # it keeps a plan of memory for each size of a batch, and is no faster
     options.log_severity_level = 4  # only fatal: everything else is raised
-    options.intra_op_num_threads = int(flags.get("threads") or torch.get_num_threads())
+    options.intra_op_num_threads = _threads(int(flags.get("threads") or 0))
     try:
         return onnxruntime.InferenceSession(graph, sess_options=options, providers=providers)
     except Exception as error:  # its class depends on the kind of damage
         reason = " ".join(str(error).split())[:200]
         raise PneumoError(f"{where} cannot be loaded by onnxruntime: {reason}") from error
+
+
+def _threads(wanted: int) -> int:
+    """Limit the threads that decode to a number, and return how many compute.
+
+    Args:
+        wanted: 0: the first number of ``OMP_NUM_THREADS``, as torch reads it, else one per usable core.
+    """
+    limit_threads(wanted)
+    stated = re.match(r"\s*0*([1-9]\d{0,3})\s*(,|$)", os.environ.get("OMP_NUM_THREADS", ""), re.ASCII)
+    return wanted or (int(stated[1]) if stated else usable_cores())
 
 
 def run_session(
@@ -259,6 +271,9 @@ def open_exported(path: Path, request: PredictorRequest) -> Predictor | ValuePre
     if not bundle.is_exported(path):
         return None
     if is_bundle(path) and (_needs_network(path, request) or not runtime_installed()):
+        from pneumo_cli.inference.run_predictors import run_predictor
+        from pneumo_cli.trainers.loading import load_trained
+
         trained = load_trained(request.registries, RunFolder.open(path), request.checkpoint, request.flags)
         predictor = run_predictor(trained, request.operating_point)
         synthetic = read_json(path / DESCRIPTION).get("synthetic")

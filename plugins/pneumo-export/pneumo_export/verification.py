@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from pneumo_cli.errors import PneumoError
-from pneumo_cli.inference.predictors import RunPredictor
+from pneumo_cli.inference.run_predictors import RunPredictor
 from pneumo_export.description import AnyDescription
 from pneumo_export.graph import Exportable, quiet
 from pneumo_export.predictor import run_session, start_session

@@ -120,7 +120,7 @@ def test_the_torch_program_takes_any_batch_size(
 
 def test_the_graph_includes_normalisation_flip_tta_and_calibration(trained_run: Callable[..., Path]) -> None:
     from pneumo_cli.evaluation.calibration import Calibration
-    from pneumo_cli.inference.predictors import RunPredictor
+    from pneumo_cli.inference.run_predictors import RunPredictor
     from pneumo_cli.plugins.discovery import discover
     from pneumo_cli.runs.folder import RunFolder
     from pneumo_cli.trainers.loading import load_trained
