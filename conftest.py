@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+# As in the Makefile. Without a number runs choose theirs by the load of the machine, and their last bits with it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 pytest.register_assert_rewrite("pneumo_cli.testing")
 
 from pneumo_cli.testing import Invocation, invoke  # noqa: E402

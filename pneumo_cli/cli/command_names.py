@@ -16,7 +16,7 @@ _ALIKE = 0.7  # of an option that was probably meant, as difflib counts
 _USUAL = {
     "batch-size": "batch bs batchsize minibatch",
     "data-root": "data data-dir data-path root",
-    "device": "gpu cuda",
+    "device": "gpu cuda xpu",
     "epochs": "n-epochs num-epochs max-epochs epoch",
     "image-size": "size img-size imgsz resolution",
     "lr": "learning-rate",
@@ -26,6 +26,7 @@ _USUAL = {
 """Options, and what they are called elsewhere."""
 
 _MEANT = {
+    "bench": "benchmark profile speed",
     "evaluate": "test val validate validation score metrics",
     "generate": "sample samples synthesize",
     "list-runs": "ls runs results history",

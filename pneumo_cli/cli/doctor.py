@@ -67,13 +67,16 @@ def _versions() -> dict[str, Any]:
 
 
 def _devices() -> dict[str, Any]:
+    from pneumo_cli.runtime import load
+    from pneumo_cli.runtime.accelerators import missing_devices
     from pneumo_cli.runtime.devices import available, choose_device, device_name, precisions
     from pneumo_cli.runtime.threads import usable_cores
 
-    devices: dict[str, Any] = {"cores": usable_cores()}
+    devices: dict[str, Any] = {"cores": usable_cores(), "busy cores": f"{load.busy_cores():.1f}, by others"}
     for device in available():
         support = ", ".join(f"{name} {how}" for name, how in precisions(device).items())
         devices[str(device)] = f"{device_name(device)}: {support}"
+    devices |= missing_devices()
     chosen = choose_device("auto", "auto")
     devices["auto"] = f"{chosen.torch}, {chosen.precision}"
     return devices

@@ -17,7 +17,9 @@ RunPath = Annotated[
         metavar="RUN", help="The folder of a run, or of a group (--folds, --seeds).", show_default=False
     ),
 ]
-DeviceFlag = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
+DeviceFlag = Annotated[
+    str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:N, xpu, xpu:N or mps.")
+]
 PrecisionFlag = Annotated[
     str | None, typer.Option("--precision", metavar="auto|fp32|bf16|fp16", help="Numeric precision.")
 ]

@@ -228,7 +228,7 @@ def border_area(height: int, width: int) -> float:
 
 def border_shares(maps: Tensor) -> NDArray[np.float64]:
     """The share of each map's mass on the border, [N], 0 to 1, for maps [N, H, W], none of them all 0."""
-    mass = maps.detach().double().cpu().numpy()
+    mass = maps.detach().cpu().double().numpy()  # MPS has no double precision
     return np.asarray((mass * _on_border(*mass.shape[1:])).sum((1, 2)) / mass.sum((1, 2)))
 
 
@@ -257,7 +257,7 @@ def occlude(
     whole = to_logits(images)
 
     def drop(mask: Tensor) -> NDArray[np.float64]:
-        return np.asarray((signs * (whole - to_logits(_occluded(images, mask)))).double().cpu().numpy())
+        return np.asarray((signs * (whole - to_logits(_occluded(images, mask)))).cpu().double().numpy())
 
     order = _in_patches(maps.detach().float().cpu(), generator)
     highest, lowest = _largest_region(order), _largest_region(-order)
@@ -373,7 +373,7 @@ def _flipped_without_border(
     """1 for each image whose prediction changes when its border is occluded, 0 for the others."""
     border = torch.from_numpy(_on_border(*images.shape[-2:]) > 0.5).to(images.device)
     logits = cam.logits(_occluded(images, border.expand(len(images), -1, -1)))
-    return np.asarray(((logits >= logit_threshold) != (predicted == 1)).double().cpu().numpy())
+    return np.asarray(((logits >= logit_threshold) != (predicted == 1)).cpu().double().numpy())
 
 
 def _occluded(images: Tensor, masks: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """The device of a run and its precision.
 
-bf16 is faster only where the hardware supports it (AVX-512 BF16, AMX, recent CUDA); elsewhere it is emulated and
-slower than fp32, so ``auto`` checks the hardware.
+bf16 is faster only where the hardware supports it (AVX-512 BF16, AMX, recent CUDA, XPU); elsewhere it is emulated
+and slower than fp32, so ``auto`` checks the hardware.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from pneumo_cli.errors import UsageError
+from pneumo_cli.runtime.accelerators import Hardware, make_current
 from pneumo_cli.runtime.threads import limit_threads, usable_cores
 
 # Parameters of mallopt(3).
@@ -48,7 +49,7 @@ class Device:
     @property
     def fused(self) -> bool:
         """Whether torch's fused optimizers run here: one kernel per update instead of a dozen."""
-        return self.torch.type in ("cpu", "cuda")
+        return self.torch.type in ("cpu", "cuda", "xpu")
 
     @property
     def memory_format(self) -> Any:
@@ -67,37 +68,50 @@ def cpu_name() -> str:
 
 
 def fast_bf16(device: torch.device) -> bool:
-    """Whether the hardware computes in bf16 natively."""
+    """Whether the hardware computes in bf16 natively; of MPS, whether the system can at all."""
     if device.type == "cpu":
         features = torch.cpu.get_capabilities()
         return any(features.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    return False
+    if device.type == "xpu":
+        return bool(torch.xpu.get_device_properties(device).has_bfloat16_conversions)
+    return torch.backends.mps.is_macos_or_newer(14, 0)
 
 
 def precisions(device: torch.device) -> dict[str, str]:
-    """Support of each precision on a device: ``fast``, ``slow`` (emulated) or ``unsupported``."""
-    if device.type == "mps":
-        return {"fp32": "fast", "bf16": "unsupported", "fp16": "unsupported"}
-    bf16 = "fast" if fast_bf16(device) else "slow"
+    """Support of each precision on a device of this machine, see :func:`supported`."""
+    doubles = device.type == "xpu" and bool(torch.xpu.get_device_properties(device).has_fp64)
+    return supported(device.type, fast_bf16(device), doubles)
+
+
+def supported(device_type: str, bf16: bool, doubles: bool = False) -> dict[str, str]:
+    """Support of each precision: ``fast``, ``slow`` (emulated), ``untried`` or ``unsupported``.
+
+    What is ``untried`` torch supports, and nobody has measured with pneumo; ``auto`` does not choose it.
+
+    Args:
+        bf16: the result of :func:`fast_bf16`.
+        doubles: whether an XPU computes in double precision, as torch does to scale the loss of fp16.
+    """
+    if device_type == "mps":
+        return {"fp32": "fast", "bf16": "untried" if bf16 else "unsupported", "fp16": "unsupported"}
     # CPUs emulate fp16 convolutions so slowly that one batch can take minutes.
-    fp16 = "fast" if device.type == "cuda" else "unsupported"
-    return {"fp32": "fast", "bf16": bf16, "fp16": fp16}
+    fp16 = {"cuda": "fast", "xpu": "untried" if doubles else "unsupported"}.get(device_type, "unsupported")
+    return {"fp32": "fast", "bf16": "fast" if bf16 else "slow", "fp16": fp16}
 
 
 def available() -> list[torch.device]:
     """All devices of this machine, the preferred one first."""
-    devices = [torch.device("cuda", index) for index in range(torch.cuda.device_count())]
-    if torch.backends.mps.is_available():
-        devices.append(torch.device("mps"))
-    return [*devices, torch.device("cpu")]
+    return Hardware.here().devices
 
 
 def device_name(device: torch.device) -> str:
     """Readable name of a device."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
+    if device.type == "xpu":
+        return torch.xpu.get_device_name(device)
     if device.type == "mps":
         return f"Apple GPU ({platform.machine()})"
     threads = torch.get_num_threads()
@@ -129,28 +143,23 @@ def keep_freed_memory() -> None:
         library.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
-def choose_device(device: str, precision: str, local_rank: int = 0) -> Device:
+def choose_device(device: str, precision: str, local_rank: int = 0, deterministic: bool = False) -> Device:
     """Choose the device from the settings ``device`` and ``precision``.
 
     Args:
-        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N``, ``xpu``, ``xpu:N`` or ``mps``.
         precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
-        local_rank: rank of this process on this machine, which is also the index of its CUDA device.
+        local_rank: rank of this process on this machine, which is also the index of its CUDA or XPU device.
+        deterministic: let torch compute the same bits each time, and raise an error where it cannot.
 
     Raises:
         UsageError: the machine has no such device, or the device does not support the precision.
     """
-    devices = available()
-    chosen = devices[0] if device == "auto" else torch.device(device)
-    if chosen.type not in {one.type for one in devices}:
-        raise UsageError(f"device = {device!r}: this machine has {', '.join(map(str, devices))}")
-    if chosen.type == "cuda":
-        count = torch.cuda.device_count()
-        index = local_rank if chosen.index is None or local_rank else chosen.index
-        if index >= count:
-            raise UsageError(f"there is no device cuda:{index}: this machine has {count} CUDA devices")
-        chosen = torch.device("cuda", index)
-        torch.cuda.set_device(chosen)
+    if deterministic:
+        # Read by cuBLAS when it is first used; without it torch refuses matrix products on CUDA.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    chosen = Hardware.here().choose(device, local_rank)
+    make_current(chosen)
     support = precisions(chosen)
     if precision == "auto":
         # GPUs from before 2020 lack bf16, and their fp16 units are many times faster than fp32.
@@ -162,4 +171,7 @@ def choose_device(device: str, precision: str, local_rank: int = 0) -> Device:
     if precision == "fp32":
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
+    if deterministic:
+        torch.use_deterministic_algorithms(True)
+        torch.backends.cudnn.benchmark = False
     return Device(chosen, precision, device_name(chosen))

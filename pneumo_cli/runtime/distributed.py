@@ -1,8 +1,9 @@
 """The processes that share a run: a single one, or several through torch.distributed.
 
-:class:`Ranks` is the null object for a single process. Gradients are summed in one flat collective per update, in
-``Run.optimize``, instead of wrapping the module in DistributedDataParallel: a step that alternates between
-optimizers (a GAN) then needs no special case, and ``run.model`` stays the module that the trainer built.
+:class:`Ranks` is the null object for a single process. Gradients are summed all at once per update, in
+``Run.optimize``: on the CPUs of one machine through memory that the ranks share, else in one flat collective. The
+module is not wrapped in DistributedDataParallel: a step that alternates between optimizers (a GAN) then needs no
+special case, and ``run.model`` stays the module that the trainer built.
 """
 
 from __future__ import annotations
@@ -14,6 +15,11 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+
+from pneumo_cli.runtime.accelerators import Hardware
+from pneumo_cli.runtime.shared_sum import SharedSum
+
+_BACKENDS = {"cuda": "nccl", "xpu": "xccl"}  # of torch.distributed
 
 
 class Ranks:
@@ -29,10 +35,10 @@ class Ranks:
         return self.rank == 0
 
     def sum_gradients(self, parameters: Iterable[torch.Tensor]) -> None:
-        """Sum the gradients over all ranks, in place, in one flat collective."""
+        """Sum the gradients over all ranks, in place, all at once."""
 
     def sum_tensors(self, tensors: Sequence[torch.Tensor]) -> None:
-        """Sum tensors over all ranks, in place, in one flat collective."""
+        """Sum tensors over all ranks, in place, all at once. To the same bits on all ranks."""
 
     def average_buffers(self, module: torch.nn.Module) -> None:
         """Average the floating-point buffers (BatchNorm statistics) over all ranks, in place."""
@@ -60,17 +66,19 @@ class DistributedRanks(Ranks):
     """One of several processes, started by ``--devices N`` or torchrun.
 
     Args:
-        cuda: whether the ranks compute on CUDA devices (NCCL for tensors there, gloo for the rest).
+        accelerator: ``cuda`` or ``xpu`` if the ranks compute there (by NCCL or XCCL, gloo for the rest); empty: on
+            CPUs.
     """
 
-    def __init__(self, cuda: bool) -> None:
+    def __init__(self, accelerator: str = "") -> None:
         self.rank = int(os.environ["RANK"])
         self.world = int(os.environ["WORLD_SIZE"])
         self.local_rank = int(os.environ.get("LOCAL_RANK", "0"))
-        backend = "cpu:gloo,cuda:nccl" if cuda else "gloo"
+        backend = f"cpu:gloo,{accelerator}:{_BACKENDS[accelerator]}" if accelerator else "gloo"
         dist.init_process_group(backend, timeout=timedelta(minutes=60))
         # Small values go over gloo, which needs no round trip through the device.
-        self._small: Any = dist.new_group(backend="gloo") if cuda else dist.group.WORLD
+        self._small: Any = dist.new_group(backend="gloo") if accelerator else dist.group.WORLD
+        self._shared = SharedSum(self.rank, self.world, self.gather, self.barrier)
 
     def sum_gradients(self, parameters: Iterable[torch.Tensor]) -> None:
         parameters = list(parameters)
@@ -80,7 +88,7 @@ class DistributedRanks(Ranks):
         self.sum_tensors([parameter.grad for parameter in parameters if parameter.grad is not None])
 
     def sum_tensors(self, tensors: Sequence[torch.Tensor]) -> None:
-        if not tensors:
+        if not tensors or self._shared.sum(tensors):
             return
         flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
         dist.all_reduce(flat)
@@ -121,4 +129,11 @@ def join_ranks(device: str) -> Ranks:
     """The ranks of the surrounding launcher, or this single process; ``device`` is the setting."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return Ranks()
-    return DistributedRanks(cuda=device.startswith(("auto", "cuda")) and torch.cuda.is_available())
+    return DistributedRanks(accelerator_of_ranks(device, Hardware.here()))
+
+
+def accelerator_of_ranks(device: str, hardware: Hardware) -> str:
+    """Where the ranks of a run compute, by its setting ``device``: ``cuda``, ``xpu``, or empty for elsewhere."""
+    kinds = [one.type for one in hardware.devices]
+    wanted = kinds[0] if device == "auto" else device.partition(":")[0]
+    return wanted if wanted in kinds and wanted in _BACKENDS else ""

@@ -21,6 +21,7 @@ from tempfile import TemporaryDirectory
 
 from pneumo_cli.runtime import atomic
 from pneumo_cli.runtime.signals import Interruption, interruption
+from pneumo_cli.runtime.threads import usable_cores
 
 # After one rank has died the others wait in a collective: they get this long to report their own errors.
 _GRACE_SECONDS = 10.0
@@ -76,23 +77,27 @@ def _note(name: str, text: str) -> None:
             atomic.write_text(Path(noted, name), text)
 
 
-def launch(count: int, arguments: Sequence[str], *, quiet: bool = False) -> Outcome:
+def launch(count: int, arguments: Sequence[str], *, quiet: bool = False, threads: int = 0) -> Outcome:
     """Run ``pneumo ARGUMENTS`` in ``count`` processes.
 
     Args:
         quiet: whether what they print is dropped.
+        threads: of each process, where the arguments and the environment name no number; 0: its share of the
+            usable cores.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    threads = max(1, (os.cpu_count() or 1) // count)
+    share = threads or max(1, usable_cores() // count)
     shared = {
         "WORLD_SIZE": str(count),
         "LOCAL_WORLD_SIZE": str(count),
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
-        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads)),
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(share)),
     }
+    if threads:  # as a setting it is recorded
+        shared["PNEUMO_THREADS"] = str(threads)
     stream = subprocess.DEVNULL if quiet else None
     processes: list[subprocess.Popen[bytes]] = []
     with TemporaryDirectory(prefix="pneumo-") as noted, interruption() as received:

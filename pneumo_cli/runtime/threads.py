@@ -15,18 +15,36 @@ from pathlib import Path
 from typing import TypeVar
 
 _limit: ContextVar[int] = ContextVar("threads", default=0)
+_QUOTAS = (
+    ("/sys/fs/cgroup/cpu.max",),
+    ("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "/sys/fs/cgroup/cpu/cpu.cfs_period_us"),
+)
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 def usable_cores() -> int:
     """Number of cores that this process may use; in containers often fewer than the machine has."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        return max(1, min(cores, int(quota) // int(period)))
-    except (OSError, ValueError):  # no such file here, or "max": no quota
-        return cores
+    cores = affine_cores()
+    quota = _quota()
+    return cores if quota is None else max(1, min(cores, quota))
+
+
+def affine_cores() -> int:
+    """Number of cores that this process may run on, whatever share of their time a container has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _quota() -> int | None:
+    """Whole cores' worth of time that the container has, by the files of cgroups v2 or v1; None: no limit."""
+    for files in _QUOTAS:
+        try:
+            quota, period = " ".join(Path(file).read_text() for file in files).split()
+            # "max" (v2) and -1 (v1) are no quota.
+            return int(quota) // int(period) if int(quota) > 0 and int(period) > 0 else None
+        except (OSError, ValueError):
+            continue
+    return None
 
 
 def limit_threads(wanted: int) -> None:

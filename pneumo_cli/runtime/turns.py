@@ -76,6 +76,10 @@ def kept_state() -> PutBack:
         steps.append(partial(torch.cuda.set_rng_state_all, torch.cuda.get_rng_state_all()))
     else:  # as torch.manual_seed does it, also if there are devices by then
         steps.append(partial(torch.cuda.manual_seed_all, torch.initial_seed()))
+    if torch.xpu.is_initialized():
+        steps.append(partial(torch.xpu.set_rng_state_all, torch.xpu.get_rng_state_all()))
+    elif torch.xpu.is_available():
+        steps.append(partial(torch.xpu.manual_seed_all, torch.initial_seed()))
     if torch.backends.mps.is_available():
         steps.append(partial(torch.mps.set_rng_state, torch.mps.get_rng_state()))
     filters = partial(_set_filters, list(warnings.filters))

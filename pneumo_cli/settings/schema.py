@@ -310,17 +310,22 @@ class PartSettings(_Settings):
 class MachineSettings(_Settings):
     """Settings of the machine: the same for all trainers, and no part of a recipe."""
 
-    device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps")
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:N, xpu, xpu:N or mps")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto", description="auto: bf16 where the hardware supports it; fp32: exact, for parity"
+    )
+    deterministic: bool = Field(
+        False,
+        description="only operations that compute the same bits each time, on a GPU too, where they may be slower; "
+        "an error where there is none",
     )
     devices: int = Field(1, ge=1, le=64, description="processes that share each batch, one per device")
     threads: int = Field(
         0,
         ge=0,
         le=1024,
-        description="CPU threads of each process; 0: one per usable core. On a busy machine fewer are faster. "
-        "The same number gives bit-identical results",
+        description="CPU threads of each process; 0: one per usable core. Not given: a new run leaves out cores "
+        "that other processes keep busy. The same number gives bit-identical results",
     )
     output: Path = Field(Path("runs"), description="parent of the run folders")
     cache: Path = Field(
@@ -345,6 +350,6 @@ class MachineSettings(_Settings):
     @field_validator("device")
     @classmethod
     def _known_device(cls, value: str) -> str:
-        if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", value):
-            raise ValueError("a device is auto, cpu, cuda, cuda:N or mps")
+        if not re.fullmatch(r"auto|cpu|mps|(cuda|xpu)(:\d+)?", value):
+            raise ValueError("a device is auto, cpu, cuda, cuda:N, xpu, xpu:N or mps")
         return value

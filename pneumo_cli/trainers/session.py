@@ -292,7 +292,7 @@ def prepare_device(machine: MachineSettings, local_rank: int = 0) -> Device:
     """
     set_threads(machine.threads)
     keep_freed_memory()
-    return choose_device(machine.device, machine.precision, local_rank)
+    return choose_device(machine.device, machine.precision, local_rank, machine.deterministic)
 
 
 def make_trainer(resolved: Resolved) -> Trainer:

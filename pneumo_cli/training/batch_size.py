@@ -15,6 +15,7 @@ import torch
 from pneumo_cli.data.loader import Batch
 from pneumo_cli.errors import EXITS, UsageError
 from pneumo_cli.runs.run import Run, StepFunctions
+from pneumo_cli.runtime.accelerators import kept_generators
 from pneumo_cli.trainers.base import Trainer
 from pneumo_cli.training.loaders import Loaders
 
@@ -77,7 +78,7 @@ def _can_train(run: Run, trainer: Trainer, images: int) -> bool:
         partial(trainer.train_step, trial), partial(trainer.training_loss, trial), trial.updates.make
     )
     try:
-        with torch.random.fork_rng([device] if device.type == "cuda" else []), run.device.autocast():
+        with kept_generators(device), run.device.autocast():
             trial.model = copy.deepcopy(run.model)
             trainer.train_mode(trial)
             index = torch.from_numpy(positions).to(device)

@@ -336,8 +336,7 @@ class _Interruption:
 
 def _free_memory() -> None:
     """Free what the last member held: hooks and tracebacks form reference cycles."""
-    import torch
+    from pneumo_cli.runtime.accelerators import release_memory
 
     gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    release_memory()

@@ -29,6 +29,7 @@ from pneumo_cli.data.prepare import PreparedData
 from pneumo_cli.errors import EXITS, Interrupted, PneumoError, is_out_of_memory
 from pneumo_cli.runs.folder import RunFolder
 from pneumo_cli.runs.run import Run
+from pneumo_cli.runtime.accelerators import peak_memory, release_memory, reset_peak_memory, synchronize
 from pneumo_cli.runtime.distributed import Ranks
 from pneumo_cli.runtime.progress import Progress
 from pneumo_cli.runtime.seeding import seed_all
@@ -60,7 +61,7 @@ class Measurement:
         cached: bytes per training and validation image of cached features.
         best, last: bytes of the checkpoints.
         epoch_images: bytes of the images that are saved of each epoch.
-        memory: bytes: of the device (CUDA), or of this process (CPU); None: not known.
+        memory: bytes: of the device, or of this process (CPU); None: not known.
         parameters, trainable: of the model.
         smallest_batch: see :class:`~pneumo_cli.runs.run.Run`.
     """
@@ -114,8 +115,7 @@ def measure(run: Run, enough: float = 0.0) -> Measurement | None:
     finally:
         put_back()
         gc.collect()
-        if device.torch.type == "cuda":
-            torch.cuda.empty_cache()
+        release_memory(device.torch)
 
 
 class _Probe:
@@ -129,8 +129,7 @@ class _Probe:
     def measured(self, whole: Run, enough: float) -> Measurement | None:
         """As :func:`measure`; ``whole`` is the run with all its images."""
         run, runner = self.run, self.runner
-        if self.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(self.device)
+        reset_peak_memory(self.device)
         runner.build()
         runner.average_weights()
         positions = len(run.data.split.train) + len(run.data.split.validation)
@@ -168,8 +167,7 @@ class _Probe:
         """How long some work takes, on the device too."""
         began = time.perf_counter()
         work()
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
+        synchronize(self.device)
         return time.perf_counter() - began
 
     def step_seconds(self, enough: float) -> float:
@@ -218,8 +216,8 @@ class _Probe:
 
     def memory(self) -> int | None:
         """The memory in use at the peak: freed blocks are kept, so it is that of the process now."""
-        if self.device.type == "cuda":
-            return int(torch.cuda.max_memory_reserved(self.device))
+        if self.device.type != "cpu":
+            return peak_memory(self.device)
         try:
             pages = int(Path("/proc/self/statm").read_text().split()[1])
             return pages * os.sysconf("SC_PAGE_SIZE")

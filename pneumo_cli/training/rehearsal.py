@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from pneumo_cli.evaluation.result import Evaluation
+from pneumo_cli.runtime.accelerators import kept_generators
 from pneumo_cli.training.breaches import method
 from pneumo_cli.training.evaluation import calibrate, describe_evaluation
 
@@ -67,10 +67,8 @@ def _without_effect(run: Run) -> Iterator[None]:
     """Restore random generators, notes and calibration afterwards."""
     notes, calibration = list(run.notes), run.calibration
     python, numpy = random.getstate(), np.random.get_state()
-    device = run.device.torch
-    devices = [device] if device.type == "cuda" else []
     try:
-        with torch.random.fork_rng(devices):
+        with kept_generators(run.device.torch):
             yield
     finally:
         random.setstate(python)

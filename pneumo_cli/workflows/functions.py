@@ -13,6 +13,7 @@ from typing import Any
 
 from pneumo_cli.errors import UsageError, named_type
 from pneumo_cli.plugins.discovery import Plugins
+from pneumo_cli.runtime import load
 from pneumo_cli.runtime.home import StrPath, expanded_path
 from pneumo_cli.runtime.progress import NOTICE
 from pneumo_cli.settings.dataset_options import all_options
@@ -71,6 +72,7 @@ def run(
     """
     with one_line_errors(), progress_for(progress) as shown:
         plugins = installed()
+        load.look()
         objects, parts = _observers(observers)
         path = None if config is None else expanded_path(config)
         resolved = _resolved(

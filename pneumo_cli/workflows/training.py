@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import gettempdir
 from typing import Any
 
 from pneumo_cli.data.loader import check_batch
 from pneumo_cli.errors import Interrupted, PneumoError, UsageError, nearest
-from pneumo_cli.inference.ensemble import check_distinct, checkpoint_digest
+from pneumo_cli.inference.ensemble import checkpoint_digest
+from pneumo_cli.inference.predictors import check_distinct
 from pneumo_cli.registry import REGISTERED
 from pneumo_cli.runs.folder import GroupFolder, RunFolder, is_group
 from pneumo_cli.runs.groups import asks_for_group, finished_members
@@ -19,7 +21,8 @@ from pneumo_cli.runtime.distributed import Ranks, join_ranks
 from pneumo_cli.runtime.launch import Outcome, inside_launcher, launch, note_folder
 from pneumo_cli.runtime.progress import Progress
 from pneumo_cli.settings.resolve import Resolved
-from pneumo_cli.trainers.loading import check_checkpoint
+from pneumo_cli.trainers.free_cores import BY_LOAD, beside_others, take_freed_cores
+from pneumo_cli.trainers.loading import check_checkpoint, using_all_cores
 from pneumo_cli.trainers.session import Setup, set_up
 from pneumo_cli.training.estimate import Estimate, estimate_run, say_if_long
 from pneumo_cli.training.groups import Group
@@ -81,6 +84,7 @@ def start(caller: Caller, resolved: Resolved, make_folder: Callable[[], RunFolde
     """
     setup = set_up(caller.plugins, resolved)
     setup.check_request()
+    setup = replace(setup, resolved=beside_others(resolved))
     return _carry_out(caller, setup, None, make_folder)
 
 
@@ -90,7 +94,7 @@ def estimate(caller: Caller, resolved: Resolved) -> Estimate:
     Raises:
         UsageError: the request cannot be met.
     """
-    return estimate_run(caller.plugins, resolved, caller.progress)
+    return estimate_run(caller.plugins, beside_others(resolved), caller.progress)
 
 
 def resume(caller: Caller, path: Path, flags: Mapping[str, Any]) -> Path:
@@ -192,7 +196,9 @@ def _in_processes(caller: Caller, setup: Setup) -> Path:
             )
     check_batch(setup.resolved.trainer.batch_size, count)
     quiet = not (caller.console or caller.displays)
-    outcome = launch(count, caller.command[1:], quiet=quiet)
+    resolved = setup.resolved
+    threads = resolved.machine.threads if resolved.origins["threads"] == BY_LOAD else 0
+    outcome = launch(count, caller.command[1:], quiet=quiet, threads=threads)
     if outcome.code:
         raise ProcessesFailed(outcome)
     if outcome.folder is None:
@@ -218,6 +224,7 @@ def _on_rank(
     if folder is None:
         if ranks.first:
             say_if_long(runner.run)
+        take_freed_cores(runner.run)
         runner.start(make_folder)
     else:
         runner.resume(folder)
@@ -233,7 +240,7 @@ def _open(caller: Caller, setup: Setup, progress: Progress, ranks: Ranks | None 
 
 def _reopened(caller: Caller, folder: RunFolder, flags: Mapping[str, Any]) -> Runner:
     """Open an existing run with its own settings and a few others, without starting it."""
-    setup = set_up(caller.plugins, reopen_settings(caller.plugins, folder, flags))
+    setup = set_up(caller.plugins, reopen_settings(caller.plugins, folder, using_all_cores(flags)))
     return _open(caller, setup, caller.progress)
 
 

@@ -101,7 +101,7 @@ def test_the_preset_may_come_from_flag_environment_or_file(resolved, fakes: Path
         ),
         (
             {"flags": {"device": "gpu"}},
-            "device = 'gpu' (--device): a device is auto, cpu, cuda, cuda:N or mps",
+            "device = 'gpu' (--device): a device is auto, cpu, cuda, cuda:N, xpu, xpu:N or mps",
         ),
         ({"file": "epocs = 3"}, "pneumo.toml: unknown setting 'epocs'; did you mean epochs?"),
         ({"file": "[fake]\nepocs = 3"}, "pneumo.toml: [fake]: unknown setting 'epocs'; did you mean epochs?"),

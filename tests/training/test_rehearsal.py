@@ -324,7 +324,7 @@ class Paths(Probe):
 
 
 def test_a_metrics_name_does_not_lead_out_of_the_run_folder(runner_of) -> None:
-    report = runner_of(Paths).start()
+    report = runner_of(Paths, print_figures=True).start()
     folder = Path(report["run"]["folder"])
     assert report["evaluations"]["test"]["dice/left lung"] == 0.5
     assert (folder / "figures" / "curve-dice-left-lung.png").is_file()

@@ -58,7 +58,7 @@ def test_an_undefined_metric_does_not_end_a_run_and_is_null_in_its_files(runner_
     assert report["intervals"]["test"] == {"recall": [None, None], "accuracy": [0.0, 1.0]}
     assert report["details"]["test"] == {"bins": [0.5, None]}
     assert report["history"] == rows
-    assert (folder.figures / "curve-recall.png").is_file()
+    assert (folder.figures / "curves.png").is_file()
     for page in (folder.report_html, folder.report_markdown):
         assert "nan" not in page.read_text().replace("Unnamed", "").lower().split()
 

@@ -76,6 +76,7 @@ def test_the_distribution_of_each_bundled_function_is_known_where_it_is_not_inst
     found = {entry.spec.name: entry.provenance.distribution for entry in plugins.functions.entries()}
     assert found == {
         "audit": "pneumo-audit",
+        "bench": "pneumo-bench",
         "compare": "pneumo-compare",
         "evaluate_images": "pneumo-synthetic",
         "export": "pneumo-export",
