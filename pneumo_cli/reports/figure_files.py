@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from pneumo_cli.errors import EXITS, Interrupted
 from pneumo_cli.reports.figures import style
 from pneumo_cli.runtime import atomic
+from pneumo_cli.runtime.garbage import uncollected
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -58,9 +59,11 @@ class FigureFiles:
     def write(self, draw: Callable[[], Figure], stem: str, plugin: str = "") -> str:
         """Draw and write a figure without listing it; returns its file, empty if it cannot be drawn."""
         try:
-            figure = draw()
-            picture = style.rendered(figure)
-            prints = style.for_print(figure) if self._for_print else {}
+            with uncollected():  # the parts of a figure refer to each other
+                figure = draw()
+                picture = style.rendered(figure)
+                prints = style.for_print(figure) if self._for_print else {}
+                del figure
         except Interrupted:
             raise
         except (Exception, *EXITS) as error:

@@ -26,7 +26,7 @@ _SMALL = 12_000
 _MOST_PIXELS = 40e6
 _PHOTOGRAPH = 0.3
 """Bytes per pixel of a PNG file from which on it holds radiographs and no drawing."""
-_LOSSLESS: dict[str, Any] = {"lossless": True, "quality": 50, "method": 1}
+_LOSSLESS: dict[str, Any] = {"lossless": True, "quality": 10, "method": 1}
 _LOSSY: dict[str, Any] = {"quality": 85, "method": 2}
 
 

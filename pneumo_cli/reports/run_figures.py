@@ -75,7 +75,8 @@ def add_training_figures(
         balance = partial(training.class_balance, splits)
         which = "with each label" if run.data.task == "multilabel" else "of each class"
         files.add(balance, "figures/class-balance", f"Images {which}, by split.", "data")
-    for name in names:
+    for name in names if run.machine.print_figures else ():
+        # One metric in one column, for print; the page shows all of them in one figure.
         files.write(
             partial(training.curve, run.history, name, best=best), f"figures/curve-{atomic.file_stem(name)}"
         )

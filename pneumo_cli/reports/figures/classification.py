@@ -313,4 +313,5 @@ def _finish(axes: Axes, place: _Place, heading: str) -> None:
     if heading:
         shown.append((Line2D([], [], linestyle="none"), heading))
     handles, labels = zip(*shown, *points, strict=True)
-    axes.legend(handles, labels, loc=place, borderaxespad=0.3, labelspacing=0.35, fontsize=7)
+    legend = axes.legend(handles, labels, loc=place, borderaxespad=0.3, labelspacing=0.35, fontsize=7)
+    legend.set_in_layout(False)  # it is inside the axes: nothing has to make room for it

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pneumo_cli.reports.figures.style import FAINT, INK, PAGE, SMOOTH, image_figure, shortened, styled
+from pneumo_cli.reports.figures.style import FAINT, INK, PAGE, gray_levels, image_figure, shortened, styled
 from pneumo_cli.runtime import atomic
 
 if TYPE_CHECKING:
@@ -136,8 +136,8 @@ def explained_cases(
             left = indent + _GAP + column * (cell + _GAP)
             title = shortened(titles[case], max(3, int(cell * 18)))
             axes.text(left + cell / 2, top - 0.03, title, ha="center", va="bottom", fontsize=6.5, color=FAINT)
-            image = np.round(np.clip(np.nan_to_num(images[case]), 0, 1) * 255).astype(np.uint8)
-            _show(axes, np.stack([image] * 3, -1), (left, top), (cell, tall))
+            image = gray_levels(images[case])
+            _show(axes, image, (left, top), (cell, tall))
             if maps is not None:
                 _show(axes, overlay(image, maps[case]), (left, top + tall + _GAP), (cell, tall))
             if names:
@@ -146,7 +146,7 @@ def explained_cases(
                 axes.text(left + cell / 2, top + block + 0.02, text, color=INK, **look)
     if maps is not None:
         _explain_colours(axes, indent + _GAP, height - _FOOT / 2)
-    axes.set(xlim=(0, PAGE), ylim=(height, 0))  # last: every image moves the limits
+    axes.set(xlim=(0, PAGE), ylim=(height, 0))
     return figure
 
 
@@ -204,9 +204,11 @@ def _alpha(strength: NDArray[np.float32]) -> NDArray[np.float32]:
 def _show(
     axes: Axes, picture: NDArray[np.uint8], place: tuple[float, float], size: tuple[float, float]
 ) -> None:
+    from pneumo_cli.reports.figures.radiographs import show
+
     (left, top), (across, down) = place, size
     extent = (left, left + across, top + down, top)
-    axes.imshow(picture, interpolation=SMOOTH, aspect="auto", extent=extent)
+    show(axes, picture, extent)
 
 
 def _explain_colours(axes: Axes, left: float, middle: float) -> None:

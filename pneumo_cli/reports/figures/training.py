@@ -33,8 +33,8 @@ from pneumo_cli.reports.figures.style import (
     INK,
     PAGE,
     SERIES,
-    SMOOTH,
     column_figure,
+    gray_levels,
     image_figure,
     legend_above,
     line_labels,
@@ -280,6 +280,8 @@ def sample_grid(
     tall = cell * images.shape[1] / images.shape[2]
     left = (PAGE - columns * cell - (columns - 1) * gap) / 2
     height = rows * (tall + title) + gap + foot
+    from pneumo_cli.reports.figures.radiographs import show
+
     figure = image_figure(height)
     # One axes for all images: one for each takes many times as long.
     axes = figure.add_axes((0, 0, 1, 1))
@@ -289,7 +291,7 @@ def sample_grid(
         row, column = divmod(index, columns)
         x, y = left + column * (cell + gap), height - (row + 1) * (tall + title)
         place = (x, x + cell, y, y + tall)
-        axes.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation=SMOOTH, aspect="auto", extent=place)
+        show(axes, gray_levels(image), place)
         colour = CLASS_COLOURS[names.index(name)] if len(names) <= len(CLASS_COLOURS) else INK
         look: dict[str, Any] = {"ha": "center", "va": "baseline", "fontweight": "bold", "color": colour}
         axes.text(x + cell / 2, y + tall + 2 / 72, shortened(name, int(cell * 14)), fontsize=7, **look)
