@@ -19,6 +19,7 @@ from typing import Any
 from pneumo_cli.errors import PneumoError, UsageError
 from pneumo_cli.evaluation.metric_names import in_order, is_known
 from pneumo_cli.runs.folder import GROUP_SETTINGS, RunFolder, group_of
+from pneumo_cli.runs.packed import packed
 from pneumo_cli.runs.report_format import read_report as read_report_file
 from pneumo_cli.runtime.json_values import mapping, number, sequence, text
 from pneumo_cli.settings.renamed import recorded
@@ -36,7 +37,7 @@ OWN_FOLDERS = frozenset({"checkpoints", "figures", "samples", "predictions", "ev
 _RUN, _GROUP = "run", "group"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ListedRun:
     """One run, or a group of runs, in a list.
 
@@ -217,13 +218,20 @@ def read_run(path: Path, base: Path | None = None) -> ListedRun:
         of=of,
         started=text(facts.get("started")),
         state=state,
-        settings=recorded({key: value for key, value in content.items() if not isinstance(value, Mapping)}),
+        settings=packed(
+            recorded({key: value for key, value in content.items() if not isinstance(value, Mapping)})
+        ),
         evaluations=numbers(
             {WHOLE: _summary_metrics(report), **mapping(report.get("evaluations"))}
             if report
             else {"validation": last.get("validation")}
         ),
-        intervals={split: mapping(of) for split, of in mapping(mapping(report).get("intervals")).items()},
+        intervals=packed(
+            {
+                split: packed(mapping(ends))
+                for split, ends in mapping(mapping(report).get("intervals")).items()
+            }
+        ),
         group=group_of(path),
         task=text(mapping(mapping(report).get("dataset")).get("task") or facts.get("task")) or "binary",
         monitor=text(mapping(mapping(report).get("monitor")).get("metric")),
@@ -324,13 +332,13 @@ def _summary_metrics(report: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in metrics.items() if is_known(text(name))}
 
 
-def numbers(evaluations: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+def numbers(evaluations: Mapping[str, Any]) -> Mapping[str, Mapping[str, float]]:
     """The finite numbers of each split; splits without any are omitted."""
     finite = {
         split: {name: n for name, value in mapping(metrics).items() if (n := number(value)) is not None}
         for split, metrics in evaluations.items()
     }
-    return {split: metrics for split, metrics in finite.items() if metrics}
+    return packed({split: packed(metrics) for split, metrics in finite.items() if metrics})
 
 
 def is_locked(path: Path) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -88,6 +89,7 @@ class RunIndex:
         self._entries: dict[str, Entry] = {}
         self._pages: dict[str, Path] = {}
         self._places: dict[str, tuple[Path, str]] = {}
+        self._sorted: list[tuple[str, int, Path]] = []  # the same folders by path, with their numbers
         self._version = time.time_ns()  # not that of an earlier server
         self._searched = self._gone = False
         self._changed = threading.Condition()
@@ -169,6 +171,7 @@ class RunIndex:
         """Search for new folders, and forget those that are gone."""
         found = self._search.found()
         places = {self._search.identity(path): (path, kind) for path, kind in found}
+        in_order = sorted((str(path), number, path) for number, (path, _) in enumerate(places.values()))
         pages, lost = self._search.pages(), not self.folder.is_dir()
         with self._changed:
             self._version += lost != self._gone
@@ -178,6 +181,7 @@ class RunIndex:
                 del self._entries[identity]
             self._version += bool(gone) or pages != self._pages or len(places) != len(self._places)
             self._pages, self._places, self._searched = pages, places, True
+            self._sorted = in_order
             self._changed.notify_all()
         self._ended_search = time.monotonic()
         return found
@@ -213,8 +217,10 @@ class RunIndex:
     def _problem_below(self, group: Path) -> str:
         """A file of a group's runs that is not to be read: reading the group would read it."""
         with self._changed:
-            places = [path for path, _ in self._places.values() if str(path).startswith(f"{group}/")]
-        return next(filter(None, (signature(self.folder, path).problem for path in places)), "")
+            known = self._sorted
+        first, last = (bisect_left(known, (f"{group}{end}",)) for end in ("/", "0"))  # "0" follows "/"
+        below = sorted(known[first:last], key=lambda one: one[1])  # as they were found, the newest first
+        return next(filter(None, (signature(self.folder, path).problem for _, _, path in below)), "")
 
     def _read(self, path: Path, is_group: bool, files: Signature) -> Entry:
         run, problem = None, files.problem or (self._problem_below(path) if is_group else "")
