@@ -42,6 +42,7 @@ RUNS: dict[str, tuple[str, ...]] = {
 """Trainer and flags of a run that uses a part of the distribution."""
 COMMANDS: dict[str, tuple[str, ...]] = {
     "pneumo-audit": ("data", "audit"),
+    "pneumo-bench": ("bench", "fake"),
     "pneumo-compare": ("compare", "RUN", "RUN"),
     "pneumo-dicom": ("predict", "RUN", "film.dcm", "--json"),
     "pneumo-export": ("export", "RUN"),

@@ -14,7 +14,7 @@ from pneumo_cli.cli.main import build_app
 from pneumo_cli.plugins.discovery import discover
 
 OPENS_A_DATASET = {
-    *("run cnn", "resume", "evaluate", "sweep cnn", "sweep resume", "reproduce"),
+    *("run cnn", "resume", "evaluate", "sweep cnn", "sweep resume", "reproduce", "bench cnn"),
     *("data check", "data audit", "evaluate-images", "tstr"),
 }
 COMPUTES = {"predict", "generate", "export"}
@@ -40,7 +40,7 @@ def commands(command: Any, context: Any, words: tuple[str, ...] = ()) -> Iterato
         return
     for name in command.list_commands(context):
         own = command.get_command(context, name)
-        if not own.hidden and (words not in (("run",), ("sweep",)) or name in ("cnn", "resume")):
+        if not own.hidden and (words not in (("run",), ("sweep",), ("bench",)) or name in ("cnn", "resume")):
             inner = own.make_context(name, [], parent=context, resilient_parsing=True)
             yield from commands(inner.command, inner, (*words, name))
 
@@ -77,7 +77,7 @@ def test_every_command_that_predicts_or_generates_has_threads(rows: dict[str, di
 
 @pytest.mark.parametrize("flag", ["--threads", "--cache", "--data-root", "--data-home"])
 def test_a_shared_flag_has_one_text(flag: str, rows: dict[str, dict[str, str]]) -> None:
-    of_settings = ("run", "sweep cnn")
+    of_settings = ("run", "sweep cnn", "bench cnn")
     texts = {own[flag] for name, own in rows.items() if flag in own and not name.startswith(of_settings)}
     assert len(texts - {rows["check"].get(flag)}) == 1
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -119,6 +119,8 @@ def _command_page(plugins: Plugins, one: Command) -> str:
                 "commands",
             )
         ]
+        if len(one.command.params) > 1:  # besides --help
+            parts += [part for title, rows in one.sections().items() for part in _flags(title, rows) if rows]
         return page(code(one.title), *parts)
     usage = one.command.get_usage(one.context).removeprefix("Usage: ")
     parts += [f"```text\n{' '.join(usage.split())}\n```"]
@@ -135,10 +137,7 @@ def _command_page(plugins: Plugins, one: Command) -> str:
             )
             shared.append((f"[{title.partition(' (--with')[0]}]({target})", flags))
         else:
-            parts += [
-                f"## {title}",
-                table(("", ""), [(code(name), plain(text)) for name, text in rows], "flags"),
-            ]
+            parts += _flags(title, rows)
     if trainer:
         parts += _recipe(plugins, trainer)
     if shared:
@@ -148,6 +147,10 @@ def _command_page(plugins: Plugins, one: Command) -> str:
             table(("On the page", "Flags"), shared),
         ]
     return page(code(one.title), *parts)
+
+
+def _flags(title: str, rows: Sequence[tuple[str, str]]) -> list[str]:
+    return [f"## {title}", table(("", ""), [(code(name), plain(text)) for name, text in rows], "flags")]
 
 
 def _shared(title: str) -> str:
