@@ -1,1 +1,1 @@
-"""Extensions for every trainer: early stopping and mixup. Off unless ``--with`` asks for them."""
+"""Extensions for every trainer: early stopping, mixup, compilation. Off unless ``--with`` asks for them."""

@@ -11,7 +11,7 @@ api_version = 1
 
 @hookimpl
 def register_extensions() -> Iterable[ExtensionSpec]:
-    """Early stopping and mixup."""
+    """Early stopping, mixup and compilation."""
     yield ExtensionSpec(
         name="early-stopping",
         summary="Ends training when the monitored metric has stopped improving",
@@ -23,4 +23,10 @@ def register_extensions() -> Iterable[ExtensionSpec]:
         summary="Trains on mixtures of two images and their labels (Zhang et al. 2018)",
         factory="pneumo_extensions.mixup:Mixup",
         settings="pneumo_extensions.settings:MixupSettings",
+    )
+    yield ExtensionSpec(
+        name="compile",
+        summary="Compiles the training step's forward and backward passes with torch.compile",
+        factory="pneumo_extensions.compiled:Compile",
+        settings="pneumo_extensions.settings:CompileSettings",
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from pneumo_cli.settings import PartSettings
@@ -24,4 +26,16 @@ class MixupSettings(PartSettings):
         gt=0,
         le=100,
         description="of the distribution Beta(alpha, alpha) of the share of the first image",
+    )
+
+
+class CompileSettings(PartSettings):
+    """How training steps are compiled."""
+
+    mode: Literal["default", "reduce-overhead", "max-autotune"] = Field(
+        "default",
+        description="of torch.compile; on CUDA the second and third replay the kernels as a CUDA graph",
+    )
+    dynamic: bool = Field(
+        False, description="one graph for batches of any size, the last one of an epoch too; usually slower"
     )
