@@ -116,6 +116,7 @@ def _shapes_alone(model: nn.Module) -> Iterator[None]:
     rules: dict[type[nn.Module], Any] = {
         **dict.fromkeys(_CONVOLUTIONS, _convolved),
         **dict.fromkeys(_ELEMENTWISE, _unchanged),
+        nn.Linear: _projected,
         nn.MaxPool2d: _pooled,
         nn.AdaptiveAvgPool2d: _averaged,
     }
@@ -133,6 +134,13 @@ def _shapes_alone(model: nn.Module) -> Iterator[None]:
 
 def _unchanged(module: nn.Module, values: torch.Tensor) -> torch.Tensor:
     return values
+
+
+def _projected(module: nn.Linear, values: torch.Tensor) -> torch.Tensor:
+    """An output of a linear layer's shape; of an input that it refuses, its own error."""
+    if not values.ndim or values.shape[-1] != module.in_features:
+        return nn.Linear.forward(module, values)
+    return values.new_empty(*values.shape[:-1], module.out_features)
 
 
 def _averaged(module: nn.AdaptiveAvgPool2d, values: torch.Tensor) -> torch.Tensor:

@@ -20,8 +20,9 @@ from torch import nn
 from pneumo_cli.trainers.model_summary import layer_table
 from pneumo_cli.trainers.optimization import SGD, Adam, AdamW
 
-layers = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2), nn.AdaptiveAvgPool2d(1))
-layer_table(layers.to("meta"), (1, 16, 16))
+layers = [nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+layers = nn.Sequential(*layers, nn.Linear(4, 2)).to("meta")
+assert layer_table(layers, (1, 16, 16)).rows[-1].shape == (2,)
 for kind in (SGD, Adam, AdamW):
     weight = nn.Parameter(torch.ones(3))
     optimizer = kind([weight], lr=0.1)
@@ -72,7 +73,7 @@ def test_a_layer_with_a_forward_of_its_own_keeps_it() -> None:
     assert "forward" not in vars(layers[1])
 
 
-@pytest.mark.parametrize("bad", [nn.Conv2d(5, 4, 3), nn.Conv2d(3, 4, 99)])
+@pytest.mark.parametrize("bad", [nn.Conv2d(5, 4, 3), nn.Conv2d(3, 4, 99), nn.Linear(5, 4)])
 def test_an_input_that_a_layer_refuses_is_refused(bad: nn.Module) -> None:
     with pytest.raises(RuntimeError):
         layer_table(bad.to("meta"), (3, 16, 16))
