@@ -155,7 +155,7 @@ def test_each_part_finds_its_figures_on_a_cpu(tmp_path: Path) -> None:
         str(tmp_path / "out"),
     ]
     environ = {**os.environ, "PYTHON": sys.executable, "OMP_NUM_THREADS": "2"}
-    ended = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=300)
+    ended = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=1200)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     content = json.loads((tmp_path / "out" / "check.json").read_text())
     assert list(content["parts"]) == list(PARTS)
