@@ -80,7 +80,7 @@ if hasattr(os, "register_at_fork"):
 
 def look() -> None:
     """Read the counters now, for a later :func:`busy_cores`."""
-    found = _look()
+    found = counters()
     if found is not None:
         _looks.append(found)
 
@@ -94,14 +94,14 @@ def busy_cores(*, since_last: bool = False) -> float:
     Args:
         since_last: since the latest look instead.
     """
-    now = _look()
+    now = counters()
     if now is None:
         return 0.0
     recent = [one for one in _looks if now.at - one.at < _RECENT] or [now]
     first, busy = recent[-1 if since_last else 0], 0.0
     for seconds in (_SHORTEST, _SURE):
         time.sleep(max(0.0, seconds - (time.monotonic() - first.at)))
-        now = _look() or now
+        now = counters() or now
         busy = others(first, now)
         if busy < _COUNTS_FROM:
             break
@@ -146,10 +146,15 @@ def busy_seconds(stat: str, cores: set[int], *, nice: bool = False, ticks: int =
     return total / ticks if found else None
 
 
-def _look() -> Look | None:
+def counters(*, nice: bool = False) -> Look | None:
+    """What the counters show now; None where there are none.
+
+    Args:
+        nice: count processes of lowered priority, too, as for one of them is always done.
+    """
     try:
         stat = Path(_STAT).read_text(encoding="ascii", errors="replace")
-        cores, nice = os.sched_getaffinity(0), os.getpriority(os.PRIO_PROCESS, 0) > 0
+        cores, nice = os.sched_getaffinity(0), nice or os.getpriority(os.PRIO_PROCESS, 0) > 0
         busy = busy_seconds(stat, cores, nice=nice, ticks=os.sysconf("SC_CLK_TCK"))
     except (OSError, ValueError, AttributeError):
         return None

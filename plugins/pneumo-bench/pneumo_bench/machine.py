@@ -24,7 +24,7 @@ from pneumo_cli.data.files import ImageFiles
 from pneumo_cli.errors import DataError, UnreadableImage
 from pneumo_cli.runtime.accelerators import peak_memory, synchronize
 from pneumo_cli.runtime.devices import Device, cpu_name
-from pneumo_cli.runtime.load import Look, busy_seconds, others
+from pneumo_cli.runtime.load import counters, others
 from pneumo_cli.runtime.threads import affine_cores, ordered_map, usable_cores
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -202,21 +202,12 @@ class Load:
     """How many of the usable cores others keep busy, from its creation on; known on Linux alone."""
 
     def __init__(self) -> None:
-        self._first = _look()
+        self._first = counters(nice=True)
 
     def content(self) -> dict[str, Any]:
         """``others``, cores that others kept busy, of ``cores``; ``busy``: too many of them to measure well."""
-        cores, last = affine_cores(), _look()
+        cores, last = affine_cores(), counters(nice=True)
         if self._first is None or last is None:
             return {"others": None, "cores": cores, "busy": False}
         found = min(others(self._first, last), cores)
         return {"others": round(found, 2), "cores": cores, "busy": found > BUSY * cores}
-
-
-def _look() -> Look | None:
-    try:
-        stat, cores = Path("/proc/stat").read_text(), os.sched_getaffinity(0)
-        busy = busy_seconds(stat, cores, nice=True, ticks=os.sysconf("SC_CLK_TCK"))
-    except (OSError, ValueError, AttributeError):
-        return None
-    return None if busy is None else Look(time.monotonic(), busy, sum(os.times()[:4]))
