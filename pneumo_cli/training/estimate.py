@@ -9,9 +9,7 @@ import logging
 import math
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
-from shutil import copytree
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,7 +32,14 @@ from pneumo_cli.trainers.session import (
     wanted_class,
 )
 from pneumo_cli.training import saver
-from pneumo_cli.training.measurement import Measurement, few_positions, measure, silent, temporary_folder
+from pneumo_cli.training.measurement import (
+    Measurement,
+    copy_remembered,
+    few_positions,
+    measure,
+    silent,
+    temporary_folder,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -156,11 +161,8 @@ def estimate_run(registries: Registries, resolved: Resolved, progress: Progress)
     device = prepare_device(resolved.machine)
     check_writable(resolved.machine.output, resolved.entry.spec.name)
     with temporary_folder() as folder:
-        # What opening a dataset remembers (hashes of its files) is read from the cache, and not added to it.
         copy = folder / "cache"
-        for kept in ("digests", "depths"):
-            with suppress(OSError):
-                copytree(resolved.machine.cache / kept, copy / kept)
+        copy_remembered(resolved.machine.cache, copy)
         own = replace(resolved, machine=resolved.machine.model_copy(update={"cache": copy}))
         dataset = open_named_dataset(registries, own, progress)
         return _estimated(setup, dataset, device, progress, len(members), folder)

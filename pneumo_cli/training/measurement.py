@@ -15,10 +15,11 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
 import numpy as np
@@ -223,6 +224,13 @@ class _Probe:
             return pages * os.sysconf("SC_PAGE_SIZE")
         except (OSError, ValueError, IndexError):
             return None
+
+
+def copy_remembered(cache: Path, copy: Path) -> None:
+    """Copy what opening a dataset remembers (hashes of its files): it is read, and nothing is added to it."""
+    for kept in ("digests", "depths"):
+        with suppress(OSError):
+            copytree(cache / kept, copy / kept)
 
 
 @contextmanager

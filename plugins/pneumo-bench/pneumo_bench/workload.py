@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from itertools import cycle, islice
 from pathlib import Path
-from shutil import copytree
 from typing import Any
 
 import numpy as np
@@ -46,7 +45,7 @@ from pneumo_cli.trainers.session import (
 from pneumo_cli.training.build import cache_sources
 from pneumo_cli.training.epoch_outputs import EpochOutputs
 from pneumo_cli.training.evaluation import evaluate_split, evaluating
-from pneumo_cli.training.measurement import few_positions
+from pneumo_cli.training.measurement import copy_remembered, few_positions
 from pneumo_cli.training.runner import Runner
 
 _FEW = 64  # training images at least, and validation images
@@ -291,10 +290,7 @@ def opened(
     setup = set_up(registries, replace(resolved, trainer=recipe, machine=machine))
     setup.check_request()
     device = prepare_device(machine)
-    # What opening a dataset remembers (hashes of its files) is read from the cache, and not added to it.
-    for kept in ("digests", "depths"):
-        with suppress(OSError):
-            copytree(resolved.machine.cache / kept, machine.cache / kept)
+    copy_remembered(resolved.machine.cache, machine.cache)
     data = _few_images(setup, resolved.machine.cache, folder, progress)
     run = run_on(setup, data.whole, device, Progress(), Ranks())
     workload = Workload(setup, data, run)
