@@ -18,7 +18,7 @@ import numpy as np
 from pneumo_cli.errors import PneumoError
 from pneumo_cli.evaluation.metric_names import in_order, is_known, metric_label, metric_text, sd_text
 from pneumo_cli.reports import caveats, html, markdown
-from pneumo_cli.reports.figure_files import FigureFiles
+from pneumo_cli.reports.figure_files import FigureFiles, drawing_processes
 from pneumo_cli.reports.figures.spread import overlaid_curves, side_by_side, spread_of
 from pneumo_cli.reports.group_page import WHOLE, document, is_of_baseline
 from pneumo_cli.reports.predictions import predictions_csv
@@ -62,12 +62,15 @@ def write_group_report(group: GroupResult, next_steps: Sequence[str] = ()) -> di
             _figures(group, reports, report, files)
             for split, evaluation in group.evaluations.items():
                 add_evaluation_figures(files, split, evaluation)
+            files.draw(drawing_processes())
         report["figures"] = files.listed
         report["caveats"] = caveats_of(report, reports[group.done[0].name])
         written: dict[str, Any] = finite(report)
         if pages:
             page = document(written)
-            atomic.write_text(folder.report_html, html.render_document(page, folder.path))
+            atomic.write_text(
+                folder.report_html, html.render_document(page, folder.path, pictures=files.pictures)
+            )
             atomic.write_text(folder.report_markdown, markdown.render_document(page, folder.path))
         atomic.write_json(folder.report_json, written)
     except OSError as error:

@@ -19,7 +19,7 @@ from pneumo_cli.reports.content import document
 from pneumo_cli.reports.document import Document
 from pneumo_cli.reports.figures.style import print_files
 from pneumo_cli.reports.formatting import DISCLAIMER, typeset
-from pneumo_cli.reports.images import embedded, inside
+from pneumo_cli.reports.images import Picture, embedded, inside
 from pneumo_cli.runtime.streams import with_visible_controls
 
 if TYPE_CHECKING:
@@ -37,30 +37,37 @@ _LONG_WORD = 24
 """Letters of a name that is not wrapped; in tables of many columns fewer."""
 
 
-def render_html(report: Mapping[str, Any], folder: Path) -> str:
+def render_html(
+    report: Mapping[str, Any], folder: Path, pictures: Mapping[str, Picture | None] | None = None
+) -> str:
     """Render a report as one self-contained HTML page.
 
     Args:
         report: the contents of ``report.json``; any part may be absent.
         folder: the run folder, whose figures are embedded. One that is no PNG file in it is listed as missing.
+        pictures: figures that need not be read and encoded once more, by file.
 
     Returns:
         The page. Quoted text is escaped, and the content security policy forbids network access and all scripts
         but the page's own.
     """
     printed = any((folder / "figures").glob("*.pdf"))
-    return render_document(document(report), folder, remark="" if printed else _PRINTED)
+    return render_document(document(report), folder, remark="" if printed else _PRINTED, pictures=pictures)
 
 
-def render_document(page: Document, folder: Path, *, remark: str = "") -> str:
+def render_document(
+    page: Document, folder: Path, *, remark: str = "", pictures: Mapping[str, Picture | None] | None = None
+) -> str:
     """Render a document as :func:`render_html` does, with the figures in ``folder`` and a remark at the end."""
     from markupsafe import Markup
+
+    known = pictures or {}
 
     rendered = _template().render(
         page=page,
         remark=remark,
         disclaimer=DISCLAIMER,
-        picture=cache(lambda file: embedded(folder, file)),
+        picture=cache(lambda file: known.get(file) or embedded(folder, file)),
         prints=lambda file: _prints(folder, file),
         kind=lambda block: type(block).__name__,
         widest=_WIDE,

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from pneumo_cli.data.records import Record
     from pneumo_cli.evaluation.result import Evaluation
 
+_ROWS = 4096  # written at once
+
 
 def predictions_csv(evaluation: Evaluation, records: Sequence[Record]) -> str:
     """Per-image outputs with the image's name, patient and subtype, as CSV text.
@@ -35,18 +37,23 @@ def predictions_csv(evaluation: Evaluation, records: Sequence[Record]) -> str:
     }
     writer.writerow(["name", "patient", "subtype", *columns])
     index = evaluation.outputs.get("index")
-    positions = [] if index is None else index.tolist()
-    for position, *values in zip(positions, *columns.values(), strict=True):
-        record = records[int(position)]
-        writer.writerow([record.name, record.patient, record.subtype, *values])
+    positions = np.empty(0, np.int64) if index is None else index
+    # Python's numbers take eight times the memory of an array's.
+    for start in range(0, len(positions), _ROWS):
+        some = [values[start : start + _ROWS].tolist() for values in (positions, *columns.values())]
+        for position, *values in zip(*some, strict=True):
+            record = records[int(position)]
+            writer.writerow([record.name, record.patient, record.subtype, *values])
     return text.getvalue()
 
 
-def _columns(name: str, output: NDArray[np.generic], details: Mapping[str, Any]) -> dict[str, list[Any]]:
+def _columns(
+    name: str, output: NDArray[np.generic], details: Mapping[str, Any]
+) -> dict[str, NDArray[np.generic]]:
     """The columns of one output, [N] or [N, K]; numbered where the K classes are not those of the evaluation."""
     if output.ndim == 1:
-        return {name: output.tolist()}
+        return {name: output}
     classes = [str(mapping(one).get("name")) for one in sequence(details.get("classes"))]
     rows = output.reshape(len(output), -1)
     parts = classes if len(classes) == rows.shape[1] else [str(place) for place in range(rows.shape[1])]
-    return {f"{name}_{part}": column.tolist() for part, column in zip(parts, rows.T, strict=True)}
+    return {f"{name}_{part}": column for part, column in zip(parts, rows.T, strict=True)}

@@ -31,7 +31,7 @@ _TITLE = 7  # letters of a label's name above an image, beside the number of fur
 
 
 def add_evaluation_figures(files: FigureFiles, split: str, evaluation: Evaluation) -> None:
-    """Draw the figures of a split."""
+    """The figures of a split."""
     for figure in evaluation.figures:
         caption = f"{split.capitalize()} set. {figure.caption}"
         what, colon, result = figure.alternative.partition(": ")
@@ -77,9 +77,8 @@ def add_training_figures(
         files.add(balance, "figures/class-balance", f"Images {which}, by split.", "data")
     for name in names if run.machine.print_figures else ():
         # One metric in one column, for print; the page shows all of them in one figure.
-        files.write(
-            partial(training.curve, run.history, name, best=best), f"figures/curve-{atomic.file_stem(name)}"
-        )
+        draw = partial(training.curve, run.history, name, best=best)
+        files.add_unlisted(draw, f"figures/curve-{atomic.file_stem(name)}")
 
 
 def _distinct(history: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[str]:

@@ -13,7 +13,7 @@ from pneumo_cli.data.leak_counts import leak_counts
 from pneumo_cli.errors import PneumoError
 from pneumo_cli.evaluation.result import Evaluation, ReportSection, RunSummary
 from pneumo_cli.reports import caveats
-from pneumo_cli.reports.figure_files import FigureFiles
+from pneumo_cli.reports.figure_files import FigureFiles, drawing_processes
 from pneumo_cli.reports.html import render_html
 from pneumo_cli.reports.markdown import render_markdown
 from pneumo_cli.reports.predictions import predictions_csv
@@ -77,25 +77,12 @@ def write_report(
     files = FigureFiles(folder, run.note, for_print=run.machine.print_figures)
     pages = run.machine.report
     try:
-        parts = 5 + len(evaluations) if pages else 1
-        with run.progress.stage("report", parts, "parts") as advance:
-            for split, evaluation in evaluations.items():
-                atomic.write_text(folder.predictions / f"{split}.csv", predictions_csv(evaluation, records))
-            if pages:
-                add_training_figures(run, files, _split_rows(run), summary.figures)
-                advance(1)
-                for split, evaluation in evaluations.items():
-                    add_evaluation_figures(files, split, evaluation)
-                    advance(1)
-                for figure in summary.figures:
-                    stem, said = f"figures/{figure.name}", figure.alternative
-                    files.add(figure.draw, stem, figure.caption, figure.group, alternative=said)
-                advance(1)
-                add_section_figures(files, sections)
-                add_epoch_images(run, files)
-                advance(1)
-                add_sample_figures(run, sample_loaders, files)
-                advance(1)
+        for split, evaluation in evaluations.items():
+            atomic.write_text(folder.predictions / f"{split}.csv", predictions_csv(evaluation, records))
+        if pages:
+            _add_figures(run, files, evaluations, summary, sections, sample_loaders)
+            files.draw(drawing_processes(run.device.torch.type), run.progress)
+        with run.progress.stage("report", 1, "parts") as advance:
             report = _content(run, evaluations, summary, files.listed, command)
             report["next"] = list(next_steps)
             if layers:
@@ -105,7 +92,7 @@ def write_report(
             report["caveats"] = caveats.fired(report)
             written: dict[str, Any] = finite(report)
             if pages:
-                atomic.write_text(folder.report_html, render_html(written, folder.path))
+                atomic.write_text(folder.report_html, render_html(written, folder.path, files.pictures))
                 atomic.write_text(folder.report_markdown, render_markdown(written, folder.path))
             advance(1)
             # Last: this file marks the run as finished.
@@ -116,6 +103,26 @@ def write_report(
             f"pneumo resume {folder.path} writes it again"
         ) from error
     return written
+
+
+def _add_figures(
+    run: Run,
+    files: FigureFiles,
+    evaluations: Mapping[str, Evaluation],
+    summary: RunSummary,
+    sections: Sequence[tuple[str, ReportSection]],
+    sample_loaders: Mapping[str, Loader],
+) -> None:
+    """All figures of a run, in the order in which they are listed."""
+    add_training_figures(run, files, _split_rows(run), summary.figures)
+    for split, evaluation in evaluations.items():
+        add_evaluation_figures(files, split, evaluation)
+    for figure in summary.figures:
+        stem, said = f"figures/{figure.name}", figure.alternative
+        files.add(figure.draw, stem, figure.caption, figure.group, alternative=said)
+    add_section_figures(files, sections)
+    add_epoch_images(run, files)
+    add_sample_figures(run, sample_loaders, files)
 
 
 def evaluation_content(evaluations: Mapping[str, Evaluation]) -> dict[str, dict[str, Any]]:

@@ -117,6 +117,7 @@ def test_figures_for_print_are_a_pdf_with_text_and_pixels_at_300_dpi(tmp_path: P
     files.add(
         lambda: training.curve(HISTORY, "loss"), "figures/loss", "Loss", "training", alternative="It falls."
     )
+    files.draw()
     assert files.listed[0]["alternative"] == "It falls."
     vector = (tmp_path / "figures/loss.pdf").read_bytes()
     assert vector.startswith(b"%PDF")
@@ -124,7 +125,7 @@ def test_figures_for_print_are_a_pdf_with_text_and_pixels_at_300_dpi(tmp_path: P
     with Image.open(tmp_path / "figures/loss-300dpi.png") as picture:
         assert round(picture.info["dpi"][0]) == 300
         assert picture.width == round(style.COLUMN * 300)
-    FigureFiles(RunFolder(tmp_path / "plain"), pytest.fail).write(
-        lambda: training.curve(HISTORY, "loss"), "loss"
-    )
+    plain = FigureFiles(RunFolder(tmp_path / "plain"), pytest.fail)
+    plain.add_unlisted(lambda: training.curve(HISTORY, "loss"), "loss")
+    plain.draw()
     assert [file.name for file in (tmp_path / "plain").iterdir()] == ["loss.png"]

@@ -6,9 +6,11 @@ import csv
 import io
 
 import numpy as np
+import pytest
 
 from pneumo_cli.data.records import Record
 from pneumo_cli.evaluation.result import Evaluation
+from pneumo_cli.reports import predictions
 from pneumo_cli.reports.predictions import predictions_csv
 
 RECORDS = [Record(f"{number}.png", 0, f"p{number}", "test", "") for number in range(3)]
@@ -47,3 +49,11 @@ def test_numbers_are_written_to_the_last_digit_and_without_an_index_there_are_no
         assert float(row["single"]) == single.item()
         assert float(row["double"]) == double.item()
     assert predictions_csv(Evaluation({}), RECORDS) == "name,patient,subtype\n"
+
+
+def test_rows_are_the_same_whatever_is_written_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    outputs = {"index": np.array([2, 0, 1]), "logits": np.arange(6.0).reshape(3, 2), "labels": np.arange(3)}
+    whole = predictions_csv(Evaluation({}, outputs=outputs), RECORDS)
+    assert whole.splitlines()[1:] == ["2.png,p2,,0.0,1.0,0", "0.png,p0,,2.0,3.0,1", "1.png,p1,,4.0,5.0,2"]
+    monkeypatch.setattr(predictions, "_ROWS", 2)
+    assert predictions_csv(Evaluation({}, outputs=outputs), RECORDS) == whole
