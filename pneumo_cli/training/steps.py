@@ -39,18 +39,18 @@ class Steps:
             PneumoError: the trainer or an extension failed; in the first step also if it trains past the run.
         """
         run = self._run
+        updates = run.updates
         own, everybodys = loader.batch_sizes(run.step)
-        run.updates.rank_share = own / everybodys
-        run.updates.batch_share = self._batch_share(loader, own)
-        run.updates.last_step = run.step + 1 == len(loader)
+        updates.rank_share = updates.batch_share = own / everybodys
+        if run.settings.accumulate > 1:
+            updates.batch_share = self._batch_share(loader, own)
+        updates.last_step = run.step + 1 == len(loader)
         with run.device.autocast():
             return self._train_step(batch)
 
     def _batch_share(self, loader: Loader, own: int) -> float:
         """This rank's images of the current batch, as a share of all images of the update it is part of."""
         group = self._run.settings.accumulate
-        if group == 1:
-            return own / loader.batch_sizes(self._run.step)[1]
         first = self._run.step // group * group
         images = sum(loader.batch_sizes(step)[1] for step in range(first, min(first + group, len(loader))))
         return own / images

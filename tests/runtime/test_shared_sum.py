@@ -100,24 +100,58 @@ def test_three_ranks_agree_to_the_bit_each_time() -> None:
     assert len({tuple(shared) for _, shared, _ in first + again}) == 1
 
 
-def unused_on_one_rank(ranks: DistributedRanks) -> tuple[int, list[list[float]]]:
-    """How often the rank waited for the others in two sums, and the gradients after the second."""
-    parameters = [torch.nn.Parameter(torch.zeros(2)) for _ in range(3)]
-    waits = 0
+def counted_waits(ranks: DistributedRanks) -> list[None]:
+    """A list that grows by one whenever the rank waits for the others in a sum."""
+    waits: list[None] = []
     wait = ranks._shared._barrier
 
     def counted() -> None:
-        nonlocal waits
-        waits += 1
+        waits.append(None)
         wait()
 
     ranks._shared._barrier = counted
+    return waits
+
+
+def orders_in_memory(ranks: DistributedRanks) -> list[tuple[int, bool, list[float]]]:
+    """Sums of tensors that lie in memory in the same order on all ranks, and in another one on one rank.
+
+    Of each: how often the rank waited, whether the tensor's own memory was kept, and the sums.
+    """
+    waits, found = counted_waits(ranks), []
+    plain, last = torch.contiguous_format, torch.channels_last
+    for own, others in ((last, last), (plain, plain), (last, plain), (last, last), (plain, last)):
+        before = len(waits)
+        values = torch.arange(24.0).view(2, 3, 2, 2) * 10.0**-ranks.rank
+        tensor = values.to(memory_format=others if ranks.rank else own)
+        memory, strides = tensor.data_ptr(), tensor.stride()
+        ranks.sum_tensors([tensor, torch.ones(3)])
+        kept = (tensor.data_ptr(), tensor.stride()) == (memory, strides)
+        found.append((len(waits) - before, kept, tensor.flatten().tolist()))
+    return found
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_a_second_wait_only_where_memory_is_laid_out_differently(world: int) -> None:
+    values = torch.arange(24.0)
+    summed = values + values * 10.0**-1
+    if world == 3:
+        summed += values * 10.0**-2
+    for found in on_ranks(world, orders_in_memory):
+        assert [waits for waits, _, _ in found] == [1, 1, 2, 1, 2]
+        assert all(kept and sums == summed.tolist() for _, kept, sums in found)
+
+
+def unused_on_one_rank(ranks: DistributedRanks) -> tuple[int, list[list[float]]]:
+    """How often the rank waited for the others in two sums, and the gradients after the second."""
+    parameters = [torch.nn.Parameter(torch.zeros(2)) for _ in range(3)]
+    waits = counted_waits(ranks)
     for _ in range(2):
         for number, parameter in enumerate(parameters):
             # Rank 0 has no gradient of the first, rank 1 none of the last.
             parameter.grad = None if number == 2 * ranks.rank else torch.full((2,), float(number + 1))
         ranks.sum_gradients(parameters)
-    return waits, [parameter.grad.tolist() for parameter in parameters if parameter.grad is not None]
+    return len(waits), [parameter.grad.tolist() for parameter in parameters if parameter.grad is not None]
 
 
 def test_parameters_without_a_gradient_on_one_rank_change_no_order() -> None:
