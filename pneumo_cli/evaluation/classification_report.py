@@ -7,19 +7,23 @@ Computed once per report, from logits; the metrics of every epoch are computed b
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pneumo_cli.evaluation.arrays import Integers
 from pneumo_cli.evaluation.binary import binary_metrics, confusion
+from pneumo_cli.evaluation.confidence.bootstrap import Classifier, ResampledMetrics, resampled_metrics
 from pneumo_cli.evaluation.confidence.delong import delong_interval
+from pneumo_cli.evaluation.confidence.draws import patient_codes
 from pneumo_cli.evaluation.confidence.intervals import (
     Interval,
-    difference_intervals,
     metric_intervals,
+    resampled_differences,
+    resampled_intervals,
     share_interval,
 )
 from pneumo_cli.evaluation.decision_rule import DecisionRule
@@ -80,18 +84,35 @@ def classification_report(
     """
     logits, labels, logit_threshold = predictions.logits, predictions.labels, rule.point.logit_threshold
     metrics = {**evaluation.metrics, **binary_metrics(logits, labels, logit_threshold=logit_threshold)}
-    intervals = _intervals(predictions, logit_threshold, seed)
+    codes = patient_codes(predictions.patients, labels.size)
+    both = 0 < labels.sum() < labels.size
+    # All of them in the same resamples of patients, which take as long as any classifier.
+    classifiers = {"": Classifier(logits, logit_threshold)}
+    classifiers |= {
+        f"point {point.name}": Classifier(logits, point.logit_threshold, areas=False)
+        for point in rule.points
+        if point.logit_threshold != logit_threshold
+    }
+    calibrated = rule.calibrated(logits)
+    if rule.is_calibrated:
+        threshold = float(rule.calibrated(logit_threshold))
+        classifiers["calibrated"] = Classifier(calibrated, threshold, areas=False)
+    if baseline is not None and both:
+        classifiers["baseline"] = Classifier(baseline)
+    resampled = dict(
+        zip(classifiers, resampled_metrics([*classifiers.values()], labels, codes, seed=seed), strict=True)
+    )
+    intervals = _intervals(resampled[""])
     points = {}
     for point in rule.points:
-        same = point.logit_threshold == logit_threshold
-        ends = intervals if same else _intervals(predictions, point.logit_threshold, seed)
-        points[point.name] = _at(point, predictions, rule, ends, seed)
+        own = resampled.get(f"point {point.name}")
+        ends = _intervals(own, (*_SHARES, "accuracy")) if own else intervals
+        points[point.name] = _at(point, predictions, codes, rule, ends, seed)
     if rule.is_calibrated:
-        calibrated = replace(predictions, logits=rule.calibrated(logits))
-        after = binary_metrics(calibrated.logits, labels)
-        ends = _intervals(calibrated, float(rule.calibrated(logit_threshold)), seed)
+        after = binary_metrics(calibrated, labels)
         metrics |= {f"{name}_calibrated": after[name] for name in _OF_PROBABILITIES}
-        intervals |= {f"{name}_calibrated": ends[name] for name in _OF_PROBABILITIES if name in ends}
+        ends = _intervals(resampled["calibrated"], _OF_PROBABILITIES)
+        intervals |= {f"{name}_calibrated": one for name, one in ends.items()}
     details: dict[str, Any] = {
         **rule.calibration.plain(),
         "split_prevalence": float(labels.mean()),
@@ -103,16 +124,15 @@ def classification_report(
     tables = [_points_table(points, rule)]
     if rule.images:
         tables.append(_rules_table(rule))
-    both = 0 < labels.sum() < labels.size
     if both:
         area, low, high = delong_interval(logits, labels)
         details["delong"] = {"auc": area, "low": low, "high": high}
-    subtypes = _subtypes(predictions, rule, seed)
+    subtypes = _subtypes(predictions, codes, rule, seed)
     if subtypes:
         details["subtypes"] = {name: values.plain() for name, values in subtypes.items()}
         tables.append(_subtype_table(subtypes, rule))
     if baseline is not None and both:
-        details["baseline"] = _compared_with_baseline(predictions, baseline, logit_threshold, seed)
+        details["baseline"] = _compared_with_baseline(labels, resampled[""], resampled["baseline"])
         tables.append(_baseline_table(details["baseline"], metrics, intervals, predictions, rule))
     return replace(
         evaluation,
@@ -156,6 +176,7 @@ _SHARES = {"recall": "Sensitivity", "specificity": "Specificity", "precision": "
 def _at(
     point: OperatingPoint,
     predictions: Predictions,
+    codes: Integers,
     rule: DecisionRule,
     intervals: Mapping[str, tuple[float, float]],
     seed: int,
@@ -165,10 +186,10 @@ def _at(
     matrix = confusion(logits, labels, logit_threshold=point.logit_threshold)
     metrics = binary_metrics(logits, labels, logit_threshold=point.logit_threshold)
     ends = dict(intervals)
-    negative = predictions.where(logits < point.logit_threshold)
-    if negative.names:
+    negative = logits < point.logit_threshold
+    if negative.any():
         metrics["npv"] = float(matrix[0, 0] / matrix[:, 0].sum())
-        interval = share_interval(negative.labels == 0, negative.patients, seed=seed)
+        interval = share_interval(labels[negative] == 0, codes[negative], seed=seed)
         if interval is not None:
             ends["npv"] = (interval.low, interval.high)
     return _Point(
@@ -229,7 +250,9 @@ class _Subtype:
         }
 
 
-def _subtypes(predictions: Predictions, rule: DecisionRule, seed: int) -> dict[str, _Subtype]:
+def _subtypes(
+    predictions: Predictions, codes: Integers, rule: DecisionRule, seed: int
+) -> dict[str, _Subtype]:
     kinds = np.array(predictions.subtypes)
     negative = predictions.labels == 0
     names = sorted({kind for kind in kinds[~negative].tolist() if kind})
@@ -237,10 +260,15 @@ def _subtypes(predictions: Predictions, rule: DecisionRule, seed: int) -> dict[s
         return {}
     result = {}
     for kind in names:
-        subset = predictions.where(negative | (kinds == kind))
-        threshold = rule.point.logit_threshold
-        metrics = binary_metrics(subset.logits, subset.labels, logit_threshold=threshold)
-        result[kind] = _Subtype(int(subset.labels.sum()), metrics, _intervals(subset, threshold, seed))
+        own = negative | (kinds == kind)
+        logits, labels, threshold = (
+            predictions.logits[own],
+            predictions.labels[own],
+            rule.point.logit_threshold,
+        )
+        metrics = binary_metrics(logits, labels, logit_threshold=threshold)
+        ends = metric_intervals(logits, labels, codes[own], logit_threshold=threshold, seed=seed)
+        result[kind] = _Subtype(int(labels.sum()), metrics, ends)
     return result
 
 
@@ -262,19 +290,10 @@ def _subtype_table(subtypes: Mapping[str, _Subtype], rule: DecisionRule) -> Name
 
 
 def _compared_with_baseline(
-    predictions: Predictions, baseline: NDArray[np.float64], logit_threshold: float, seed: int
+    labels: Integers, network: ResampledMetrics, baseline: ResampledMetrics
 ) -> dict[str, Any]:
     """The baseline's metrics, at its own threshold 0.5, and the network's differences from them."""
-    labels = predictions.labels
-    metrics = binary_metrics(baseline, labels)
-    differences = difference_intervals(
-        predictions.logits,
-        baseline,
-        labels,
-        predictions.patients,
-        logit_thresholds=(logit_threshold, 0.0),
-        seed=seed,
-    )
+    metrics, differences = binary_metrics(baseline.logits, labels), resampled_differences(network, baseline)
     larger = float(max(labels.mean(), 1 - labels.mean()))
     return {
         "name": BASELINE,
@@ -338,9 +357,10 @@ def _errors(predictions: Predictions, rule: DecisionRule) -> dict[str, Any]:
     }
 
 
-def _intervals(predictions: Predictions, logit_threshold: float, seed: int) -> dict[str, tuple[float, float]]:
-    logits, labels, patients = predictions.logits, predictions.labels, predictions.patients
-    intervals = metric_intervals(logits, labels, patients, logit_threshold=logit_threshold, seed=seed)
+def _intervals(of: ResampledMetrics, names: Collection[str] = ()) -> dict[str, tuple[float, float]]:
+    """The intervals of some metrics, or of all."""
+    wanted = {name: drawn for name, drawn in of.resampled.items() if not names or name in names}
+    intervals = resampled_intervals(of.sample, wanted, of.residuals)
     return {name: (float(one.low), float(one.high)) for name, one in intervals.items()}
 
 

@@ -16,6 +16,11 @@ from pneumo_cli.data.decoding import decode_image, resize
 from pneumo_cli.evaluation.binary import binary_metrics
 from pneumo_cli.evaluation.calibration import fit_calibration
 from pneumo_cli.evaluation.classification_report import Predictions, classification_report
+from pneumo_cli.evaluation.confidence.intervals import (
+    difference_intervals,
+    metric_intervals,
+    share_interval,
+)
 from pneumo_cli.evaluation.decision_rule import DecisionRule, Fitting, fit_decision_rule
 from pneumo_cli.evaluation.result import Evaluation
 from pneumo_cli.reports.figures.classification_report import with_figures
@@ -75,6 +80,40 @@ def test_every_metric_but_the_loss_has_an_interval_that_contains_it(evaluation: 
         # The interval of the ECE is corrected for its upward bias, so it need not contain the plain value.
         if not name.startswith("ece"):
             assert low <= evaluation.metrics[name] <= high, name
+
+
+def test_intervals_are_those_of_each_classifier_by_itself(
+    rule: DecisionRule, found: Predictions, evaluation: Evaluation, gray_levels: Callable[..., np.ndarray]
+) -> None:
+    data, patients = (found.logits, found.labels, found.patients), np.array(found.patients)
+    threshold = rule.point.logit_threshold
+    alone = metric_intervals(*data, logit_threshold=threshold)
+    for name, ends in alone.items():
+        assert evaluation.intervals[name] == pytest.approx(ends, abs=1e-12), name
+    for point in rule.points:
+        shown = evaluation.details["operating_points"][point.name]["intervals"]
+        assert set(shown) == {"recall", "specificity", "precision", "npv", "accuracy"}
+        own = metric_intervals(*data, logit_threshold=point.logit_threshold)
+        for name in ("recall", "specificity", "precision", "accuracy"):
+            assert shown[name] == pytest.approx(own[name], abs=1e-12), name
+        negative = found.logits < point.logit_threshold
+        npv = share_interval(found.labels[negative] == 0, patients[negative])
+        assert shown["npv"] == pytest.approx(npv, abs=1e-12)
+    calibrated = metric_intervals(rule.calibrated(found.logits), *data[1:])
+    for name in ("brier", "ece"):
+        assert evaluation.intervals[f"{name}_calibrated"] == pytest.approx(calibrated[name], abs=1e-12)
+    assert rule.baseline is not None
+    simple = rule.baseline.logits(gray_levels(found.labels, 3))
+    expected = difference_intervals(data[0], simple, *data[1:], logit_thresholds=(threshold, 0.0))
+    for name, of in evaluation.details["baseline"]["differences"].items():
+        assert tuple(of.values()) == pytest.approx(expected[name], abs=1e-12), name
+    subtype = np.array(found.subtypes) != "virus"
+    own = metric_intervals(
+        found.logits[subtype], found.labels[subtype], patients[subtype], logit_threshold=threshold
+    )
+    for name in ("recall", "auc"):
+        shown = evaluation.details["subtypes"]["bacteria"]["intervals"][name]
+        assert shown == pytest.approx(own[name], abs=1e-12)
 
 
 def test_the_metrics_of_each_operating_point_follow_from_its_confusion_matrix(evaluation: Evaluation) -> None:

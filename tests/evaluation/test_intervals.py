@@ -13,10 +13,11 @@ from pneumo_cli.evaluation.binary import (
     precision_recall_points,
     roc_points,
 )
-from pneumo_cli.evaluation.confidence import bootstrap
-from pneumo_cli.evaluation.confidence.bootstrap import Sample, draws, patient_codes
+from pneumo_cli.evaluation.confidence import draws as drawing
+from pneumo_cli.evaluation.confidence.bootstrap import Sample
 from pneumo_cli.evaluation.confidence.bounds import accelerated_ends, t_quantile
 from pneumo_cli.evaluation.confidence.delong import delong_interval, delong_test
+from pneumo_cli.evaluation.confidence.draws import draws, patient_codes
 from pneumo_cli.evaluation.confidence.intervals import (
     difference_intervals,
     metric_intervals,
@@ -44,9 +45,9 @@ def test_the_metrics_of_a_resample_are_those_of_its_images() -> None:
         logits, labels, patients = split(120, generator, images=3)
         logits = logits.round(decimals)
         sample = Sample(logits, labels, patients, logit_threshold=0.3)
-        for times in draws(40, 120, 10, seed=2):
-            found = sample.metrics(times)
-            for row, weights in enumerate(times):
+        for times in draws(40, 10, seed=2):
+            found, _ = sample.resampled(times)
+            for row, weights in enumerate(times.T):
                 drawn = np.repeat(np.arange(120), weights[patients].astype(int))
                 expected = binary_metrics(logits[drawn], labels[drawn], logit_threshold=0.3)
                 assert {name: values[row] for name, values in found.items()} == pytest.approx(
@@ -60,26 +61,26 @@ def test_influences_are_the_derivatives_by_the_weight_of_a_patient() -> None:
         logits, labels, patients = split(120, generator, images=3)
         sample = Sample(logits.round(decimals), labels, patients)
         little = 1e-5
-        more, less = (sample.metrics(1 + sign * little * np.eye(sample.patients)) for sign in (1, -1))
+        more, less = (sample.resampled(1 + sign * little * np.eye(sample.patients))[0] for sign in (1, -1))
         found = sample.influences()
         assert set(found) == {"auc", "average_precision", "brier"}
         for name, values in found.items():
             np.testing.assert_allclose(values, (more[name] - less[name]) / (2 * little), atol=1e-8)
             assert values.sum() == pytest.approx(0, abs=1e-12)
+    assert set(sample.influences(areas=False)) == {"brier"}
     assert set(Sample(logits, np.ones_like(labels), patients).influences()) == {"brier"}
 
 
 def test_bin_residuals_add_up_to_the_calibration_error() -> None:
     sample = Sample(*split(120, np.random.default_rng(21), images=3, factor=2))
-    times = next(draws(40, 120, 10, seed=0))
-    found = np.abs(sample.bin_residuals(times)).sum(axis=1)
-    assert found == pytest.approx(sample.metrics(times)["ece"])
+    metrics, residuals = sample.resampled(next(draws(40, 10, seed=0)))
+    assert np.abs(residuals).sum(axis=1) == pytest.approx(metrics["ece"])
 
 
 def test_each_resample_has_as_many_patients_and_each_patient_is_equally_frequent() -> None:
-    times = np.concatenate(list(draws(50, 50, 2000, seed=0)))
-    assert (times.sum(axis=1) == 50).all()
-    assert np.abs(times.mean(axis=0) - 1).max() < 0.1
+    times = np.concatenate(list(draws(50, 2000, seed=0)), axis=1)
+    assert (times.sum(axis=0) == 50).all()
+    assert np.abs(times.mean(axis=1) - 1).max() < 0.1
     assert times.var() == pytest.approx(1, abs=0.05)  # 1 - 1/P
 
 
@@ -226,7 +227,7 @@ def test_results_depend_only_on_the_seed(monkeypatch) -> None:
     assert list(other) == list(first)
     np.testing.assert_allclose(list(other.values()), list(first.values()))
     assert metric_intervals(logits, labels, patients, resamples=100, seed=1) != first
-    monkeypatch.setattr(bootstrap, "_CHUNK", 500)
+    monkeypatch.setattr(drawing, "_CELLS", 500)
     chunked = metric_intervals(logits, labels, patients, resamples=100)
     assert chunked["auc"] == pytest.approx(first["auc"])
     assert (np.random.get_state()[1] == before).all()

@@ -114,15 +114,16 @@ def calibration_ends(
     if _variance(np.abs(drawn).sum(axis=1)[:, None], patients)[0] <= _ZERO_VARIANCE:
         low, high = wilson(value, patients, t)
         return float(low), float(high)
-    noise = (drawn - residuals) * (math.sqrt(patients / (patients - 1)) * t / Z)
-    error = noise.std(axis=0)
+    # [K, B], so that the sums over the bins are those of long rows.
+    noise = np.ascontiguousarray((drawn - residuals).T) * (math.sqrt(patients / (patients - 1)) * t / Z)
+    error = noise.std(axis=1)
     clustering = max(1.0, float((error**2).sum() / scatter.sum()))
     noiseless = error**2 <= _ZERO_VARIANCE**2
-    standard = np.where(noiseless, 0.0, noise / np.where(noiseless, 1.0, error))
-    calibrated = standard * np.sqrt(clustering * expected)
+    standard = np.where(noiseless, 0.0, 1 / np.where(noiseless, 1.0, error))
+    calibrated = noise * (standard * np.sqrt(clustering * expected))[:, None]
     least = min(_extreme_factor(residuals, each, low=True) for each in (noise, calibrated))
     most = _extreme_factor(residuals, noise, low=False)
-    shared = abs(float(residuals.sum())) + Z * float(noise.sum(axis=1).std())
+    shared = abs(float(residuals.sum())) + Z * float(noise.sum(axis=0).std())
     return least * value, min(1.0, max(most * value, shared))
 
 
@@ -133,17 +134,19 @@ def _extreme_factor(residuals: Floats, noise: Floats, *, low: bool) -> float:
 
     Args:
         residuals: of each bin, [K].
-        noise: added to the truth, [B, K].
+        noise: added to the truth, [K, B].
         low: whether to find the smallest factor, at which the observed error is unusually large.
     """
     observed = float(np.abs(residuals).sum())
-    pure = np.abs(noise).sum(axis=1)
+    pure = np.abs(noise).sum(axis=0)
     mean, deviation = float(pure.mean()), max(float(pure.std()), _ZERO_VARIANCE)
+    shifted = np.empty_like(noise)
 
     def end(times: float) -> float:
-        errors = np.abs(times * residuals + noise).sum(axis=1)
+        np.add(noise, (times * residuals)[:, None], out=shifted)
+        errors = np.abs(shifted, out=shifted).sum(axis=0)
         excess = min(1.0, max(0.0, (float(errors.mean()) - mean) / (2 * deviation)))
-        return float(np.quantile(errors, 0.95 + 0.025 * excess if low else 0.025 * excess))
+        return _quantile(errors, 0.95 + 0.025 * excess if low else 0.025 * excess)
 
     if end(0.0) >= observed:
         return 0.0
@@ -242,5 +245,14 @@ def _normal(t: float, freedom: float) -> float:
 
 def _variance(drawn: Floats, patients: float) -> Floats:
     """Variance of each column of [B, K], with the correction n / (n - 1) for n patients."""
-    variance: Floats = np.nanvar(drawn, axis=0) * patients / (patients - 1)
-    return variance
+    variance = np.nanvar if np.isnan(drawn).any() else np.var  # the same without NaN, in a third of the time
+    return np.asarray(variance(drawn, axis=0) * patients / (patients - 1))
+
+
+def _quantile(values: Floats, share: float) -> float:
+    """As ``numpy.quantile``, of values [B] without NaN, in a fraction of its time."""
+    place = share * (values.size - 1)
+    before = math.floor(place)
+    after = min(before + 1, values.size - 1)
+    low, high = (float(value) for value in np.partition(values, (before, after))[[before, after]])
+    return low + (high - low) * (place - before)

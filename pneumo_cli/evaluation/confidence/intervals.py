@@ -21,14 +21,11 @@ from numpy.typing import ArrayLike, NDArray
 from pneumo_cli.compat import former_keywords
 from pneumo_cli.evaluation.arrays import Floats, checked
 from pneumo_cli.evaluation.confidence.bootstrap import (
+    Classifier,
     ResampledMetrics,
     Sample,
     check_resamples,
-    draws,
-    effective,
-    patient_codes,
     resampled_metrics,
-    sample_at,
 )
 from pneumo_cli.evaluation.confidence.bounds import (
     accelerated_ends,
@@ -37,6 +34,8 @@ from pneumo_cli.evaluation.confidence.bounds import (
     mean_ends,
     score_ends,
 )
+from pneumo_cli.evaluation.confidence.draws import Counts, PatientSums, draws, effective, patient_codes
+from pneumo_cli.evaluation.confidence.ranking import Ranking
 
 if TYPE_CHECKING:
     from pneumo_cli.evaluation.arrays import Values
@@ -76,6 +75,7 @@ def metric_intervals(
     patients: Patients,
     *,
     logit_threshold: float = 0.0,
+    areas: bool = True,
     resamples: int = 1000,
     seed: int = 0,
 ) -> dict[str, Interval]:
@@ -97,6 +97,7 @@ def metric_intervals(
         labels: [N], each 0 or 1.
         patients: the patient of each image, [N].
         logit_threshold: the logit at and above which an image is classified as positive, finite.
+        areas: whether the intervals of ``auc`` and ``average_precision`` are wanted.
         resamples: number of bootstrap samples, at least 2.
         seed: of the draws.
 
@@ -106,32 +107,28 @@ def metric_intervals(
     Raises:
         ValueError: as ``binary_metrics``, or an argument is out of bounds.
     """
-    scores, truth = checked(logits, labels)
-    codes = patient_codes(patients, truth.size)
-    sample = sample_at(scores, truth, codes, logit_threshold)
-    check_resamples(resamples)
-    if sample.patients < 2:
-        return {}
-    chunks, residuals = [], []
-    for times in draws(sample.patients, truth.size, resamples, seed):
-        chunks.append(sample.metrics(times))
-        residuals.append(sample.bin_residuals(times))
-    resampled = {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
-    return resampled_intervals(sample, resampled, np.concatenate(residuals))
+    (found,) = resampled_metrics(
+        [Classifier(logits, logit_threshold, areas)], labels, patients, resamples=resamples, seed=seed
+    )
+    return resampled_intervals(found.sample, found.resampled, found.residuals)
 
 
 def resampled_intervals(
     sample: Sample, resampled: Mapping[str, Floats], residuals: Floats
 ) -> dict[str, Interval]:
-    """The intervals of :func:`metric_intervals` from resamples of a split with at least two patients.
+    """The intervals of :func:`metric_intervals` from resamples of a split.
 
     Args:
         sample: the split.
-        resampled: metric to its resamples, [B] each; those of ``sample.metrics``, or some of them.
-        residuals: ``sample.bin_residuals``, [B, bins].
+        resampled: metric to its resamples, [B] each; those of ``sample.resampled`` whose intervals are wanted. None
+            for a single patient.
+        residuals: likewise, [B, bins]; NaN in a resample without any image.
     """
-    values = sample.metrics(sample.once())
-    behind, influences = sample.patients_behind(), sample.influences()
+    if not resampled:
+        return {}
+    areas = not resampled.keys().isdisjoint(("auc", "average_precision"))
+    values, of_bins = sample.resampled(sample.once(), areas=areas)
+    behind, influences = sample.patients_behind(), sample.influences(areas=areas)
     intervals: dict[str, Interval] = {}
     for name, drawn in resampled.items():
         value, n = values[name], behind[name]
@@ -139,8 +136,8 @@ def resampled_intervals(
             continue
         if name == "ece":
             low, high = calibration_ends(
-                sample.bin_residuals(sample.once())[0],
-                residuals,
+                of_bins[0],
+                residuals[np.isfinite(residuals).all(axis=1)],
                 sample.scatter / sample.images**2,
                 sample.expected_scatter / sample.images**2,
                 n,
@@ -190,13 +187,10 @@ def share_interval(
     count = int(codes.max()) + 1
     if count < 2:
         return None
-    sums = np.stack([np.bincount(codes, weights=values), np.bincount(codes)], axis=1).astype(np.float64)
-    drawn = []
-    for times in draws(count, values.size, resamples, seed):
-        total, images = (times @ sums).T
-        drawn.append(total / images)
-    behind = effective(np.bincount(codes).astype(np.float64))
-    low, high = score_ends(values.mean(keepdims=True), np.concatenate(drawn)[:, None], behind)
+    sums = np.stack([np.bincount(codes, weights=values), np.bincount(codes)]).astype(np.float64)
+    totals = PatientSums(sums)
+    drawn = np.concatenate([totals.of(counts) for counts in draws(count, resamples, seed)], axis=1)
+    low, high = score_ends(values.mean(keepdims=True), (drawn[0] / drawn[1])[:, None], effective(sums[1]))
     return Interval(float(low[0]), float(high[0]))
 
 
@@ -231,10 +225,11 @@ def difference_intervals(
     Raises:
         ValueError: as :func:`metric_intervals`.
     """
-    one, two = (
-        resampled_metrics(scores, labels, patients, logit_threshold=threshold, resamples=resamples, seed=seed)
-        for scores, threshold in zip((first, second), logit_thresholds, strict=True)
-    )
+    both = [
+        Classifier(logits, threshold)
+        for logits, threshold in zip((first, second), logit_thresholds, strict=True)
+    ]
+    one, two = resampled_metrics(both, labels, patients, resamples=resamples, seed=seed)
     return resampled_differences(one, two)
 
 
@@ -276,7 +271,7 @@ def roc_band(
     Raises:
         ValueError: a class is missing, there is only one patient, or as :func:`metric_intervals`.
     """
-    band = _band(_sensitivity_at, logits, labels, patients, points, resamples, seed)
+    band = _band(Ranking.sensitivity_at, logits, labels, patients, points, resamples, seed)
     # Sensitivity never falls with the false positive rate; the band is widened until it is monotonic.
     low = np.minimum.accumulate(band.low[::-1])[::-1]
     high = np.maximum.accumulate(band.high)
@@ -303,11 +298,11 @@ def precision_recall_band(
     Raises:
         ValueError: as :func:`roc_band`.
     """
-    return _band(_precision_at, logits, labels, patients, points, resamples, seed)
+    return _band(Ranking.precision_at, logits, labels, patients, points, resamples, seed)
 
 
 def _band(
-    curve: Callable[[Floats, Floats, Floats], Floats],
+    curve: Callable[[Ranking, Floats, Counts], Floats],
     logits: Values,
     labels: Values,
     patients: Patients,
@@ -316,44 +311,23 @@ def _band(
     seed: int,
 ) -> Band:
     scores, truth = checked(logits, labels)
-    sample = Sample(scores, truth, patient_codes(patients, truth.size))
+    codes = patient_codes(patients, truth.size)
     check_resamples(resamples)
     if points < 2:
         raise ValueError(f"a band needs at least 2 points, not {points}")
     if not 0 < truth.sum() < truth.size:
         raise ValueError(f"a band needs both classes; all {truth.size} labels are {truth[0]}")
-    if sample.patients < 2:
+    count = int(codes.max()) + 1
+    if count < 2:
         raise ValueError("a band needs more than one patient")
-    x = np.linspace(0.0, 1.0, points)
-
-    def rows(times: Floats) -> list[Floats]:
-        positives, negatives = sample.curves(times)
-        both = (positives[:, -1] > 0) & (negatives[:, -1] > 0)
-        return [curve(x, *counts) for counts in zip(positives[both], negatives[both], strict=True)]
-
-    drawn = [row for times in draws(sample.patients, truth.size, resamples, seed) for row in rows(times)]
-    if len(drawn) < 2:
+    x, ranking = np.linspace(0.0, 1.0, points), Ranking(scores, truth, codes)
+    resampled = np.concatenate([curve(ranking, x, counts) for counts in draws(count, resamples, seed)])
+    if len(resampled) < 2:
         raise ValueError("a band needs more patients: hardly any resample has both classes")
-    value, resampled = rows(sample.once())[0], np.stack(drawn)
-    low, high = score_ends(value, resampled, sample.patients_behind()["recall"])
+    value = curve(ranking, x, np.ones((count, 1), np.uint8))[0]
+    low, high = score_ends(value, resampled, effective(np.bincount(codes[truth == 1]).astype(np.float64)))
     # For a value of 0 or 1 the score interval uses only the number of patients: add the resamples' quantiles.
     edge = (value <= 0) | (value >= 1)
     quantiles = np.quantile(resampled[:, edge], (0.025, 0.975), axis=0)
     low[edge], high[edge] = np.minimum(low[edge], quantiles[0]), np.maximum(high[edge], quantiles[1])
     return Band(x, low, high)
-
-
-def _sensitivity_at(x: Floats, positives: Floats, negatives: Floats) -> Floats:
-    """Sensitivity at false positive rates x, linear between the corners, as for the area under the curve."""
-    corners = np.append(0.0, negatives / negatives[-1]), np.append(0.0, positives / positives[-1])
-    sensitivity: Floats = np.interp(x, *corners)
-    return sensitivity
-
-
-def _precision_at(x: Floats, positives: Floats, negatives: Floats) -> Floats:
-    predicted = positives + negatives
-    reached = positives > 0  # before the first positive image there is no recall
-    positives, predicted = positives[reached], predicted[reached]
-    # The slack keeps a recall of 7/10 at x = 0.7 whatever the rounding.
-    place = np.searchsorted(positives / positives[-1], x - 1e-12, side="left")
-    return positives[place] / predicted[place]

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pneumo_cli.evaluation.calibration import UNCALIBRATED, Calibration
-from pneumo_cli.evaluation.confidence.bootstrap import ResampledMetrics, resampled_metrics
+from pneumo_cli.evaluation.confidence.bootstrap import Classifier, ResampledMetrics, resampled_metrics
 from pneumo_cli.evaluation.confidence.delong import Comparison, delong_test
 from pneumo_cli.evaluation.confidence.intervals import Difference, resampled_differences
 from pneumo_cli.evaluation.confidence.mcnemar import Discordance, mcnemar_test
@@ -131,14 +131,8 @@ def compare_pairs(
     @cache  # with all pairs of K classifiers each is in K - 1 of them
     def resampled(place: int, calibrated: bool = False) -> ResampledMetrics:
         scored = classifiers[place].calibrated if calibrated else classifiers[place]
-        return resampled_metrics(
-            scored.logits,
-            labels,
-            patients,
-            logit_threshold=scored.logit_threshold,
-            resamples=resamples,
-            seed=seed,
-        )
+        own = Classifier(scored.logits, scored.logit_threshold)
+        return resampled_metrics([own], labels, patients, resamples=resamples, seed=seed)[0]
 
     differences = [_differences(classifiers, b, a, resampled) for a, b in pairs]
     for (a, b), found in zip(pairs, differences, strict=True):

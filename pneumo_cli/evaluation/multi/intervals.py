@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pneumo_cli.evaluation.arrays import Floats, Integers
-from pneumo_cli.evaluation.confidence.bootstrap import draws, effective, patient_codes
 from pneumo_cli.evaluation.confidence.bounds import (
     calibration_ends,
     difference_ends,
     score_ends,
     weighted_mean_ends,
 )
+from pneumo_cli.evaluation.confidence.draws import PatientSums, draws, effective, patient_codes
 from pneumo_cli.evaluation.confidence.intervals import Difference, Interval, resampled_intervals
 from pneumo_cli.evaluation.multi.metrics import (
     AVERAGES,
@@ -75,7 +75,7 @@ def multi_intervals(
     task: Task,
     thresholds: Thresholds = None,
     *,
-    areas: bool = True,
+    probabilities: bool = False,
     seed: int = 0,
 ) -> MultiIntervals:
     """The interval of every metric.
@@ -83,7 +83,7 @@ def multi_intervals(
     Args:
         logits, labels, task, thresholds: as for :func:`pneumo_cli.evaluation.multi.metrics.multi_metrics`.
         patients: the patient of each image, [N].
-        areas: whether those of ``auc`` and ``average_precision`` are wanted, which take nearly all of the time.
+        probabilities: whether only those of ``brier`` and ``ece`` are wanted, and no micro average.
         seed: of the draws.
 
     Returns:
@@ -96,11 +96,11 @@ def multi_intervals(
     codes = patient_codes(patients, len(split.truth))
     count, classes = int(codes.max()) + 1, split.truth.shape[1]
     per_class: list[dict[str, Interval]] = [{} for _ in range(classes)]
-    found = ClassResamples(split, task, codes, areas=areas, pooled=True)
+    found = ClassResamples(split, task, codes, probabilities=probabilities, pooled=not probabilities)
     if count < 2 or not found.classes:
         return MultiIntervals({}, per_class, {name: {} for name in AVERAGES})
-    for times in draws(count, len(codes), resamples_for(*split.truth.shape), seed):
-        found.add(times)
+    for counts in draws(count, resamples_for(*split.truth.shape), seed):
+        found.add(counts)
     values = metrics_per_class(split, task)
     for place, each in found.classes.items():
         per_class[place] = {name: ends for name, ends in _own(each).items() if name in values[place]}
@@ -109,7 +109,7 @@ def multi_intervals(
     micro = _own(found.pooled) if found.pooled else {}
     if task == "multiclass":
         micro.pop("accuracy", None)
-    flat = _flat(flat_metrics(split, task, values), macro, found, task)
+    flat = macro if probabilities else _flat(flat_metrics(split, task, values), macro, found, task)
     return MultiIntervals(flat, per_class, dict(zip(AVERAGES, (macro, micro, weighted), strict=True)))
 
 
@@ -136,29 +136,32 @@ def decision_intervals(
     found: dict[str, list[dict[str, Interval]]] = {name: [{} for _ in range(classes)] for name in decided}
     if count < 2:
         return found
-    present, absent = truth == 1, truth == 0
-    pairs: dict[tuple[str, str], tuple[Floats, Floats]] = {}
-    for point, chosen in decided.items():
-        positive, negative = (chosen == 1) & (truth >= 0), (chosen == 0) & (truth >= 0)
-        for name, hits, of in (
-            ("recall", present & positive, present),
-            ("specificity", absent & negative, absent),
-            ("precision", present & positive, positive),
-            ("npv", absent & negative, negative),
-        ):
-            pairs[point, name] = _per_patient(hits, codes, count), _per_patient(of, codes, count)
-    drawn: dict[tuple[str, str], list[Floats]] = {key: [] for key in pairs}
-    for times in draws(count, len(codes), resamples_for(*truth.shape), seed):
-        for key, (hits, of) in pairs.items():
+    known, present, absent = truth >= 0, truth == 1, truth == 0
+    cells = [present, absent]
+    for chosen in decided.values():
+        positive, negative = (chosen == 1) & known, (chosen == 0) & known
+        cells += [present & positive, absent & negative, positive, negative]
+    sums = np.concatenate([_per_patient(each, codes, count) for each in cells])
+    resampled, resamples = PatientSums(sums), resamples_for(*truth.shape)
+    totals = np.concatenate([resampled.of(counts) for counts in draws(count, resamples, seed)], axis=1)
+    # Each [K, P], and each [K, B].
+    of_patients, of_samples = (np.split(each, len(cells)) for each in (sums, totals))
+    for number, point in enumerate(decided):
+        tp, tn, positives, negatives = range(2 + 4 * number, 6 + 4 * number)
+        shares = {
+            "recall": (tp, 0),
+            "specificity": (tn, 1),
+            "precision": (tp, positives),
+            "npv": (tn, negatives),
+        }
+        for name, (hits, of) in shares.items():
             with np.errstate(invalid="ignore"):
-                drawn[key].append((times @ hits) / (times @ of))
-    for (point, name), (hits, of) in pairs.items():
-        resampled = np.concatenate(drawn[point, name])
-        for place in np.flatnonzero(of.sum(axis=0)).tolist():
-            if np.isfinite(resampled[:, place]).sum() >= 2:
-                value = np.array([hits[:, place].sum() / of[:, place].sum()])
-                behind = effective(of[:, place])
-                found[point][place][name] = _interval(value, resampled[:, place], behind)
+                drawn = of_samples[hits] / of_samples[of]
+            for place in np.flatnonzero(of_patients[of].any(axis=1)).tolist():
+                if np.isfinite(drawn[place]).sum() >= 2:
+                    images = of_patients[of][place]
+                    value = np.array([of_patients[hits][place].sum() / images.sum()])
+                    found[point][place][name] = _interval(value, drawn[place], effective(images))
     return found
 
 
@@ -202,9 +205,9 @@ def multi_difference_intervals(
     found = [ClassResamples(split, task, codes) for split in splits]
     if count < 2 or not found[0].classes:
         return {}
-    for times in draws(count, len(codes), resamples_for(*splits[0].truth.shape), seed):
+    for counts in draws(count, resamples_for(*splits[0].truth.shape), seed):
         for each in found:
-            each.add(times)
+            each.add(counts)
     per_class = [metrics_per_class(split, task) for split in splits]
     ours, theirs = (flat_metrics(split, task, each) for split, each in zip(splits, per_class, strict=True))
     equal = all(np.array_equal(one, other) for one, other in zip(splits[0], splits[1], strict=True))
@@ -304,7 +307,8 @@ def _calibration(classes: Sequence[Resamples], weights: Floats, patients: float)
     shares = weights / weights.sum()
     samples = [each.sample for each in classes]
     residuals = [
-        share * sample.bin_residuals(sample.once())[0] for share, sample in zip(shares, samples, strict=True)
+        share * sample.resampled(sample.once(), areas=False)[1][0]
+        for share, sample in zip(shares, samples, strict=True)
     ]
     drawn = np.concatenate(
         [share * each.residuals for share, each in zip(shares, classes, strict=True)], axis=1
@@ -320,7 +324,7 @@ def _calibration(classes: Sequence[Resamples], weights: Floats, patients: float)
 
 def _own(each: Resamples) -> dict[str, Interval]:
     """The intervals of one binary problem; none where fewer than two patients have an image of it."""
-    if np.count_nonzero(each.sample.sums[:, 0]) < 2:
+    if np.count_nonzero(each.sample.sums[0]) < 2:
         return {}
     return resampled_intervals(each.sample, each.metrics, each.residuals)
 
@@ -336,9 +340,9 @@ def _interval(value: Floats, drawn: Floats, patients: float) -> Interval:
 
 
 def _per_patient(cells: np.ndarray, codes: Integers, patients: int) -> Floats:
-    """Counts per patient, [P, K], of cells [N, K]."""
+    """Counts per patient, [K, P], of cells [N, K]."""
     counts = [np.bincount(codes, weights=column, minlength=patients) for column in cells.T]
-    return np.stack(counts, axis=1).astype(np.float64)
+    return np.stack(counts).astype(np.float64)
 
 
 def _whole(task: Task) -> str:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pneumo_cli.evaluation.arrays import Floats, Integers
 from pneumo_cli.evaluation.binary import binary_metrics
 from pneumo_cli.evaluation.classification_report import BASELINE, Predictions
+from pneumo_cli.evaluation.confidence.draws import patient_codes
 from pneumo_cli.evaluation.confidence.intervals import metric_intervals, share_interval
 from pneumo_cli.evaluation.multi.intervals import (
     decision_intervals,
@@ -54,7 +55,8 @@ def multi_report(
         baseline: logits of the linear baseline for the same images, [N, K]; None where there is none.
         seed: of the bootstrap.
     """
-    logits, labels, patients, task = predictions.logits, predictions.labels, predictions.patients, rule.task
+    logits, labels, task = predictions.logits, predictions.labels, rule.task
+    patients = patient_codes(predictions.patients, len(labels))
     thresholds = rule.point.logit_thresholds
     split = as_one_vs_rest(logits, labels, task, thresholds)
     per_class = metrics_per_class(split, task)
@@ -66,7 +68,7 @@ def multi_report(
     if rule.is_calibrated:
         calibrated = rule.calibrated(logits)
         after = as_one_vs_rest(calibrated, labels, task)
-        ends = multi_intervals(calibrated, labels, patients, task, areas=False, seed=seed)
+        ends = multi_intervals(calibrated, labels, patients, task, probabilities=True, seed=seed)
         per_class_after = metrics_per_class(after, task)
         metrics |= _calibrated(flat_metrics(after, task, per_class_after))
         intervals |= _calibrated(_plain(ends.flat))
@@ -97,13 +99,13 @@ def multi_report(
         "confusion": confusion_matrix(rule.decide(logits), labels, len(rule.classes)).tolist(),
         "calibration": {**rule.calibration.plain(), "fitted": rule.is_calibrated},
         "operating_point": rule.chosen,
-        "operating_points": _points(split.truth, predictions, rule, seed),
+        "operating_points": _points(split.truth, predictions, patients, rule, seed),
         "errors": _errors(split, predictions, rule),
     }
-    if subtypes := _subtypes(split, predictions, rule, seed):
+    if subtypes := _subtypes(split, predictions, patients, rule, seed):
         details["subtypes"] = subtypes
     if baseline is not None and "auc" in metrics:
-        details["baseline"] = _compared_with_baseline(split, predictions, baseline, rule, seed)
+        details["baseline"] = _compared_with_baseline(split, predictions, patients, baseline, rule, seed)
     return replace(
         evaluation,
         metrics=metrics,
@@ -120,7 +122,7 @@ def multi_report(
 
 
 def _points(
-    truth: Integers, predictions: Predictions, rule: MultiRule, seed: int
+    truth: Integers, predictions: Predictions, patients: Integers, rule: MultiRule, seed: int
 ) -> dict[str, dict[str, Any]]:
     """Each operating point with its results per class."""
     count = len(rule.classes)
@@ -130,7 +132,7 @@ def _points(
         )
         for point in rule.points
     }
-    ends = decision_intervals(truth, decided, predictions.patients, seed=seed)
+    ends = decision_intervals(truth, decided, patients, seed=seed)
     points = {}
     for point in rule.points:
         probabilities, chosen = rule.probabilities_at(point), decided[point.name]
@@ -214,12 +216,12 @@ def _errors(split: OneVsRest, predictions: Predictions, rule: MultiRule) -> dict
 
 
 def _subtypes(
-    split: OneVsRest, predictions: Predictions, rule: MultiRule, seed: int
+    split: OneVsRest, predictions: Predictions, patients: Integers, rule: MultiRule, seed: int
 ) -> dict[str, dict[str, Any]]:
     """Sensitivity and AUC of each subtype of an exclusive class that has several, against all other classes."""
     if rule.task != "multiclass":
         return {}
-    kinds, patients = np.array(predictions.subtypes), np.array(predictions.patients)
+    kinds = np.array(predictions.subtypes)
     result: dict[str, dict[str, Any]] = {}
     for place, name in enumerate(rule.classes):
         inside = split.truth[:, place] == 1
@@ -244,7 +246,12 @@ def _subtypes(
 
 
 def _compared_with_baseline(
-    split: OneVsRest, predictions: Predictions, baseline: Floats, rule: MultiRule, seed: int
+    split: OneVsRest,
+    predictions: Predictions,
+    patients: Integers,
+    baseline: Floats,
+    rule: MultiRule,
+    seed: int,
 ) -> dict[str, Any]:
     """The baseline's metrics, at its own point ``default``, and the network's differences from them."""
     labels, task = predictions.labels, rule.task
@@ -254,7 +261,7 @@ def _compared_with_baseline(
         predictions.logits,
         baseline,
         labels,
-        predictions.patients,
+        patients,
         task,
         thresholds=(rule.point.logit_thresholds, None),
         seed=seed,

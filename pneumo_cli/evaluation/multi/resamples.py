@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pneumo_cli.evaluation.arrays import Floats, Integers
-from pneumo_cli.evaluation.confidence.bootstrap import Sample, effective
+from pneumo_cli.evaluation.confidence.bootstrap import Sample
+from pneumo_cli.evaluation.confidence.draws import Counts, PatientSums, effective
 from pneumo_cli.evaluation.multi.metrics import class_correlation, exact_matches
 from pneumo_cli.evaluation.multi.scores import OneVsRest
 
 if TYPE_CHECKING:
     from pneumo_cli.data.records import Task
-
-_NUMBERS = 2**18  # in one array of weights, 2 MiB
 
 
 class Resamples:
@@ -27,22 +26,23 @@ class Resamples:
         split: [n] each.
         codes: the patient of each, [n] of 0 to P - 1.
         patients: P.
-        areas: whether ``auc`` and ``average_precision`` are computed, which take nearly all of the time.
+        probabilities: whether only ``brier`` and ``ece`` are computed.
     """
 
-    def __init__(self, split: OneVsRest, codes: Integers, *, patients: int, areas: bool) -> None:
+    def __init__(self, split: OneVsRest, codes: Integers, *, patients: int, probabilities: bool) -> None:
         scores, truth, decided = split
         self.sample = Sample(scores, truth, codes, decided=decided, patients=patients)
-        self._areas = areas
+        self._probabilities = probabilities
         self._metrics: list[dict[str, Floats]] = []
         self._residuals: list[Floats] = []
 
-    def add(self, times: Floats) -> None:
-        """Compute further samples: how often each patient was drawn, [b, P]."""
-        compute = self.sample.metrics if self._areas else self.sample.metrics_without_areas
-        for part in np.array_split(times, -(-len(times) * self.sample.images // _NUMBERS)):
-            self._metrics.append(compute(part))
-        self._residuals.append(self.sample.bin_residuals(times))
+    def add(self, counts: Counts) -> None:
+        """Compute further samples: how often each patient was drawn, [P, b]."""
+        metrics, residuals = self.sample.resampled(counts, areas=not self._probabilities)
+        if self._probabilities:
+            metrics = {name: metrics[name] for name in ("brier", "ece")}
+        self._metrics.append(metrics)
+        self._residuals.append(residuals)
 
     @property
     def metrics(self) -> dict[str, Floats]:
@@ -61,7 +61,7 @@ class ClassResamples:
     Args:
         split: [N, K] each.
         codes: the patient of each image, [N] of 0 to P - 1.
-        areas: as for :class:`Resamples`.
+        probabilities: as for :class:`Resamples`.
         pooled: whether the pairs of an image and a class are also pooled.
 
     Attributes:
@@ -71,42 +71,47 @@ class ClassResamples:
     """
 
     def __init__(
-        self, split: OneVsRest, task: Task, codes: Integers, *, areas: bool = True, pooled: bool = False
+        self,
+        split: OneVsRest,
+        task: Task,
+        codes: Integers,
+        *,
+        probabilities: bool = False,
+        pooled: bool = False,
     ) -> None:
         self._task = task
         patients, known = int(codes.max()) + 1, split.truth >= 0
         pairs = np.nonzero(known)[0]
         self.classes = {
-            place: Resamples(split.of_class(place), codes[column], patients=patients, areas=areas)
+            place: Resamples(
+                split.of_class(place), codes[column], patients=patients, probabilities=probabilities
+            )
             for place, column in enumerate(known.T)
             if column.any()
         }
         self.pooled = (
-            Resamples(split.pooled(), codes[pairs], patients=patients, areas=areas)
+            Resamples(split.pooled(), codes[pairs], patients=patients, probabilities=probabilities)
             if pooled and pairs.size
             else None
         )
         some = np.asarray(known.any(axis=1))
         right = exact_matches(split) & some
-        self._hits = np.stack(
-            [np.bincount(codes, weights=each, minlength=patients) for each in (right, some)],
-            axis=1,
-            dtype=np.float64,
-        )
-        self.whole = effective(self._hits[:, 1])
+        hits = np.stack([np.bincount(codes, weights=each, minlength=patients) for each in (right, some)])
+        of_classes = [each.sample.sums[1:4] for each in self.classes.values()] if task == "multiclass" else []
+        self._totals = PatientSums(np.concatenate([hits, *of_classes]))
+        self.whole = effective(hits[1])
         self._right: list[Floats] = []
         self._correlations: list[Floats] = []
 
-    def add(self, times: Floats) -> None:
-        """Compute further samples: how often each patient was drawn, [b, P]."""
+    def add(self, counts: Counts) -> None:
+        """Compute further samples: how often each patient was drawn, [P, b]."""
         for each in (*self.classes.values(), *([self.pooled] if self.pooled else [])):
-            each.add(times)
-        right, known = (times @ self._hits).T
+            each.add(counts)
+        (right, known), of_classes = np.split(self._totals.of(counts), [2])
         with np.errstate(invalid="ignore"):
             self._right.append(right / known)
         if self._task == "multiclass":
-            counts = np.stack([times @ each.sample.sums[:, 1:4] for each in self.classes.values()], axis=1)
-            true, predicted, hits = np.moveaxis(counts, 2, 0)
+            true, predicted, hits = of_classes.reshape(len(self.classes), 3, -1).transpose(1, 2, 0)
             several = np.where((true > 0).sum(axis=1) > 1, 1.0, np.nan)
             self._correlations.append(several * class_correlation(true, predicted, hits.sum(axis=1)))
 

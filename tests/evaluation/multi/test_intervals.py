@@ -31,9 +31,9 @@ def test_a_resample_has_the_metrics_of_its_images(predictions: Make, task: str) 
     split = as_one_vs_rest(found.logits.round(1), found.labels, task)
     codes = np.arange(120) // 2
     drawn = ClassResamples(split, task, codes, pooled=True)
-    times = np.random.default_rng(3).multinomial(60, np.full(60, 1 / 60), size=5).astype(float)
+    times = np.random.default_rng(3).multinomial(60, np.full(60, 1 / 60), size=5).astype(float).T
     drawn.add(times)
-    for row, weights in enumerate(times):
+    for row, weights in enumerate(times.T):
         images = np.repeat(np.arange(120), weights[codes].astype(int))
         logits, labels = found.logits.round(1)[images], found.labels[images]
         expected = per_class_metrics(logits, labels, task)
@@ -130,6 +130,30 @@ def test_unknown_labels_and_classes_without_images_leave_no_interval_and_no_nan(
     every = [*ends.flat.values(), *(value for of in ends.averages.values() for value in of.values())]
     assert np.isfinite(np.array(every)).all()
     assert multi_intervals(found.logits, np.full((60, 4), -1), found.patients, "multilabel").flat == {}
+
+
+def test_resamples_without_an_image_where_a_label_is_known_leave_its_calibration_error_an_interval(
+    predictions: Make,
+) -> None:
+    found = predictions("multilabel", 60)
+    labels = np.abs(found.labels)
+    labels[6:, 0] = -1  # known for three of thirty patients
+    ends = multi_intervals(found.logits, labels, found.patients, "multilabel").per_class[0]["ece"]
+    known = metric_intervals(found.logits[:6, 0], labels[:6, 0], found.patients[:6])["ece"]
+    assert 0 <= ends.low < ends.high
+    assert ends.high > known.high / 2
+
+
+@pytest.mark.parametrize("task", ["multiclass", "multilabel"])
+def test_intervals_of_probabilities_alone_are_those_among_all(predictions: Make, task: str) -> None:
+    found = predictions(task, 200)
+    data = (found.logits, found.labels, found.patients, task)
+    every, some = multi_intervals(*data), multi_intervals(*data, probabilities=True)
+    names = ("brier", "ece")
+    pairs = [(some.flat, every.flat), *zip(some.per_class, every.per_class, strict=True)]
+    pairs += [(some.averages[name], every.averages[name]) for name in ("macro", "weighted")]
+    for few, many in pairs:
+        assert few == {name: many[name] for name in names}
 
 
 def test_a_single_patient_has_no_interval(predictions: Make) -> None:
