@@ -86,8 +86,9 @@ def _check_attributes(dataset: Dataset) -> None:
 
 def _check_texts(dataset: Dataset) -> None:
     for attribute, needed in _TEXTS.items():
-        _check_each(dataset, attribute, lambda value: isinstance(value, str), "a text")
         values = list(map(attrgetter(attribute), dataset.records))
+        if set(map(type, values)) - {str}:
+            _check_each(dataset, attribute, lambda value: isinstance(value, str), "a text")
         distinct = set(values)
         if needed and "" in distinct:
             _refuse(dataset, f"{attribute} is empty: give a text", values.index(""))

@@ -31,6 +31,7 @@ _ELSEWHERE = (_Elsewhere("dicom", "a DICOM file", (".dcm", ".dicom"), (128, b"DI
 _registered: tuple[DecoderSpec, ...] = ()
 _origins: Mapping[str, str] = {}
 _failing: set[str] = set()  # references that have been named in a warning
+_suffixes: tuple[tuple[DecoderSpec, ...] | None, tuple[str, ...]] = (None, ())  # of the registered ones
 
 
 def replace(specs: Iterable[DecoderSpec], origins: Mapping[str, str] = {}) -> None:
@@ -52,8 +53,11 @@ def title(spec: DecoderSpec) -> str:
 
 def suffixes() -> tuple[str, ...]:
     """Lower-case suffixes of the formats that installed or known plugins decode."""
-    known = [spec.suffixes for spec in _registered] + [one.suffixes for one in _ELSEWHERE]
-    return tuple(dict.fromkeys(suffix for each in known for suffix in each))
+    global _suffixes
+    if _suffixes[0] is not _registered:  # it is asked for each file
+        known = [spec.suffixes for spec in _registered] + [one.suffixes for one in _ELSEWHERE]
+        _suffixes = _registered, tuple(dict.fromkeys(suffix for each in known for suffix in each))
+    return _suffixes[1]
 
 
 def titles() -> tuple[str, ...]:

@@ -145,7 +145,8 @@ def unused_files(
             the name does not tell what it is.
     """
     kinds: dict[tuple[bool, str], list[str]] = defaultdict(list)
-    for path in sorted(set(files) - set(used)):
+    known = dict.fromkeys(used)
+    for path in sorted({path for path in files if path not in known}):
         if is_image(path):
             folder = str(PurePosixPath(path).parent)
             kind = True, where(path) or ("at the top level" if folder == "." else f"in the folder {folder}")

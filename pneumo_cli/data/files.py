@@ -14,14 +14,17 @@ import stat
 import threading
 import zipfile
 import zlib
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import closing
+from itertools import islice
 from pathlib import Path, PurePosixPath
-from typing import Protocol
+from typing import Any, Protocol
 
 from pneumo_cli.data.file_kinds import begins_as_image, is_image, tells_by_content
 from pneumo_cli.errors import DataError, UnreadableImage
 from pneumo_cli.runtime import atomic
+from pneumo_cli.runtime.garbage import uncollected
 from pneumo_cli.runtime.progress import Progress
 from pneumo_cli.runtime.threads import ordered_map
 from pneumo_cli.specs import MAGIC_BYTES
@@ -38,7 +41,7 @@ UNREADABLE = "unreadable:"
 """Prefix of the digest of an unreadable file; its name follows, so that no two are equal."""
 
 _DIGESTS_FORMAT = 1
-_MORE = 2**20  # bytes of a file that grows while it is read
+_MORE = 2**16  # bytes of a file that grows while it is read; each file's end is found with a read of as many
 _BATCH = 32  # files per task of a thread: small ones are hashed faster than tasks are passed
 _log = logging.getLogger("pneumo")
 
@@ -48,7 +51,7 @@ Signature = tuple[int, int]
 class _Source(Protocol):
     """A folder or an archive."""
 
-    def files(self) -> Iterator[tuple[str, str]]: ...
+    def files(self) -> Iterator[tuple[list[str], str]]: ...
 
     def read(self, name: str, size: int = ...) -> bytes: ...
 
@@ -103,6 +106,7 @@ class ImageFiles:
     def _begins_as_image(self, name: str) -> bool:
         return tells_by_content(PurePosixPath(name)) and begins_as_image(self.beginning(name, MAGIC_BYTES))
 
+    @uncollected()
     def files(self) -> list[str]:
         """Return the names of all files: POSIX paths relative to the root, sorted.
 
@@ -113,15 +117,20 @@ class ImageFiles:
         Raises:
             DataError: a folder cannot be listed, or a name is not valid Unicode.
         """
-        names: set[str] = set()
+        names: list[str] = []
         skipped: dict[str, list[str]] = {}
-        for name, reason in self._source.files():
+        for several, reason in self._source.files():
+            if not several:
+                continue
             if reason:
-                skipped.setdefault(reason, []).append(name.encode(errors="replace").decode())
+                shown = (name.encode(errors="replace").decode() for name in several)
+                skipped.setdefault(reason, []).extend(shown)
             else:
-                names.add(_unicode(name, self.root))
+                _check_unicode(several, self.root)
+                names += several
         self.skipped = {reason: sorted(several) for reason, several in sorted(skipped.items())}
-        return sorted(names)
+        names.sort()
+        return names
 
     def read_bytes(self, name: str) -> bytes:
         """Return the content of one file; thread-safe.
@@ -144,30 +153,32 @@ class ImageFiles:
         Results are cached below ``cache`` until size or modification time of the file (or of the archive) changes.
         An unreadable file gets ``unreadable:<name>``, which is not cached.
         """
-        cached = _DigestCache(cache, self.root)
-        signatures = {name: self._source.signature(name) for name in names}
         digests: dict[str, str] = {}
-        for name, signature in signatures.items():
-            entry = cached.entries.get(name)
-            if entry is not None and entry[0] == signature:
-                digests[name] = entry[1]
-        missing = [name for name in signatures if name not in digests]
+        missing: dict[str, Signature | None] = {}
+        with uncollected():
+            cached = _DigestCache(cache, self.root)
+            for name in names:
+                entry, signature = cached.entries.get(name), self._source.signature(name)
+                if entry and signature and entry[0] == signature[0] and entry[1] == signature[1]:
+                    digests[name] = entry[2]
+                else:
+                    digests[name] = ""  # for the order of the names
+                    missing[name] = signature
         if missing:
-            batches = [missing[first : first + _BATCH] for first in range(0, len(missing), _BATCH)]
+            waiting = iter(missing)
+            batches = list(iter(lambda: list(islice(waiting, _BATCH)), []))
             with (
                 progress.stage("hashing", len(missing)) as advance,
                 closing(ordered_map(self._digests, batches)) as computed,
             ):
-                for names, found in zip(batches, computed, strict=True):
-                    digests |= zip(names, found, strict=True)
-                    advance(len(names))
-            cached.entries |= {
-                name: (signature, digests[name])
-                for name in missing
-                if (signature := signatures[name]) and not digests[name].startswith(UNREADABLE)
-            }
+                for batch, found in zip(batches, computed, strict=True):
+                    digests |= zip(batch, found, strict=True)
+                    advance(len(batch))
+            for name, signature in missing.items():
+                if signature and not digests[name].startswith(UNREADABLE):
+                    cached.entries[name] = [*signature, digests[name]]
             cached.save()
-        return {name: digests[name] for name in signatures}
+        return digests
 
     def _digests(self, names: Iterable[str]) -> list[str]:
         return [self._digest(name) for name in names]
@@ -198,9 +209,10 @@ def _kind(entry: os.DirEntry[str]) -> str:
 class _Folder:
     def __init__(self, root: Path) -> None:
         self._root = root
+        self._prefix = os.path.join(root, "")
 
-    def files(self) -> Iterator[tuple[str, str]]:
-        """The names of files, and the reason why one is skipped, or nothing."""
+    def files(self) -> Iterator[tuple[list[str], str]]:
+        """The names of some files at a time, and the reason why they are skipped, or nothing."""
         visited: set[tuple[int, int]] = set()
         folders = [("", False)]
         while folders:
@@ -211,32 +223,40 @@ class _Folder:
                 if (status.st_dev, status.st_ino) in visited:
                     continue
                 visited.add((status.st_dev, status.st_ino))
+                found: dict[str, list[str]] = defaultdict(list)  # names by kind
                 with os.scandir(self._root / folder) as listing:
-                    found = [(one.name, _kind(one)) for one in listing if not _is_clutter(one.name)]
+                    for one in listing:
+                        if not _is_clutter(one.name):
+                            found[_kind(one)].append(one.name)
             except OSError as error:
                 if hidden:
                     continue
                 raise DataError(f"cannot list {self._root / folder}: {error.strerror}") from None
+            above = f"{folder}/" if folder else ""
             # Hidden folders come last: they may be links to others.
-            folders[:0] = [
-                (f"{folder}/{name}" if folder else name, True)
-                for name, kind in found
-                if kind == "folder" and (hidden or name.startswith("."))
+            folders[:0] = [(above + name, True) for name in found["folder"] if hidden or name.startswith(".")]
+            folders += [
+                (above + name, False)
+                for name in sorted(found["folder"], reverse=True)
+                if not (hidden or name.startswith("."))
             ]
-            for name, kind in sorted(found, reverse=True):
-                path = f"{folder}/{name}" if folder else name
-                if hidden or name.startswith("."):
-                    if kind == "file" and is_image(name):
-                        yield path, HIDDEN
-                elif kind == "folder":
-                    folders.append((path, False))
-                elif kind == "file" or (kind == "broken link" and is_image(name)):
-                    yield path, ""
-                else:
-                    yield path, NOT_REGULAR
+            unseen = [name for name in found["file"] if hidden or name.startswith(".")]
+            yield [above + name for name in unseen if is_image(name)], HIDDEN
+            if hidden:
+                continue
+            broken = [name for name in found["broken link"] if not name.startswith(".")]
+            names = [name for name in found["file"] if not name.startswith(".")]
+            # Sorted before paths are made of them: paths that lie in memory in their order are read faster later.
+            names = sorted(names + [name for name in broken if is_image(name)], reverse=True)
+            yield [above + name for name in names], ""
+            other = [name for name in found["other"] if not name.startswith(".")]
+            yield (
+                [above + name for name in other + [name for name in broken if not is_image(name)]],
+                NOT_REGULAR,
+            )
 
     def read(self, name: str, size: int = MAX_BYTES + 1) -> bytes:
-        path = os.path.join(self._root, name)
+        path = os.path.join(self._prefix, name)
         try:
             status = os.stat(path)
             if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait forever
@@ -252,7 +272,7 @@ class _Folder:
 
     def signature(self, name: str) -> Signature | None:
         try:
-            status = os.stat(os.path.join(self._root, name))
+            status = os.stat(os.path.join(self._prefix, name))
         except OSError:
             return None
         return status.st_size, status.st_mtime_ns
@@ -284,20 +304,19 @@ class _Archive:
                 self._again.append(name)
             self._members[name] = info
 
-    def files(self) -> Iterator[tuple[str, str]]:
-        """The names of members, and the reason why one is skipped, or nothing."""
+    def files(self) -> Iterator[tuple[list[str], str]]:
+        """The name of a member, and the reason why it is skipped, or nothing."""
         for name, info in self._members.items():
             path = PurePosixPath(name)
             if info.is_dir() or any(map(_is_clutter, path.parts)):
                 continue
             if path.is_absolute() or ".." in path.parts:
-                yield name, OUTSIDE
+                yield [name], OUTSIDE
             elif not any(part.startswith(".") for part in path.parts):
-                yield name, ""
+                yield [name], ""
             elif is_image(name):
-                yield name, HIDDEN
-        for name in self._again:
-            yield name, AGAIN
+                yield [name], HIDDEN
+        yield self._again, AGAIN
 
     def read(self, name: str, size: int = MAX_BYTES + 1) -> bytes:
         try:
@@ -329,12 +348,18 @@ def _bounded(data: bytes) -> bytes:
     return data
 
 
-def _unicode(name: str, root: Path) -> str:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        raise DataError(f"{root} holds a file whose name is not valid UTF-8, {name!a}: rename it") from None
-    return name
+def _check_unicode(names: Iterable[str], root: Path) -> None:
+    for name in names:
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise DataError(
+                f"{root} holds a file whose name is not valid UTF-8, {name!a}: rename it"
+            ) from None
+
+
+def _is_entry(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 3 and isinstance(value[2], str) and len(value[2]) == 64
 
 
 class _DigestCache:
@@ -344,19 +369,21 @@ class _DigestCache:
         self._root = str(root.resolve())
         key = hashlib.sha256(self._root.encode(errors="replace")).hexdigest()
         self._path = cache / "digests" / f"{key[:32]}.json"
-        self.entries: dict[str, tuple[Signature, str]] = {}
+        self.entries: dict[str, list[Any]] = {}  # size, time of modification, digest
         try:
             content = json.loads(self._path.read_bytes())
             if content["format"] == _DIGESTS_FORMAT and content["root"] == self._root:
-                for name, (size, modified, digest) in content["files"].items():
-                    if isinstance(digest, str) and len(digest) == 64:
-                        self.entries[name] = ((int(size), int(modified)), digest)
+                self.entries = content["files"]
+                for name in [name for name, entry in self.entries.items() if not _is_entry(entry)]:
+                    del self.entries[name]
         except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
             self.entries = {}
 
     def save(self) -> None:
-        files = {name: (*signature, digest) for name, (signature, digest) in sorted(self.entries.items())}
+        files = {name: self.entries[name] for name in sorted(self.entries)}
+        # Not indented: that takes ten times as long, and a gigabyte for a million files.
+        content = json.dumps({"format": _DIGESTS_FORMAT, "root": self._root, "files": files})
         try:
-            atomic.write_json(self._path, {"format": _DIGESTS_FORMAT, "root": self._root, "files": files})
+            atomic.write_bytes(self._path, content.encode())
         except OSError as error:
             _log.warning("content hashes cannot be cached in %s: %s", self._path.parent, error.strerror)

@@ -18,12 +18,14 @@ from pneumo_cli.data.sample_rng import shuffled
 from pneumo_cli.data.splits import (
     Positions,
     Split,
+    Stratum,
+    counted_strata,
     groups_apart_from_test,
     pool_positions,
     shown_classes,
-    strata,
 )
 from pneumo_cli.errors import DataError, UsageError
+from pneumo_cli.runtime.garbage import uncollected
 
 
 def fold_split(
@@ -57,6 +59,7 @@ def fold_split(
     )
 
 
+@uncollected()
 def divide(
     records: Sequence[Record], folds: int, seed: int = 42, classes: Sequence[str] = ()
 ) -> tuple[list[Positions], Positions]:
@@ -79,15 +82,14 @@ def divide(
     if folds < 2:
         raise UsageError(f"cross-validation needs at least 2 folds, not {folds}")
     groups, excluded = groups_apart_from_test(records)
-    strata_of = [Counter(key for i in group for key in strata(records[i])) for group in groups]
-    totals: Counter[tuple[int, str]] = sum(strata_of, Counter())
-    filled: list[Counter[tuple[int, str]]] = [Counter() for _ in range(folds)]
+    strata_of, totals = counted_strata(records, groups)
+    filled: list[Counter[Stratum]] = [Counter() for _ in range(folds)]
     members: list[list[int]] = [[] for _ in range(folds)]
     order = shuffled(seed, 0, np.arange(len(groups))).tolist()
     for number in sorted(order, key=lambda number: -len(groups[number])):
         counts = strata_of[number]
 
-        def load(fold: int, counts: Counter[tuple[int, str]] = counts) -> tuple[float, int]:
+        def load(fold: int, counts: Counter[Stratum] = counts) -> tuple[float, int]:
             share = sum(count * filled[fold][key] / totals[key] for key, count in counts.items())
             return share, len(members[fold])
 

@@ -78,9 +78,12 @@ class Record:
     @property
     def present(self) -> tuple[int, ...]:
         """The classes that the image shows, as indices into ``Dataset.classes``."""
-        if not self.labels:
-            return (self.label,)
-        return tuple(place for place, value in enumerate(self.labels) if value == 1)
+        return present_labels(self.label, self.labels)
+
+
+def present_labels(label: int, labels: Sequence[int]) -> tuple[int, ...]:
+    """The classes that an image of this ``Record.label`` and these ``Record.labels`` shows, as indices."""
+    return tuple(place for place, value in enumerate(labels) if value == 1) if labels else (label,)
 
 
 @dataclass(frozen=True)

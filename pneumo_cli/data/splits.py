@@ -13,17 +13,21 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import Literal, get_args
+from operator import attrgetter
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pneumo_cli.data.records import Pool, Record
+from pneumo_cli.data.records import Pool, Record, present_labels
+from pneumo_cli.data.repeated import positions_of_repeated
 from pneumo_cli.data.sample_rng import shuffled
 from pneumo_cli.errors import DataError, UsageError
+from pneumo_cli.runtime.garbage import uncollected
 
 Policy = Literal["source", "patient", "last", "all", "given"]
 Positions = NDArray[np.int64]
+Stratum = tuple[int, str]
 _Parts = tuple[list[int], list[int], list[int]]  # training, validation, excluded
 
 
@@ -63,6 +67,7 @@ class Split:
         return replace(self, train=train, validation=validation, test=test, excluded=kept(self.excluded))
 
 
+@uncollected()
 def split_records(
     records: Sequence[Record],
     policy: Policy,
@@ -170,22 +175,47 @@ def _as_given(records: Sequence[Record], fraction: float, seed: int) -> _Parts:
     return [position for position in pool if not records[position].validation], validation, []
 
 
+_LABELS, _KIND = attrgetter("label", "labels"), attrgetter("label", "labels", "subtype")
+
+
 def shown_classes(records: Sequence[Record], positions: Iterable[int]) -> set[int]:
     """The classes that any of the images at some positions shows."""
-    return {label for position in positions for label in records[position].present}
+    distinct = set(map(_LABELS, map(records.__getitem__, positions)))
+    return {label for labels in distinct for label in present_labels(*labels)}
 
 
-def strata(record: Record) -> tuple[tuple[int, str], ...]:
+def strata(record: Record) -> tuple[Stratum, ...]:
     """What splits and folds balance: label and subtype; in a multilabel dataset each label that is present."""
     if not record.labels:
         return ((record.label, record.subtype),)
     return tuple((label, "") for label in record.present) or ((-1, ""),)
 
 
+def counted_strata(
+    records: Sequence[Record], groups: Sequence[Sequence[int]]
+) -> tuple[list[Counter[Stratum]], Counter[Stratum]]:
+    """The number of images of each of the :func:`strata`, in each group of positions and in all of them.
+
+    Groups that are alike have the same counter, which is not to be changed.
+    """
+    kinds: dict[tuple[Any, ...], tuple[Stratum, ...]] = {}
+    strata_of = [
+        kinds.get(kind) or kinds.setdefault(kind, strata(record))
+        for kind, record in zip(map(_KIND, records), records, strict=True)
+    ]
+    alike = [tuple(map(strata_of.__getitem__, group)) for group in groups]
+    times = Counter(alike)
+    known = {each: Counter(key for keys in each for key in keys) for each in times}
+    total: Counter[Stratum] = Counter()
+    for each, counts in known.items():
+        for key, count in counts.items():
+            total[key] += count * times[each]
+    return [known[each] for each in alike], total
+
+
 def _by_patient(records: Sequence[Record], fraction: float, seed: int) -> _Parts:
     groups, excluded = groups_apart_from_test(records)
-    strata_of = [Counter(key for position in group for key in strata(records[position])) for group in groups]
-    sizes: Counter[tuple[int, str]] = sum(strata_of, Counter())
+    strata_of, sizes = counted_strata(records, groups)
     room = {key: round(fraction * size) for key, size in sizes.items()}
     train, validation = [], []
     order = shuffled(seed, 0, np.arange(len(groups))).tolist()
@@ -210,8 +240,9 @@ def groups_apart_from_test(records: Sequence[Record]) -> tuple[list[list[int]], 
         the groups, and the positions of records of the train pool in the other groups, which would be leaks.
     """
     groups, excluded = [], []
+    in_test = [record.pool == "test" for record in records]
     for group in patient_groups(records):
-        if any(records[position].pool == "test" for position in group):
+        if any(map(in_test.__getitem__, group)):
             excluded += [position for position in group if records[position].pool == "train"]
         else:
             groups.append(group)
@@ -232,12 +263,14 @@ def patient_groups(records: Sequence[Record]) -> list[list[int]]:
             position = parent[position]
         return position
 
-    by_name = sorted(range(len(records)), key=lambda position: records[position].name)
-    first_with: dict[tuple[str, str], int] = {}
-    for position in by_name:
-        record = records[position]
-        for key in (("patient", record.patient), ("digest", record.digest)):
-            parent[root(position)] = root(first_with.setdefault(key, position))
+    names = [record.name for record in records]
+    by_name = sorted(range(len(records)), key=names.__getitem__)
+    for values in ([record.patient for record in records], [record.digest for record in records]):
+        first_with: dict[str, int] = {}
+        for position in positions_of_repeated(values):
+            first = first_with.setdefault(values[position], position)
+            if first != position:
+                parent[root(position)] = root(first)
     groups: dict[int, list[int]] = defaultdict(list)
     for position in by_name:
         groups[root(position)].append(position)
@@ -297,21 +330,28 @@ class Overlaps:
 
 def overlaps(records: Sequence[Record], split: Split) -> Overlaps:
     """Count shared patients and identical images between each pair of splits."""
+    parts = {name: part.tolist() for name, part in split.parts().items()}
+    repeated = dict.fromkeys(positions_of_repeated([record.digest for record in records]))
+    patients = {name: Counter(records[position].patient for position in part) for name, part in parts.items()}
+    digests = {
+        name: Counter(records[position].digest for position in part if position in repeated)
+        for name, part in parts.items()
+    }
     pairs = []
-    for (first, before), (second, after) in combinations(split.parts().items(), 2):
-        patients = {records[position].patient for position in before}
-        digests = {records[position].digest for position in before}
-        shared = [records[position].patient for position in after if records[position].patient in patients]
-        identical = sum(records[position].digest in digests for position in after)
-        pairs.append(Overlap(first, second, len(set(shared)), len(shared), identical))
-    return Overlaps(tuple(pairs), identical_images(records))
+    for first, second in combinations(parts, 2):
+        shared = patients[first].keys() & patients[second].keys()
+        images = sum(patients[second][patient] for patient in shared)
+        identical = sum(digests[second][one] for one in digests[first].keys() & digests[second].keys())
+        pairs.append(Overlap(first, second, len(shared), images, identical))
+    return Overlaps(tuple(pairs), identical_images(records[position] for position in repeated))
 
 
 def identical_images(records: Iterable[Record]) -> tuple[IdenticalImages, ...]:
     """Return the groups of records with equal digests, in order of their first name."""
+    records = list(records)
     by_digest: dict[str, list[Record]] = defaultdict(list)
-    for record in records:
-        by_digest[record.digest].append(record)
+    for position in positions_of_repeated([record.digest for record in records]):
+        by_digest[records[position].digest].append(records[position])
     groups = [
         IdenticalImages(
             names=tuple(sorted(record.name for record in group)),
@@ -348,8 +388,10 @@ def class_table(records: Sequence[Record], classes: Sequence[str], split: Split)
     """Count classes and patients per split."""
     rows = []
     for name, positions in split.parts().items():
-        part = [records[position] for position in positions]
-        labels = Counter(label for record in part for label in record.present)
+        part = [records[position] for position in positions.tolist()]
+        labels: Counter[int] = Counter()
+        for alike, count in Counter(map(_LABELS, part)).items():
+            labels.update(dict.fromkeys(present_labels(*alike), count))
         counts = {title: labels[label] for label, title in enumerate(classes)}
         exclusive = not any(record.labels for record in part)
         ratio = labels[1] / labels[0] if len(classes) == 2 and labels[0] and exclusive else None

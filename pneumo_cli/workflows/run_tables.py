@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pneumo_cli.errors import PneumoError
+from pneumo_cli.runtime.garbage import uncollected
 from pneumo_cli.runtime.json_values import text
 from pneumo_cli.workflows.tables import Table
 
@@ -56,6 +57,7 @@ def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
     return flat
 
 
+@uncollected()
 def predictions(file: Path) -> Table:
     """A row per image of a file of predictions, with numbers as numbers.
 

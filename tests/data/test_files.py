@@ -167,6 +167,34 @@ def test_a_damaged_cache_of_digests_is_rebuilt(folder: Path, cache: Path, damage
     assert set(json.loads(cached.read_bytes())["files"]) == set(IMAGES)
 
 
+def test_indented_digests_of_an_earlier_version_are_read_and_strange_ones_left_out(
+    folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = ImageFiles(folder)
+    before = files.digests(IMAGES, cache, Progress())
+    (cached,) = (cache / "digests").iterdir()
+    content = json.loads(cached.read_bytes())
+    content["files"] |= {"c.jpg": "x" * 64, "other.png": [1, 2], "train/a.JPEG": [1, 2, 3]}
+    cached.write_text(json.dumps(content, indent=2))
+    read = []
+    monkeypatch.setattr(files, "read_bytes", lambda name: read.append(name) or CONTENT[name])
+    assert files.digests(IMAGES, cache, Progress()) == before
+    assert read == ["c.jpg", "train/a.JPEG"]
+
+
+def test_a_file_that_grows_while_it_is_read_is_read_to_its_end(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = bytes(range(256)) * 1024
+    (folder / "c.jpg").write_bytes(content)
+    files, true = ImageFiles(folder), os.stat
+    small = os.stat_result((0o100644, 0, 0, 1, 0, 0, 3, 0, 0, 0))
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "stat", lambda path, **more: small if str(path).endswith("c.jpg") else true(path))
+        read = files.read_bytes("c.jpg")
+    assert read == content
+
+
 def test_neither_a_folder_nor_an_archive_is_an_error_of_one_line(tmp_path: Path, archive: Path) -> None:
     (tmp_path / "text").write_text("hello")
     os.mkfifo(tmp_path / "pipe")

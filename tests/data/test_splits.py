@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import replace
+from random import Random
 
 import numpy as np
 import pytest
@@ -271,3 +272,41 @@ def test_folds_balance_every_label() -> None:
     for label in range(3):
         counts = [sum(records[p].labels[label] for p in fold) for fold in folds]
         assert max(counts) - min(counts) <= 4, label
+
+
+_FEW = st.lists(
+    st.tuples(st.integers(0, 1), st.integers(0, 9), st.integers(0, 9), st.sampled_from(("train", "test"))),
+    min_size=1,
+    max_size=20,
+)
+
+
+@given(_FEW, st.randoms(use_true_random=False))
+def test_groups_and_overlaps_are_those_of_the_definition(
+    rows: list[tuple[int, int, int, str]], random: Random
+) -> None:
+    records = [
+        record(number, label, f"p{patient}", pool, f"d{digest}")
+        for number, (label, patient, digest, pool) in enumerate(rows)
+    ]
+    together = [{place} for place in range(len(records))]
+    for one, first in enumerate(records):
+        for two, second in enumerate(records):
+            if first.patient == second.patient or first.digest == second.digest:
+                joined = together[one] | together[two]
+                for place in joined:
+                    together[place] = joined
+    groups = {frozenset(group) for group in patient_groups(records)}
+    assert groups == set(map(frozenset, together))
+    parts: list[list[int]] = [[], [], [], []]
+    for place in range(len(records)):
+        parts[random.randrange(4)].append(place)
+    split = Split(*(np.array(part, np.int64) for part in parts), policy="patient", seed=0, fraction=0.25)
+    for pair in overlaps(records, split).pairs:
+        before, after = (
+            [records[place] for place in split.parts()[name]] for name in (pair.first, pair.second)
+        )
+        patients = {one.patient for one in before}
+        assert pair.patients == len(patients & {one.patient for one in after})
+        assert pair.images == sum(one.patient in patients for one in after)
+        assert pair.identical == sum(one.digest in {other.digest for other in before} for one in after)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pneumo_cli import DataError
 from pneumo_cli.data import UNREADABLE, DatasetRequest, FileDataset, ImageFiles, Record, unused_files
-from pneumo_datasets.folder_layout import find_classes
-from pneumo_datasets.patients import Image, find_patients
+from pneumo_cli.runtime.garbage import uncollected
+from pneumo_datasets.folder_layout import Layout, find_classes
+from pneumo_datasets.patients import Image, Patients, find_patients
 from pneumo_datasets.settings import FolderSettings, names_of
 from pneumo_datasets.split_folders import with_test_pool
 
@@ -45,21 +46,7 @@ class FolderDataset(FileDataset):
             request.progress,
         )
         digests = self.digests(list(self.paths.values()))
-        records = []
-        for place in layout.places:
-            digest = digests[place.path]
-            records.append(
-                Record(
-                    name=place.name,
-                    label=place.label,
-                    patient=patients.of(place.path, place.name),
-                    pool="test" if place.split == "test" else "train",
-                    # That of an unreadable file is its path, which depends on where the class folders lie.
-                    digest=UNREADABLE + place.name if digest.startswith(UNREADABLE) else digest,
-                    subtype=patients.subtypes.get(place.path, place.subtype),
-                    validation=place.split == "validation",
-                )
-            )
+        records = _records(layout, patients, digests)
         _check_training(records, self.classes, self.place)
         self.records, made = with_test_pool(records, self.classes, settings.test_fraction, self.place)
         self.unused = unused_files(
@@ -69,6 +56,26 @@ class FolderDataset(FileDataset):
             self.files.beginning,
         )
         self.notes = (*layout.notes, *patients.notes, *made)
+
+
+@uncollected()
+def _records(layout: Layout, patients: Patients, digests: Mapping[str, str]) -> list[Record]:
+    records = []
+    for place in layout.places:
+        digest = digests[place.path]
+        records.append(
+            Record(
+                name=place.name,
+                label=place.label,
+                patient=patients.of(place.path, place.name),
+                pool="test" if place.split == "test" else "train",
+                # That of an unreadable file is its path, which depends on where the class folders lie.
+                digest=UNREADABLE + place.name if digest.startswith(UNREADABLE) else digest,
+                subtype=patients.subtypes.get(place.path, place.subtype),
+                validation=place.split == "validation",
+            )
+        )
+    return records
 
 
 def _check_training(records: Sequence[Record], classes: Sequence[str], place: str) -> None:

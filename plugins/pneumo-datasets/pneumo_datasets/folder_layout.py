@@ -8,10 +8,12 @@ everything else is passed over.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from pneumo_cli import DataError
 from pneumo_cli.data import ARCHIVES
+from pneumo_cli.runtime.garbage import uncollected
 from pneumo_datasets.class_names import check_shown, chosen_classes
 from pneumo_datasets.manifest import SUFFIXES
 from pneumo_datasets.split_folders import SplitName, split_named
@@ -24,8 +26,7 @@ _IMAGES = frozenset({"images", "image", "imgs"})
 _MASKS = frozenset({"masks", "mask"})
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """One image.
 
     Attributes:
@@ -64,6 +65,7 @@ class Layout:
     notes: tuple[str, ...] = ()
 
 
+@uncollected()
 def find_classes(images: Sequence[str], files: Sequence[str], wanted: Sequence[str], root: str) -> Layout:
     """Locate class folders.
 
@@ -82,19 +84,20 @@ def find_classes(images: Sequence[str], files: Sequence[str], wanted: Sequence[s
     above = _wrapper(images)
     places, reasons = _located(images, above)
     found: dict[str, str] = {}
-    for place in places:
-        found.setdefault(place.title.casefold(), place.title)
+    for title in dict.fromkeys(place.title for place in places):
+        found.setdefault(title.casefold(), title)
     check_shown(found.values(), root)
     classes = _chosen(found, wanted, root, files)
     order = {title.casefold(): label for label, title in enumerate(classes)}
+    labels = {title: order.get(title.casefold()) for title in {place.title for place in places}}
     kept = []
     for place in places:
-        label = order.get(place.title.casefold())
+        label = labels[place.title]
         if label is None:
             folder = place.path.removesuffix(place.below).rstrip("/")
             reasons[place.path] = f"in the class folder {folder}"
         else:
-            kept.append(replace(place, label=label))
+            kept.append(place._replace(label=label) if label else place)
     kept.sort(key=lambda place: (place.label, place.name.rpartition("/")[2], place.name))
     finer = len({(place.label, place.subtype) for place in kept if place.subtype})
     if finer <= MAX_SUBTYPES:
@@ -103,53 +106,81 @@ def find_classes(images: Sequence[str], files: Sequence[str], wanted: Sequence[s
         f"The {finer:,} folders below the classes are too many for subtypes; if they are patients, name them with "
         "--patient-pattern '(.+)/'."
     )
-    return Layout([replace(place, subtype="") for place in kept], classes, reasons, (note,))
+    return Layout([place._replace(subtype="") for place in kept], classes, reasons, (note,))
 
 
 def _wrapper(images: Sequence[str]) -> str:
     """The path, with a final slash, of the folder below which several folders hold the images."""
     above = ""
     while True:
-        folders = {path[len(above) :].partition("/")[0] for path in images}
-        below = {path[len(above) :].partition("/")[2] for path in images}
-        if len(folders) > 1 or "" in below or split_named(next(iter(folders))):
+        folder, slash, _ = images[0][len(above) :].partition("/")
+        within = above + folder + slash
+        if not slash or split_named(folder) or not all(path.startswith(within) for path in images):
             return above
-        if not any("/" in path for path in below):  # a class folder alone
+        if not any("/" in path[len(within) :] for path in images):  # a class folder alone
             return above
-        above += next(iter(folders)) + "/"
+        above = within
+
+
+class _Found(NamedTuple):
+    """What the images of one folder are; all but the reason as in :class:`Place`.
+
+    Attributes:
+        reason: why they are not used; None: they are.
+        start: where their paths below the class and split folders begin.
+    """
+
+    reason: str | None
+    split: SplitName | None = None
+    title: str = ""
+    subtype: str = ""
+    start: int = 0
 
 
 def _located(images: Sequence[str], above: str) -> tuple[list[Place], dict[str, str]]:
     """The images in class folders, and why others are none."""
-    parts = {path: path[len(above) :].split("/") for path in images}
-    split_above = any(len(one) > 1 and split_named(one[0]) for one in parts.values())
-    split_below = not split_above and any(len(one) > 2 and split_named(one[1]) for one in parts.values())
+    start = len(above)
+    parts = {
+        folder: folder.split("/") if folder else []
+        for folder in dict.fromkeys(path[start:].rpartition("/")[0] for path in images)
+    }
+    split_above = any(one and split_named(one[0]) for one in parts.values())
+    split_below = not split_above and any(len(one) > 1 and split_named(one[1]) for one in parts.values())
+    found = {folder: _in_folder(one, split_above, split_below) for folder, one in parts.items()}
     places, reasons = [], {}
-    for path, one in parts.items():
-        folders = one[:-1]
-        split = split_named(folders[0]) if split_above and folders else None
-        title = folders[1:2] if split_above else folders[:1]
-        if split_below:
-            split = split_named(folders[1]) if len(folders) > 1 else None
-        if (split_above or split_below) and split is None:
-            reasons[path] = f"outside of the split folders, in {'/'.join(folders)}" if folders else ""
-        elif not title:
-            reasons[path] = f"without a class folder, in {folders[0]}" if folders else ""
+    for path in images:
+        name = path[start:]
+        reason, split, title, subtype, below = found[name.rpartition("/")[0]]
+        if reason is None:
+            places.append(Place(path, name, split, title, subtype, name[below:]))
         else:
-            depth = 2 if split else 1
-            finer = [name for name in folders[depth:] if name.casefold() not in _IMAGES]
-            if any(name.casefold() in _MASKS for name in finer):
-                reasons[path] = "in folders of masks"
-                continue
-            places.append(
-                Place(path, "/".join(one), split, title[0], finer[0] if finer else "", "/".join(one[depth:]))
-            )
+            reasons[path] = reason
     return places, reasons
+
+
+def _in_folder(folders: Sequence[str], split_above: bool, split_below: bool) -> _Found:
+    """What the images of a folder are, by its path below the root and the folders that are passed over."""
+    split = split_named(folders[0]) if split_above and folders else None
+    title = folders[1:2] if split_above else folders[:1]
+    if split_below:
+        split = split_named(folders[1]) if len(folders) > 1 else None
+    if (split_above or split_below) and split is None:
+        return _Found(f"outside of the split folders, in {'/'.join(folders)}" if folders else "")
+    if not title:
+        return _Found(f"without a class folder, in {folders[0]}" if folders else "")
+    depth = 2 if split else 1
+    finer = [name for name in folders[depth:] if name.casefold() not in _IMAGES]
+    if any(name.casefold() in _MASKS for name in finer):
+        return _Found("in folders of masks")
+    start = len("/".join(folders[:depth])) + 1
+    return _Found(None, split, title[0], finer[0] if finer else "", start)
 
 
 def _doubts(places: Sequence[Place], classes: Sequence[str]) -> tuple[str, ...]:
     """A note if the class folders may be split folders with unusual names, above the classes: all hold the same."""
-    below = [{place.subtype for place in places if place.label == label} for label in range(len(classes))]
+    below: list[set[str]] = [set() for _ in classes]
+    for place in places:
+        below[place.label].add(place.subtype)
     if len(below[0]) < 2 or "" in below[0] or any(other != below[0] for other in below):
         return ()
     return (

@@ -42,6 +42,8 @@ class Labels:
             rows: positions of its rows.
             how: ``refuse``, ``any`` or ``majority``; rows with equal labels are joined in any case.
         """
+        if len(rows) == 1:
+            return self.rows[rows[0]]
         several = [self.rows[row] for row in rows]
         if len(set(several)) == 1:
             return several[0]
@@ -174,7 +176,7 @@ def labels_of_columns(
     uncertain = f"; uncertain ones (-1) {_AS[settings.uncertain]}" if -1 in seen else ""
     empty = f"; empty ones {_AS[settings.missing]}" if None in seen else ""
     note = f"Labels are from {source} of 1 and 0{uncertain}{empty}."
-    rows = list(zip(*read, strict=True))
+    rows = _shared(zip(*read, strict=True))
     if len(classes) > 1 and all(sum(row) == 1 and min(row) == 0 for row in rows):
         note += " Each row has exactly one: for exclusive classes, name it in one column (--label-column)."
     labels = _several_or_binary(Labels(classes, True, rows, note))
@@ -183,6 +185,12 @@ def labels_of_columns(
             f"the label column {classes[0]!r} has one value alone: a classifier needs both 0 and 1"
         )
     return labels
+
+
+def _shared(rows: Iterable[tuple[int, ...]]) -> list[tuple[int, ...]]:
+    """The rows, with one object for those that are equal."""
+    known: dict[tuple[int, ...], tuple[int, ...]] = {}
+    return [known.setdefault(row, row) for row in rows]
 
 
 def _several_or_binary(labels: Labels) -> Labels:

@@ -11,6 +11,7 @@ import os
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ MAX_COLUMNS = 10_000
 MAX_ROWS = 10_000_000
 
 _PARQUET_ROWS = 1024
+_TEXT_ROWS = 256  # that are turned into columns at once
 _SHOWN = 12  # columns that a message names
 PATH_COLUMNS = (
     "path", "filepath", "imagepath", "file", "filename", "image", "imagefile", "imagename", "imageindex", "imageid",
@@ -117,6 +119,14 @@ def read_table(data: bytes, name: str) -> Table:
     return _Parquet(data, name) if name.lower().endswith(".parquet") else _Text(data, name)
 
 
+class _Known(dict[str, str]):
+    """Values by their text: equal ones are kept once."""
+
+    def __missing__(self, text: str) -> str:
+        self[text] = value = _text(text)
+        return value
+
+
 class _Text(Table):
     def __init__(self, data: bytes, name: str) -> None:
         self.name = name
@@ -132,8 +142,17 @@ class _Text(Table):
 
     def select(self, columns: Sequence[str]) -> list[list[str]]:
         places = [self.columns.index(column) for column in columns]
-        known: dict[str, str] = {}  # values by their text: equal ones are kept once
+        known = _Known()
         selected: list[list[str]] = [[] for _ in places]
+        rows = self._whole_rows()
+        while part := list(islice(rows, _TEXT_ROWS)):
+            by_column = list(zip(*part, strict=True))
+            for values, place in zip(selected, places, strict=True):
+                values += map(known.__getitem__, by_column[place])
+        return selected
+
+    def _whole_rows(self) -> Iterator[list[str]]:
+        """The rows below the header that are not empty, with as many values as there are columns."""
         width = len(self.columns)
         rows = self._rows()
         next(rows)
@@ -146,12 +165,7 @@ class _Text(Table):
                 )
             if number > MAX_ROWS:
                 raise DataError(f"the table {self.name} has more than {MAX_ROWS:,} rows")
-            for values, place in zip(selected, places, strict=True):
-                text = row[place] if place < len(row) else ""
-                if text not in known:
-                    known[text] = _text(text)
-                values.append(known[text])
-        return selected
+            yield row if len(row) == width else (row + [""] * width)[:width]
 
     def _rows(self) -> Iterator[list[str]]:
         try:

@@ -14,12 +14,13 @@ import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple
 
 from pneumo_cli import DataError, UnreadableImage, UsageError
 from pneumo_cli.data import ImageFiles
 from pneumo_cli.runtime import Progress, pip_install
+from pneumo_cli.runtime.garbage import uncollected
 from pneumo_datasets.file_search import FileSearch
 from pneumo_datasets.manifest import PATH_COLUMNS, PATIENT_COLUMNS, find_column, open_table
 from pneumo_datasets.settings import PatientSettings
@@ -103,7 +104,8 @@ def _checked(keys: Mapping[str, str], images: Sequence[Image], what: str) -> Non
 # --- pattern ----------------------------------------------------------------------------------------------------
 
 _SEARCH = """
-import json, re, sys
+import gc, json, re, sys
+gc.disable()
 request = json.load(sys.stdin)
 try:
     pattern = re.compile(request["pattern"])
@@ -114,8 +116,13 @@ named = pattern.groupindex
 groups = [number for number in range(1, pattern.groups + 1) if number != named.get("subtype")]
 if "patient" in named:
     groups = [named["patient"]]
-found = []
-for texts in request["texts"]:
+patients, subtypes = [], []
+for path in request["paths"]:
+    folder, slash, name = path.rpartition("/")
+    start, dot, suffix = name.rpartition(".")
+    if start and suffix:
+        name = start
+    texts = (name, folder + slash + name) if slash else (name,)
     match = next(filter(None, map(pattern.search, texts)), None)
     subtype = None
     if match and "subtype" in named:
@@ -123,18 +130,17 @@ for texts in request["texts"]:
     elif match and match.string != texts[0]:
         subtype = ""
     parts = [match[group] for group in groups or [0]] if match else []
-    found.append(["-".join(filter(None, parts)), subtype])
-json.dump({"found": found}, sys.stdout)
+    patients.append("-".join(filter(None, parts)))
+    subtypes.append(subtype)
+sys.stdout.write(json.dumps({"patients": patients, "subtypes": subtypes}))
 """
 
 
+@uncollected()
 def _by_pattern(images: Sequence[Image], pattern: str) -> Patients:
-    texts = []
-    for image in images:
-        below = PurePosixPath(image.below).with_suffix("")
-        texts.append([below.name, str(below)] if "/" in image.below else [below.name])
     keys, subtypes = {}, {}
-    for image, (patient, subtype) in zip(images, _searched(pattern, texts), strict=True):
+    found = _searched(pattern, [image.below for image in images])
+    for image, patient, subtype in zip(images, *found, strict=True):
         if patient:
             keys[image.path] = patient
         if subtype is not None:
@@ -143,8 +149,8 @@ def _by_pattern(images: Sequence[Image], pattern: str) -> Patients:
     return stated(keys, len(images), f"file names by the pattern '{pattern}'", subtypes)
 
 
-def _searched(pattern: str, texts: Sequence[Sequence[str]]) -> list[tuple[str, str | None]]:
-    """The patient and the subtype in the first text of each that the pattern is found in.
+def _searched(pattern: str, paths: Sequence[str]) -> tuple[list[str], list[str | None]]:
+    """The patients and subtypes in the names of files, without suffixes, or where they have none in the paths.
 
     Without a group for it the subtype is None; empty if a folder, which might be taken for one, names the patient.
 
@@ -153,14 +159,14 @@ def _searched(pattern: str, texts: Sequence[Sequence[str]]) -> list[tuple[str, s
     try:
         ended = subprocess.run(
             [sys.executable, "-I", "-S", "-c", _SEARCH],
-            input=json.dumps({"pattern": pattern, "texts": texts}),
+            input=json.dumps({"pattern": pattern, "paths": paths}),
             capture_output=True,
             text=True,
             timeout=_PATTERN_SECONDS,
         )
     except subprocess.TimeoutExpired:
         raise UsageError(
-            f"the patient pattern '{pattern}' takes more than {_PATTERN_SECONDS} seconds for {len(texts):,} file "
+            f"the patient pattern '{pattern}' takes more than {_PATTERN_SECONDS} seconds for {len(paths):,} file "
             "names: avoid repetitions of repetitions, such as (a+)+"
         ) from None
     if ended.returncode:
@@ -168,7 +174,7 @@ def _searched(pattern: str, texts: Sequence[Sequence[str]]) -> list[tuple[str, s
     answer = json.loads(ended.stdout)
     if "error" in answer:
         raise UsageError(f"the patient pattern '{pattern}' is no regular expression: {answer['error']}")
-    return [(patient, subtype) for patient, subtype in answer["found"]]
+    return answer["patients"], answer["subtypes"]
 
 
 # --- table ------------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Literal
 
 from pneumo_cli import DataError
@@ -29,6 +30,7 @@ _WORDS: dict[str, SplitName] = {
 _NAME = re.compile(rf"({'|'.join(_WORDS)})(?:[ _-]?(?:set|data|split|images))?", re.IGNORECASE)
 
 
+@lru_cache(maxsize=1024)  # it is asked for the folders of each image
 def split_named(name: str) -> SplitName | None:
     """The split that a folder or a value is called after; None: none.
 

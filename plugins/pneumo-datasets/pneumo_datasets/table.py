@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pneumo_cli import DataError, UsageError
 from pneumo_cli.data import DatasetRequest, FileDataset, ImageFiles, Record, unused_files
+from pneumo_cli.runtime.garbage import uncollected
 from pneumo_datasets.file_search import FileSearch
 from pneumo_datasets.labels import OTHER
 from pneumo_datasets.manifest import SUFFIXES, open_table
@@ -62,8 +63,11 @@ class TableDataset(FileDataset):
         chosen = self._with_labels(found)
         patients = self._patients(chosen, request)
         digests = self.digests(list(chosen))
-        records = [self._record(path, *values, patients, digests[path]) for path, values in chosen.items()]
-        records.sort(key=lambda record: (record.label, record.name.rpartition("/")[2], record.name))
+        with uncollected():
+            records = [
+                self._record(path, *values, patients, digests[path]) for path, values in chosen.items()
+            ]
+            records.sort(key=lambda record: (record.label, record.name.rpartition("/")[2], record.name))
         self.records, made = with_test_pool(records, self.classes, settings.test_fraction, self.place)
         self.paths = {record.name: record.name for record in self.records}
         self.unused = unused_files(
@@ -74,6 +78,7 @@ class TableDataset(FileDataset):
         )
         self.notes = (*self._notes, *patients.notes, *made)
 
+    @uncollected()
     def _found(self, search: FileSearch) -> dict[str, list[int]]:
         """The rows of each image, with a wanted view, by its path."""
         views = {view.casefold() for view in names_of(self._settings.views)}
@@ -109,6 +114,7 @@ class TableDataset(FileDataset):
             raise DataError(f"{what} below {self.place}: {shown}; leave them out with --skip-missing-files")
         self._notes.append(f"{what} and are left out ({shown}).")
 
+    @uncollected()
     def _with_labels(self, found: dict[str, list[int]]) -> dict[str, tuple[tuple[int, ...], int]]:
         """The labels and the first row of each image that has the wanted ones."""
         given = self._settings.repeated_rows
@@ -129,7 +135,7 @@ class TableDataset(FileDataset):
                     f"{remedy}"
                 )
             for column in (self._rows.patients, self._rows.splits):
-                if column and len(values := {column[row] for row in rows}) > 1:
+                if column and len(rows) > 1 and len(values := {column[row] for row in rows}) > 1:
                     shown = " and ".join(sorted(map(str, values))[:2])
                     raise DataError(f"{self._rows.tables[0]} has rows for {path} with {shown[:_TEXT]}")
             merged += len(rows) > 1

@@ -6,13 +6,14 @@ import hashlib
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 from image_trees import numbered, write_table
 
 from pneumo_cli.data.records import Dataset
 from pneumo_cli.errors import DataError, UsageError
+from pneumo_datasets.patients import _searched as patient_search
 
 Tree = Callable[..., Path]
 Opened = Callable[..., Dataset]
@@ -60,6 +61,16 @@ def test_the_path_below_the_class_is_searched_where_the_file_name_has_no_patient
     ]
     dataset = opened("folder", tree(names), patient_pattern=r"patient(\d+)")
     assert {record.patient for record in dataset.records} == {"0", "1", "2", "3", "4"}
+
+
+def test_names_are_searched_without_their_suffix_as_paths_are_without_theirs() -> None:
+    paths = ["a.png", "a.b.png", "a.", ".a", ".a.png", "a", "f.g/a.png", "f/a.b", "f/.a", "f/a.", "é/ü\n.png"]
+    names, _ = patient_search(r"(?s)(.*)", paths)
+    assert names == [PurePosixPath(path).with_suffix("").name for path in paths]
+    folders, subtypes = patient_search(r"(?s)(?P<subtype>.*)/(?P<patient>.*)", paths)
+    within = [PurePosixPath(path).with_suffix("") for path in paths]
+    assert folders == [path.name if path.parent.name else "" for path in within]
+    assert subtypes == [path.parent.name or None for path in within]
 
 
 @pytest.mark.parametrize(
