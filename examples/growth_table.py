@@ -19,25 +19,46 @@ Costs: TypeAlias = Mapping[str, Mapping[int, Cost]]
 """By the title of a task, and its size."""
 
 
-def slope(costs: Mapping[int, float]) -> float | None:
-    """The exponent between the two largest sizes; None: there is one only, or times are too short to tell."""
+def slope(costs: Mapping[int, float], least: float) -> str:
+    """The exponent between the two largest sizes; empty: there is one only, or it is too small to tell.
+
+    Args:
+        least: what can be told.
+    """
     sizes = sorted(costs)[-2:]
-    if len(sizes) < 2 or min(costs[size] for size in sizes) <= 0:
-        return None
-    return math.log(costs[sizes[1]] / costs[sizes[0]]) / math.log(sizes[1] / sizes[0])
+    if len(sizes) < 2 or min(costs[size] for size in sizes) < least:
+        return ""
+    return f"{math.log(costs[sizes[1]] / costs[sizes[0]]) / math.log(sizes[1] / sizes[0]):.2f}"
 
 
 def markdown(costs: Costs, sizes: Sequence[int]) -> str:
-    """The table: seconds and MiB at each size, the exponent, and bytes per record at the largest size."""
-    head = ["", *(f"{size:,}" for size in sizes), "exponent", "bytes each"]
-    lines = ["| " + " | ".join(head) + " |", "| --- |" + " ---: |" * (len(sizes) + 2)]
+    """The table: seconds at each size, MiB at the largest one, and the exponents of both."""
+    head = ["", *(f"{size:,}" for size in sizes), "time grows by", "memory at the last", "grows by"]
+    lines = ["| " + " | ".join(head) + " |", "| --- |" + " ---: |" * (len(head) - 1)]
     for title, by_size in costs.items():
-        cells = [f"{by_size[size].seconds:.2f} s, {by_size[size].mebibytes:,.0f} MiB" if size in by_size else ""
-                 for size in sizes]  # fmt: skip
-        found, most = slope({size: cost.seconds for size, cost in by_size.items()}), max(by_size)
-        each = f"{by_size[most].mebibytes * 2**20 / most:,.0f}"
-        lines.append(f"| {' | '.join([title, *cells, f'{found:.2f}' if found else '', each])} |")
+        cells = [f"{by_size[size].seconds:.2f} s" if size in by_size else "" for size in sizes]
+        cells += [
+            slope({size: cost.seconds for size, cost in by_size.items()}, 0.02),
+            f"{by_size[max(by_size)].mebibytes:,.0f} MiB",
+            slope({size: cost.mebibytes for size, cost in by_size.items()}, 2),
+        ]
+        lines.append(f"| {' | '.join([title, *cells])} |")
     return "\n".join(lines)
+
+
+def put(table: str, page: Path, heading: str) -> None:
+    """Replace the first table below a heading of a page.
+
+    Raises:
+        ValueError: there is no such heading, or no table below it.
+    """
+    lines = page.read_text(encoding="utf-8").splitlines()
+    start = lines.index(heading)
+    first = next((place for place in range(start, len(lines)) if lines[place].startswith("|")), None)
+    if first is None:
+        raise ValueError(f"{page} has no table below {heading!r}")
+    end = next((place for place in range(first, len(lines)) if not lines[place].startswith("|")), len(lines))
+    page.write_text("\n".join([*lines[:first], table, *lines[end:]]) + "\n", encoding="utf-8")
 
 
 def draw(costs: Costs, file: Path) -> None:

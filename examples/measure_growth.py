@@ -6,7 +6,7 @@ tiny and hard links are used where content does not matter, so that a million fi
 the end.
 
     python examples/measure_growth.py [--sizes 1000,10000,100000,1000000] [--tasks list,split,…] [--folder FOLDER]
-        [--figure docs/images/growth.png] [--record docs/results/growth.json]
+        [--figure docs/images/growth.png] [--page docs/data.md] [--record docs/results/growth.json]
 """
 
 from __future__ import annotations
@@ -29,10 +29,16 @@ from typing import Any, NamedTuple
 
 import growth_data
 import recording
-from growth_table import Cost, draw, markdown
+from growth_table import Cost, draw, markdown, put
 
 DECADES = (1_000, 10_000, 100_000, 1_000_000)
-MILLION, RUNS, LISTED, DECODED, PAIRS = 1_000_000, 100_000, 10_000, 10_000, 10_000
+MILLION, RUNS, LISTED, DECODED, PAIRS = 1_000_000, 100_000, 10_000, 100_000, 10_000
+_HEADING = "## How large can it be?"
+_SAYS = (
+    "a million images: listed in {list_seconds_1000000:.1f} s of processor time, opened as a dataset in "
+    "{open_seconds_1000000:.0f} s and {open_mebibytes_1000000:,.0f} MiB, split by patient in "
+    "{split_seconds_1000000:.1f} s"
+)
 _RESAMPLED = 100_000  # predictions of which the bootstrap is measured
 Prepared = Callable[[], Any]
 
@@ -344,6 +350,7 @@ def main() -> None:
     parser.add_argument("--tasks", default=",".join(TASKS), help="separated by commas")
     parser.add_argument("--folder", type=Path, help="for files; default: a temporary one")
     parser.add_argument("--figure", type=Path, metavar="FILE", help="draw the curves")
+    parser.add_argument("--page", type=Path, metavar="FILE", help=f"write the table below {_HEADING!r} of it")
     parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
     recording.add_option(parser)
     arguments = parser.parse_args()
@@ -367,7 +374,10 @@ def main() -> None:
         finally:
             shutil.rmtree(folder)
     costs = {name: by_size for name, by_size in costs.items() if by_size}
-    print(markdown({TASKS[name].title: by_size for name, by_size in costs.items()}, sizes))
+    table = markdown({TASKS[name].title: by_size for name, by_size in costs.items()}, sizes)
+    print(table)
+    if arguments.page:
+        put(table, arguments.page, _HEADING)
     if arguments.figure:
         draw({TASKS[name].title: costs[name] for name in costs if TASKS[name].drawn}, arguments.figure)
     values: dict[str, Any] = {}
@@ -375,7 +385,8 @@ def main() -> None:
         for size, cost in by_size.items():
             values[f"{name}_seconds_{size}"] = round(cost.seconds, 3)
             values[f"{name}_mebibytes_{size}"] = round(cost.mebibytes, 1)
-    recording.write(arguments.record, values)
+    says = _SAYS if MILLION in sizes and {"list", "open", "split"} <= costs.keys() else ""
+    recording.write(arguments.record, values, what="time and memory by the number of images", says=says)
 
 
 if __name__ == "__main__":
