@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from pneumo_cli.errors import PneumoError, UsageError
 from pneumo_cli.runtime import atomic
 
 _DAY = 86_400.0
+_log = logging.getLogger("pneumo")
 Array = np.memmap[Any, np.dtype[Any]]
 
 
@@ -63,6 +65,20 @@ def open_array(path: Path, identity: Mapping[str, Any]) -> tuple[Array, dict[str
     except (OSError, ValueError) as error:
         raise DamagedArrayError(str(error)) from None
     return array, manifest
+
+
+@contextmanager
+def damage_is_warned_of(path: Path, what: str, remedy: str) -> Iterator[None]:
+    """Turn the damage of an array that can be made again into a warning, and leave the block.
+
+    Args:
+        what: the array is of: ``decoded images``.
+        remedy: what is done about it: ``decoding them again``.
+    """
+    try:
+        yield
+    except DamagedArrayError as damage:
+        _log.warning("the %s in %s are damaged (%s): %s", what, path, damage, remedy)
 
 
 def write_array(

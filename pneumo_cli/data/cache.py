@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from pneumo_cli.data.array_file import (
     Array,
     DamagedArrayError,
+    damage_is_warned_of,
     disk_errors,
     manifest_path,
     open_array,
@@ -76,6 +77,21 @@ class _Entry:
     digest: str
 
 
+def _entry(array: Array, manifest: Mapping[str, Any]) -> _Entry:
+    """What has been opened.
+
+    Raises:
+        DamagedArrayError: the manifest does not say which images are unreadable.
+    """
+    try:
+        unreadable = {int(place): str(reason) for place, reason in manifest["unreadable"].items()}
+    except (KeyError, ValueError, AttributeError):
+        raise DamagedArrayError("the manifest cannot be read") from None
+    if not all(0 <= place < len(array) for place in unreadable):
+        raise DamagedArrayError("the manifest names images that there are not")
+    return _Entry(array, unreadable, manifest["sha256"])
+
+
 class _Layer:
     """The images of a dataset, or their masks for one target, at one size."""
 
@@ -123,23 +139,11 @@ class _Layer:
 
     def open(self) -> _Entry | None:
         """Open the entry; None where there is none that can be used."""
-        try:
-            opened = open_array(self.path, self.identity)
-            if opened is None:
-                return None
-            array, manifest = opened
-            try:
-                unreadable = {int(place): str(reason) for place, reason in manifest["unreadable"].items()}
-            except (KeyError, ValueError, AttributeError):
-                raise DamagedArrayError("the manifest cannot be read") from None
-            if not all(0 <= place < len(array) for place in unreadable):
-                raise DamagedArrayError("the manifest names images that there are not")
-        except DamagedArrayError as damage:
-            _log.warning("the decoded images in %s are damaged (%s): decoding them again", self.path, damage)
-            return None
-        if self._any_readable_now(unreadable):
-            return None
-        return _Entry(array, unreadable, manifest["sha256"])
+        entry = None
+        with damage_is_warned_of(self.path, "decoded images", "decoding them again"):
+            if (opened := open_array(self.path, self.identity)) is not None:
+                entry = _entry(*opened)
+        return None if entry is None or self._any_readable_now(entry.unreadable) else entry
 
     def _any_readable_now(self, unreadable: Mapping[int, str]) -> bool:
         with closing(ordered_map(self.read, unreadable)) as results:

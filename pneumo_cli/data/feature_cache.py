@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from pneumo_cli.data.array_file import (
     Array,
-    DamagedArrayError,
+    damage_is_warned_of,
     disk_errors,
     open_array,
     prepare_folder,
@@ -134,11 +134,9 @@ def cached_features(
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
     path = cache / "features" / f"{key[:32]}.bin"
     prepare_folder(path.parent)
-    try:
+    cached = None
+    with damage_is_warned_of(path, "features", "computing them again"):
         cached = open_array(path, identity)
-    except DamagedArrayError as damage:
-        _log.warning("the features in %s are damaged (%s): computing them again", path, damage)
-        cached = None
     if cached is not None:
         array = cached[0]
     else:

@@ -8,11 +8,10 @@
 
 All are called through pluggy: wrappers, ``tryfirst``, ``trylast``, ``specname`` and ``optionalhook`` work as pluggy
 documents. ``@hookimpl`` marks them; a trainer's task hooks and an object's lifecycle hooks need no mark. They may
-take fewer arguments than specified.
-Whoever raises is named with distribution, version and hook. In a registration hook it becomes a problem in
-``pneumo list-plugins``, and what was yielded before counts. In a run, errors of its trainer and of *extensions*
-(what wraps a task hook, implements an around hook, or is an ``ExtensionSpec``) end it, in lifecycle hooks too; an
-observer that raises is logged once and dropped for the run. Errors of observers do not reach wrappers.
+take fewer arguments than specified. Whoever raises is named with distribution, version and hook. In a registration
+hook it becomes a problem in ``pneumo list-plugins``, and what was yielded before counts. In a run, errors of its
+trainer and of *extensions* (what wraps a task hook, implements an around hook, or is an ``ExtensionSpec``) end it,
+in lifecycle hooks too; an observer that raises is logged once and dropped. Errors of observers reach no wrappers.
 
 Extensions are part of the recipe: ``run.toml`` records them, and a run is resumed and evaluated with the same ones.
 Objects of a run, and trainers, with ``state_dict()`` and ``load_state_dict(state)`` are in its checkpoint ``last``.

@@ -7,14 +7,11 @@ from __future__ import annotations
 
 import logging
 import math
-import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from pneumo_cli.data.cache import DecodedImages, blank_images, cached_images, decode_some
 from pneumo_cli.data.loader import count_batches
 from pneumo_cli.errors import Interrupted, PneumoError, UsageError
 from pneumo_cli.runs.folder import check_writable
@@ -25,13 +22,12 @@ from pneumo_cli.settings.resolve import Resolved, with_preset
 from pneumo_cli.trainers.session import (
     Setup,
     open_named_dataset,
-    prepare_data,
     prepare_device,
     run_on,
     set_up,
-    wanted_class,
 )
 from pneumo_cli.training import saver
+from pneumo_cli.training.few_images import few_images
 from pneumo_cli.training.measurement import (
     Measurement,
     copy_remembered,
@@ -53,7 +49,9 @@ LONG = 600.0
 """Seconds from which on a run says its price before it starts."""
 
 _QUICK = "quick"  # the preset that is named beside a long one
-_FEW = 200  # images passed in training: no run of fewer is long enough to be measured
+_FEW = (2e7, 1000)
+"""Pixels and batches passed in training: no run of fewer is long. A step of EfficientNet-B7, as large as models are
+here, is 0.3 million operations per pixel, so that a slow processor (10 GFLOP/s) needs ten minutes for them."""
 _AROUND = 12.0  # seconds: the start of the program, and a report of a few hundred test images
 _REPORT = 8_000_000  # bytes of a page with its figures
 _WRITTEN = 250e6  # bytes of a checkpoint that are hashed and written in a second
@@ -171,14 +169,15 @@ def estimate_run(registries: Registries, resolved: Resolved, progress: Progress)
 def say_if_long(run: Run, members: int = 1) -> None:
     """Say how long a run that is about to start takes, if that is long, and how long its preset ``quick`` would.
 
-    Short runs are recognized by their first step, so that this costs them next to nothing.
+    Short runs are recognized by their pixels or by their first step, so that this costs them next to nothing.
 
     Args:
         run: opened, with its data, and not built.
         members: runs of the group that it is the first one of.
     """
     settings = run.settings
-    if members * settings.epochs * run.images_per_epoch < _FEW:
+    images = members * settings.epochs * run.images_per_epoch
+    if images * settings.image_size**2 < _FEW[0] and images < _FEW[1] * settings.batch_size:
         return
     try:
         measured = measure(run, LONG / members)
@@ -226,25 +225,12 @@ def _estimated(
 ) -> Estimate:
     """Estimate a run whose images may not be decoded yet: a few of them are, into ``folder``."""
     machine, settings = setup.resolved.machine, setup.resolved.trainer
-    size, only = settings.image_size, wanted_class(setup)
-    cached = cached_images(dataset, size, machine.cache)
-    known, images = cached is not None, cached or blank_images(dataset, size, folder)
-
-    def decoded(*_: object) -> DecodedImages:
-        return images
-
-    data = prepare_data(
-        setup.registries, setup.resolved, dataset, progress, size=size, only=only, decode=decoded
-    )
-    decoding = 0.0
-    if not known:
-        few = np.concatenate(few_positions(data, -(-settings.batch_size // machine.devices)))
-        began = time.perf_counter()
-        decode_some(dataset, images, few)
-        decoding = (time.perf_counter() - began) / len(few) * len(dataset.records)
-    run = run_on(setup, data, device, progress, Ranks())
+    choose = partial(few_positions, batch=-(-settings.batch_size // machine.devices))
+    opened = few_images(setup, dataset, progress, cache=machine.cache, folder=folder, choose=choose)
+    decoding = opened.seconds / opened.decoded * len(dataset.records) if opened.decoded else 0.0
+    run = run_on(setup, opened.data, device, progress, Ranks())
     try:
-        return total(run, members, measure(run), decoding=decoding, known=known)
+        return total(run, members, measure(run), decoding=decoding, known=opened.cached)
     except UsageError:
         raise
     except PneumoError as error:

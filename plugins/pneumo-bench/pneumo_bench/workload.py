@@ -19,32 +19,30 @@ import torch
 from numpy.typing import NDArray
 
 from pneumo_bench.bare import bare_step
-from pneumo_bench.machine import memory, product
+from pneumo_bench.machine import Memory, product
 from pneumo_bench.rounds import Work
-from pneumo_cli.data.cache import DecodedImages, blank_images, cached_images, decode_some
 from pneumo_cli.data.loader import Batch, Loader
 from pneumo_cli.data.prepare import PreparedData
-from pneumo_cli.errors import PneumoError, UsageError
+from pneumo_cli.errors import UsageError
 from pneumo_cli.registry import Registries
 from pneumo_cli.runs.folder import RunFolder
 from pneumo_cli.runs.groups import members_of
 from pneumo_cli.runs.run import Run
-from pneumo_cli.runtime.accelerators import reset_peak_memory
 from pneumo_cli.runtime.distributed import Ranks
 from pneumo_cli.runtime.progress import Progress
 from pneumo_cli.settings.resolve import Resolved
+from pneumo_cli.trainers.base import Trainer
 from pneumo_cli.trainers.session import (
     Setup,
     open_named_dataset,
-    prepare_data,
     prepare_device,
     run_on,
     set_up,
-    wanted_class,
 )
 from pneumo_cli.training.build import cache_sources
 from pneumo_cli.training.epoch_outputs import EpochOutputs
 from pneumo_cli.training.evaluation import evaluate_split, evaluating
+from pneumo_cli.training.few_images import few_images
 from pneumo_cli.training.measurement import copy_remembered, few_positions
 from pneumo_cli.training.runner import Runner
 
@@ -125,8 +123,7 @@ class Workload:
 
     def begin(self) -> None:
         """Build, and make the first step; the runner's folder has to be open."""
-        run, device = self.run, self.run.device.torch
-        reset_peak_memory(device)
+        run = self.run
         self.runner.build()
         self.runner.average_weights()
         plain, images = run.sources, len(self._data.few.split.train) + len(self._data.few.split.validation)
@@ -153,7 +150,7 @@ class Workload:
             Exception
         ) as error:  # of a third party's model, or its step; the runner names those of real steps
             self.bare = ""
-            self.problems["bare"] = _reason(error)
+            self.problems["bare"] = f"its step needs what the runner does around it: {_reason(error)}"
         else:
             works["bare"] = lambda n: _repeated(step, n) * len(batch.index)
         works |= {
@@ -164,8 +161,8 @@ class Workload:
         }
         try:
             self.forward(1)
-        except Exception as error:  # a model that takes no images, such as a GAN
-            self.problems["forward"] = _reason(error)
+        except Exception:  # a model that takes no images, such as a GAN
+            self.problems["forward"] = _no_forward(self.trainer)
         else:
             works["forward"] = self.forward
         return works
@@ -290,6 +287,7 @@ def opened(
     setup = set_up(registries, replace(resolved, trainer=recipe, machine=machine))
     setup.check_request()
     device = prepare_device(machine)
+    memory = Memory(device.torch)
     copy_remembered(resolved.machine.cache, machine.cache)
     data = _few_images(setup, resolved.machine.cache, folder, progress)
     run = run_on(setup, data.whole, device, Progress(), Ranks())
@@ -297,41 +295,29 @@ def opened(
     with ExitStack() as stack:
         stack.enter_context(workload.runner.opened(RunFolder.create(folder, run.spec.name)))
         workload.begin()
-        workload.facts["memory"] = memory(device.torch)
+        workload.facts["memory"] = memory.content()
         yield workload
 
 
 def _few_images(setup: Setup, cache: Path, folder: Path, progress: Progress) -> _Opened:
     """A few images of the run, from the cache or decoded into ``folder``."""
-    settings = setup.resolved.trainer
-    size, only = settings.image_size, wanted_class(setup)
+    batch = setup.resolved.trainer.batch_size
+
+    def choose(data: PreparedData) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        train, validation = few_positions(data, max(batch, _FEW))
+        held_out = data.split.validation
+        if len(held_out):
+            further = held_out[np.linspace(0, len(held_out) - 1, _FEW).astype(np.int64)]
+            validation = np.union1d(validation, further)
+        return train, validation
+
     dataset = open_named_dataset(setup.registries, setup.resolved, progress)
-    try:
-        blank = blank_images(dataset, size, folder)
-    except OSError as error:
-        raise PneumoError(f"temporary files cannot be written: {error.strerror}") from error
-    known = cached_images(dataset, size, cache)
-
-    def decoded(*_: object) -> DecodedImages:
-        return known or blank
-
-    data = prepare_data(
-        setup.registries, setup.resolved, dataset, progress, size=size, only=only, decode=decoded
-    )
-    train, validation = few_positions(data, max(settings.batch_size, _FEW))
-    held_out = data.split.validation
-    if len(held_out):
-        further = held_out[np.linspace(0, len(held_out) - 1, _FEW).astype(np.int64)]
-        validation = np.union1d(validation, further)
-    positions = np.concatenate((train, validation))
-    if known:
-        positions = positions[:_DECODED]
-    began = time.perf_counter()
-    decode_some(dataset, blank, positions)
-    seconds = time.perf_counter() - began
-    few = replace(data, split=replace(data.split, train=train, validation=validation))
-    many = _as_many(data, train, settings.batch_size)
-    return _Opened(few, replace(few, split=replace(few.split, train=many)), len(positions), seconds)
+    opened = few_images(setup, dataset, progress, cache=cache, folder=folder, choose=choose, anyway=_DECODED)
+    data = opened.data
+    few = replace(data, split=replace(data.split, train=opened.train, validation=opened.validation))
+    many = _as_many(data, opened.train, batch)
+    whole = replace(few, split=replace(few.split, train=many))
+    return _Opened(few, whole, opened.decoded, opened.seconds)
 
 
 def _as_many(data: PreparedData, few: NDArray[np.int64], batch: int) -> NDArray[np.int64]:
@@ -344,6 +330,13 @@ def _repeated(step: Any, times: int) -> float:
     for _ in range(times):
         step()
     return float(times)
+
+
+def _no_forward(trainer: Trainer) -> str:
+    """Why a model gives nothing for decoded images. What torch says of it names shapes, and no reason."""
+    if trainer.as_generator() is not None:
+        return "the model makes images of noise, and predicts nothing of one"
+    return "the model takes something else than a batch of images"
 
 
 def _reason(error: BaseException) -> str:

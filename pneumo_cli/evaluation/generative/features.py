@@ -14,7 +14,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pneumo_cli.data.array_file import DamagedArrayError, disk_errors, open_array, prepare_folder, write_array
+from pneumo_cli.data.array_file import (
+    damage_is_warned_of,
+    disk_errors,
+    open_array,
+    prepare_folder,
+    write_array,
+)
 from pneumo_cli.errors import PneumoError
 from pneumo_cli.runtime.progress import Progress
 
@@ -95,11 +101,9 @@ def stored_features(
     }
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
     path = cache / "features" / f"{key[:32]}.bin"
-    try:
+    found = None
+    with damage_is_warned_of(path, "features", "computing them again"):
         found = open_array(path, identity)
-    except DamagedArrayError as damage:
-        _log.warning("the features in %s are damaged (%s): computing them again", path, damage)
-        found = None
     if found is not None:
         return torch.from_numpy(found[0].copy())
     features = extractor(images, progress)
