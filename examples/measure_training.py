@@ -3,9 +3,9 @@
 The report's loop opens, resizes, augments and converts every image in every epoch (torchvision's ImageFolder
 and transforms on PIL images, SOURCE 2) and trains in fp32. pneumo decodes images once and augments them on the
 device; its epoch is what ``pneumo bench cnn`` measures. Both train the same network on the same images with the
-same optimizer, one after the other in this process.
+same optimizer and number of threads, one after the other in this process.
 
-    python examples/measure_training.py PATH/TO/chest_xray [--image-size 64] [--steps 12]
+    python examples/measure_training.py PATH/TO/chest_xray [--image-size 64] [--steps 12] [--threads 2]
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from torchvision import datasets, transforms
 
 import pneumo_cli as pneumo
 from pneumo_cli.plugins.discovery import discover
+from pneumo_cli.runtime.threads import usable_cores
 from pneumo_cli.specs import load_reference
 
 BATCH = 16
@@ -45,8 +46,9 @@ def report_batches(root: Path, size: int) -> Iterator[tuple[torch.Tensor, torch.
     yield from torch.utils.data.DataLoader(data, batch_size=BATCH, shuffle=True)
 
 
-def report_rate(root: Path, size: int, steps: int) -> float:
+def report_rate(root: Path, size: int, steps: int, threads: int) -> float:
     """Images per second of the report's loop: the median step with its batch, without the first two."""
+    torch.set_num_threads(threads)
     model = load_reference(discover().models.get("cnn").spec.factory)().train()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, nesterov=True, weight_decay=1e-5)
     batches, taken = report_batches(root, size), []
@@ -66,6 +68,7 @@ def main() -> None:
     parser.add_argument("root", type=Path, help="folder of the radiographs")
     parser.add_argument("--image-size", type=int, default=64, help="in pixels")
     parser.add_argument("--steps", type=int, default=12, help="training steps of the report's loop")
+    parser.add_argument("--threads", type=int, default=usable_cores(), help="CPU threads of both")
     recording.add_option(parser)
     arguments = parser.parse_args()
 
@@ -78,10 +81,11 @@ def main() -> None:
         image_size=size,
         batch_size=BATCH,
         device="cpu",
+        threads=arguments.threads,
     )
     (row,) = result.content["trainers"]
     ours = row["images_per_second"]["epoch"]["median"]
-    theirs = report_rate(arguments.root, size, arguments.steps)
+    theirs = report_rate(arguments.root, size, arguments.steps, arguments.threads)
     print(f"{result.content['machine']['device_name']}, {size} px, batch {BATCH}, {row['precision']}")
     print(
         f"images per second: the report's loop {theirs:.1f}, pneumo {ours:.1f}, {ours / theirs:.1f} times as fast"

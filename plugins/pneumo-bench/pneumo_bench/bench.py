@@ -23,8 +23,7 @@ from pneumo_cli.runs.git_revision import git_revision
 from pneumo_cli.runtime.progress import Progress
 from pneumo_cli.runtime.signals import callers_interruption
 from pneumo_cli.runtime.turns import kept_state
-from pneumo_cli.settings.resolve import Resolved, resolve
-from pneumo_cli.settings.schema import MachineSettings
+from pneumo_cli.settings.resolve import Resolved, resolve, resolve_machine
 from pneumo_cli.specs import TrainerSpec
 from pneumo_cli.trainers.free_cores import beside_others
 from pneumo_cli.trainers.session import prepare_device
@@ -104,8 +103,8 @@ def bench_all(
     given = {name: value for name, value in settings.items() if value is not None}
     with _unchanged():
         load = machine.Load()
-        own = MachineSettings()
-        if entries:  # with what the environment and pneumo.toml say
+        own = resolve_machine(given)
+        if entries:
             own = beside_others(resolve(plugins, entries[0], dict(given), preset=None, config=None)).machine
             given["threads"] = own.threads
         device = prepare_device(own)
@@ -153,7 +152,7 @@ def _row_or_problem(
     except (Exception, *EXITS) as error:
         text = str(error) if isinstance(error, PneumoError) else known_failure(error)
         return {"trainer": entry.spec.name, "problem": " ".join((text or f"{error!r}").split())}
-    del row["start"], row["memory"]  # of a process that has measured others before
+    del row["start"]  # of a process that has measured others before
     return row
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import io
 import os
 import platform
@@ -22,7 +24,12 @@ from pneumo_bench.rounds import Work
 from pneumo_cli.data.decoding import decode
 from pneumo_cli.data.files import ImageFiles
 from pneumo_cli.errors import DataError, UnreadableImage
-from pneumo_cli.runtime.accelerators import peak_memory, synchronize
+from pneumo_cli.runtime.accelerators import (
+    peak_memory,
+    release_memory,
+    reset_peak_memory,
+    synchronize,
+)
 from pneumo_cli.runtime.devices import Device, cpu_name
 from pneumo_cli.runtime.load import counters, others
 from pneumo_cli.runtime.threads import affine_cores, ordered_map, usable_cores
@@ -186,16 +193,37 @@ def seconds_since_start() -> float | None:
         return None
 
 
-def memory(device: torch.device) -> int | None:
-    """Bytes in use at the peak, of an accelerator or of this process; None: the system does not tell."""
-    if device.type != "cpu":
-        return peak_memory(device)
-    with suppress(ImportError):
-        import resource
+class Memory:
+    """What is added to the memory in use from its creation on, of an accelerator or of this process.
 
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return int(peak * (1 if sys.platform == "darwin" else 1024))
-    return None
+    In a notebook a process holds what was computed before, and its peak may be an hour old: hence the difference.
+    It is that of a peak, as blocks are kept that a run frees; those that were kept before are returned first.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        gc.collect()
+        release_memory(device)
+        reset_peak_memory(device)
+        with suppress(OSError, AttributeError):  # of glibc
+            ctypes.CDLL(None).malloc_trim(0)
+        self._before = self._held()
+
+    def content(self) -> dict[str, int] | None:
+        """Bytes: ``before``, and ``added`` since; None: the system does not tell."""
+        before, now = self._before, self._held()
+        if before is None or now is None:
+            return None
+        return {"before": before, "added": max(now - before, 0)}
+
+    def _held(self) -> int | None:
+        if self._device.type != "cpu":
+            return peak_memory(self._device)
+        try:
+            pages = int(Path("/proc/self/statm").read_text().split()[1])
+            return pages * os.sysconf("SC_PAGE_SIZE")
+        except (OSError, ValueError, IndexError):
+            return None
 
 
 class Load:

@@ -172,7 +172,7 @@ def _values(content: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
             yield from _number(f"{trainer} {name}", _at(row, "ratios", name, "median"))
         yield from _number(f"{trainer} decoding images/s", _at(row, "decoding"))
         yield from _number(f"{trainer} checkpoint s", _at(row, "checkpoint", "seconds"))
-        yield from _number(f"{trainer} memory bytes", _at(row, "memory"))
+        yield from _number(f"{trainer} memory added bytes", _at(row, "memory", "added"))
 
 
 def _at(content: Any, *path: str) -> Any:

@@ -17,6 +17,7 @@ _WORK = {
     "evaluation": "evaluation",
     "forward": "prediction, decoded",
 }
+_SHORT = ("bare", "step", "epoch", "forward")  # of a trainer among others
 Table = tuple[Sequence[str], Sequence[Sequence[str]]]
 
 
@@ -37,12 +38,13 @@ def parts(result: BenchResult) -> Iterator[str | Table]:
         yield ["machine", "", "spread"], list(_machine_rows(content))
         if rows:
             yield (
-                ["trainer", "size, batch", "bare", "step", "epoch", "of bare", "of product"],
+                ["trainer", "size, batch", "bare", "step", "epoch", "predict", "of bare", "of product"],
                 [_short(row) for row in rows if not row["problem"]],
             )
             yield (
-                "Images per second in training: of a bare loop, of the runner's steps, of an epoch. Of bare, of "
-                "product: the epoch's share of the bare loop and of the matrix product."
+                "Images per second in training: of a bare loop, of the runner's steps, of an epoch; and in "
+                "prediction, decoded. Of bare, of product: the epoch's share of the bare loop and of the matrix "
+                "product."
             )
     else:
         for row in rows:
@@ -106,7 +108,7 @@ def _short(row: Mapping[str, Any]) -> list[str]:
     return [
         row["trainer"],
         f"{row['image_size']} px, {row['batch_size']}",
-        *(number(rates[name]["median"]) if name in rates else "–" for name in ("bare", "step", "epoch")),
+        *(number(rates[name]["median"]) if name in rates else "–" for name in _SHORT),
         f"{ratios['epoch/bare']['median']:.2f}" if "epoch/bare" in ratios else "–",
         percent(share["median"]) if share else "–",
     ]
@@ -137,8 +139,7 @@ def _whole(row: Mapping[str, Any], start: Mapping[str, Any]) -> Iterator[str | T
     if row["bare_loop"]:
         yield f"The bare loop is {row['bare_loop']}, on one resident batch."
     for name, reason in row["not_measured"].items():
-        if name != "forward":
-            yield f"{_WORK[name]}: not measured ({reason})"
+        yield f"{_WORK[name]}: not measured ({reason})"
     once = [["decoding, files into an empty cache", f"{number(row['decoding'])} images/s"]]
     if row["features"]:
         once.append(["features, computed once", f"{number(row['features'])} images/s"])
@@ -146,7 +147,8 @@ def _whole(row: Mapping[str, Any], start: Mapping[str, Any]) -> Iterator[str | T
     once.append(["saving a checkpoint", f"{saved['seconds']:.3f} s, {rough_size(saved['bytes'])}"])
     once += [list(one) for one in _start_rows(start)]
     if row["memory"]:
-        once.append(["memory at the first step", rough_size(row["memory"])])
+        added, before = (rough_size(row["memory"][name]) for name in ("added", "before"))
+        once.append(["memory, added up to the first step", f"{added} ({before} before)"])
     if row["gflop_per_image"]:
         once.append(["training of an image", f"{row['gflop_per_image']:.3g} GFLOP"])
     once += [[name, f"{value} ({low_high})"] for name, value, low_high in _product_rows(row["product"])]

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 import pneumo_cli
-from pneumo_bench.machine import _started, start_seconds
+from pneumo_bench.machine import Memory, _started, start_seconds
 from pneumo_bench.rounds import measure
 from pneumo_cli.errors import Interrupted
 from pneumo_cli.testing import Invocation
@@ -54,6 +54,8 @@ def test_a_trainer_is_measured_and_nothing_is_left(bench: Bench, fakes: Path, te
     assert set(row["product"]) == {"fp32"}
     assert row["checkpoint"]["bytes"] > 0
     assert row["decoding"] > 0
+    assert set(row["memory"]) == {"before", "added"}
+    assert row["memory"]["before"] > 50_000_000 < row["memory"]["before"] + row["memory"]["added"]
     assert set(content["start"]) == {"version", "torch", "first_step"}
     assert content["load"]["cores"] >= 1
     assert content["machine"]["threads"] == 1
@@ -65,6 +67,78 @@ def test_other_trainers_are_compared_with_their_own_step(bench: Bench) -> None:
     assert row["bare_loop"].startswith("the trainer's train_step")
     assert is_rate(row["ratios"]["epoch/bare"])
     assert "optimizer" not in str(row["not_measured"])
+
+
+def test_what_cannot_be_measured_is_named_in_words_of_pneumo(
+    bench: Bench, install: Callable[..., None], temporary: Path
+) -> None:
+    source = (
+        "import threading\n"
+        "import torch\n"
+        "from torch import nn\n"
+        "from pneumo_cli.api import Preset, TrainerSpec, hookimpl\n"
+        "from pneumo_cli.evaluation import Evaluation\n"
+        "from pneumo_cli.trainers import Trainer\n"
+        "api_version = 1\n"
+        "class Pairs(nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.layer, self.lock = nn.Linear(1, 1), threading.Lock()  # which cannot be copied\n"
+        "    def forward(self, images, scale):\n"
+        "        return self.layer(images.mean((1, 2, 3))[:, None] * scale)\n"
+        "class PairTrainer(Trainer):\n"
+        "    def build_model(self, run):\n"
+        "        return Pairs()\n"
+        "    def build_optimizers(self, run):\n"
+        "        return {'model': torch.optim.SGD(run.model.parameters(), lr=0.1)}\n"
+        "    def train_step(self, run, batch):\n"
+        "        loss = run.model(batch.images, 2.0).square().mean()\n"
+        "        run.optimize(loss, 'model')\n"
+        "        return {'loss': loss.detach()}\n"
+        "    def evaluate(self, run, loader):\n"
+        "        images = sum(len(batch.index) for batch in loader.iterate())\n"
+        "        return Evaluation(metrics={'loss': float(images)}, outputs={})\n"
+        "@hookimpl\n"
+        "def register_trainers():\n"
+        "    yield TrainerSpec(name='pairs', summary='Takes two', trainer='pairs_plugin:PairTrainer',\n"
+        "        kind='classifier', settings='pneumo_cli.settings:TrainerSettings', model='tiny-net',\n"
+        "        presets=(Preset(name='source', summary='None'),))\n"
+    )
+    install("pneumo-pairs", {"pairs": "pairs_plugin"}, {"pairs_plugin": source})
+    (row,) = bench("pairs", "--dataset", "tiny", *SMALL)["trainers"]
+    assert set(row["images_per_second"]) == {"step", "epoch", "loader", "evaluation"}
+    assert row["ratios"] == {}
+    assert row["not_measured"]["forward"] == "the model takes something else than a batch of images"
+    assert row["not_measured"]["bare"].startswith("its step needs what the runner does around it: TypeError")
+
+
+def test_without_a_trainer_the_machine_is_measured_as_it_is_told(
+    pneumo: Callable[..., Invocation], temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PNEUMO_DISABLE_PLUGINS", f"{disabled('pneumo-bench')},fake")
+    ended = pneumo("bench", "--seconds", 0.01, "--device", "cuda:99", "--threads", 1)
+    assert ended.code == 2
+    assert ended.stdout == ""
+    monkeypatch.setenv("PNEUMO_PRECISION", "fp32")
+    ended = pneumo("bench", "--seconds", 0.01, "--device", "cpu", "--threads", 1, "--json")
+    assert ended.code == 0, ended.stderr
+    content = json.loads(ended.stdout)
+    assert content["trainers"] == []
+    assert content["machine"]["device"] == "cpu"
+    assert set(content["product"]) == {"fp32"}
+
+
+def test_memory_is_what_is_added_and_not_what_was_held_before() -> None:
+    held = torch.ones(50_000_000)  # of the user's notebook
+    memory = Memory(torch.device("cpu"))
+    nothing = memory.content()
+    further = torch.ones(25_000_000)
+    added = memory.content()
+    if nothing is None or added is None:
+        pytest.skip("this system does not tell")
+    assert nothing["before"] > held.nbytes
+    assert nothing["added"] < 20_000_000
+    assert 0.9 * further.nbytes < added["added"] < 1.5 * further.nbytes
 
 
 def test_operations_are_those_of_a_convolution_counted_by_hand(bench: Bench) -> None:

@@ -8,6 +8,7 @@ nothing of it, and the last, smaller batch of an epoch is computed as without it
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 import shutil
 import sys
@@ -55,6 +56,8 @@ class Compile:
         """
         if problem := missing_compiler(run.device.torch.type):
             raise UsageError(f"--with compile needs {problem}, or leave it out")
+        # It says on standard error that a torch for CUDA finds none.
+        logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
         # Modules of one class have one forward, so their graphs count as those of one function.
         torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, _GRAPHS)
         torch._dynamo.config.accumulated_recompile_limit = max(
@@ -92,7 +95,7 @@ class Compile:
                 return own(*arguments, **named)
             self._used.add(module)
             try:
-                return graph(*arguments, **named)
+                return once_differentiable(graph(*arguments, **named))
             except Exception as error:
                 if not type(error).__module__.startswith(_TORCHS_COMPILERS):
                     raise
@@ -102,6 +105,29 @@ class Compile:
                 ) from error
 
         return forward
+
+
+def once_differentiable(outputs: Any) -> Any:
+    """The outputs of a graph, whose gradients refuse to be differentiated themselves.
+
+    torch raises no error there, if gradients of some parameters alone are asked for: what depends on the gradient,
+    such as a penalty on it, would change nothing.
+    """
+    if isinstance(outputs, Tensor):
+        if outputs.requires_grad:
+            outputs.register_hook(_refuse_second)
+    elif isinstance(outputs, Mapping | tuple | list):
+        for output in outputs.values() if isinstance(outputs, Mapping) else outputs:
+            once_differentiable(output)
+    return outputs
+
+
+def _refuse_second(gradient: Tensor) -> None:
+    if torch.is_grad_enabled():  # within backward: its graph is kept, to differentiate it
+        raise UsageError(
+            "torch cannot compile this training step: it differentiates a gradient, as a penalty on gradients "
+            "(--r1) does; leave out the penalty or --with compile"
+        )
 
 
 def whole_batch(run: Run) -> int:

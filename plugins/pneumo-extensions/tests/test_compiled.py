@@ -13,9 +13,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from pneumo_cli import UsageError
 from pneumo_cli.data import Batch
 from pneumo_cli.testing import Invocation
-from pneumo_extensions.compiled import Compile, missing_compiler, replaced, whole_batch
+from pneumo_cli.training import measurement
+from pneumo_extensions.compiled import Compile, missing_compiler, once_differentiable, replaced, whole_batch
 from pneumo_extensions.settings import CompileSettings
 
 
@@ -160,3 +162,54 @@ def test_a_compiled_run_is_repeatable_resumes_and_predicts_without_a_compiler(
     predicted = pneumo("predict", folders["a"], fakes / "one.png", "--json")
     assert predicted.code == 0, predicted.stderr
     assert len(json.loads(predicted.stdout)) >= 1
+
+
+def penalty(logits: Tensor, images: Tensor) -> Tensor:
+    (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
+    return gradient.square().mean()
+
+
+def test_a_penalty_on_gradients_is_refused_and_not_left_out() -> None:
+    model, batch = Pair(), batch_of(4)
+
+    def step(batch: Batch) -> Mapping[str, Tensor]:
+        images = batch.images.requires_grad_()
+        logits = model(images)
+        loss = logits.mean() + penalty(logits, images)
+        loss.backward(inputs=list(model.parameters()))  # as run.optimize does, where torch raises no error
+        return {"loss": loss.detach()}
+
+    with pytest.raises(UsageError, match="it differentiates a gradient") as caught:
+        Uncompiled(CompileSettings()).around_train_step(run_of(model))(step, batch)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", [tuple, lambda values: {"left": values[0], "right": list(values[1:])}])
+def test_outputs_of_any_shape_refuse_a_second_derivative_alone(kind: Callable[[Any], Any]) -> None:
+    images = torch.rand(4, 4, requires_grad=True)
+    values = (images**2, images**3, torch.zeros(1))
+    assert once_differentiable(kind(values)) is not None
+    values[1].sum().backward(retain_graph=True)
+    for value in values[:2]:
+        with pytest.raises(UsageError, match="differentiates a gradient"):
+            penalty(value, images)
+
+
+def test_an_estimate_does_not_take_the_compilation_for_a_usual_step(
+    pneumo: Callable[..., Invocation], fakes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timed: list[object] = []
+    seconds = measurement._Probe.seconds
+
+    def counted(self: Any, work: Callable[[], object]) -> float:
+        timed.append(work)
+        return seconds(self, work)
+
+    monkeypatch.setattr(measurement._Probe, "seconds", counted)
+    monkeypatch.setattr(measurement, "_SLOW", -1.0)  # each first step is
+    numbers = []
+    for further in ((), ("--with", "early-stopping")):
+        timed.clear()
+        assert pneumo("run", "fake", "--dry-run", *further).code == 0
+        numbers.append(len(timed))
+    assert numbers[1] >= numbers[0] + measurement._STEPS
