@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from pneumo_cli import DataError
 from pneumo_cli.data import UNREADABLE, DatasetRequest, FileDataset, ImageFiles, Record, unused_files
-from pneumo_cli.runtime.garbage import uncollected
+from pneumo_cli.runtime import uncollected
 from pneumo_datasets.folder_layout import Layout, find_classes
 from pneumo_datasets.patients import Image, Patients, find_patients
 from pneumo_datasets.settings import FolderSettings, names_of

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from pneumo_cli import DataError
 from pneumo_cli.data import ARCHIVES
-from pneumo_cli.runtime.garbage import uncollected
+from pneumo_cli.runtime import uncollected
 from pneumo_datasets.class_names import check_shown, chosen_classes
 from pneumo_datasets.manifest import SUFFIXES
 from pneumo_datasets.split_folders import SplitName, split_named

@@ -19,8 +19,7 @@ from typing import NamedTuple
 
 from pneumo_cli import DataError, UnreadableImage, UsageError
 from pneumo_cli.data import ImageFiles
-from pneumo_cli.runtime import Progress, pip_install
-from pneumo_cli.runtime.garbage import uncollected
+from pneumo_cli.runtime import Progress, pip_install, uncollected
 from pneumo_datasets.file_search import FileSearch
 from pneumo_datasets.manifest import PATH_COLUMNS, PATIENT_COLUMNS, find_column, open_table
 from pneumo_datasets.settings import PatientSettings

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pneumo_cli import DataError, UsageError
 from pneumo_cli.data import DatasetRequest, FileDataset, ImageFiles, Record, unused_files
-from pneumo_cli.runtime.garbage import uncollected
+from pneumo_cli.runtime import uncollected
 from pneumo_datasets.file_search import FileSearch
 from pneumo_datasets.labels import OTHER
 from pneumo_datasets.manifest import SUFFIXES, open_table
