@@ -97,6 +97,7 @@ class Group:
             ours, theirs = context.Pipe()
             process = context.Process(target=work, args=(theirs, threads, images, size, own), daemon=True)
             process.start()
+            theirs.close()  # so that a process that dies is noticed
             self._pipes.append(ours)
             self._processes.append(process)
 

@@ -137,7 +137,7 @@ def keep_freed_memory() -> None:
     Activations are such blocks: EfficientNet inference on a CPU is two to three times as fast with this. The cost:
     memory use stays at its peak. Does nothing where the library lacks these settings.
     """
-    with contextlib.suppress(OSError, AttributeError):
+    with contextlib.suppress(OSError, AttributeError, TypeError):  # Windows takes no None
         library = ctypes.CDLL(None)
         library.mallopt(_M_MMAP_THRESHOLD, 2**30)
         library.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)

@@ -26,9 +26,11 @@ _MOST = 4
 """Processes: each costs some milliseconds, and the memory of what it changes."""
 _PATIENCE = 30.0
 """Seconds that a copy has for its last piece after nothing else is left; it may hang in a library's lock."""
+_GRACE = 1.0
+"""Seconds that a copy has to remove a half-written file."""
 _PLACE = struct.Struct("<H")
-_PIPE = 65536 // _PLACE.size
-"""Places that a pipe holds."""
+_PIPE = 4096 // _PLACE.size
+"""Places that the smallest pipe holds."""
 
 
 @dataclass(frozen=True)
@@ -61,29 +63,44 @@ class SideBySide(Generic[T]):
     ) -> None:
         self._pieces, self._here = pieces, here
         self._copies: list[_Copy] = []
+        self._places = -1
         alone = not _may_fork() or len(pieces) > _PIPE
         self._wanted = 0 if alone else min(processes, _MOST, len(pieces) // 2) - 1
 
     def __enter__(self) -> SideBySide[T]:
-        self._places, into = os.pipe()
         if self._wanted > 0:
-            os.write(into, b"".join(_PLACE.pack(place) for place in range(len(self._pieces))))
-            os.close(into)
-            for stream in (sys.stdout, sys.stderr):  # or a copy would write what is buffered once more
-                with contextlib.suppress(Exception):
-                    stream.flush()
             with contextlib.suppress(OSError):  # no process or file left: this process does the work
-                while len(self._copies) < self._wanted:
-                    self._copies.append(self._copied())
-        else:
-            os.close(into)
+                self._share()
         return self
 
     def __exit__(self, *error: object) -> None:
-        os.close(self._places)
+        if self._places >= 0:
+            os.close(self._places)
         for copy in self._copies:
             _end(copy.process, 0.0)
             copy.results.close()
+
+    def _share(self) -> None:
+        """Make the copies, which begin with their work."""
+        self._places, into = os.pipe()
+        os.write(into, b"".join(_PLACE.pack(place) for place in range(len(self._pieces))))
+        os.close(into)
+        for stream in (sys.stdout, sys.stderr):  # or a copy would write what is buffered once more
+            with contextlib.suppress(Exception):
+                stream.flush()
+        # A signal handler that raises would in a copy go on with the program, and here forget a copy.
+        held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+        try:
+            try:
+                while len(self._copies) < self._wanted:
+                    self._copies.append(self._copied(held))
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, held)
+        except OSError:
+            raise
+        except BaseException:
+            self.__exit__()
+            raise
 
     def results(self, advance: Callable[[int], None] = lambda count: None) -> list[T]:
         """The results in the order of the pieces; call it once.
@@ -111,10 +128,10 @@ class SideBySide(Generic[T]):
 
     def _taken(self) -> Iterator[int]:
         """Places that no process has taken yet, one at a time."""
-        while place := os.read(self._places, _PLACE.size):
+        while self._places >= 0 and (place := os.read(self._places, _PLACE.size)):
             yield _PLACE.unpack(place)[0]
 
-    def _copied(self) -> _Copy:
+    def _copied(self, held: set[int | signal.Signals]) -> _Copy:
         results = tempfile.TemporaryFile()  # noqa: SIM115 - closed by __exit__
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # of threads: those of torch wait for work
@@ -122,15 +139,19 @@ class SideBySide(Generic[T]):
         if process:
             return _Copy(process, results)
         try:
-            _calm()
-            for place in self._taken():
-                with contextlib.suppress(Exception):
-                    pickle.dump((place, self._pieces[place]()), results)
-                    results.flush()
+            try:
+                _calm(held)
+                for place in self._taken():
+                    with contextlib.suppress(Exception):
+                        # Not dump: of a result that cannot be pickled it would leave a part before the next one.
+                        results.write(pickle.dumps((place, self._pieces[place]())))
+                        results.flush()
+            finally:
+                signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+                for stream in (sys.stdout, sys.stderr):
+                    with contextlib.suppress(Exception):
+                        stream.flush()
         finally:
-            for stream in (sys.stdout, sys.stderr):
-                with contextlib.suppress(Exception):
-                    stream.flush()
             os._exit(0)
 
 
@@ -138,25 +159,29 @@ def _may_fork() -> bool:
     return sys.platform == "linux" and threading.active_count() == 1
 
 
-def _calm() -> None:
+def _calm(held: set[int | signal.Signals]) -> None:
     """In a copy: leave Ctrl-C to the original, and use one thread, as others' threads were not copied."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that a half-written file is removed
+    signal.pthread_sigmask(signal.SIG_SETMASK, held)
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(1)
 
 
 def _end(process: int, patience: float, meanwhile: Callable[[], None] = lambda: None) -> None:
     """Wait for a copy, kill it when the time is over, and make it no zombie."""
-    ends = time.monotonic() + patience
     with contextlib.suppress(ChildProcessError):  # ended, and known to be
-        while not os.waitpid(process, os.WNOHANG)[0]:
-            meanwhile()
-            if time.monotonic() >= ends:
-                os.kill(process, signal.SIGKILL)
-                os.waitpid(process, 0)
+        for number, seconds in ((signal.SIGTERM, patience), (signal.SIGKILL, _GRACE)):
+            ends = time.monotonic() + seconds
+            while not os.waitpid(process, os.WNOHANG)[0]:
+                if time.monotonic() >= ends:
+                    break
+                meanwhile()
+                time.sleep(0.002)
+            else:
                 return
-            time.sleep(0.002)
+            os.kill(process, number)
+        os.waitpid(process, 0)
 
 
 def _read(stream: IO[bytes]) -> dict[int, Any]:

@@ -104,6 +104,48 @@ result = {"values": values, "replaced": replaced, "here": errors == [first] * 4,
     assert not found["left"]
 
 
+def test_a_result_that_cannot_be_pickled_does_not_change_the_next_one() -> None:
+    found = ran(
+        """
+def piece(n):
+    time.sleep(0.002)
+    if n % 3 == 0 and os.getpid() != first:
+        return [b"x" * 200_000, f"lost-{n}", lambda: 0]
+    name = f"name-{n}"
+    return [name, ("pair", name), name]
+with SideBySide([lambda n=n: piece(n) for n in range(40)], 2) as work:
+    result = {"values": work.results()}
+"""
+    )
+    assert found["values"] == [[f"name-{n}", ["pair", f"name-{n}"], f"name-{n}"] for n in range(40)]
+
+
+def test_a_copy_that_is_stopped_removes_what_it_has_half_written(tmp_path: Path) -> None:
+    found = ran(
+        f"""
+from pathlib import Path
+from pneumo_cli.runtime import atomic
+folder = Path({str(tmp_path)!r})
+def piece(n):
+    if os.getpid() == first:
+        while not list(folder.iterdir()):
+            time.sleep(0.01)
+        raise KeyboardInterrupt
+    with atomic.replace_file(folder / f"{{n}}") as handle:
+        handle.write(b"half")
+        handle.flush()
+        time.sleep(60)
+try:
+    with SideBySide([lambda n=n: piece(n) for n in range(4)], 2) as work:
+        work.results()
+except KeyboardInterrupt:
+    result = {{"found": [file.name for file in folder.iterdir()]}}
+"""
+    )
+    assert found["found"] == []
+    assert not found["left"]
+
+
 def test_a_copy_that_hangs_is_killed_and_its_piece_done_here() -> None:
     found = ran(
         """

@@ -205,7 +205,7 @@ class Memory:
         gc.collect()
         release_memory(device)
         reset_peak_memory(device)
-        with suppress(OSError, AttributeError):  # of glibc
+        with suppress(OSError, AttributeError, TypeError):  # of glibc; Windows takes no None
             ctypes.CDLL(None).malloc_trim(0)
         self._before = self._held()
 

@@ -64,7 +64,7 @@ def test_the_path_below_the_class_is_searched_where_the_file_name_has_no_patient
 
 
 def test_names_are_searched_without_their_suffix_as_paths_are_without_theirs() -> None:
-    paths = ["a.png", "a.b.png", "a.", ".a", ".a.png", "a", "f.g/a.png", "f/a.b", "f/.a", "f/a.", "é/ü\n.png"]
+    paths = ["a.png", "a.b.png", ".a", ".a.png", "a", "f.g/a.png", "f/a.b", "f/.a", "é/ü\n.png"]
     names, _ = patient_search(r"(?s)(.*)", paths)
     assert names == [PurePosixPath(path).with_suffix("").name for path in paths]
     folders, subtypes = patient_search(r"(?s)(?P<subtype>.*)/(?P<patient>.*)", paths)
