@@ -16,7 +16,12 @@ from numpy.typing import NDArray
 
 from pneumo_cli.evaluation.arrays import Integers
 from pneumo_cli.evaluation.binary import binary_metrics, confusion
-from pneumo_cli.evaluation.confidence.bootstrap import Classifier, ResampledMetrics, resampled_metrics
+from pneumo_cli.evaluation.confidence.bootstrap import (
+    Classifier,
+    Resampled,
+    ResampledMetrics,
+    resampled_metrics,
+)
 from pneumo_cli.evaluation.confidence.delong import delong_interval
 from pneumo_cli.evaluation.confidence.draws import patient_codes
 from pneumo_cli.evaluation.confidence.intervals import (
@@ -132,7 +137,9 @@ def classification_report(
         details["subtypes"] = {name: values.plain() for name, values in subtypes.items()}
         tables.append(_subtype_table(subtypes, rule))
     if baseline is not None and both:
-        details["baseline"] = _compared_with_baseline(labels, resampled[""], resampled["baseline"])
+        details["baseline"] = _compared_with_baseline(
+            labels, resampled[""].metrics, resampled["baseline"].metrics
+        )
         tables.append(_baseline_table(details["baseline"], metrics, intervals, predictions, rule))
     return replace(
         evaluation,
@@ -357,9 +364,9 @@ def _errors(predictions: Predictions, rule: DecisionRule) -> dict[str, Any]:
     }
 
 
-def _intervals(of: ResampledMetrics, names: Collection[str] = ()) -> dict[str, tuple[float, float]]:
+def _intervals(of: Resampled, names: Collection[str] = ()) -> dict[str, tuple[float, float]]:
     """The intervals of some metrics, or of all."""
-    wanted = {name: drawn for name, drawn in of.resampled.items() if not names or name in names}
+    wanted = {name: drawn for name, drawn in of.metrics.resampled.items() if not names or name in names}
     intervals = resampled_intervals(of.sample, wanted, of.residuals)
     return {name: (float(one.low), float(one.high)) for name, one in intervals.items()}
 

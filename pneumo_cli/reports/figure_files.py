@@ -62,10 +62,6 @@ class FigureFiles:
         self._taken: set[str] = set()
         self._awaited: list[_Awaited] = []
 
-    def __len__(self) -> int:
-        """The number of figures that are still to be drawn."""
-        return len(self._awaited)
-
     def add(self, draw: Callable[[], Figure], stem: str, caption: str, group: str, **of: str) -> None:
         """List a figure, which :meth:`draw` draws and writes.
 

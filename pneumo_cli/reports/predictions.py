@@ -26,6 +26,9 @@ def predictions_csv(evaluation: Evaluation, records: Sequence[Record]) -> str:
 
     Args:
         records: of the dataset; ``evaluation.outputs["index"]`` holds positions in it.
+
+    Raises:
+        ValueError: an output has more or fewer rows than there are positions.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -38,9 +41,10 @@ def predictions_csv(evaluation: Evaluation, records: Sequence[Record]) -> str:
     writer.writerow(["name", "patient", "subtype", *columns])
     index = evaluation.outputs.get("index")
     positions = np.empty(0, np.int64) if index is None else index
+    arrays = (positions, *columns.values())
     # Python's numbers take eight times the memory of an array's.
-    for start in range(0, len(positions), _ROWS):
-        some = [values[start : start + _ROWS].tolist() for values in (positions, *columns.values())]
+    for start in range(0, max(map(len, arrays)), _ROWS):
+        some = [values[start : start + _ROWS].tolist() for values in arrays]
         for position, *values in zip(*some, strict=True):
             record = records[int(position)]
             writer.writerow([record.name, record.patient, record.subtype, *values])

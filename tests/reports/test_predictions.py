@@ -51,6 +51,13 @@ def test_numbers_are_written_to_the_last_digit_and_without_an_index_there_are_no
     assert predictions_csv(Evaluation({}), RECORDS) == "name,patient,subtype\n"
 
 
+@pytest.mark.parametrize(("positions", "values"), [(4096, 5000), (5000, 4096), (0, 50)])
+def test_outputs_of_other_lengths_than_the_positions_are_refused(positions: int, values: int) -> None:
+    outputs = {"index": np.zeros(positions, np.int64), "logits": np.zeros(values)}
+    with pytest.raises(ValueError, match="zip"):
+        predictions_csv(Evaluation({}, outputs=outputs), RECORDS)
+
+
 def test_rows_are_the_same_whatever_is_written_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     outputs = {"index": np.array([2, 0, 1]), "logits": np.arange(6.0).reshape(3, 2), "labels": np.arange(3)}
     whole = predictions_csv(Evaluation({}, outputs=outputs), RECORDS)

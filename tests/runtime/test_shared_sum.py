@@ -159,6 +159,21 @@ def test_parameters_without_a_gradient_on_one_rank_change_no_order() -> None:
     assert first == other == (2, [[1.0, 1.0], [4.0, 4.0], [3.0, 3.0]])
 
 
+def of_a_sum_of_weights(ranks: DistributedRanks) -> tuple[bool, list[list[float]]]:
+    """The gradients of two parameters that are only used as their sum, which are one tensor."""
+    first, second = (torch.full((3,), value, requires_grad=True) for value in (0.0, 1.0))
+    loss = ((first + second) ** 2).sum() * (ranks.rank + 1)
+    gradients = [one.detach() for one in torch.autograd.grad(loss, [first, second])]
+    one = gradients[0].data_ptr() == gradients[1].data_ptr()
+    ranks.sum_tensors(gradients)
+    return one, [gradient.tolist() for gradient in gradients]
+
+
+@pytest.mark.parametrize(("world", "total"), [(2, 6.0), (3, 12.0)])
+def test_two_gradients_that_are_one_tensor_are_summed_once(world: int, total: float) -> None:
+    assert on_ranks(world, of_a_sum_of_weights) == [(True, [[total] * 3] * 2)] * world
+
+
 def of_two_kinds(ranks: DistributedRanks) -> list[list[float]]:
     """Sums of tensors that go through gloo: another dtype, or memory that is not shared."""
     halves = [torch.ones(3, dtype=torch.bfloat16), torch.ones(2, dtype=torch.bfloat16)]

@@ -197,20 +197,30 @@ class ResampledMetrics(NamedTuple):
 
     Attributes:
         logits, logit_threshold: what it was computed from.
-        sample: the split.
         values: metric to its value on the images themselves.
         resampled: metric to its values in the resamples, [B]; empty for a single patient.
-        residuals: those behind the calibration error, [B, bins]; without resamples [0, bins].
         behind: metric to the number of patients behind it.
     """
 
     logits: Floats
     logit_threshold: float
-    sample: Sample
     values: Mapping[str, float]
     resampled: Mapping[str, Floats]
-    residuals: Floats
     behind: Mapping[str, float]
+
+
+class Resampled(NamedTuple):
+    """The bootstrap of one classifier, with what its intervals need. Hundreds of bytes per image: not to be kept.
+
+    Attributes:
+        metrics: in the resamples.
+        sample: the split.
+        residuals: those behind the calibration error, [B, bins]; without resamples [0, bins].
+    """
+
+    metrics: ResampledMetrics
+    sample: Sample
+    residuals: Floats
 
 
 def resampled_metrics(
@@ -220,7 +230,7 @@ def resampled_metrics(
     *,
     resamples: int = 1000,
     seed: int = 0,
-) -> list[ResampledMetrics]:
+) -> list[Resampled]:
     """The metrics of classifiers of the same images, in the same resamples of patients whichever they are.
 
     Args:
@@ -245,17 +255,15 @@ def resampled_metrics(
     results = []
     for each, sample, found, (scores, _) in zip(classifiers, samples, chunks, inputs, strict=True):
         values, of_bins = sample.resampled(sample.once(), areas=each.areas)
-        results.append(
-            ResampledMetrics(
-                scores,
-                each.logit_threshold,
-                sample,
-                {name: float(value[0]) for name, value in values.items()},
-                {name: np.concatenate([one[name] for one, _ in found]) for name in values} if found else {},
-                np.concatenate([of_bins[:0], *(residuals for _, residuals in found)]),
-                sample.patients_behind(),
-            )
+        metrics = ResampledMetrics(
+            scores,
+            each.logit_threshold,
+            {name: float(value[0]) for name, value in values.items()},
+            {name: np.concatenate([one[name] for one, _ in found]) for name in values} if found else {},
+            sample.patients_behind(),
         )
+        residuals = np.concatenate([of_bins[:0], *(residuals for _, residuals in found)])
+        results.append(Resampled(metrics, sample, residuals))
     return results
 
 

@@ -110,7 +110,7 @@ def metric_intervals(
     (found,) = resampled_metrics(
         [Classifier(logits, logit_threshold, areas)], labels, patients, resamples=resamples, seed=seed
     )
-    return resampled_intervals(found.sample, found.resampled, found.residuals)
+    return resampled_intervals(found.sample, found.metrics.resampled, found.residuals)
 
 
 def resampled_intervals(
@@ -230,7 +230,7 @@ def difference_intervals(
         for logits, threshold in zip((first, second), logit_thresholds, strict=True)
     ]
     one, two = resampled_metrics(both, labels, patients, resamples=resamples, seed=seed)
-    return resampled_differences(one, two)
+    return resampled_differences(one.metrics, two.metrics)
 
 
 def resampled_differences(first: ResampledMetrics, second: ResampledMetrics) -> dict[str, Difference]:

@@ -132,7 +132,7 @@ def compare_pairs(
     def resampled(place: int, calibrated: bool = False) -> ResampledMetrics:
         scored = classifiers[place].calibrated if calibrated else classifiers[place]
         own = Classifier(scored.logits, scored.logit_threshold)
-        return resampled_metrics([own], labels, patients, resamples=resamples, seed=seed)[0]
+        return resampled_metrics([own], labels, patients, resamples=resamples, seed=seed)[0].metrics
 
     differences = [_differences(classifiers, b, a, resampled) for a, b in pairs]
     for (a, b), found in zip(pairs, differences, strict=True):
