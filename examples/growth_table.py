@@ -61,9 +61,18 @@ def put(table: str, page: Path, heading: str) -> None:
     page.write_text("\n".join([*lines[:first], table, *lines[end:]]) + "\n", encoding="utf-8")
 
 
+def _short(value: float) -> str:
+    """``10 k`` for 10,000, ``1 M`` for a million."""
+    for unit, size in (("M", 1e6), ("k", 1e3)):
+        if value >= size:
+            return f"{value / size:g} {unit}"
+    return f"{value:g}"
+
+
 def draw(costs: Costs, file: Path) -> None:
     """Draw processor time and memory by size, both on logarithmic axes."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter
 
     from pneumo_cli.reports.figures.style import CLASS_COLOURS, save, styled
 
@@ -82,6 +91,9 @@ def draw(costs: Costs, file: Path) -> None:
             axes[1].plot(sizes, [by_size[size].mebibytes for size in sizes], **look)
         for one, what in zip(axes, ("Processor time (s)", "Memory (MiB)"), strict=True):
             one.set(xscale="log", yscale="log", xlabel="Images, predictions or runs", ylabel=what)
+            one.set_xticks(sorted({size for by_size in costs.values() for size in by_size}))
+            for axis in (one.xaxis, one.yaxis):  # not as powers, which the house style does not typeset
+                axis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
         figure.legend(loc="outside lower center", ncols=3)
         return figure
 
