@@ -186,6 +186,21 @@ def test_a_long_table_is_searched_and_says_how_many_rows_are_left(page_of) -> No
     assert page.get_by_role("status").inner_text() == "4 of 20"
 
 
+def test_columns_of_long_paths_are_no_wider_than_the_page(page_of) -> None:
+    path = "/folder/of/somebody/who-likes-long-names/and_more_of_them/2026-11-28/cache/pneumo"
+    head = ("Setting", "Value", "Preset", "Default", "Set by", "Meaning")
+    row = (
+        "data_home",
+        path,
+        path,
+        path,
+        "PNEUMO_DATA_HOME",
+        "folder of imported datasets, and what it is for " * 3,
+    )
+    page = page_of(Table(head, (row,)), viewport={"width": 1280, "height": 900}, bypass_csp=True)
+    assert page.evaluate(MEASURED) == [0, []]
+
+
 def test_a_short_table_and_a_page_without_scripts_are_as_they_are(page_of) -> None:
     page = page_of(Table(("Name", "AUC", "Images", "Share"), ROWS[:9]))
     assert page.locator("button, input").count() == 0
